@@ -1,0 +1,117 @@
+package certs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
+)
+
+const (
+	// maxJWT is far above any honest JWT-SVID (well below 1 KiB) and keeps what a
+	// stranger can make us decode small.
+	maxJWT = 8 << 10
+	// maxJWTLifetime bounds what a stolen bearer credential is worth.
+	maxJWTLifetime = time.Hour
+	// leeway is what two clocks may differ, the same that go-jose grants.
+	leeway = time.Minute
+)
+
+// FetchJWTSVID asks for a JWT-SVID of the source's ID for one audience.
+func (s *Source) FetchJWTSVID(ctx context.Context, audience string) (token string, expires time.Time, err error) {
+	if audience == "" {
+		return "", time.Time{}, errors.New("fetch JWT-SVID: no audience")
+	}
+	if s.mintJWT == nil {
+		return "", time.Time{}, errors.New("fetch JWT-SVID: the source has no issuer")
+	}
+	token, expires, err = s.mintJWT(ctx, audience)
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("fetch JWT-SVID for %q: %w", audience, err)
+	}
+	return token, expires, nil
+}
+
+// ValidateJWT is the SPIFFE ID of a JWT-SVID that is signed by its own trust
+// domain, is for the audience, and is valid now; this process's clock must agree
+// with now. One that lives longer than an hour is refused, because whoever holds
+// it is believed. Errors are ErrExpired, ErrUntrusted or ErrNotSPIFFE and never
+// hold the token.
+func (s *Source) ValidateJWT(token, audience string, now time.Time) (spiffeid.ID, error) {
+	if len(token) > maxJWT {
+		return spiffeid.ID{}, fmt.Errorf("%w: JWT-SVID of %d bytes, the limit is %d", ErrNotSPIFFE, len(token), maxJWT)
+	}
+	if audience == "" {
+		return spiffeid.ID{}, fmt.Errorf("%w: no audience is expected", ErrUntrusted)
+	}
+	svid, err := jwtsvid.ParseAndValidate(token, s, []string{audience})
+	if err != nil {
+		return spiffeid.ID{}, fmt.Errorf("validate JWT-SVID: %w", classifyJWT(token, err))
+	}
+	if svid.ID.Path() == "" {
+		return spiffeid.ID{}, fmt.Errorf("%w: %s has no path", ErrNotSPIFFE, svid.ID)
+	}
+	if err := checkLifetime(svid, now); err != nil {
+		return spiffeid.ID{}, fmt.Errorf("validate JWT-SVID of %s: %w", svid.ID, err)
+	}
+	return svid.ID, nil
+}
+
+// checkLifetime looks at the dates of a token whose signature is good.
+func checkLifetime(svid *jwtsvid.SVID, now time.Time) error {
+	if now.After(svid.Expiry.Add(leeway)) {
+		return &DatesError{NotAfter: svid.Expiry, Now: now}
+	}
+	issued := float64(now.Unix())
+	if iat, ok := svid.Claims["iat"].(float64); ok {
+		issued = iat
+	}
+	if issued > float64(now.Add(leeway).Unix()) {
+		return fmt.Errorf("%w: issued in the future: check the clocks", ErrExpired)
+	}
+	// Seconds as float64, because a Duration overflows on hostile dates.
+	lives := float64(svid.Expiry.Unix()) - issued
+	if limit := maxJWTLifetime + leeway; lives > limit.Seconds() {
+		return fmt.Errorf("%w: it lives %.0f seconds, the limit is %.0f", ErrUntrusted, lives, maxJWTLifetime.Seconds())
+	}
+	return nil
+}
+
+// classifyJWT gives an error of jwtsvid its sentinel. jwtsvid looks at the dates
+// after the signature, so that a stranger's token is never called expired. It
+// flattens go-jose's ErrExpired to text, which is why the text is looked at.
+func classifyJWT(token string, err error) error {
+	switch {
+	case strings.HasSuffix(err.Error(), "token has expired"):
+		return fmt.Errorf("%w: it has expired", ErrExpired)
+	case errors.Is(err, jwt.ErrNotValidYet), errors.Is(err, jwt.ErrIssuedInTheFuture):
+		return fmt.Errorf("%w: not yet valid: check the clocks", ErrExpired)
+	case !namesWorkload(token):
+		return fmt.Errorf("%w: %w", ErrNotSPIFFE, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUntrusted, err)
+}
+
+// namesWorkload says whether a token claims to be of a SPIFFE ID with a path,
+// by an algorithm that JWT-SVIDs may use (JWT-SVID, section 2.1); "none" is not
+// among them.
+func namesWorkload(token string) bool {
+	tok, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{
+		jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512, jose.PS256, jose.PS384, jose.PS512,
+	})
+	if err != nil {
+		return false
+	}
+	var claims jwt.Claims
+	if err := tok.UnsafeClaimsWithoutVerification(&claims); err != nil {
+		return false
+	}
+	id, err := spiffeid.FromString(claims.Subject)
+	return err == nil && id.Path() != ""
+}

@@ -1,0 +1,100 @@
+package certs
+
+import (
+	"crypto/tls"
+
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+)
+
+// Each configuration below has two defences against resumption, because a
+// resumed handshake skips VerifyPeerCertificate and would let a peer in that was
+// revoked since: no tickets, and verification in VerifyConnection, which runs in
+// resumed handshakes too. Either alone is enough; a change that breaks one must
+// not open the door.
+
+// ServerTLS is the configuration of a server whose clients must show an SVID
+// that verifies and that a accepts; a nil Authorizer accepts nobody. The SVID of
+// the source is read in each handshake, which fails while it is expired. protos
+// are ALPN protocols in order of preference.
+func ServerTLS(s *Source, a Authorizer, protos ...string) *tls.Config {
+	c := serverTLS(s, protos)
+	c.ClientAuth = tls.RequireAnyClientCert
+	c.VerifyConnection = verifyConnection(s, a)
+	return c
+}
+
+// AttachTLS is ServerTLS for clients that may show no SVID at all, because they
+// show who they are in another way. An SVID that is shown must be good.
+func AttachTLS(s *Source, a Authorizer, protos ...string) *tls.Config {
+	c := serverTLS(s, protos)
+	c.ClientAuth = tls.RequestClientCert
+	verify := verifyConnection(s, a)
+	c.VerifyConnection = func(cs tls.ConnectionState) error {
+		if len(cs.PeerCertificates) == 0 {
+			return nil
+		}
+		return verify(cs)
+	}
+	return c
+}
+
+// ClientTLS is the configuration of a client that shows the source's SVID to
+// servers whose own SVID verifies and that a accepts. Host names are not
+// checked: a is who the server must be.
+func ClientTLS(s *Source, a Authorizer, protos ...string) *tls.Config {
+	c := baseTLS(protos)
+	c.InsecureSkipVerify = true // the Web's verification; ours is in VerifyConnection
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return certificate(s)
+	}
+	c.VerifyConnection = verifyConnection(s, a)
+	return c
+}
+
+func serverTLS(s *Source, protos []string) *tls.Config {
+	c := baseTLS(protos)
+	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return certificate(s)
+	}
+	return c
+}
+
+// baseTLS leaves CurvePreferences alone: the default begins with the hybrid
+// X25519MLKEM768.
+func baseTLS(protos []string) *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		MaxVersion:             tls.VersionTLS13,
+		SessionTicketsDisabled: true,
+		NextProtos:             protos,
+	}
+}
+
+func verifyConnection(s *Source, a Authorizer) func(tls.ConnectionState) error {
+	return func(cs tls.ConnectionState) error {
+		_, err := s.Verify(cs.PeerCertificates, a)
+		return err
+	}
+}
+
+func certificate(s *Source) (*tls.Certificate, error) {
+	svid, err := s.GetX509SVID()
+	if err != nil {
+		return nil, err
+	}
+	return tlsCertificate(svid), nil
+}
+
+func tlsCertificate(svid *x509svid.SVID) *tls.Certificate {
+	c := &tls.Certificate{PrivateKey: svid.PrivateKey, Leaf: svid.Certificates[0]}
+	for _, cert := range svid.Certificates {
+		c.Certificate = append(c.Certificate, cert.Raw)
+	}
+	return c
+}
+
+// DescribeTLS is a connection's TLS version and key exchange, such as
+// "TLS 1.3 X25519MLKEM768".
+func DescribeTLS(cs tls.ConnectionState) string {
+	return tls.VersionName(cs.Version) + " " + cs.CurveID.String()
+}

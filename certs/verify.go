@@ -1,0 +1,166 @@
+package certs
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+)
+
+// Why an identity was refused. An error that this package makes of a peer is
+// one of these by errors.Is.
+var (
+	// ErrExpired says that an SVID is outside of its dates: expired, or not yet
+	// valid. The facts are in a *DatesError.
+	ErrExpired = errors.New("SVID is expired or not yet valid")
+	// ErrUntrusted says that an SVID did not verify: no bundle of its trust
+	// domain, another root or key, a bad signature, another audience, a JWT-SVID
+	// that lives too long.
+	ErrUntrusted = errors.New("SVID is not trusted")
+	// ErrNotSPIFFE says that what was shown is no SVID: none or more than one
+	// SPIFFE ID, one without a path, a signing certificate.
+	ErrNotSPIFFE = errors.New("not an SVID")
+	// ErrUnauthorized says that the SVID is good and its holder is not the one
+	// who may be here.
+	ErrUnauthorized = errors.New("SPIFFE ID is not authorized")
+)
+
+// DatesError says that a certificate is used outside of its dates. It is
+// ErrExpired.
+type DatesError struct {
+	NotBefore, NotAfter time.Time
+	Now                 time.Time // by this machine's clock
+}
+
+// NotYet says that the dates are still to come, which nearly always means that
+// two clocks differ.
+func (e *DatesError) NotYet() bool { return e.Now.Before(e.NotBefore) }
+
+// Error says by how much the dates are missed.
+func (e *DatesError) Error() string {
+	if e.NotYet() {
+		return fmt.Sprintf("not yet valid: valid in %s, from %s: check the clocks",
+			e.NotBefore.Sub(e.Now).Round(time.Second), e.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("expired %s ago, at %s",
+		e.Now.Sub(e.NotAfter).Round(time.Second), e.NotAfter.UTC().Format(time.RFC3339))
+}
+
+// Is makes errors.Is(err, ErrExpired) hold.
+func (e *DatesError) Is(target error) bool { return target == ErrExpired }
+
+func checkDates(c *x509.Certificate, now time.Time) error {
+	if now.Before(c.NotBefore) || now.After(c.NotAfter) {
+		return &DatesError{NotBefore: c.NotBefore, NotAfter: c.NotAfter, Now: now}
+	}
+	return nil
+}
+
+// Authorizer says whether the holder of a verified SVID may be the peer. The
+// chain goes from the SVID to a root of its trust domain's bundle. It is called
+// in each handshake; an error refuses the peer.
+type Authorizer = func(id spiffeid.ID, chain []*x509.Certificate) error
+
+// AuthorizeID lets one SPIFFE ID be the peer.
+func AuthorizeID(want spiffeid.ID) Authorizer {
+	return func(id spiffeid.ID, _ []*x509.Certificate) error {
+		if id != want || want.IsZero() {
+			return fmt.Errorf("peer is %s, want %s", id, want)
+		}
+		return nil
+	}
+}
+
+// AuthorizeAny lets any verified SPIFFE ID of any known trust domain be the
+// peer: for servers that decide on each request.
+func AuthorizeAny() Authorizer {
+	return func(spiffeid.ID, []*x509.Certificate) error { return nil }
+}
+
+// Verify checks a chain, leaf first, as a handshake does, against the bundles of
+// now, and authorizes its ID. It is for those who hold a connection open and
+// must judge it again. Errors are ErrExpired, ErrUntrusted, ErrNotSPIFFE or
+// ErrUnauthorized.
+func (s *Source) Verify(chain []*x509.Certificate, a Authorizer) (spiffeid.ID, error) {
+	id, verified, err := s.verifyChain(chain)
+	if err != nil {
+		return spiffeid.ID{}, err
+	}
+	if a == nil {
+		return spiffeid.ID{}, fmt.Errorf("%w: nobody is", ErrUnauthorized)
+	}
+	if err := a(id, verified); err != nil {
+		return spiffeid.ID{}, fmt.Errorf("%w: %w", ErrUnauthorized, err)
+	}
+	return id, nil
+}
+
+func (s *Source) verifyChain(chain []*x509.Certificate) (spiffeid.ID, []*x509.Certificate, error) {
+	id, err := leafID(chain)
+	if err != nil {
+		return id, nil, err
+	}
+	// x509svid.Verify asks for the bundle of the ID's own trust domain only, so
+	// that a root of another one never validates it.
+	_, chains, err := x509svid.Verify(chain, s, x509svid.WithTime(time.Now()))
+	if err != nil {
+		return id, nil, fmt.Errorf("verify SVID of %s: %w", id, classify(err))
+	}
+	return id, chains[0], nil
+}
+
+// leafID is the one SPIFFE ID of a chain's leaf, which must name a workload and
+// may not sign other certificates (X509-SVID, sections 2 and 4.3).
+func leafID(chain []*x509.Certificate) (spiffeid.ID, error) {
+	if len(chain) == 0 {
+		return spiffeid.ID{}, fmt.Errorf("%w: no certificate", ErrNotSPIFFE)
+	}
+	leaf := chain[0]
+	id, err := x509svid.IDFromCert(leaf)
+	if err != nil {
+		return spiffeid.ID{}, fmt.Errorf("%w: %w", ErrNotSPIFFE, err)
+	}
+	if id.Path() == "" {
+		return spiffeid.ID{}, fmt.Errorf("%w: %s has no path", ErrNotSPIFFE, id)
+	}
+	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
+		return spiffeid.ID{}, fmt.Errorf("%w: certificate of %s may sign others", ErrNotSPIFFE, id)
+	}
+	return id, nil
+}
+
+// classify gives a verification error its sentinel.
+func classify(err error) error {
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		if dates := checkDates(invalid.Cert, time.Now()); dates != nil {
+			return dates
+		}
+	}
+	if errors.Is(err, ErrUntrusted) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUntrusted, err)
+}
+
+// PeerID is the SPIFFE ID of the peer of a connection that was made with a
+// configuration of this package. It fails with ErrNotSPIFFE where the peer
+// showed no SVID or the handshake is not complete.
+func PeerID(cs tls.ConnectionState) (spiffeid.ID, error) {
+	if !cs.HandshakeComplete {
+		return spiffeid.ID{}, fmt.Errorf("%w: handshake is not complete", ErrNotSPIFFE)
+	}
+	return leafID(cs.PeerCertificates)
+}
+
+// Fingerprint is a certificate's SHA-256 over its DER form as "sha256:HEX".
+func Fingerprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
