@@ -1,0 +1,222 @@
+package policy
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf16"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// MaxCanonical is how long a policy's canonical bytes may be.
+const MaxCanonical = 12 << 20
+
+// ErrNotCanonical says that bytes are not the canonical form of what they say.
+var ErrNotCanonical = errors.New("not in canonical form")
+
+// Normalize sorts what has no order in a policy, in place. Data classes and
+// layers keep theirs.
+func Normalize(p *policyv1.Policy) {
+	for _, e := range p.GetEnvironments() {
+		slices.Sort(e.GetNetworks())
+		for _, g := range e.GetGateways() {
+			slices.Sort(g.GetAddresses())
+		}
+	}
+	for _, w := range p.GetWorkloads() {
+		slices.Sort(w.GetAddresses())
+	}
+	for _, l := range p.GetLists() {
+		slices.Sort(l.GetDigests())
+	}
+	for _, in := range p.GetIntents() {
+		for _, m := range [...]*policyv1.Match{in.GetAllow(), in.GetDeny()} {
+			slices.Sort(m.GetMethods())
+			slices.Sort(m.GetPaths())
+		}
+	}
+	slices.SortStableFunc(p.GetIntents(), func(a, b *policyv1.Intent) int {
+		return strings.Compare(a.GetName(), b.GetName())
+	})
+	slices.SortStableFunc(p.GetTransitions(), func(a, b *policyv1.Transition) int {
+		return cmp.Or(strings.Compare(a.GetFrom(), b.GetFrom()), strings.Compare(a.GetTo(), b.GetTo()))
+	})
+	sortByContent(p.GetTests())
+	sortByContent(p.GetExceptions())
+}
+
+// sortByContent sorts messages by their canonical JSON.
+func sortByContent[M proto.Message](list []M) {
+	type item struct {
+		m   M
+		key []byte
+	}
+	items := make([]item, len(list))
+	for i, m := range list {
+		b, _ := canonicalMessage(m) // without a key it keeps its place
+		items[i] = item{m, b}
+	}
+	slices.SortStableFunc(items, func(a, b item) int { return bytes.Compare(a.key, b.key) })
+	for i := range items {
+		list[i] = items[i].m
+	}
+}
+
+// Canonical is a policy's one form as bytes: RFC 8785 over the JSON names of
+// its fields, normalized, empty fields left out. The policy is not changed. It
+// fails if a text is not UTF-8.
+func Canonical(p *policyv1.Policy) ([]byte, error) {
+	p = proto.CloneOf(p)
+	Normalize(p)
+	b, err := canonicalMessage(p)
+	if err != nil {
+		return nil, fmt.Errorf("write policy %q: %w", p.GetPolicy(), err)
+	}
+	return b, nil
+}
+
+// Decode reads a policy from its canonical bytes; any others are refused. It
+// does not validate.
+func Decode(canonical []byte) (*policyv1.Policy, error) {
+	if len(canonical) > MaxCanonical {
+		return nil, fmt.Errorf("read policy: %d bytes, at most %d", len(canonical), MaxCanonical)
+	}
+	p := &policyv1.Policy{}
+	if err := (protojson.UnmarshalOptions{}).Unmarshal(canonical, p); err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	again, err := Canonical(p)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, canonical) {
+		return nil, fmt.Errorf("read policy: %w", ErrNotCanonical)
+	}
+	return p, nil
+}
+
+// Revision names a policy by its canonical bytes: "sha256:HEX".
+func Revision(canonical []byte) string {
+	sum := sha256.Sum256(canonical)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// canonicalMessage is RFC 8785 over protobuf's JSON.
+func canonicalMessage(m proto.Message) ([]byte, error) {
+	text, err := (protojson.MarshalOptions{}).Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	return appendCanonical(make([]byte, 0, len(text)), v)
+}
+
+// decodeMessage reads a message from its canonical bytes alone.
+func decodeMessage(canonical []byte, m proto.Message) error {
+	if err := (protojson.UnmarshalOptions{}).Unmarshal(canonical, m); err != nil {
+		return err
+	}
+	again, err := canonicalMessage(m)
+	if err == nil && !bytes.Equal(again, canonical) {
+		err = ErrNotCanonical
+	}
+	return err
+}
+
+// appendCanonical writes a JSON value as RFC 8785 demands. It is our own because
+// libraries insert keys into lists: for ten thousand workloads that takes a
+// second. The schemas have no fractions, so integers are the only numbers.
+func appendCanonical(b []byte, v any) ([]byte, error) {
+	var err error
+	switch v := v.(type) {
+	case nil:
+		return append(b, "null"...), nil
+	case bool:
+		return fmt.Appendf(b, "%t", v), nil
+	case string:
+		return appendString(b, v), nil
+	case json.Number:
+		if strings.ContainsAny(v.String(), ".eE") {
+			return nil, fmt.Errorf("number %s is not an integer", v)
+		}
+		return append(b, v...), nil
+	case []any:
+		b = append(b, '[')
+		for i := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = appendCanonical(b, v[i]); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, ']'), nil
+	case map[string]any:
+		return appendObject(b, v)
+	}
+	return nil, fmt.Errorf("no JSON value: %T", v)
+}
+
+func appendObject(b []byte, object map[string]any) ([]byte, error) {
+	var err error
+	b = append(b, '{')
+	for i, k := range slices.SortedFunc(maps.Keys(object), compareUTF16) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, k), ':')
+		if b, err = appendCanonical(b, object[k]); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, '}'), nil
+}
+
+// compareUTF16 orders keys by their UTF-16 code units (RFC 8785 section 3.2.3).
+func compareUTF16(a, b string) int {
+	return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
+}
+
+// appendString escapes what RFC 8785 section 3.2.2.2 says and nothing else.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	for i := range len(s) {
+		switch c := s[i]; c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\b':
+			b = append(b, `\b`...)
+		case '\t':
+			b = append(b, `\t`...)
+		case '\n':
+			b = append(b, `\n`...)
+		case '\f':
+			b = append(b, `\f`...)
+		case '\r':
+			b = append(b, `\r`...)
+		default:
+			if c < 0x20 {
+				b = fmt.Appendf(b, `\u%04x`, c)
+			} else {
+				b = append(b, c)
+			}
+		}
+	}
+	return append(b, '"')
+}

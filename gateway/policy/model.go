@@ -1,0 +1,81 @@
+package policy
+
+import (
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// Ref names a policy: its place in the order and its content.
+type Ref struct {
+	Serial   uint64
+	Revision string // "sha256:HEX"
+}
+
+// Transition is an ordered pair of environments that may be crossed at all, and
+// who answers for it.
+type Transition struct {
+	From, To string // environments, of the caller and of the callee
+	Owner    string // the team that answers for it
+	OnCall   string // who is called at night: its own, else the owner's contact
+	Sink     string // where its log entries land
+	ReviewBy string // date, YYYY-MM-DD
+	// Durable says that an opening must be on stable storage before the first
+	// byte is forwarded.
+	Durable bool
+}
+
+// Workload is a program of an environment with a SPIFFE ID.
+type Workload struct {
+	Name        string
+	Environment string
+	// ID is its SPIFFE ID; zero if Pattern is set.
+	ID spiffeid.ID
+	// Pattern is set instead of ID if it stands for any ID of that form. Such a
+	// workload calls and never serves.
+	Pattern   string
+	Owner     string            // the team that answers for it
+	DataClass string            // of what it sends; "" if unlabelled, which counts as the last
+	MayLabel  bool              // it may label single calls otherwise
+	Plaintext bool              // its gateway may reach it without TLS
+	Addresses []string          // where the policy says it is
+	Labels    map[string]string // never written to
+	Services  []Service         // what it serves, by name
+
+	index int
+}
+
+// Host is the name by which workloads call it: NAME.ENVIRONMENT.mesh.
+func (w *Workload) Host() string { return w.Name + "." + w.Environment + ".mesh" }
+
+// Service finds a service by its name; nil if it serves none of that name.
+func (w *Workload) Service(name string) *Service {
+	for i := range w.Services {
+		if w.Services[i].Name == name {
+			return &w.Services[i]
+		}
+	}
+	return nil
+}
+
+// Service is something that a workload serves.
+type Service struct {
+	Name     string
+	Protocol string // http, grpc, openai, anthropic, mcp, a2a, oci, s3, kserve or tcp
+	Host     string // where it is, if not at the workload's addresses
+	Port     uint16
+	Path     string // where on the host its API begins; "" for the root
+}
+
+// Gateway is one data-plane process at an environment's edge.
+type Gateway struct {
+	Name        string
+	Environment string
+	ID          spiffeid.ID
+	Tunnel      string   // HOST:PORT that peer gateways dial; "" if none
+	Addresses   []string // of its host
+	DialOut     bool     // it has no inbound ports and dials its peers
+}
+
+// GatewayID is the SPIFFE ID of a gateway of that name in a trust domain.
+func GatewayID(td spiffeid.TrustDomain, name string) (spiffeid.ID, error) {
+	return spiffeid.FromSegments(td, "sallyport", "gateway", name)
+}

@@ -1,0 +1,134 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// sample stands for "*" where a workload's pattern is asked for as one ID.
+const sample = "any"
+
+// RunTests asks a policy its own tests at a moment and says which are answered
+// otherwise than they expect. A test without a service is asked of each service
+// that the callee serves. The paths are those of the tests; p is the policy
+// that compiled was made from.
+func RunTests(p *policyv1.Policy, compiled *Policy, now time.Time) Faults {
+	var f Faults
+	for i, t := range p.GetTests() {
+		to := compiled.Workload(t.GetTo())
+		for _, service := range asked(t.GetService(), to) {
+			if wrong := compiled.ask(t, to, service, now); wrong != "" {
+				f.add(at("tests", i), "%s: %s", testSubject(t), wrong)
+				break
+			}
+		}
+	}
+	return f
+}
+
+// asked are the services that a question is about.
+func asked(service string, to *Workload) []string {
+	if service != "" || to == nil || len(to.Services) == 0 {
+		return []string{service}
+	}
+	var all []string
+	for i := range to.Services {
+		all = append(all, to.Services[i].Name)
+	}
+	return all
+}
+
+// ask says what is wrong with the answer to a test, "" if nothing.
+func (p *Policy) ask(t *policyv1.Test, to *Workload, service string, now time.Time) string {
+	id, err := p.caller(t.GetFrom())
+	if err != nil {
+		return err.Error()
+	}
+	q := Query{From: id, To: to, Service: service, Now: now}
+	for name, text := range t.GetWith() {
+		if err := q.Attributes.Set(name, text); err != nil {
+			return err.Error()
+		}
+	}
+	d := p.Decide(&q)
+	got := p.Describe(d)
+	if service != t.GetService() {
+		got = "service " + service + " " + got
+	}
+	switch {
+	case d.Allow != (t.GetExpect() == "allow"):
+		return fmt.Sprintf("expected %s, but %s", t.GetExpect(), got)
+	case t.GetBy() != "" && d.Intent != t.GetBy():
+		return fmt.Sprintf("expected %s by %s, but %s", t.GetExpect(), t.GetBy(), got)
+	}
+	return ""
+}
+
+// testSubject names a test by what it asks.
+func testSubject(t *policyv1.Test) string {
+	s := "test " + t.GetFrom() + " ─► " + t.GetTo()
+	if t.GetService() != "" {
+		s += " " + t.GetService()
+	}
+	return s
+}
+
+// Describe says a decision in a phrase, such as "denied by keep-home" or
+// "denied: no intent allows it".
+func (p *Policy) Describe(d Decision) string {
+	switch {
+	case d.Allow && d.Limited:
+		return "allowed by " + d.Intent + ", under its limits and requirements"
+	case d.Allow:
+		return "allowed by " + d.Intent
+	case d.Intent != "":
+		return "denied by " + d.Intent
+	}
+	switch d.Reason {
+	case crossingv1.Reason_NO_INTENT:
+		return "denied: no intent allows it"
+	case crossingv1.Reason_NO_TRANSITION:
+		return "denied: there is no such transition, so nobody owns it"
+	case crossingv1.Reason_BAD_IDENTITY:
+		return "denied: the caller is no workload of the policy's environments"
+	case crossingv1.Reason_UNKNOWN_DESTINATION:
+		return "denied: no workload has that name"
+	case crossingv1.Reason_UNKNOWN_SERVICE:
+		return "denied: the callee serves no such thing"
+	}
+	return "denied: " + d.Reason.String()
+}
+
+// caller is the SPIFFE ID of a workload's name or of an ID's text. Where a
+// workload stands for a pattern, each "*" is taken as the segment "any".
+func (p *Policy) caller(from string) (spiffeid.ID, error) {
+	if strings.Contains(from, "://") {
+		id, err := spiffeid.FromString(from)
+		if err != nil {
+			return id, fmt.Errorf("%q is not a SPIFFE ID: %w", from, err)
+		}
+		return id, nil
+	}
+	w := p.byName[from]
+	switch {
+	case w == nil:
+		return spiffeid.ID{}, fmt.Errorf("unknown workload %q%s", from, didYouMean(from, p.workloadNames()))
+	case w.Pattern == "":
+		return w.ID, nil
+	}
+	return spiffeid.FromString(strings.ReplaceAll(w.Pattern, anySeg, sample))
+}
+
+func (p *Policy) workloadNames() []string {
+	names := make([]string, len(p.workloads))
+	for i, w := range p.workloads {
+		names[i] = w.Name
+	}
+	return names
+}

@@ -1,0 +1,335 @@
+package source
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+func exampleText(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// edit replaces what must stand in the example.
+func edit(t testing.TB, old, replacement string) string {
+	t.Helper()
+	text := exampleText(t)
+	if !strings.Contains(text, old) {
+		t.Fatalf("the example has no %q", old)
+	}
+	return strings.Replace(text, old, replacement, 1)
+}
+
+func revision(t testing.TB, p *policyv1.Policy) string {
+	t.Helper()
+	b, err := policy.Canonical(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy.Revision(b)
+}
+
+func TestLoadExample(t *testing.T) {
+	p, err := Load("policy.yaml", []byte(exampleText(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("../testdata/example.revision")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := revision(t, p); got != strings.TrimSpace(string(want)) {
+		t.Errorf("revision %s, want %s", got, want)
+	}
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	if err := CheckDates("policy.yaml", []byte(exampleText(t)), now); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCheckDates(t *testing.T) {
+	err := CheckDates("policy.yaml", []byte(exampleText(t)), time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC))
+	want := "policy.yaml:111:14: exception SCOPE of networkpolicy in aws: expired on 2027-01-31. Repair the layer and delete it, or have it approved again."
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %v", err, want)
+	}
+	var errs Errors
+	if err := CheckDates("policy.yaml", []byte("version: [1]"), time.Now()); !errors.As(err, &errs) {
+		t.Errorf("a text that cannot be read: %v", err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	const transition = "{from: azure,  to: aws,   owner: ml-platform, sink: siem, reviewBy: 2027-06-30}"
+	cases := []struct {
+		name, old, replacement string
+		want                   []string
+	}{
+		{
+			"no owner", transition, "{from: azure, to: aws, sink: siem, reviewBy: 2027-06-30}",
+			[]string{"policy.yaml:77:5: transition azure ─► aws: no owner. Name the team that answers for it, or delete the transition."},
+		},
+		{
+			"unknown owner", transition, "{from: azure, to: aws, owner: ml-platfor, sink: siem, reviewBy: 2027-06-30}",
+			[]string{`policy.yaml:77:35: transition azure ─► aws: unknown team "ml-platfor"; did you mean "ml-platform"?`},
+		},
+		{
+			"misspelt attribute", `&& ai.model in`, `&& ai.modle in`,
+			[]string{`policy.yaml:85:37: intent plan-with-the-llm: unknown attribute "ai.modle"; did you mean "ai.model"?`},
+		},
+		{
+			"misspelt key says it once", "owner: ml-platform, sink: siem, reviewBy: 2027-06-30}\n  - {from: onprem, to: aws", "ower: ml-platform, sink: siem, reviewBy: 2027-06-30}\n  - {from: onprem, to: aws",
+			[]string{`policy.yaml:75:31: unknown key "ower"; did you mean "owner"?`},
+		},
+		{
+			"several at once", transition, "{from: azure, to: gcp, sink: x, sink: y}",
+			[]string{
+				"policy.yaml:77:23: transition azure ─► gcp: unknown environment \"gcp\"",
+				"policy.yaml:77:34: transition azure ─► gcp: unknown sink \"x\"",
+				"policy.yaml:77:37: duplicate key \"sink\"; the first is in line 77",
+			},
+		},
+		{"duplicate name", "  retriever:\n", "  orchestrator:\n", []string{
+			`policy.yaml:54:3: duplicate key "orchestrator"; the first is in line 49`,
+			`policy.yaml:88:37: intent search-the-corpus: unknown workload "retriever"`,
+		}},
+		{"a list for text", "policy: acme-ai", "policy: [acme-ai]", []string{"policy.yaml:4:9: policy takes text, not a list"}},
+		{"nothing for text", "policy: acme-ai", "policy:", []string{"policy.yaml:4:8: policy takes text, not nothing"}},
+		{"text for a list", "networks: [10.0.0.0/16]", "networks: 10.0.0.0/16", []string{`policy.yaml:22:15: networks takes a list, not "10.0.0.0/16"`}},
+		{"text for a mapping", "    data: {class: internal}\n    addresses: [10.1.7.20]", "    data: internal\n    addresses: [10.1.7.20]", []string{`policy.yaml:57:11: data takes keys and values, not "internal"`}},
+		{"yes for true", "dialOut: true", "dialOut: yes", []string{`policy.yaml:23:59: dialOut takes true or false, not "yes"`, "policy.yaml:23:16: gateway onprem-1: no tunnel"}},
+		{"version", "version: 1", "version: one", []string{`policy.yaml:3:10: version takes a whole number, not "one"`}},
+		{"alias", "version: 1\npolicy: acme-ai", "version: &a 1\npolicy: *a", []string{"policy.yaml:3:10: an anchor", "policy.yaml:4:9: an alias: write it out"}},
+		{"anchor", "policy: acme-ai", "policy: &x acme-ai", []string{"policy.yaml:4:9: an anchor"}},
+		{"tag", "policy: acme-ai", "policy: !!str acme-ai", []string{"policy.yaml:4:9: a tag"}},
+		{"condition by hand", "    limits: {bytes: 200GiB/day}", "    condition: {}", []string{"policy.yaml:94:5: condition is what `when` is compiled to; write `when`"}},
+		{"second document", "lists:\n", "---\nlists:\n", []string{"policy.yaml:99:1: a second document: a policy is one"}},
+		{"not YAML", "  siem: {", "  siem: {{", []string{"policy.yaml:16:1: not YAML: did not find expected ',' or '}' in what begins here"}},
+		{"a name where it stands", "  llm:\n", "  LLM:\n", []string{`policy.yaml:60:3: workload "LLM": a name is a DNS label`}},
+		{"a service where it stands", `"openai://:8000"`, `"openia://:8000"`, []string{`policy.yaml:65:20: workload llm, service chat: unknown protocol "openia"; did you mean "openai"?`}},
+		{
+			"a test fails", "ai.model: gpt-oss-20b}, expect: allow}", "ai.model: x}, expect: allow}",
+			[]string{"policy.yaml:115:5: test orchestrator ─► llm chat: expected allow, but denied: no intent allows it"},
+		},
+		{
+			"a test is decided by another", "by: restricted-data-stays-home", "by: search-the-corpus",
+			[]string{"policy.yaml:116:5: test orchestrator ─► llm chat: expected deny by search-the-corpus, but denied by restricted-data-stays-home"},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := Load("policy.yaml", []byte(edit(t, c.old, c.replacement)))
+			if err == nil || p != nil {
+				t.Fatalf("Load = %v, %v", p, err)
+			}
+			for _, want := range c.want {
+				if !strings.Contains("\n"+err.Error(), "\n"+want) {
+					t.Errorf("got\n%v\nwant a line that begins\n%s", err, want)
+				}
+			}
+			if c.name == "misspelt key says it once" && strings.Contains(err.Error(), "\n") {
+				t.Errorf("said twice:\n%v", err)
+			}
+		})
+	}
+}
+
+func TestErrorsAreInOrder(t *testing.T) {
+	text := strings.ReplaceAll(exampleText(t), "owner: ", "ownr: ")
+	_, err := Load("policy.yaml", []byte(text))
+	errs, ok := errors.AsType[Errors](err)
+	if !ok || len(errs) < 10 {
+		t.Fatalf("%v", err)
+	}
+	if !slices.IsSortedFunc(errs, func(a, b Error) int { return (a.Line-b.Line)*1000 + a.Column - b.Column }) {
+		t.Errorf("not in the order of the text:\n%v", err)
+	}
+}
+
+func TestLoadRefusesWhole(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"empty", "", "policy.yaml:1:1: the policy is empty"},
+		{"a comment", "# nothing\n", "the policy is empty"},
+		{"null", "~", "the policy takes keys and values, not nothing"},
+		{"a list", "[]", "the policy takes keys and values, not a list"},
+		{"not UTF-8", "policy: \xff", "not UTF-8"},
+		{"10 MB", "policy: x # " + strings.Repeat("x", 10<<20), "more than 8 MiB, the limit"},
+		{"deep", strings.Repeat("[", 100_000), "not YAML"},
+		{"a bomb", "a: &a [1,1]\nb: &b [*a,*a]\nc: [*b,*b]", "unknown key"},
+		{"merge", "<<: {version: 1}", `unknown key "<<"`},
+		{"key that is a list", "[a]: 1", "a key that is no name"},
+	} {
+		if _, err := Load("policy.yaml", []byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestPlacesInWhen: however a `when` is written, an error points into it.
+func TestPlacesInWhen(t *testing.T) {
+	const old = `    when: http.method in ["GET", "HEAD"]`
+	for _, c := range []struct{ name, when, want string }{
+		{"plain", "    when: http.mehtod == 'GET'", "policy.yaml:92:11: "},
+		{"later", "    when: http.method == 'GET' || http.mehtod == 'HEAD'", "policy.yaml:92:35: "},
+		{"double quotes", `    when: "http.mehtod == 'GET'"`, "policy.yaml:92:12: "},
+		{"single quotes", `    when: 'http.mehtod == "GET"'`, "policy.yaml:92:12: "},
+		{"literal block", "    when: |\n      http.method == 'GET' ||\n      http.mehtod == 'HEAD'", "policy.yaml:94:7: "},
+		{"folded block", "    when: >\n      http.method == 'GET' ||\n      http.mehtod == 'HEAD'", "policy.yaml:92:11: "},
+		{"syntax", "    when: http.method ==", "policy.yaml:92:25: intent pull-released-models: not a condition: "},
+	} {
+		_, err := Load("policy.yaml", []byte(edit(t, old, c.when)))
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestShuffledTextIsOnePolicy: no order of keys or of unordered lists is seen.
+func TestShuffledTextIsOnePolicy(t *testing.T) {
+	p, err := Load("policy.yaml", []byte(exampleText(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, random := revision(t, p), rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		var doc yaml.Node
+		if err := yaml.Unmarshal([]byte(exampleText(t)), &doc); err != nil {
+			t.Fatal(err)
+		}
+		shuffle(doc.Content[0], "", random)
+		text, err := yaml.Marshal(&doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := Load("shuffled.yaml", text)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if got := revision(t, p); got != want {
+			t.Fatalf("revision %s, want %s\n%s", got, want, text)
+		}
+	}
+}
+
+func shuffle(n *yaml.Node, key string, random *rand.Rand) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		pairs := slices.Collect(slices.Chunk(n.Content, 2))
+		random.Shuffle(len(pairs), func(i, j int) { pairs[i], pairs[j] = pairs[j], pairs[i] })
+		n.Content = slices.Concat(pairs...)
+		for i := 0; i < len(n.Content); i += 2 {
+			shuffle(n.Content[i+1], n.Content[i].Value, random)
+		}
+	case yaml.SequenceNode:
+		if key != "dataClasses" && key != "layers" {
+			random.Shuffle(len(n.Content), func(i, j int) { n.Content[i], n.Content[j] = n.Content[j], n.Content[i] })
+		}
+		for _, item := range n.Content {
+			shuffle(item, "", random)
+		}
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(exampleText(f)))
+	for _, seed := range []string{
+		"", "version: 1", "a: &x [*x]", "--- {}\n--- {}", "intents: [{when: 'a'}]", "{? [a] : b}", "tests: [~]", "workloads: {a: ~}",
+		"intents:\n - {name: x, deny: {}, when: |\n", "version: 1\nintents:\n  - name: a\n    when: |-\n\n\n      x",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := Load("f", text)
+		if err != nil {
+			errs, ok := errors.AsType[Errors](err)
+			if !ok || len(errs) == 0 || p != nil {
+				t.Fatalf("%T %v", err, err)
+			}
+			for _, e := range errs {
+				if e.Line < 1 || e.Column < 1 || e.Message == "" {
+					t.Fatalf("%+v", e)
+				}
+			}
+			return
+		}
+		b, err := policy.Canonical(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := policy.Decode(b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := policy.Compile(p, policy.Ref{}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestDiff(t *testing.T) {
+	load := func(text string) *policyv1.Policy {
+		p, err := Load("policy.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	was := load(exampleText(t))
+	for _, c := range []struct {
+		name string
+		to   *policyv1.Policy
+		want []string
+	}{
+		{"nothing", load(exampleText(t)), nil},
+		{"a list's order", load(edit(t, `["GET", "HEAD"]`, `["GET", "HEAD"] # as before`)), nil},
+		{"a deny", load(edit(t, "intents:\n", "intents:\n  - name: closed\n    deny: {to: registry}\n")), []string{
+			"added intent closed",
+			"changed calls llm ─► registry models: some calls before, no call now",
+			"changed calls orchestrator ─► registry models: no call before, no call now",
+		}},
+		{"an open door", load(edit(t, "intents:\n", "intents:\n  - name: open\n    allow: {from: orchestrator, to: registry}\n")), []string{
+			"added intent open",
+			"changed calls orchestrator ─► registry models: no call before, every call now",
+		}},
+		{"an owner", load(edit(t, "to: azure, owner: ml-platform", "to: azure, owner: agents-team")), []string{"changed transition onprem ─► azure"}},
+		{"an exception and a test gone", func() *policyv1.Policy {
+			p := load(exampleText(t))
+			p.Exceptions, p.Tests = nil, p.Tests[1:]
+			return p
+		}(), []string{"removed exception SCOPE of networkpolicy in aws", "removed test orchestrator ─► llm chat"}},
+		{"classes", func() *policyv1.Policy {
+			p := load(exampleText(t))
+			p.DataClasses = append(p.DataClasses, "secret")
+			return p
+		}(), []string{"changed data classes : public < internal < restricted before, public < internal < restricted < secret now"}},
+	} {
+		var got []string
+		for _, change := range Diff(was, c.to) {
+			got = append(got, change.String())
+		}
+		want := slices.DeleteFunc(slices.Clone(c.want), func(s string) bool { return strings.Contains(s, "no call before, no call now") })
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s:\n%s", c.name, diff)
+		}
+	}
+	if changes := Diff(nil, was); len(changes) < 20 || changes[0].Object != "policy" {
+		t.Errorf("from nothing: %v", changes)
+	}
+	if changes := Diff(was, nil); !slices.Contains(changes, Change{What: "removed", Object: "intent", Name: "plan-with-the-llm"}) {
+		t.Errorf("to nothing: %v", changes)
+	}
+}

@@ -1,0 +1,189 @@
+package policy
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+func (v *validator) intents() {
+	seen := map[string]bool{}
+	served := v.served()
+	for i, in := range v.p.GetIntents() {
+		path, subject := at("intents", i), "intent "+in.GetName()
+		v.name(key(path, "name"), "intent", in.GetName())
+		if seen[in.GetName()] {
+			v.fault(key(path, "name"), "%s: the name is taken by another intent", subject)
+		}
+		seen[in.GetName()] = true
+		v.intent(path, subject, in, served)
+	}
+}
+
+// served are the names of all services, sorted.
+func (v *validator) served() []string {
+	names := map[string]bool{}
+	for _, w := range v.p.GetWorkloads() {
+		for s := range w.GetServes() {
+			names[s] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+func (v *validator) intent(path, subject string, in *policyv1.Intent, served []string) {
+	switch {
+	case (in.GetAllow() == nil) == (in.GetDeny() == nil):
+		v.fault(path, "%s: exactly one of allow and deny", subject)
+	case in.GetAllow() != nil:
+		v.match(key(path, "allow"), subject, in.GetAllow(), served)
+		v.allowOnly(key(path, "allow"), subject, in.GetAllow())
+	default:
+		v.match(key(path, "deny"), subject, in.GetDeny(), served)
+		v.denyOnly(path, subject, in)
+	}
+	v.condition(path, subject, in)
+	v.limits(key(path, "limits"), subject, in.GetLimits())
+	v.require(key(path, "require"), subject, in.GetRequire())
+	v.validity(key(path, "valid"), subject, in.GetValid())
+	if in.GetOwner() != "" {
+		v.team(key(path, "owner"), subject, "owner", in.GetOwner(), "")
+	}
+}
+
+func (v *validator) match(path, subject string, m *policyv1.Match, served []string) {
+	v.selector(key(path, "from"), subject, m.GetFrom())
+	v.selector(key(path, "to"), subject, m.GetTo())
+	if m.GetService() != "" {
+		known := served
+		if w := v.p.GetWorkloads()[m.GetTo()]; w != nil {
+			known = slices.Sorted(maps.Keys(w.GetServes()))
+		}
+		v.reference(key(path, "service"), subject, "service", m.GetService(), known)
+	}
+	for i, method := range m.GetMethods() {
+		if method == "" || strings.Trim(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
+			v.fault(at(key(path, "methods"), i), "%s: %q is not an HTTP method in capitals", subject, method)
+		}
+	}
+	for i, p := range m.GetPaths() {
+		stem, below := strings.CutSuffix(p, "/*")
+		if below && stem == "" {
+			continue // "/*" is every path
+		}
+		if strings.Contains(stem, "*") {
+			v.fault(at(key(path, "paths"), i), `%s: path %q: a "*" stands only at the end, as "/*", for all below`, subject, p)
+		} else if err := checkPath(stem); err != nil {
+			v.fault(at(key(path, "paths"), i), "%s: %v", subject, err)
+		}
+	}
+}
+
+func (v *validator) allowOnly(path, subject string, m *policyv1.Match) {
+	if m.GetData() != "" {
+		v.fault(key(path, "data"), "%s: data stands only in a deny. Say it in when: data.class <= %q.", subject, m.GetData())
+	}
+	if m.GetLeaving() != "" {
+		v.fault(key(path, "leaving"), "%s: leaving stands only in a deny", subject)
+	}
+}
+
+func (v *validator) denyOnly(path, subject string, in *policyv1.Intent) {
+	m := in.GetDeny()
+	if m.GetData() != "" {
+		v.class(key(path, "deny.data"), subject, m.GetData())
+	}
+	if m.GetLeaving() != "" {
+		env, ok := strings.CutPrefix(m.GetLeaving(), "environment:")
+		if !ok {
+			v.fault(key(path, "deny.leaving"), "%s: leaving is environment:NAME, not %q", subject, m.GetLeaving())
+		} else {
+			v.reference(key(path, "deny.leaving"), subject, "environment", env, v.environmentNames)
+		}
+	}
+	if len(in.GetLimits()) > 0 {
+		v.fault(key(path, "limits"), "%s: limits stand only with an allow", subject)
+	}
+	if in.GetRequire() != nil {
+		v.fault(key(path, "require"), "%s: require stands only with an allow", subject)
+	}
+}
+
+func (v *validator) limits(path, subject string, limits map[string]string) {
+	for what, text := range limits {
+		if err := CheckLimit(what, text); err != "" {
+			v.fault(key(path, what), "%s: %s", subject, err)
+		}
+	}
+}
+
+// CheckLimit says what is wrong with a limit, "" if nothing: tokens as N/day,
+// requests as N/second, minute, hour or day, bytes as requests are with KiB to
+// TiB behind the number.
+func CheckLimit(what, text string) string {
+	number, unit, _ := strings.Cut(text, "/")
+	units := []string{"day", "hour", "minute", "second"}
+	switch what {
+	case "tokens":
+		units = []string{"day"}
+	case "requests":
+	case "bytes":
+		for _, suffix := range [...]string{"KiB", "MiB", "GiB", "TiB"} {
+			if stem, ok := strings.CutSuffix(number, suffix); ok {
+				number = stem
+				break
+			}
+		}
+	default:
+		known := []string{"bytes", "requests", "tokens"}
+		return "unknown limit " + strconv.Quote(what) + didYouMean(what, known)
+	}
+	n, err := strconv.ParseUint(number, 10, 53)
+	if err != nil || n == 0 || strconv.FormatUint(n, 10) != number || !slices.Contains(units, unit) {
+		form := "N/" + strings.Join(units, " or N/")
+		return "limit of " + what + " " + strconv.Quote(text) + " is not " + form
+	}
+	return ""
+}
+
+func (v *validator) require(path, subject string, r *policyv1.Require) {
+	if r == nil {
+		return
+	}
+	if r.GetDigest() == nil {
+		v.fault(path, "%s: require says nothing; it takes digest", subject)
+		return
+	}
+	name := r.GetDigest().GetIn()
+	v.reference(key(path, "digest.in"), subject, "list", name, slices.Sorted(maps.Keys(v.p.GetLists())))
+	if l := v.p.GetLists()[name]; l != nil && len(l.GetDigests()) == 0 {
+		v.fault(key(path, "digest.in"), "%s: list %s has no digests", subject, name)
+	}
+}
+
+func (v *validator) validity(path, subject string, valid *policyv1.Validity) {
+	if valid == nil {
+		return
+	}
+	var ends [2]time.Time
+	for i, end := range [...]struct{ field, text string }{{"notBefore", valid.GetNotBefore()}, {"notAfter", valid.GetNotAfter()}} {
+		if end.text == "" {
+			continue
+		}
+		var err error
+		if ends[i], err = time.Parse(time.RFC3339, end.text); err != nil {
+			v.fault(key(path, end.field), "%s: %s %q is not a time such as 2027-01-31T00:00:00Z", subject, end.field, end.text)
+			return
+		}
+	}
+	switch {
+	case valid.GetNotBefore() == "" && valid.GetNotAfter() == "":
+		v.fault(path, "%s: valid says nothing; it takes notBefore and notAfter", subject)
+	case valid.GetNotBefore() != "" && valid.GetNotAfter() != "" && !ends[0].Before(ends[1]):
+		v.fault(key(path, "notAfter"), "%s: notAfter is not later than notBefore", subject)
+	}
+}
