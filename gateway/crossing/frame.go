@@ -1,0 +1,306 @@
+package crossing
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+const (
+	// MaxFrame is the largest encoded frame, in bytes.
+	MaxFrame = 64 << 10
+	// maxText bounds every string of a frame, in bytes.
+	maxText = 4 << 10
+)
+
+// MarshalFrame encodes a frame; the same frame always gives the same bytes. It
+// fails where UnmarshalFrame would.
+func MarshalFrame(f *crossingv1.Frame) ([]byte, error) {
+	if err := checkFields(f.ProtoReflect()); err != nil {
+		return nil, fmt.Errorf("encode frame: %w", err)
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("encode frame: %w", err)
+	}
+	if len(b) > MaxFrame {
+		return nil, fmt.Errorf("encode frame: %d bytes, the most is %d", len(b), MaxFrame)
+	}
+	return b, nil
+}
+
+// UnmarshalFrame decodes a frame. Fields and values that this version does not
+// know are refused: a record says nothing that nobody read. So are texts of
+// more than 4 KiB and times that are none.
+func UnmarshalFrame(b []byte) (*crossingv1.Frame, error) {
+	if len(b) > MaxFrame {
+		return nil, fmt.Errorf("decode frame: %d bytes, the most is %d", len(b), MaxFrame)
+	}
+	f := new(crossingv1.Frame)
+	if err := proto.Unmarshal(b, f); err != nil {
+		return nil, fmt.Errorf("decode frame: %w", err)
+	}
+	if err := checkFields(f.ProtoReflect()); err != nil {
+		return nil, fmt.Errorf("decode frame: %w", err)
+	}
+	return f, nil
+}
+
+// checkFields refuses unknown fields and values, texts that are too long, and
+// times that no clock could have read, at any depth: each could keep a whole
+// record from being shown.
+func checkFields(m protoreflect.Message) error {
+	name := m.Descriptor().Name()
+	if len(m.GetUnknown()) > 0 {
+		return fmt.Errorf("%s has fields that this version does not know", name)
+	}
+	switch t := m.Interface().(type) {
+	case *timestamppb.Timestamp:
+		return t.CheckValid()
+	case *durationpb.Duration:
+		return t.CheckValid()
+	}
+	var fault error
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		fault = checkField(fd, v)
+		return fault == nil
+	})
+	return fault
+}
+
+// checkField holds one field. The frame's messages have no lists and no maps.
+func checkField(fd protoreflect.FieldDescriptor, v protoreflect.Value) error {
+	switch fd.Kind() {
+	case protoreflect.MessageKind:
+		return checkFields(v.Message())
+	case protoreflect.StringKind:
+		if n := len(v.String()); n > maxText {
+			return fmt.Errorf("%s is %d bytes long, the most is %d", fd.Name(), n, maxText)
+		}
+	case protoreflect.EnumKind:
+		if fd.Enum().Values().ByNumber(v.Enum()) == nil {
+			return fmt.Errorf("%s has the unknown value %d", fd.Name(), v.Enum())
+		}
+	}
+	return nil
+}
+
+// CheckFrame says whether a frame that UnmarshalFrame gave may have come from
+// that gateway: it is well formed, and it speaks for nobody else. The error says
+// what is wrong, in words that the gateway may read.
+func CheckFrame(f *crossingv1.Frame, gateway spiffeid.ID) error {
+	if gateway.IsZero() || f.GetGateway() != gateway.String() {
+		return fmt.Errorf("the frame says it is of %.256q", f.GetGateway())
+	}
+	if err := CheckRun(f.GetRun()); err != nil {
+		return err
+	}
+	set := 0
+	var err error
+	if f.GetOpen() != nil {
+		set, err = set+1, checkHalf(f.GetOpen(), f, gateway)
+	}
+	if f.GetClose() != nil {
+		set, err = set+1, errors.Join(err, checkClose(f.GetClose(), f, gateway))
+	}
+	if f.GetRefusal() != nil {
+		set, err = set+1, errors.Join(err, checkRefusal(f.GetRefusal()))
+	}
+	if set != 1 {
+		return fmt.Errorf("the frame has %d of open, close and refusal, want one", set)
+	}
+	return err
+}
+
+func checkHalf(h *crossingv1.Half, f *crossingv1.Frame, gateway spiffeid.ID) error {
+	end := h.GetEnd()
+	egress, err := checkKey(h.GetId(), h.GetKey(), h.GetSide(), f, gateway)
+	switch {
+	case err != nil:
+		return err
+	case end.GetGateway() != gateway.String():
+		return fmt.Errorf("the half says it is of gateway %.256q", end.GetGateway())
+	case !lowerHex(h.GetTrace(), 32):
+		return fmt.Errorf("trace %.64q is not 32 hex digits", h.GetTrace())
+	case !lowerHex(h.GetSpan(), 16):
+		return fmt.Errorf("span %.64q is not 16 hex digits", h.GetSpan())
+	case h.GetSide() == crossingv1.Side_EGRESS && end.GetNamed() != nil:
+		return errors.New("an egress gateway's half names a policy of its peer's")
+	case end.GetDecision() != crossingv1.Decision_ALLOW && end.GetDecision() != crossingv1.Decision_DENY:
+		return errors.New("the half has no decision")
+	case (end.GetDecision() == crossingv1.Decision_DENY) != (end.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED):
+		return fmt.Errorf("decision %s with reason %s", end.GetDecision(), end.GetReason())
+	case !validTime(end.GetOpen()):
+		return errors.New("the half has no valid time of opening")
+	case !validDurations(end.GetDuration(), end.GetFirstByte(), h.GetTunnel().GetRoundTrip()):
+		return errors.New("the half has an impossible duration")
+	}
+	return errors.Join(checkRefusedAtEgress(h), checkSource(h, egress), checkOwner(h), checkPolicies(end))
+}
+
+// checkKey holds id and key, and that this gateway is the party that the side
+// says. It gives the egress gateway's id.
+func checkKey(id string, k *crossingv1.Key, side crossingv1.Side, f *crossingv1.Frame, gateway spiffeid.ID) (spiffeid.ID, error) {
+	if err := errors.Join(CheckID(id), CheckRun(k.GetRun())); err != nil {
+		return spiffeid.ID{}, err
+	}
+	egress, err := spiffeid.FromString(k.GetEgress())
+	if err != nil {
+		return egress, fmt.Errorf("egress gateway: %w", err)
+	}
+	ingress := k.GetIngress()
+	if ingress != "" {
+		if _, err := spiffeid.FromString(ingress); err != nil {
+			return egress, fmt.Errorf("ingress gateway: %w", err)
+		}
+	}
+	switch {
+	case k.GetSequence() == 0:
+		return egress, errors.New("sequence is missing")
+	case side != crossingv1.Side_EGRESS && side != crossingv1.Side_INGRESS:
+		return egress, errors.New("side is missing")
+	case side == crossingv1.Side_EGRESS && egress != gateway,
+		side == crossingv1.Side_INGRESS && ingress != gateway.String():
+		return egress, fmt.Errorf("%s is not the %s gateway of the crossing", gateway, side)
+	case side == crossingv1.Side_EGRESS && k.GetRun() != f.GetRun():
+		return egress, errors.New("the crossing is of another run than its gateway")
+	case ingress == k.GetEgress():
+		return egress, errors.New("both gateways are one")
+	}
+	return egress, nil
+}
+
+// checkRefusedAtEgress: a half without an ingress gateway is the egress
+// gateway's own chain of crossings that it refused, and only that.
+func checkRefusedAtEgress(h *crossingv1.Half) error {
+	alone := h.GetKey().GetIngress() == ""
+	refused := h.GetSide() == crossingv1.Side_EGRESS && h.GetEnd().GetDecision() == crossingv1.Decision_DENY
+	if alone != refused {
+		return fmt.Errorf("side %s, decision %s and ingress gateway %.256q contradict one another",
+			h.GetSide(), h.GetEnd().GetDecision(), h.GetKey().GetIngress())
+	}
+	want := crossingv1.Cause_CAUSE_UNSPECIFIED // it ends in a frame of its own
+	if alone {
+		want = crossingv1.Cause_REFUSED // it has ended where it began
+	}
+	if got := h.GetEnd().GetClose(); got != want {
+		return fmt.Errorf("the half's end is %s, want %s", got, want)
+	}
+	return nil
+}
+
+// checkSource: a gateway speaks for identities of its own trust domain. One
+// that denied, perhaps for that very reason, says what it was shown.
+func checkSource(h *crossingv1.Half, egress spiffeid.ID) error {
+	source, err := spiffeid.FromString(h.GetSource())
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	denied := h.GetEnd().GetDecision() == crossingv1.Decision_DENY
+	if source.TrustDomain() != egress.TrustDomain() && !denied {
+		return fmt.Errorf("source %s is not of the trust domain of %s", source, egress)
+	}
+	if h.GetDestination() == "" && denied {
+		return nil
+	}
+	if _, err := spiffeid.FromString(h.GetDestination()); err != nil {
+		return fmt.Errorf("destination: %w", err)
+	}
+	return nil
+}
+
+// checkOwner: what the policy was asked about has a transition, and with it an
+// owner. Other denials came before that could be known.
+func checkOwner(h *crossingv1.Half) error {
+	t, end := h.GetTransition(), h.GetEnd()
+	switch end.GetReason() {
+	case crossingv1.Reason_REASON_UNSPECIFIED, crossingv1.Reason_NO_INTENT,
+		crossingv1.Reason_DENIED_BY_INTENT, crossingv1.Reason_NOT_ENFORCEABLE:
+	default:
+		return nil
+	}
+	if t.GetOwner() == "" || t.GetFrom() == "" || t.GetTo() == "" || end.GetPolicy() == nil {
+		return errors.New("a decision without transition, owner or policy")
+	}
+	return nil
+}
+
+// checkPolicies holds the form of the references, where there are any. What an
+// ingress gateway was told is as it was told.
+func checkPolicies(end *crossingv1.End) error {
+	p := end.GetPolicy()
+	if p == nil {
+		return nil
+	}
+	digest, ok := strings.CutPrefix(p.GetRevision(), "sha256:")
+	if !ok || p.GetSerial() == 0 || !lowerHex(digest, 64) {
+		return errors.New("the policy is not a serial and a sha256 revision")
+	}
+	return nil
+}
+
+func checkClose(c *crossingv1.Close, f *crossingv1.Frame, gateway spiffeid.ID) error {
+	if _, err := checkKey(c.GetId(), c.GetKey(), c.GetSide(), f, gateway); err != nil {
+		return err
+	}
+	if c.GetKey().GetIngress() == "" {
+		return errors.New("an end of a crossing that was refused at egress")
+	}
+	switch refused := c.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED; {
+	case c.GetCause() == crossingv1.Cause_CAUSE_UNSPECIFIED:
+		return errors.New("the end has no cause")
+	case c.GetCause() == crossingv1.Cause_DONE && refused, c.GetCause() == crossingv1.Cause_REFUSED && !refused:
+		return fmt.Errorf("cause %s with reason %s", c.GetCause(), c.GetReason())
+	}
+	if !validDurations(c.GetDuration(), c.GetFirstByte()) {
+		return errors.New("the end has no valid duration")
+	}
+	return nil
+}
+
+func checkRefusal(r *crossingv1.Refusal) error {
+	switch {
+	case r.GetReason() == crossingv1.Reason_REASON_UNSPECIFIED:
+		return errors.New("the refusal has no reason")
+	case r.GetCount() == 0:
+		return errors.New("the refusal counts nothing")
+	case !validTime(r.GetSecond()):
+		return errors.New("the refusal has no valid time")
+	case r.GetListener() == "":
+		return errors.New("the refusal has no listener")
+	}
+	return nil
+}
+
+// validTime bounds a clock's reading: a wrong clock is recorded, an impossible
+// one is not a reading.
+func validTime(t *timestamppb.Timestamp) bool {
+	if t == nil || !t.IsValid() {
+		return false
+	}
+	year := t.AsTime().Year()
+	return year >= 2000 && year < 2200
+}
+
+// validDurations accepts absent ones, and others up to a year.
+func validDurations(ds ...*durationpb.Duration) bool {
+	const year = 366 * 24 * time.Hour
+	for _, d := range ds {
+		if d == nil {
+			continue
+		}
+		if !d.IsValid() || d.AsDuration() < 0 || d.AsDuration() > year {
+			return false
+		}
+	}
+	return true
+}

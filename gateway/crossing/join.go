@@ -1,0 +1,189 @@
+package crossing
+
+import (
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/protobuf/proto"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// Account is one gateway's account of a crossing: how it opened and, once it
+// has, how it ended. Either may be missing.
+type Account struct {
+	Open  *crossingv1.Half
+	Close *crossingv1.Close
+}
+
+// whole says that nothing more is to come of the account: it has an end, or it
+// is of a crossing that never went anywhere.
+func (a *Account) whole() bool {
+	return a.Open != nil && (a.Close != nil || refusedAtEgress(a.Open))
+}
+
+func refusedAtEgress(h *crossingv1.Half) bool { return h.GetKey().GetIngress() == "" }
+
+// Join makes the record of a crossing from what is known of it; either account
+// may be nil. It changes neither, and the record shares nothing with them.
+func Join(egress, ingress *Account) *crossingv1.Record {
+	r := &crossingv1.Record{Schema: Schema}
+	e, i := opening(egress), opening(ingress)
+	first := e // the egress gateway names things; the other only if it is missing
+	if first == nil {
+		first = i
+	}
+	if first == nil {
+		return r
+	}
+	r.Id = first.GetId()
+	r.Transition = proto.CloneOf(first.GetTransition())
+	r.Source, r.Destination, r.Trace = first.GetSource(), first.GetDestination(), first.GetTrace()
+	r.Operation = proto.CloneOf(first.GetOperation())
+	r.Tunnel = proto.CloneOf(first.GetTunnel())
+	r.Evidence = evidence(first.GetKey())
+	r.Egress, r.Ingress = end(egress), end(ingress)
+	for _, a := range []*Account{egress, ingress} {
+		if a != nil && a.Close.GetStreamed() && r.Operation != nil {
+			r.Operation.Streamed = true
+		}
+	}
+	r.State, r.Differences = judge(egress, ingress, r)
+	r.Agree = r.State == crossingv1.Record_JOINED
+	return r
+}
+
+func opening(a *Account) *crossingv1.Half {
+	if a == nil {
+		return nil
+	}
+	return a.Open
+}
+
+func evidence(k *crossingv1.Key) *crossingv1.Evidence {
+	pair := name(k.GetEgress())
+	if k.GetIngress() != "" {
+		pair += " " + name(k.GetIngress())
+	}
+	return &crossingv1.Evidence{Pair: pair, Run: k.GetRun(), Sequence: k.GetSequence()}
+}
+
+// name is the last segment of a gateway's SPIFFE ID.
+func name(id string) string {
+	parsed, err := spiffeid.FromString(id)
+	if err != nil {
+		return id
+	}
+	path := parsed.Path()
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '/' {
+			return path[i+1:]
+		}
+	}
+	return path
+}
+
+// end is a gateway's account as the record shows it.
+func end(a *Account) *crossingv1.End {
+	if a == nil || a.Open == nil {
+		return nil
+	}
+	e := proto.CloneOf(a.Open.GetEnd())
+	if e == nil {
+		e = new(crossingv1.End)
+	}
+	c := a.Close
+	if c == nil {
+		return e
+	}
+	e.Duration, e.FirstByte = proto.CloneOf(c.GetDuration()), proto.CloneOf(c.GetFirstByte())
+	e.RequestBytes, e.ResponseBytes = c.GetRequestBytes(), c.GetResponseBytes()
+	e.Status, e.Close = c.GetStatus(), c.GetCause()
+	if c.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
+		e.Reason = c.GetReason()
+	}
+	if c.GetPeer() != nil {
+		e.Peer = proto.CloneOf(c.GetPeer())
+	}
+	return e
+}
+
+// judge says how far the record has come, and where the halves differ.
+func judge(egress, ingress *Account, r *crossingv1.Record) (crossingv1.Record_State, []string) {
+	switch {
+	case r.GetIngress() == nil && refusedAtEgress(egress.Open):
+		return crossingv1.Record_DENIED, nil
+	case r.GetEgress() == nil && ingress.whole(), r.GetIngress() == nil && egress.whole():
+		return crossingv1.Record_ONE_SIDED, nil
+	case r.GetEgress() == nil || r.GetIngress() == nil || !egress.whole() || !ingress.whole():
+		return crossingv1.Record_OPEN, nil
+	}
+	if d := differences(egress, ingress); len(d) > 0 {
+		return crossingv1.Record_DISAGREE, d
+	}
+	return crossingv1.Record_JOINED, nil
+}
+
+// differences names, by their place in the record, the fields that both
+// gateways must say alike and do not. Each gateway's clock, intent and policy
+// are its own; so is its decision, but the egress gateway must know what the
+// other decided: it says REFUSED_BY_PEER of a crossing that was denied there.
+// It says so too where the destination failed before it answered.
+func differences(egress, ingress *Account) []string {
+	e, i := egress.Open, ingress.Open
+	ec, ic := egress.Close, ingress.Close
+	var d []string
+	differ := func(field string, differs bool) {
+		if differs {
+			d = append(d, field)
+		}
+	}
+	differ("id", e.GetId() != i.GetId())
+	ek, ik := e.GetKey(), i.GetKey()
+	differ("evidence.pair", ek.GetEgress() != ik.GetEgress() || ek.GetIngress() != ik.GetIngress())
+	differ("evidence.run", ek.GetRun() != ik.GetRun())
+	differ("evidence.sequence", ek.GetSequence() != ik.GetSequence())
+	differ("source", e.GetSource() != i.GetSource())
+	differ("destination", e.GetDestination() != i.GetDestination())
+	differ("trace", e.GetTrace() != i.GetTrace())
+	refused := i.GetEnd().GetDecision() == crossingv1.Decision_DENY
+	kept := e.GetEnd().GetDecision() == crossingv1.Decision_DENY
+	if !refused {
+		// A gateway that refuses does so before it knows what it is about.
+		differ("transition.from", e.GetTransition().GetFrom() != i.GetTransition().GetFrom())
+		differ("transition.to", e.GetTransition().GetTo() != i.GetTransition().GetTo())
+		differ("transition.owner", e.GetTransition().GetOwner() != i.GetTransition().GetOwner())
+		differ("operation.service", e.GetOperation().GetService() != i.GetOperation().GetService())
+		differ("operation.name", e.GetOperation().GetName() != i.GetOperation().GetName())
+	}
+	told := ec.GetCause() == crossingv1.Cause_REFUSED_BY_PEER
+	differ("decision", kept || refused && !told && !brokenOff(ec))
+	differ("close", told && ic.GetCause() == crossingv1.Cause_DONE ||
+		ec.GetCause() == crossingv1.Cause_DONE && !refused && !mayBeDone(ic))
+	if ec.GetCause() == crossingv1.Cause_DONE && ic.GetCause() == crossingv1.Cause_DONE {
+		differ("requestBytes", ec.GetRequestBytes() != ic.GetRequestBytes())
+		differ("responseBytes", ec.GetResponseBytes() != ic.GetResponseBytes())
+		differ("status", ec.GetStatus() != ic.GetStatus())
+	}
+	return d
+}
+
+// mayBeDone says that this ingress gateway may have given the whole answer,
+// whatever it knows of it: it did, or it was cut off before it could note it.
+// The other way round nothing need match: what an ingress gateway has handed
+// over may still not reach a caller who goes away.
+func mayBeDone(c *crossingv1.Close) bool {
+	switch c.GetCause() {
+	case crossingv1.Cause_DONE, crossingv1.Cause_PEER_LOST, crossingv1.Cause_GATEWAY_STOPPED:
+		return true
+	}
+	return false
+}
+
+// brokenOff says that the crossing ended before the other gateway's word could
+// arrive.
+func brokenOff(c *crossingv1.Close) bool {
+	switch c.GetCause() {
+	case crossingv1.Cause_CALLER_GONE, crossingv1.Cause_PEER_LOST, crossingv1.Cause_GATEWAY_STOPPED, crossingv1.Cause_PROTOCOL_ERROR:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,123 @@
+package crossing
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+var update = flag.Bool("update", false, "rewrite the bytes and records of testdata from its frames")
+
+// vector is one file of testdata: frames, and the record that they join to.
+type vector struct {
+	About  string          `json:"about"`
+	Frames []vectorFrame   `json:"frames"`
+	Record json.RawMessage `json:"record"`
+}
+
+// vectorFrame is a frame, its encoding, and whether its gateway may send it.
+type vectorFrame struct {
+	Frame    json.RawMessage `json:"frame"`
+	Hex      string          `json:"hex"`
+	Accepted bool            `json:"accepted"`
+}
+
+// TestVectors holds the vectors that FORMAT.md names.
+func TestVectors(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) < 9 {
+		t.Fatalf("found %d vectors, %v", len(files), err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".json"), func(t *testing.T) {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var v vector
+			if err := json.Unmarshal(text, &v); err != nil {
+				t.Fatal(err)
+			}
+			egress, ingress := new(Account), new(Account)
+			for i := range v.Frames {
+				v.Frames[i].hold(t, egress, ingress)
+			}
+			v.Record = canonical(t, Join(egress, ingress))
+			got, err := json.MarshalIndent(v, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, '\n')
+			if *update {
+				if err := os.WriteFile(name, got, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if d := cmp.Diff(string(text), string(got)); d != "" {
+				t.Errorf("(-want +got; rewrite with -update):\n%s", d)
+			}
+		})
+	}
+}
+
+// hold encodes and checks a frame, and adds it to its account if it is accepted.
+func (v *vectorFrame) hold(t *testing.T, egress, ingress *Account) {
+	t.Helper()
+	f := new(crossingv1.Frame)
+	if err := protojson.Unmarshal(v.Frame, f); err != nil {
+		t.Fatal(err)
+	}
+	data, err := MarshalFrame(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := UnmarshalFrame(data); err != nil || !proto.Equal(back, f) {
+		t.Fatalf("decoded %v, %v", back, err)
+	}
+	v.Frame, v.Hex = canonical(t, f), hex.EncodeToString(data)
+	v.Accepted = CheckFrame(f, spiffeid.RequireFromString(f.GetGateway())) == nil
+	if !v.Accepted {
+		return
+	}
+	a := egress
+	if f.GetOpen().GetSide() == crossingv1.Side_INGRESS || f.GetClose().GetSide() == crossingv1.Side_INGRESS {
+		a = ingress
+	}
+	if f.GetOpen() != nil {
+		a.Open = f.GetOpen()
+	}
+	if f.GetClose() != nil {
+		a.Close = f.GetClose()
+	}
+}
+
+// canonical is a message's JSON with its keys sorted: protojson's own spacing
+// is random by design.
+func canonical(t *testing.T, m proto.Message) json.RawMessage {
+	t.Helper()
+	text, err := protojson.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	text, err = json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
