@@ -1,0 +1,177 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// maxServing is how many streams of one tunnel are served at a time. Above
+	// the carriers' own limit, it only holds where a peer opens and resets
+	// faster than streams are let go.
+	maxServing = 20_000
+	// lookInterval is how often Run looks for tunnels that drain by themselves.
+	lookInterval = time.Second
+	// strangerGrace is how long a tunnel may stay whose peer SetPeers did not
+	// name: it may have been let in under a policy that SetPeers follows soon.
+	strangerGrace = 5 * time.Second
+)
+
+// run is what Run adds to a Pool.
+type run struct {
+	pool     *Pool
+	handle   func(ctx context.Context, t Tunnel, s Stream)
+	serving  context.Context // ends when the drain is over
+	dialling context.Context // ends when Run's context does
+	group    sync.WaitGroup
+	stopping bool // the pool's mu guards it
+}
+
+// Run serves streams that peers open, in every tunnel, each in a goroutine of
+// its own, and keeps a tunnel to every peer that has an address. serve must
+// return when its context ends; what it leaves of a stream is reset. When the
+// context ends, Run opens nothing more, waits until all streams have ended, for
+// at most the drain timeout, and closes all tunnels. It returns nil, and is
+// called once.
+func (p *Pool) Run(ctx context.Context, serve func(ctx context.Context, t Tunnel, s Stream)) error {
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	r := &run{pool: p, handle: serve, serving: serving, dialling: ctx}
+	if err := p.begin(r); err != nil {
+		return err
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-p.wake:
+			timer.Reset(p.look(time.Now()))
+		case <-timer.C:
+			timer.Reset(p.look(time.Now()))
+		}
+	}
+	r.stop(ctx, cancel)
+	return nil
+}
+
+func (p *Pool) begin(r *run) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run != nil {
+		return errors.New("run tunnels: the pool has run already")
+	}
+	p.run = r
+	for _, m := range p.members {
+		r.serve(m)
+	}
+	close(p.started)
+	return nil
+}
+
+// look does what is due and says when to look again.
+func (p *Pool) look(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := lookInterval
+	for _, pr := range p.peers {
+		if pr.Address == "" || pr.flight != nil || p.linked(pr) {
+			continue
+		}
+		if wait := pr.retry.Sub(now); wait > 0 {
+			next = min(next, wait)
+		} else {
+			p.dial(pr)
+		}
+	}
+	for _, m := range p.members {
+		if p.known && p.peers[m.id] == nil && now.Sub(m.since) > strangerGrace {
+			p.leave(m)
+		}
+	}
+	return next
+}
+
+func (p *Pool) linked(pr *peer) bool {
+	for _, m := range p.members {
+		if m.id == pr.ID && m.usable() {
+			return true
+		}
+	}
+	return false
+}
+
+// leave drains and closes a tunnel, once. The caller holds mu.
+func (p *Pool) leave(m *member) {
+	if m.leaves || p.run == nil || p.run.stopping {
+		return
+	}
+	m.leaves = true
+	p.cfg.Log.Info("tunnel drains", zap.Stringer("peer", m.id))
+	p.run.group.Go(func() {
+		ctx, cancel := context.WithTimeout(p.run.serving, p.cfg.DrainTimeout)
+		defer cancel()
+		m.drain(ctx)
+	})
+}
+
+// drain closes the tunnel when its streams have ended or the context does.
+func (m *member) drain(ctx context.Context) {
+	m.Drain(ctx) //nolint:errcheck // it is closed either way
+	m.Close()    // there is nothing left to do
+}
+
+// serve serves a tunnel until it ends. The caller holds the pool's mu.
+func (r *run) serve(m *member) {
+	r.group.Go(func() {
+		var streams sync.WaitGroup
+		slots := make(chan struct{}, maxServing)
+		for {
+			s, err := m.Accept(r.serving)
+			if err != nil {
+				break
+			}
+			slots <- struct{}{}
+			streams.Go(func() {
+				defer func() { <-slots }()
+				r.serveStream(m, s)
+			})
+		}
+		r.pool.remove(m)
+		streams.Wait() // first, so that peers are told why their streams end
+		m.Close()      // it has ended, or Run has
+	})
+}
+
+func (r *run) serveStream(m *member, s Stream) {
+	stop := context.AfterFunc(r.serving, func() { s.Reset(Stopped) })
+	defer stop()
+	r.handle(r.serving, m.Tunnel, s)
+	if r.serving.Err() != nil {
+		s.Reset(Stopped)
+	}
+	s.Reset(DestinationGone) // nothing, if the stream was ended as it should be
+}
+
+// stop drains all tunnels and waits for everything that Run has started.
+func (r *run) stop(ctx context.Context, cancel context.CancelFunc) {
+	p := r.pool
+	p.mu.Lock()
+	r.stopping = true
+	members := append([]*member(nil), p.members...)
+	p.broadcast()
+	p.mu.Unlock()
+	bound, done := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)
+	defer done()
+	var drains sync.WaitGroup
+	for _, m := range members {
+		drains.Go(func() { m.Drain(bound) }) //nolint:errcheck // what is left is reset below
+	}
+	drains.Wait()
+	cancel()
+	r.group.Wait()
+}

@@ -1,0 +1,88 @@
+package tcptunnel
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+
+	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/gateway/mux"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// Config of a Dialer or a Listener.
+type Config struct {
+	// Source is this gateway's SVID and the bundles to check peers with. Required.
+	Source *certs.Source
+	// Authorize says whether an ID, which was verified, is a gateway that may be
+	// this one's peer. It is asked in each handshake, and again when bundles
+	// change. Nil lets nobody in.
+	Authorize func(id spiffeid.ID) error
+	// Refuse is told of each peer that was refused, its address and, for people,
+	// why. It must not block. May be nil.
+	Refuse func(reason crossingv1.Reason, addr netip.AddrPort, detail string)
+	// Log may be nil.
+	Log *zap.Logger
+	// Limits; the zero value is fit for use.
+	Limits Limits
+}
+
+// Limits of tunnels. A field that is 0 has its default.
+type Limits struct {
+	// Streams that a peer may have open in one tunnel. Default 10,000.
+	Streams uint32
+	// StreamWindow is the bytes that a stream may send ahead of its reader.
+	// Default 256 KiB.
+	StreamWindow uint32
+	// TunnelWindow is the bytes that all streams of a tunnel may send ahead of
+	// their readers: the most that a tunnel's unread data takes. Streams that
+	// nobody reads hold up others once they fill it. Default 64 MiB.
+	TunnelWindow uint32
+	// HandshakeTimeout of TLS and preface together. Default 10 s.
+	HandshakeTimeout time.Duration
+	// Handshakes that a Listener does at a time; more wait. Default 128.
+	Handshakes int
+	// PingInterval is the time between two PINGs. Default 15 s.
+	PingInterval time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Streams:          or(l.Streams, 10_000),
+		StreamWindow:     or(l.StreamWindow, 256<<10),
+		TunnelWindow:     or(l.TunnelWindow, 64<<20),
+		HandshakeTimeout: or(l.HandshakeTimeout, 10*time.Second),
+		Handshakes:       or(l.Handshakes, 128),
+		PingInterval:     or(l.PingInterval, 15*time.Second),
+	}
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+func (l Limits) settings() mux.Settings {
+	return mux.Settings{StreamWindow: l.StreamWindow, TunnelWindow: l.TunnelWindow, MaxStreams: l.Streams}
+}
+
+// withDefaults makes all optional fields usable.
+func (c Config) withDefaults() Config {
+	c.Limits = c.Limits.withDefaults()
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	if c.Refuse == nil {
+		c.Refuse = func(crossingv1.Reason, netip.AddrPort, string) {}
+	}
+	if c.Authorize == nil {
+		c.Authorize = func(spiffeid.ID) error { return errors.New("this gateway takes no peers") }
+	}
+	return c
+}

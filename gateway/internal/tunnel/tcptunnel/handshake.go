@@ -1,0 +1,202 @@
+package tcptunnel
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/mux"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// handshake is one connection on its way to be a tunnel.
+type handshake struct {
+	cfg     *Config
+	role    mux.Role
+	want    spiffeid.ID // who must answer; zero for the acceptor
+	refused error       // why the peer's SVID was refused
+	shown   bool        // the peer showed a certificate
+}
+
+// run makes a tunnel of a TCP connection within the handshake's time. On
+// failure it closes the connection and reports a peer that was refused.
+func (h *handshake) run(ctx context.Context, raw net.Conn) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Limits.HandshakeTimeout)
+	defer cancel()
+	c, err := h.tunnel(ctx, raw)
+	if err != nil {
+		raw.Close() // the handshake's error says more
+		h.report(raw, err)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
+	secure := h.secure(raw)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	state := secure.ConnectionState()
+	if state.NegotiatedProtocol != mux.ALPN {
+		return nil, fmt.Errorf("TLS handshake: %w", &mux.FaultError{Reason: mux.BadPreface, Detail: "ALPN is not " + mux.ALPN})
+	}
+	id, err := certs.PeerID(state)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := exchange(ctx, secure, h.role, h.cfg.Limits.settings())
+	if err != nil {
+		return nil, fmt.Errorf("exchange prefaces with %s: %w", id, err)
+	}
+	guard, err := h.guard(state.PeerCertificates)
+	if err != nil {
+		return nil, err
+	}
+	info := tunnel.Info{Peer: id, Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state)}
+	return newConn(secure, h.role, settings, info, h.cfg.Limits, guard, h.cfg.Log), nil
+}
+
+// secure is the connection with TLS. What the verification said is kept,
+// because the TLS library's own error does not tell whose SVID was at fault.
+func (h *handshake) secure(raw net.Conn) *tls.Conn {
+	var cfg *tls.Config
+	if h.role == mux.Dialler {
+		cfg = certs.ClientTLS(h.cfg.Source, h.authorize, mux.ALPN)
+	} else {
+		cfg = certs.ServerTLS(h.cfg.Source, h.authorize, mux.ALPN)
+	}
+	cfg.DynamicRecordSizingDisabled = true // batches are large, and flushed at once
+	verify := cfg.VerifyConnection
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+		h.shown = true
+		h.refused = verify(cs)
+		return h.refused
+	}
+	if h.role == mux.Dialler {
+		return tls.Client(raw, cfg)
+	}
+	return tls.Server(raw, cfg)
+}
+
+// authorize lets in gateways of the policy, and when dialling the one that was
+// dialled.
+func (h *handshake) authorize(id spiffeid.ID, _ []*x509.Certificate) error {
+	if !h.want.IsZero() && id != h.want {
+		return fmt.Errorf("peer is %s, want %s", id, h.want)
+	}
+	return h.cfg.Authorize(id)
+}
+
+// guard watches over the SVIDs of this handshake.
+func (h *handshake) guard(chain []*x509.Certificate) (guard, error) {
+	own, err := h.cfg.Source.GetX509SVID()
+	if err != nil {
+		return guard{}, err
+	}
+	g := guard{
+		expires: own.Certificates[0].NotAfter,
+		check: func() error {
+			_, err := h.cfg.Source.Verify(chain, h.authorize)
+			return err
+		},
+	}
+	for _, c := range chain {
+		if c.NotAfter.Before(g.expires) {
+			g.expires = c.NotAfter
+		}
+	}
+	g.changed, g.stop = h.cfg.Source.Subscribe()
+	if err := g.check(); err != nil { // bundles may have changed since the handshake
+		g.stop()
+		return guard{}, err
+	}
+	return g, nil
+}
+
+// exchange sends this end's preface and reads the peer's. The dialler speaks
+// first. In TLS 1.3 the client is done before the server has judged it: the
+// acceptor's preface is what tells the dialler that it was let in.
+func exchange(ctx context.Context, nc net.Conn, role mux.Role, own mux.Settings) (mux.Settings, error) {
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // reading says what is wrong
+	peer, err := exchangePrefaces(nc, role, own)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	return peer, err
+}
+
+func exchangePrefaces(nc net.Conn, role mux.Role, own mux.Settings) (mux.Settings, error) {
+	preface := mux.AppendPreface(nil, own)
+	if role == mux.Dialler {
+		if _, err := nc.Write(preface); err != nil {
+			return mux.Settings{}, err
+		}
+	}
+	theirs := make([]byte, mux.PrefaceLen)
+	if _, err := io.ReadFull(nc, theirs); err != nil {
+		return mux.Settings{}, err
+	}
+	peer, err := mux.ParsePreface(theirs)
+	if role == mux.Acceptor {
+		// Sent even to a peer of another version: it tells which one is spoken here.
+		if _, werr := nc.Write(preface); err == nil {
+			err = werr
+		}
+	}
+	return peer, err
+}
+
+// report tells of a peer that was refused. That this gateway's own SVID is not
+// good, or that it gave up, is not the peer's doing.
+func (h *handshake) report(raw net.Conn, err error) {
+	if reason := h.reason(err); reason != crossingv1.Reason_REASON_UNSPECIFIED {
+		h.cfg.Refuse(reason, address(raw), err.Error())
+	}
+}
+
+func (h *handshake) reason(err error) crossingv1.Reason {
+	var record tls.RecordHeaderError
+	var fault *mux.FaultError
+	switch {
+	case h.refused != nil:
+		return identityReason(h.refused)
+	case errors.As(err, &fault), errors.As(err, &record):
+		return crossingv1.Reason_MALFORMED
+	case h.shown || h.role == mux.Dialler || errors.Is(err, context.Canceled):
+		return crossingv1.Reason_REASON_UNSPECIFIED
+	}
+	if _, own := h.cfg.Source.GetX509SVID(); own != nil {
+		return crossingv1.Reason_REASON_UNSPECIFIED
+	}
+	return crossingv1.Reason_NO_IDENTITY
+}
+
+// identityReason is the reason for which package certs refused an SVID.
+func identityReason(err error) crossingv1.Reason {
+	switch {
+	case errors.Is(err, certs.ErrExpired):
+		return crossingv1.Reason_EXPIRED_IDENTITY
+	case errors.Is(err, certs.ErrUnauthorized):
+		return crossingv1.Reason_UNKNOWN_PEER
+	}
+	return crossingv1.Reason_BAD_IDENTITY
+}
+
+func address(nc net.Conn) netip.AddrPort {
+	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}

@@ -1,0 +1,180 @@
+package tcptunnel
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/mux"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// readBuffer holds the longest frame, and several of the usual ones.
+const readBuffer = 128 << 10
+
+// readLoop takes frames until the connection ends. It never waits for anything
+// else, so that two ends cannot wait for each other.
+func (c *conn) readLoop() {
+	r := bufio.NewReaderSize(c.nc, readBuffer)
+	for {
+		if err := c.readFrame(r); err != nil {
+			c.readFailed(err)
+			return
+		}
+	}
+}
+
+func (c *conn) readFrame(r *bufio.Reader) error {
+	head, err := r.Peek(mux.HeaderLen)
+	if err != nil {
+		return truncated(err, len(head))
+	}
+	h, err := mux.ParseHeader(head)
+	if err != nil {
+		return err
+	}
+	frame, err := r.Peek(mux.HeaderLen + h.Length)
+	if err != nil {
+		return truncated(err, len(frame))
+	}
+	if err := c.receive(h, frame[mux.HeaderLen:]); err != nil {
+		return err
+	}
+	_, err = r.Discard(len(frame))
+	return err
+}
+
+// truncated tells an end between frames from one inside a frame.
+func truncated(err error, got int) error {
+	if got > 0 && errors.Is(err, io.EOF) {
+		return &mux.FaultError{Reason: mux.Truncated, Detail: fmt.Sprintf("after %d bytes", got)}
+	}
+	return err
+}
+
+func (c *conn) readFailed(err error) {
+	var fault *mux.FaultError
+	switch {
+	case errors.As(err, &fault):
+		c.end(fmt.Errorf("peer broke the protocol: %w", fault), fault.Reason)
+	case errors.Is(err, io.EOF):
+		c.end(fmt.Errorf("peer closed the connection: %w", net.ErrClosed), 0)
+	default:
+		c.end(fmt.Errorf("read: %w", err), 0)
+	}
+}
+
+// receive takes one frame. The payload is used until it returns.
+func (c *conn) receive(h mux.Header, payload []byte) error {
+	var header *crossingv1.Header
+	if h.Type == mux.Open {
+		var err error
+		if header, err = mux.DecodeHeader(h.Stream, payload); err != nil {
+			return err
+		}
+	}
+	e, err := c.account(h, payload, header)
+	if err != nil {
+		return err
+	}
+	if e.Kind == mux.Arrived {
+		e.Stream.User.arrive(e.Payload, e.Fin)
+	}
+	return nil
+}
+
+// account does what belongs to mu.
+func (c *conn) account(h mux.Header, payload []byte, header *crossingv1.Header) (mux.Event[*stream], error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return mux.Event[*stream]{}, c.cause
+	}
+	e, err := c.mux.Receive(h, payload)
+	if err != nil {
+		return e, err
+	}
+	c.probes.heard = true
+	c.grant(0, e.Grant)
+	c.apply(&e, header)
+	if len(c.out.pending) > outHard {
+		return e, &mux.FaultError{Reason: mux.Flood, Type: h.Type, Stream: h.Stream}
+	}
+	return e, nil
+}
+
+// apply does what an event asks for. The caller holds mu.
+func (c *conn) apply(e *mux.Event[*stream], header *crossingv1.Header) {
+	switch e.Kind {
+	case mux.Opened:
+		c.opened(e.Stream, header)
+	case mux.Refused:
+		c.refuse(e.ID)
+	case mux.WasReset:
+		e.Stream.User.fail(&tunnel.ResetError{Code: tunnel.ResetCode(e.Code), Remote: true}, false)
+	case mux.Credited:
+		c.credited(e.Stream)
+	case mux.Asked:
+		c.out.pending = mux.AppendPong(c.out.pending, mux.Probe{Opaque: e.Probe.Opaque, Clock: time.Now()})
+		c.out.wake.Signal()
+	case mux.Answered:
+		c.probes.answered(e.Probe, time.Now())
+		c.agreed = c.agreed || c.idle != nil && e.Probe.Opaque == c.last
+	case mux.GoingAway:
+		c.goingAway(e)
+	}
+	c.checkIdle()
+}
+
+// opened puts a new stream where Accept finds it. Streams that were reset count
+// in the backlog until they are accepted: a peer that opens and resets without
+// end gets no further than one that only opens.
+func (c *conn) opened(state *mux.Stream[*stream], header *crossingv1.Header) {
+	if len(c.backlog) >= int(c.limits.Streams) {
+		c.mux.Reset(state)
+		c.refuse(state.ID())
+		return
+	}
+	s := newStream(c, header)
+	s.state, state.User = state, s
+	c.backlog = append(c.backlog, s)
+	signal(c.accept)
+}
+
+func (c *conn) refuse(id uint32) {
+	c.out.pending = mux.AppendReset(c.out.pending, id, uint32(tunnel.Refused))
+	c.out.wake.Signal()
+}
+
+// credited lets those go on who waited for credit.
+func (c *conn) credited(state *mux.Stream[*stream]) {
+	if state != nil && len(state.User.data) > 0 {
+		c.out.ready.push(state.User)
+	}
+	c.fill()
+	if len(c.out.pending) > 0 {
+		c.out.wake.Signal()
+	}
+}
+
+// goingAway takes a GOAWAY. With any reason but Draining the peer ends the
+// tunnel; streams that it never took are told so, for they can be opened
+// elsewhere.
+func (c *conn) goingAway(e *mux.Event[*stream]) {
+	if e.Reason == mux.Draining {
+		return
+	}
+	c.mux.Streams(func(s *mux.Stream[*stream]) {
+		if c.mine(s.ID()) && s.ID() > e.Last {
+			c.mux.Reset(s)
+			s.User.fail(&tunnel.ResetError{Code: tunnel.Refused, Remote: true}, false)
+		}
+	})
+	c.endLocked(fmt.Errorf("peer closed the tunnel: %s: %w", e.Reason, net.ErrClosed), 0)
+}
+
+func (c *conn) mine(id uint32) bool { return (id%2 == 1) == c.info.Dialed }

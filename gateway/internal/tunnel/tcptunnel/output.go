@@ -1,0 +1,197 @@
+package tcptunnel
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/mux"
+)
+
+const (
+	// outLimit is how much may wait to be written before streams wait instead:
+	// what stands before an interactive stream's next frame.
+	outLimit = 256 << 10
+	// outHard is when a peer that makes us answer faster than it reads is cut off.
+	outHard = outLimit + 256<<10
+	// chunk is the longest frame that is sent, so that streams take turns often.
+	chunk = 32 << 10
+	// combined is how many writes a stream's goroutine does for others before it
+	// hands over to the writer.
+	combined = 4
+	// writeTimeout is how long one write may take before the peer counts as gone.
+	// It is below two missed pings, and 8 KiB/s at the worst.
+	writeTimeout = 30 * time.Second
+)
+
+// output is what is on its way out. Frames are joined in pending while another
+// write is under way, and leave together: one system call and few TLS records
+// for many frames. Whoever finds no write under way writes himself, for all
+// (flat combining), so that a lone request wakes no other goroutine. The conn's
+// mu guards it.
+type output struct {
+	wake    sync.Cond // the writer's
+	pending []byte
+	spare   []byte // the other buffer
+	writing bool   // somebody writes, without the lock
+	broken  bool   // a write failed: nothing can be written any more
+	until   time.Time
+	ready   queue         // streams with data and credit that wait for room
+	room    chan struct{} // closed when there may be room; nil if nobody waits
+}
+
+// queue is a list of streams, each at most once.
+type queue struct{ first, last *stream }
+
+func (q *queue) push(s *stream) {
+	if s.queued {
+		return
+	}
+	s.queued, s.after = true, nil
+	if q.first == nil {
+		q.first = s
+	} else {
+		q.last.after = s
+	}
+	q.last = s
+}
+
+func (q *queue) pop() *stream {
+	s := q.first
+	q.first = s.after
+	s.queued, s.after = false, nil
+	return s
+}
+
+// pack moves one frame of the stream's data into pending, as far as room and
+// credit go, and says whether it moved any.
+func (c *conn) pack(s *stream) bool {
+	n := min(len(s.data), chunk, c.mux.Credit(s.state))
+	if n <= 0 || len(c.out.pending)+chunk > outLimit {
+		return false
+	}
+	c.out.pending = mux.AppendData(c.out.pending, s.state.ID(), s.data[:n], false)
+	s.data = s.data[n:]
+	c.mux.Sent(s.state, n)
+	return true
+}
+
+// fill gives each stream that waits its turn, a frame at a time. One without
+// credit leaves the queue until the peer grants it some.
+func (c *conn) fill() {
+	for c.out.ready.first != nil && len(c.out.pending)+chunk <= outLimit && c.mux.TunnelCredit() > 0 {
+		s := c.out.ready.pop()
+		c.pack(s)
+		if len(s.data) == 0 {
+			s.wrote.Signal()
+		} else if !c.mux.Starved(s.state) {
+			c.out.ready.push(s)
+		}
+	}
+}
+
+// flush writes what is pending, unless somebody does already, and what comes
+// meanwhile for a bounded number of rounds. The caller holds mu, which is free
+// while it writes.
+func (c *conn) flush(rounds int) {
+	if c.out.writing || c.out.broken {
+		return
+	}
+	c.out.writing = true
+	for ; rounds > 0 && len(c.out.pending) > 0 && !c.out.broken; rounds-- {
+		c.writeOnce()
+		c.fill()
+	}
+	c.out.writing = false
+	if len(c.out.pending) > 0 || c.cause != nil {
+		c.out.wake.Signal()
+	}
+	c.checkIdle()
+}
+
+func (c *conn) writeOnce() {
+	batch := c.out.pending
+	c.out.pending, c.out.spare = c.out.spare[:0], nil
+	until := c.out.until
+	if c.cause == nil {
+		until = time.Now().Add(writeTimeout)
+	}
+	c.nc.SetWriteDeadline(until) //nolint:errcheck // Write says what is wrong
+	c.mu.Unlock()
+	_, err := c.nc.Write(batch)
+	c.mu.Lock()
+	c.out.spare = batch[:0]
+	if c.out.room != nil {
+		close(c.out.room)
+		c.out.room = nil
+	}
+	if err != nil {
+		c.out.broken = true
+		c.endLocked(fmt.Errorf("write: %w", err), 0)
+	}
+}
+
+// writeLoop writes what others leave to it, and closes the connection in the
+// end.
+func (c *conn) writeLoop() {
+	c.mu.Lock()
+	for {
+		for c.out.writing || len(c.out.pending) == 0 && c.cause == nil {
+			c.out.wake.Wait()
+		}
+		if c.cause != nil && (c.out.broken || len(c.out.pending) == 0) {
+			break
+		}
+		c.flush(1)
+	}
+	broken := c.out.broken
+	c.mu.Unlock()
+	closeConn(c.nc, broken)
+}
+
+// closeConn closes the connection; a TLS connection that takes no bytes any
+// more is closed without its goodbye, which would wait.
+func closeConn(nc net.Conn, broken bool) {
+	if under, ok := nc.(interface{ NetConn() net.Conn }); ok && broken {
+		nc = under.NetConn()
+	}
+	nc.Close() // there is nobody left to tell
+}
+
+// waitForRoom waits until something may be added to pending. The caller holds
+// mu, which is free while it waits.
+func (c *conn) waitForRoom(ctx context.Context) error {
+	for {
+		if c.cause != nil {
+			return c.cause
+		}
+		if len(c.out.pending) < outLimit {
+			return ctx.Err()
+		}
+		if c.out.room == nil {
+			c.out.room = make(chan struct{})
+		}
+		room := c.out.room
+		c.mu.Unlock()
+		select {
+		case <-room:
+		case <-c.done:
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// grant tells the peer of credit, if there is any to grant. The caller holds mu.
+func (c *conn) grant(stream, credit uint32) {
+	if credit == 0 || c.cause != nil {
+		return
+	}
+	c.out.pending = mux.AppendWindow(c.out.pending, stream, credit)
+	c.out.wake.Signal()
+}

@@ -1,0 +1,221 @@
+package tcptunnel
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/mux"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// stream is one stream. Its sending half belongs to the conn's mu, its
+// receiving half to its own, so that a reader and the tunnel's writers do not
+// wait for each other.
+type stream struct {
+	c      *conn
+	header *crossingv1.Header
+	state  *mux.Stream[*stream] // the conn's mu guards it
+	done   chan struct{}
+	once   sync.Once    // closes done
+	ends   atomic.Int32 // directions that ended in order
+
+	// The conn's mu guards these.
+	data   []byte // what Write has still to send
+	wrote  sync.Cond
+	queued bool    // in the conn's queue
+	after  *stream // the next one there
+	reset  *tunnel.ResetError
+	ended  bool // CloseWrite was called
+
+	mu      sync.Mutex // guards what follows
+	arrived sync.Cond
+	in      blocks
+	want    []byte // where Read waits for data, nil if it does not
+	got     int    // how much of it has come
+	eof     bool   // the peer ended its direction
+	eofRead bool   // and Read has said so
+	recvErr *tunnel.ResetError
+}
+
+var _ tunnel.Stream = (*stream)(nil)
+
+func newStream(c *conn, h *crossingv1.Header) *stream {
+	s := &stream{c: c, header: h, done: make(chan struct{})}
+	s.wrote.L, s.arrived.L = &c.mu, &s.mu
+	return s
+}
+
+// Header implements tunnel.Stream.
+func (s *stream) Header() *crossingv1.Header { return s.header }
+
+// Done implements tunnel.Stream. The peer's direction has ended when Read said
+// so: what has arrived and is not read yet is not lost on those who wait here.
+func (s *stream) Done() <-chan struct{} { return s.done }
+
+func (s *stream) finish() { s.once.Do(func() { close(s.done) }) }
+
+// end counts a direction that ended in order.
+func (s *stream) end() {
+	if s.ends.Add(1) == 2 {
+		s.finish()
+	}
+}
+
+// Write sends p as the peer grants credit for it. It returns when all of p is
+// on its way; p is not used afterwards.
+func (s *stream) Write(p []byte) (int, error) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.data = p
+	defer func() { s.data = nil }()
+	if err := s.writable(); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	if c.out.ready.first == nil {
+		for c.pack(s) {
+		}
+	}
+	if len(s.data) > 0 && !c.mux.Starved(s.state) {
+		c.out.ready.push(s)
+	}
+	c.flush(combined)
+	for len(s.data) > 0 && s.writable() == nil {
+		s.wrote.Wait()
+	}
+	if left := len(s.data); left > 0 {
+		return len(p) - left, s.writable()
+	}
+	return len(p), nil
+}
+
+// writable says why nothing can be written. The caller holds the conn's mu.
+func (s *stream) writable() error {
+	if s.reset != nil {
+		return s.reset
+	}
+	if s.ended {
+		return fmt.Errorf("write after the end of the stream: %w", net.ErrClosed)
+	}
+	return nil
+}
+
+// CloseWrite implements tunnel.Stream. A second call does nothing.
+func (s *stream) CloseWrite() error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.reset != nil {
+		return s.reset
+	}
+	if !c.mux.End(s.state) {
+		return nil
+	}
+	c.out.pending = mux.AppendData(c.out.pending, s.state.ID(), nil, true)
+	c.grant(0, c.mux.Grant())
+	s.ended = true
+	s.wrote.Signal()
+	s.end()
+	c.flush(combined)
+	return nil
+}
+
+// Reset implements tunnel.Stream. It never waits.
+func (s *stream) Reset(code tunnel.ResetCode) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mux.Reset(s.state) {
+		return
+	}
+	c.out.pending = mux.AppendReset(c.out.pending, s.state.ID(), uint32(code))
+	c.grant(0, c.mux.Grant())
+	s.fail(&tunnel.ResetError{Code: code}, true)
+	c.out.wake.Signal()
+}
+
+// fail ends both directions. What has arrived is dropped, unless the peer had
+// ended its direction in order and this end did not ask for the reset: then it
+// is whole and can still be read. The caller holds the conn's mu.
+func (s *stream) fail(err *tunnel.ResetError, here bool) {
+	s.reset = err
+	s.wrote.Signal()
+	s.mu.Lock()
+	if here || !s.eof {
+		s.recvErr = err
+		s.in.drop(&s.c.blocks)
+		s.arrived.Signal()
+	}
+	s.mu.Unlock()
+	s.finish()
+}
+
+// arrive takes what came for the stream: straight to where Read waits for it,
+// the rest into blocks. Windows bound it.
+func (s *stream) arrive(p []byte, fin bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.recvErr != nil {
+		return
+	}
+	if len(p) > 0 && s.want != nil && s.got == 0 {
+		s.got = copy(s.want, p)
+		p = p[s.got:]
+	}
+	s.in.put(p, &s.c.blocks)
+	s.eof = s.eof || fin
+	s.arrived.Signal()
+}
+
+// Read implements tunnel.Stream.
+func (s *stream) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := s.receive(p)
+	if n > 0 {
+		s.consumed(n)
+	}
+	return n, err
+}
+
+func (s *stream) receive(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if n := s.in.take(p, &s.c.blocks); n > 0 {
+			return n, nil
+		}
+		if s.recvErr != nil {
+			return 0, s.recvErr
+		}
+		if s.eof {
+			if !s.eofRead {
+				s.eofRead = true
+				s.end()
+			}
+			return 0, io.EOF
+		}
+		s.want = p
+		s.arrived.Wait()
+		n := s.got
+		s.want, s.got = nil, 0
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// consumed gives the peer credit for what was read.
+func (s *stream) consumed(n int) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own, all := c.mux.Consumed(s.state, n)
+	c.grant(s.state.ID(), own)
+	c.grant(0, all)
+}

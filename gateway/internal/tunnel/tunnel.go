@@ -1,0 +1,71 @@
+// Package tunnel says what a tunnel is: an authenticated path between two
+// gateways that carries streams, one for each crossing. Carriers implement it
+// side by side, in folders of their own; nothing outside them knows which
+// carrier a stream is on except by asking. An invariant holds for all: a
+// tunnel's peer is a SPIFFE ID that was verified in this very handshake.
+package tunnel
+
+import (
+	"context"
+	"crypto/x509"
+	"io"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// Stream is one crossing inside a tunnel: bytes both ways, each way with an
+// end of its own. Read gives io.EOF after the peer's CloseWrite and a
+// *ResetError after a reset or the tunnel's loss. One goroutine may read while
+// another writes.
+type Stream interface {
+	io.Reader
+	io.Writer
+	// Header is what the egress gateway said of the crossing.
+	Header() *crossingv1.Header
+	// CloseWrite ends this end's direction; the other goes on.
+	CloseWrite() error
+	// Reset ends both directions now and tells the peer why. After both
+	// directions have ended it does nothing.
+	Reset(code ResetCode)
+	// Done is closed when the stream was reset, at either end or by the
+	// tunnel's loss, or when both directions have ended: so that one end may
+	// stop what it does for the stream without reading or writing it.
+	Done() <-chan struct{}
+}
+
+// Tunnel is an authenticated path to one peer gateway. All methods may be
+// called concurrently.
+type Tunnel interface {
+	// Open opens a stream with the crossing's header. The header must not be
+	// changed afterwards. It fails with ErrDraining once the peer said that it
+	// is going away, and with another error when the tunnel is lost.
+	Open(ctx context.Context, h *crossingv1.Header) (Stream, error)
+	// Accept waits for a stream that the peer opens.
+	Accept(ctx context.Context) (Stream, error)
+	// Info is what is known of the tunnel now.
+	Info() Info
+	// Drain tells the peer to open no more streams here and returns when those
+	// that are open have ended, or with the context's error.
+	Drain(ctx context.Context) error
+	// Done is closed when the tunnel is lost or closed.
+	Done() <-chan struct{}
+	// Close ends the tunnel and resets its streams with code TunnelClosed.
+	Close() error
+}
+
+// Info describes a tunnel.
+type Info struct {
+	Peer        spiffeid.ID       // the other gateway
+	Certificate *x509.Certificate // its SVID's leaf as verified in the handshake
+	Carrier     string            // "TCP" or "QUIC"
+	Dialed      bool              // this end dialled
+	TLS         string            // version, group and cipher, such as "TLS 1.3 X25519MLKEM768"
+	Streams     int               // open now
+	Since       time.Time
+	RoundTrip   time.Duration // as last measured; 0 if not yet
+	ClockOffset time.Duration // to add to our clock to get the peer's, give or take RoundTrip/2; 0 if not yet measured
+	Draining    bool          // an end said that it takes no more streams
+}
