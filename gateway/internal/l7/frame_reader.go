@@ -1,0 +1,174 @@
+package l7
+
+import (
+	"fmt"
+	"io"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// FrameReader reads one direction of an exchange out of a tunnel stream. It
+// trusts nothing: heads are checked as if they came from a caller, order is
+// enforced, and a stream that ends before its direction ended is
+// io.ErrUnexpectedEOF. It is not safe for concurrent use.
+type FrameReader struct {
+	r      io.Reader
+	header [frameHeader]byte
+	opened bool // a head was read
+	ended  bool
+	data   int // bytes of the current DATA frame not yet read
+}
+
+// NewFrameReader reads frames from r.
+func NewFrameReader(r io.Reader) *FrameReader {
+	return &FrameReader{r: r}
+}
+
+// Next reads the next frame. A DATA frame's payload is not in it: Read gives
+// it; what was not read of it is skipped. After the frame that ends the
+// direction Next returns io.EOF. Errors about what the peer sent wrap ErrFrame.
+func (fr *FrameReader) Next() (Frame, error) {
+	if fr.ended {
+		return Frame{}, io.EOF
+	}
+	if err := fr.skip(); err != nil {
+		return Frame{}, err
+	}
+	if _, err := io.ReadFull(fr.r, fr.header[:]); err != nil {
+		return Frame{}, truncated(err)
+	}
+	f := Frame{
+		Kind:   Kind(fr.header[0]),
+		Length: int(fr.header[1])<<16 | int(fr.header[2])<<8 | int(fr.header[3]),
+	}
+	if err := fr.checkOrder(f); err != nil {
+		return Frame{}, err
+	}
+	if f.Kind == KindData {
+		fr.data = f.Length
+		return f, nil
+	}
+	if err := fr.decode(&f); err != nil {
+		return Frame{}, fmt.Errorf("read %v: %w", f.Kind, err)
+	}
+	fr.opened, fr.ended = true, f.End
+	return f, nil
+}
+
+// Read reads the payload of the DATA frame that Next gave last. At its end it
+// returns io.EOF: call Next again.
+func (fr *FrameReader) Read(p []byte) (int, error) {
+	if fr.data == 0 {
+		return 0, io.EOF
+	}
+	if len(p) > fr.data {
+		p = p[:fr.data]
+	}
+	n, err := fr.r.Read(p)
+	fr.data -= n
+	if n > 0 {
+		return n, nil // an error comes again
+	}
+	return 0, truncated(err)
+}
+
+// Body reads the payload of the DATA frames that follow a head, as one, until
+// the direction ends. Then it gives io.EOF and has put the trailers into
+// trailers. It takes Next's place.
+func (fr *FrameReader) Body(trailers *Fields) io.Reader {
+	return &frameBody{fr, trailers}
+}
+
+type frameBody struct {
+	fr       *FrameReader
+	trailers *Fields
+}
+
+func (b *frameBody) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for b.fr.data == 0 {
+		f, err := b.fr.Next()
+		if err != nil {
+			return 0, err
+		}
+		if f.End {
+			*b.trailers = f.Trailers
+			return 0, io.EOF
+		}
+	}
+	return b.fr.Read(p)
+}
+
+func (fr *FrameReader) skip() error {
+	if fr.data == 0 {
+		return nil
+	}
+	n, err := io.CopyN(io.Discard, fr.r, int64(fr.data))
+	fr.data -= int(n)
+	return truncated(err)
+}
+
+func (fr *FrameReader) checkOrder(f Frame) error {
+	var limit int
+	first := false
+	switch f.Kind {
+	case KindRequestHead, KindResponseHead:
+		limit, first = maxHeadPayload, true
+	case KindRefusal:
+		limit, first = maxRefusal, true
+	case KindData:
+		limit = MaxData
+	case KindTrailers:
+		limit = maxHeadPayload
+	default:
+		return fmt.Errorf("%w: unknown %v", ErrFrame, f.Kind)
+	}
+	switch {
+	case first == fr.opened:
+		return fmt.Errorf("%w: %v out of order", ErrFrame, f.Kind)
+	case f.Length > limit:
+		return fmt.Errorf("%w: %v of %d bytes, at most %d", ErrFrame, f.Kind, f.Length, limit)
+	case f.Length == 0:
+		return fmt.Errorf("%w: empty %v", ErrFrame, f.Kind)
+	}
+	return nil
+}
+
+func (fr *FrameReader) decode(f *Frame) error {
+	buf := make([]byte, f.Length)
+	if _, err := io.ReadFull(fr.r, buf); err != nil {
+		return truncated(err)
+	}
+	p := payload{rest: string(buf)}
+	switch f.Kind {
+	case KindRequestHead:
+		f.End = p.flags()
+		f.Request = &RequestHead{Method: p.string(), Scheme: p.string(), Authority: p.string(), Path: p.string(), Fields: p.fields()}
+		return p.done(f.Request.Check)
+	case KindResponseHead:
+		f.End = p.flags()
+		f.Response = &ResponseHead{Status: int(p.byte())<<8 | int(p.byte()), Fields: p.fields()}
+		return p.done(f.Response.Check)
+	case KindTrailers:
+		f.End, f.Trailers = true, p.fields()
+		return p.done(func() error { return f.Trailers.Check(0) })
+	default:
+		f.End = true
+		f.Refusal = &Refusal{Reason: crossingv1.Reason(p.uvarint(1<<31 - 1)), Owner: p.string()}
+		return p.done(f.Refusal.check)
+	}
+}
+
+// check refuses a reason that this gateway does not know and an owner that is
+// not a plain name: both end in answers and records.
+func (r *Refusal) check() error {
+	if _, known := crossingv1.Reason_name[int32(r.Reason)]; !known || r.Reason == crossingv1.Reason_REASON_UNSPECIFIED {
+		return fmt.Errorf("reason %d is not known", r.Reason)
+	}
+	if len(r.Owner) > maxOwner || !ValidValue(r.Owner) {
+		return fmt.Errorf("owner %.40q is not a name", r.Owner)
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package l7
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// FrameWriter writes one direction of an exchange into a tunnel stream. Each
+// method writes one frame with one Write, DATA of more than MaxData several.
+// It checks heads, so that nothing leaves that the other gateway would refuse.
+// It is not safe for concurrent use.
+type FrameWriter struct {
+	w   io.Writer
+	buf []byte // of the last frame, reused
+}
+
+// NewFrameWriter writes frames to w.
+func NewFrameWriter(w io.Writer) *FrameWriter {
+	return &FrameWriter{w: w}
+}
+
+// RequestHead writes a request's head. With end set neither data nor trailers
+// follow.
+func (fw *FrameWriter) RequestHead(h *RequestHead, end bool) error {
+	if err := h.Check(); err != nil {
+		return fmt.Errorf("frame request head: %w", err)
+	}
+	b := appendFlags(fw.start(), end)
+	for _, s := range [...]string{h.Method, h.Scheme, h.Authority, h.Path} {
+		b = appendString(b, s)
+	}
+	return fw.flush(KindRequestHead, appendFields(b, h.Fields))
+}
+
+// ResponseHead writes a response's head. With end set neither data nor
+// trailers follow.
+func (fw *FrameWriter) ResponseHead(h *ResponseHead, end bool) error {
+	if err := h.Check(); err != nil {
+		return fmt.Errorf("frame response head: %w", err)
+	}
+	b := appendFlags(fw.start(), end)
+	b = binary.BigEndian.AppendUint16(b, uint16(h.Status))
+	return fw.flush(KindResponseHead, appendFields(b, h.Fields))
+}
+
+// Data writes p, which may be of any length, in DATA frames.
+func (fw *FrameWriter) Data(p []byte) error {
+	for len(p) > 0 {
+		n := min(len(p), MaxData)
+		if err := fw.flush(KindData, append(fw.start(), p[:n]...)); err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// ReadFrom relays what r gives until io.EOF, a DATA frame for each Read and
+// none held back. r reads straight into the frame. It does not end the
+// direction: Trailers does.
+func (fw *FrameWriter) ReadFrom(r io.Reader) (total int64, err error) {
+	b := fw.start()
+	if cap(b) < frameHeader+MaxData/2 {
+		b = make([]byte, frameHeader, frameHeader+MaxData/2)
+	}
+	b = b[:min(cap(b), frameHeader+MaxData)]
+	for {
+		n, err := r.Read(b[frameHeader:])
+		if n > 0 {
+			if err := fw.flush(KindData, b[:frameHeader+n]); err != nil {
+				return total, err
+			}
+			total += int64(n)
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// Trailers ends the direction, with trailers or, if f is empty, without.
+func (fw *FrameWriter) Trailers(f Fields) error {
+	if err := f.Check(0); err != nil {
+		return fmt.Errorf("frame trailers: %w", err)
+	}
+	return fw.flush(KindTrailers, appendFields(fw.start(), f))
+}
+
+// Refusal ends the direction by saying that the exchange is refused. It stands
+// in place of a response head.
+func (fw *FrameWriter) Refusal(r Refusal) error {
+	if err := r.check(); err != nil {
+		return fmt.Errorf("frame refusal: %w", err)
+	}
+	b := binary.AppendUvarint(fw.start(), uint64(r.Reason))
+	return fw.flush(KindRefusal, appendString(b, r.Owner))
+}
+
+// start is the buffer with room for the frame's header.
+func (fw *FrameWriter) start() []byte {
+	return append(fw.buf[:0], make([]byte, frameHeader)...)
+}
+
+func (fw *FrameWriter) flush(k Kind, b []byte) error {
+	fw.buf = b
+	appendHeader(b[:0], k, len(b)-frameHeader)
+	_, err := fw.w.Write(b)
+	return err
+}

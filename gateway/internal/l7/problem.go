@@ -1,0 +1,215 @@
+package l7
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// CrossingName is the field in which every answer names its crossing.
+const CrossingName = "sallyport-crossing"
+
+// gRPC status codes used here (grpc/doc/statuscodes.md).
+const (
+	grpcInvalidArgument  = 3
+	grpcPermissionDenied = 7
+	grpcExhausted        = 8
+	grpcUnavailable      = 14
+	grpcUnauthenticated  = 16
+)
+
+// problem is a body of RFC 9457. It says what a caller may know: which
+// crossing, why in one word, and whom to ask. Never which intents there are.
+type problem struct {
+	Type     string `json:"type"`
+	Title    string `json:"title"`
+	Status   int    `json:"status"`
+	Detail   string `json:"detail"`
+	Instance string `json:"instance,omitempty"`
+	Crossing string `json:"crossing,omitempty"`
+	Reason   string `json:"reason"`
+	Owner    string `json:"owner,omitempty"`
+}
+
+// Problem is the answer to a request that was refused for a reason: a head and
+// a body. id is the crossing's, "" if it has none; owner is the transition's,
+// "" if it has none; head is the request's, nil if it could not be read. For a
+// gRPC call it is a Trailers-Only answer: the body is empty and the head ends
+// the exchange. A CONNECT or a request in absolute form without identity is
+// asked for Proxy-Authorization, others for Authorization.
+func Problem(id string, reason crossingv1.Reason, owner string, head *RequestHead) (*ResponseHead, []byte) {
+	return ProblemStatus(statusOf(reason), "", id, reason, owner, head)
+}
+
+// ProblemStatus is Problem with another HTTP status and another detail than
+// the reason's own; "" keeps that.
+func ProblemStatus(status int, detail, id string, reason crossingv1.Reason, owner string, head *RequestHead) (*ResponseHead, []byte) {
+	if detail == "" {
+		detail = explain(reason)
+	}
+	if head != nil && head.IsGRPC() {
+		return grpcProblem(detail, id, reason, owner), nil
+	}
+	answer := &ResponseHead{Status: status}
+	if status == 401 {
+		answer.challenge(head)
+	}
+	p := problem{
+		Type:   "urn:sallyport:problem:" + strings.ToLower(strings.ReplaceAll(reason.String(), "_", "-")),
+		Title:  title(status),
+		Status: answer.Status, Detail: detail,
+		Crossing: id, Reason: reason.String(), Owner: owner,
+	}
+	if id != "" {
+		p.Instance = "urn:uuid:" + id
+		answer.Fields = append(answer.Fields, Field{CrossingName, id})
+	}
+	body, _ := json.Marshal(p) // strings and a number: it cannot fail
+	body = append(body, '\n')
+	answer.Fields = append(answer.Fields,
+		Field{"content-type", "application/problem+json"},
+		Field{"content-length", strconv.Itoa(len(body))},
+		Field{"cache-control", "no-store"})
+	return answer, body
+}
+
+// challenge asks for a credential where the caller would put it.
+func (h *ResponseHead) challenge(request *RequestHead) {
+	name := "www-authenticate"
+	if request != nil && (request.Method == "CONNECT" || request.Scheme != "") {
+		h.Status, name = 407, "proxy-authenticate"
+	}
+	h.Fields = append(h.Fields, Field{name, `Bearer realm="sallyport"`})
+}
+
+func grpcProblem(detail, id string, reason crossingv1.Reason, owner string) *ResponseHead {
+	notes := []string{"reason " + reason.String()}
+	if id != "" {
+		notes = append([]string{"crossing " + id}, notes...)
+	}
+	if owner != "" {
+		notes = append(notes, "owner "+owner)
+	}
+	answer := &ResponseHead{Status: 200, Fields: Fields{
+		{"content-type", "application/grpc"},
+		{"grpc-status", strconv.Itoa(grpcStatusOf(reason))},
+		{"grpc-message", percentEncode(fmt.Sprintf("%s (%s)", detail, strings.Join(notes, ", ")))},
+	}}
+	if id != "" {
+		answer.Fields = append(answer.Fields, Field{CrossingName, id})
+	}
+	return answer
+}
+
+// percentEncode writes a grpc-message: printable ASCII but for "%"
+// (grpc/doc/PROTOCOL-HTTP2.md, Status-Message).
+func percentEncode(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func statusOf(reason crossingv1.Reason) int {
+	switch reason {
+	case crossingv1.Reason_NO_IDENTITY, crossingv1.Reason_BAD_IDENTITY, crossingv1.Reason_EXPIRED_IDENTITY:
+		return 401
+	case crossingv1.Reason_MALFORMED:
+		return 400
+	case crossingv1.Reason_TOO_LARGE:
+		return 431
+	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING:
+		return 503
+	default:
+		return 403
+	}
+}
+
+func grpcStatusOf(reason crossingv1.Reason) int {
+	switch statusOf(reason) {
+	case 401:
+		return grpcUnauthenticated
+	case 400:
+		return grpcInvalidArgument
+	case 431:
+		return grpcExhausted
+	case 503:
+		return grpcUnavailable
+	default:
+		return grpcPermissionDenied
+	}
+}
+
+func title(status int) string {
+	switch status {
+	case 401:
+		return "Who is calling?"
+	case 403:
+		return "Not allowed"
+	case 501:
+		return "Not supported"
+	case 503:
+		return "Not available"
+	default:
+		return "Not a valid request"
+	}
+}
+
+// explain says a reason in words, for whoever reads the answer.
+func explain(reason crossingv1.Reason) string {
+	switch reason {
+	case crossingv1.Reason_NO_INTENT:
+		return "no intent allows it"
+	case crossingv1.Reason_DENIED_BY_INTENT:
+		return "an intent denies it"
+	case crossingv1.Reason_NO_TRANSITION:
+		return "the policy has no such transition, so nobody owns it"
+	case crossingv1.Reason_NO_POLICY:
+		return "the gateway holds no valid policy"
+	case crossingv1.Reason_POLICY_MISMATCH:
+		return "the two gateways do not hold the same policy"
+	case crossingv1.Reason_NO_IDENTITY:
+		return "no SVID was shown: call with an X509-SVID in the TLS handshake or a JWT-SVID as bearer"
+	case crossingv1.Reason_BAD_IDENTITY:
+		return "the SVID shown did not verify"
+	case crossingv1.Reason_EXPIRED_IDENTITY:
+		return "the SVID shown is expired or not yet valid"
+	case crossingv1.Reason_FOREIGN_IDENTITY:
+		return "the SVID shown is not of this gateway's trust domain"
+	case crossingv1.Reason_UNKNOWN_PEER:
+		return "the peer is not a gateway of the policy"
+	case crossingv1.Reason_UNKNOWN_DESTINATION:
+		return "no workload has that name"
+	case crossingv1.Reason_UNKNOWN_SERVICE:
+		return "the workload serves nothing there"
+	default:
+		return explainFault(reason)
+	}
+}
+
+func explainFault(reason crossingv1.Reason) string {
+	switch reason {
+	case crossingv1.Reason_MALFORMED:
+		return "the request is not well formed"
+	case crossingv1.Reason_TOO_LARGE:
+		return "the request is larger than a limit"
+	case crossingv1.Reason_UNREACHABLE:
+		return "the other gateway or the destination cannot be reached"
+	case crossingv1.Reason_NOT_RECORDED:
+		return "the crossing cannot be recorded, so it may not happen"
+	case crossingv1.Reason_NOT_ENFORCEABLE:
+		return "it would be allowed under an obligation that this gateway cannot keep"
+	case crossingv1.Reason_DRAINING:
+		return "the gateway is going away"
+	default:
+		return "denied"
+	}
+}

@@ -1,0 +1,218 @@
+package listener
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+
+	"github.com/sallyport-mesh/sallyport/certs"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// conn is one connection of a workload, whatever it speaks.
+type conn struct {
+	l      *Listener
+	raw    net.Conn // the socket
+	nc     net.Conn // what is spoken on: TLS over raw, or raw itself
+	secure bool
+	addr   netip.AddrPort
+	log    *zap.Logger
+
+	// From the handshake; not changed afterwards.
+	tls string
+	id  spiffeid.ID // zero if no X509-SVID was shown
+
+	mu       sync.Mutex // guards what follows
+	chain    []*x509.Certificate
+	distrust error  // why the chain no longer verifies, nil while it does
+	drained  bool   // no further exchange may begin
+	idle     bool   // between two exchanges
+	goaway   func() // how HTTP/2 drains
+}
+
+// serve speaks with the workload until either closes.
+func (c *conn) serve(ctx context.Context) {
+	defer func() { _ = c.nc.Close() }()
+	if !c.secure {
+		c.serveCleartext(ctx)
+		return
+	}
+	proto, err := c.handshake(ctx)
+	if err != nil {
+		c.refuseHandshake(err)
+		return
+	}
+	if proto == "h2" {
+		c.serveH2(ctx, c.nc)
+		return
+	}
+	newH1(c).serve(ctx)
+}
+
+// handshake ends with the caller's identity, if it showed one.
+func (c *conn) handshake(ctx context.Context) (proto string, err error) {
+	tc := tls.Server(c.raw, c.l.tlsConfig)
+	ctx, cancel := context.WithTimeout(ctx, c.l.cfg.HeadTimeout)
+	defer cancel()
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return "", err
+	}
+	state := tc.ConnectionState()
+	c.nc, c.tls = tc, certs.DescribeTLS(state)
+	if len(state.PeerCertificates) > 0 {
+		if c.id, err = certs.PeerID(state); err != nil {
+			return "", err
+		}
+		c.mu.Lock()
+		c.chain = state.PeerCertificates
+		c.mu.Unlock()
+	}
+	return state.NegotiatedProtocol, nil
+}
+
+// refuseHandshake counts a failed handshake under what went wrong.
+func (c *conn) refuseHandshake(err error) {
+	reason := crossingv1.Reason_NO_IDENTITY
+	var notTLS tls.RecordHeaderError
+	switch {
+	case errors.As(err, &notTLS):
+		reason = crossingv1.Reason_MALFORMED
+		if notTLS.Conn != nil && isHTTPMethod(notTLS.RecordHeader[:]) {
+			_ = c.raw.SetWriteDeadline(time.Now().Add(c.l.cfg.HeadTimeout))
+			_, _ = io.WriteString(c.raw, "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 23\r\n\r\nThis port speaks TLS.\r\n")
+		}
+	case errors.Is(err, certs.ErrExpired):
+		reason = crossingv1.Reason_EXPIRED_IDENTITY
+	case errors.Is(err, certs.ErrUntrusted), errors.Is(err, certs.ErrNotSPIFFE), errors.Is(err, certs.ErrUnauthorized):
+		reason = crossingv1.Reason_BAD_IDENTITY
+	}
+	c.l.cfg.Refuser.Refuse(reason, c.addr, Name, fmt.Sprintf("TLS handshake: %v", err))
+}
+
+func isHTTPMethod(start []byte) bool {
+	for _, m := range [...]string{"GET ", "HEAD", "POST", "PUT ", "OPTI", "DELE", "CONN", "PATC"} {
+		if bytes.HasPrefix(start, []byte(m)) {
+			return true
+		}
+	}
+	return false
+}
+
+// caller is who the connection's X509-SVID says is calling, checked again:
+// reason is set where it no longer holds. ok is false if none was shown.
+func (c *conn) caller(now time.Time) (caller Caller, reason crossingv1.Reason, ok bool) {
+	if c.id.IsZero() {
+		return Caller{}, 0, false
+	}
+	c.mu.Lock()
+	leaf, distrust := c.chain[0], c.distrust
+	c.mu.Unlock()
+	caller = Caller{
+		ID: c.id, Attach: crossingv1.Attach_MTLS,
+		SVID: certs.Fingerprint(leaf), TLS: c.tls, Address: c.addr,
+	}
+	switch {
+	case now.After(leaf.NotAfter) || now.Before(leaf.NotBefore):
+		reason = crossingv1.Reason_EXPIRED_IDENTITY
+	case distrust != nil:
+		reason = crossingv1.Reason_BAD_IDENTITY
+	case c.id.TrustDomain() != c.l.cfg.Source.TrustDomain():
+		reason = crossingv1.Reason_FOREIGN_IDENTITY
+	}
+	return caller, reason, true
+}
+
+// verifyAgain closes the connection if its SVID does not verify any more.
+func (c *conn) verifyAgain() {
+	c.mu.Lock()
+	chain, known := c.chain, c.distrust != nil
+	c.mu.Unlock()
+	if len(chain) == 0 || known {
+		return
+	}
+	_, err := c.l.cfg.Source.Verify(chain, certs.AuthorizeAny())
+	if err == nil || errors.Is(err, certs.ErrClosed) {
+		return
+	}
+	c.mu.Lock()
+	c.distrust = err
+	c.mu.Unlock()
+	c.l.cfg.Refuser.Refuse(reasonOf(err), c.addr, Name, fmt.Sprintf("live connection: %v", err))
+	c.kill()
+}
+
+// drain lets no further exchange begin, and ends the connection if none is open.
+func (c *conn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drained = true
+	if c.goaway != nil {
+		c.goaway()
+	} else if c.idle {
+		c.kill()
+	}
+}
+
+// setGoaway says how HTTP/2 drains, which it does at once if it is time to.
+func (c *conn) setGoaway(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.goaway = f
+	if f != nil && c.drained {
+		f()
+	}
+}
+
+// setIdle says whether an exchange is open; it is false if none may begin.
+func (c *conn) setIdle(idle bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = idle
+	return !c.drained
+}
+
+// kill breaks the socket: no close_notify, so that a TLS peer cannot take what
+// it got for whole.
+func (c *conn) kill() { _ = c.raw.Close() }
+
+// reset is kill for a raw stream, whose end is otherwise no different from
+// being cut off.
+func (c *conn) reset() {
+	if tcp, ok := c.raw.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	c.kill()
+}
+
+// handle calls the Handler. A panic in it ends this exchange, not the gateway.
+func (c *conn) handle(ctx context.Context, req *Request, resp Response) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.log.Error("handler panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			resp.Abort()
+		}
+	}()
+	c.l.cfg.Handler.ServeExchange(ctx, req, resp)
+}
+
+// refuse tells the Refuser of a request that never came to the Handler, and
+// gives the id of its crossing if it has a record of its own.
+func (c *conn) refuse(reason crossingv1.Reason, detail string) (crossing string) {
+	if caller, bad, ok := c.caller(time.Now()); ok && bad == 0 {
+		return c.l.cfg.Refuser.RefuseKnown(caller, reason, detail)
+	}
+	c.l.cfg.Refuser.Refuse(reason, c.addr, Name, detail)
+	return ""
+}

@@ -1,0 +1,288 @@
+package listener
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+const (
+	bufferSize = 16 << 10
+	// maxDiscard of a body that nobody read is read away to keep a connection.
+	maxDiscard = 256 << 10
+	// linger after the last answer for the caller to read it: data that arrives
+	// on a closed socket would destroy it on its way (RFC 9112 9.6).
+	linger = 500 * time.Millisecond
+)
+
+func newBuffer() any { return bufio.NewReaderSize(nil, bufferSize) }
+
+// h1 is a connection that speaks HTTP/1.1. One goroutine owns it; while the
+// Handler runs, its Body and Response use it too.
+type h1 struct {
+	*conn
+	in       input
+	br       *bufio.Reader // nil while idle
+	watching chan error    // a byte is awaited; nil if not
+	served   int
+}
+
+func newH1(c *conn) *h1 {
+	return &h1{conn: c, in: input{nc: c.nc}}
+}
+
+// input is the connection as a reader, with a byte that the watch took.
+type input struct {
+	nc    net.Conn
+	first [1]byte
+	have  bool
+}
+
+func (in *input) Read(p []byte) (int, error) {
+	if in.have && len(p) > 0 {
+		in.have = false
+		p[0] = in.first[0]
+		return 1, nil
+	}
+	return in.nc.Read(p)
+}
+
+// watch awaits the next byte without a buffer. Nobody else may read until the
+// channel gave its result. If the caller goes away instead, gone is called.
+func (in *input) watch(gone func()) chan error {
+	result := make(chan error, 1)
+	go func() {
+		n, err := in.nc.Read(in.first[:])
+		if in.have = n == 1; in.have {
+			err = nil
+		}
+		if err != nil {
+			gone()
+		}
+		result <- err
+	}()
+	return result
+}
+
+func (c *h1) serve(ctx context.Context) {
+	defer c.release()
+	for c.next() && c.exchange(ctx) {
+		c.served++
+	}
+}
+
+// release waits for the watch, which ends because the connection is closed.
+func (c *h1) release() {
+	_ = c.nc.Close()
+	if c.watching != nil {
+		if err := <-c.watching; err != nil {
+			c.log.Debug("connection ended", zap.Error(err))
+		}
+		c.watching = nil
+	}
+	c.putBuffer()
+}
+
+func (c *h1) putBuffer() {
+	if c.br != nil {
+		c.br.Reset(nil)
+		c.l.buffers.Put(c.br)
+		c.br = nil
+	}
+}
+
+// next waits for the first byte of a request.
+func (c *h1) next() bool {
+	if c.br != nil && c.br.Buffered() > 0 {
+		return c.setIdle(false) // pipelined
+	}
+	c.putBuffer()
+	if !c.setIdle(true) {
+		return false
+	}
+	wait := c.l.cfg.IdleTimeout
+	if c.served == 0 && c.id.IsZero() {
+		wait = c.l.cfg.HeadTimeout
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(wait))
+	if c.watching == nil {
+		c.watching = c.in.watch(func() {})
+	}
+	err := <-c.watching
+	c.watching = nil
+	if err != nil || !c.setIdle(false) {
+		return false
+	}
+	c.br = c.l.buffers.Get().(*bufio.Reader)
+	c.br.Reset(&c.in)
+	return true
+}
+
+// exchange serves one request; false ends the connection.
+func (c *h1) exchange(ctx context.Context) bool {
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.l.cfg.HeadTimeout))
+	r, err := http1.ReadHead(c.br)
+	if err != nil {
+		c.refuseHead(err)
+		return false
+	}
+	resp := http1.NewResponse(output{c.conn}, r, r.Close || c.l.isDraining())
+	who := c.identify(&r.Head, r.Proxy, time.Now())
+	if who.reason != 0 {
+		c.l.cfg.Refuser.Refuse(who.reason, c.addr, Name, who.detail)
+		return c.answer(r, resp, who.reason, 0, who.final)
+	}
+	if unsupportedUpgrade(r) {
+		c.l.cfg.Refuser.RefuseKnown(who.caller, crossingv1.Reason_NOT_ENFORCEABLE, fmt.Sprintf("upgrade to %.40q", r.Upgrade))
+		return c.answer(r, resp, crossingv1.Reason_NOT_ENFORCEABLE, 501, false)
+	}
+	l7.StripIncoming(&r.Head.Fields)
+	return c.exchangeWith(ctx, who.caller, r, resp)
+}
+
+// exchangeWith lets the Handler answer, and says whether the connection can
+// take another request.
+func (c *h1) exchangeWith(ctx context.Context, caller Caller, r *http1.Request, resp *http1.Response) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	trailers := &l7.Fields{}
+	b := newH1Body(c, r, resp, trailers, cancel)
+	req := &Request{Caller: caller, Head: r.Head, Body: b, Trailers: trailers}
+	if r.Length == 0 && !b.connect {
+		req.Body = http.NoBody
+	}
+	answer := &h1Response{resp, b}
+	c.handle(ctx, req, answer)
+	b.stop()
+	if !resp.Whole() {
+		answer.Abort()
+		return false
+	}
+	again := b.finish() && !resp.Closing()
+	if !again {
+		c.linger()
+	}
+	return again
+}
+
+// answer answers with a problem in the Handler's place.
+func (c *h1) answer(r *http1.Request, resp *http1.Response, reason crossingv1.Reason, status int, final bool) bool {
+	head, body := l7.Problem("", reason, "", &r.Head)
+	if status != 0 {
+		head, body = l7.ProblemStatus(status, "this gateway does not change protocols", "", reason, "", &r.Head)
+	}
+	if err := writeAnswer(resp, head, body); err != nil {
+		return false
+	}
+	b := newH1Body(c, r, resp, &l7.Fields{}, func() {})
+	b.stop()
+	again := b.finish() && !resp.Closing() && !final
+	if !again {
+		c.linger()
+	}
+	return again
+}
+
+func writeAnswer(resp Response, head *l7.ResponseHead, body []byte) error {
+	if err := resp.WriteHead(head, len(body) == 0); err != nil || len(body) == 0 {
+		return err
+	}
+	if _, err := resp.Write(body); err != nil {
+		return err
+	}
+	return resp.End(nil)
+}
+
+// unsupportedUpgrade: h2c is asked for by clients that do as well without, and
+// may be ignored (RFC 9110 7.8); others mean to leave HTTP.
+func unsupportedUpgrade(r *http1.Request) bool {
+	for p := range strings.SplitSeq(r.Upgrade, ",") {
+		if p = strings.Trim(p, " \t"); p != "" && p != "h2c" {
+			return true
+		}
+	}
+	return false
+}
+
+// refuseHead answers a request that could not be read, and records it.
+func (c *h1) refuseHead(err error) {
+	var refused *http1.Error
+	switch {
+	case errors.As(err, &refused):
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		refused = &http1.Error{
+			Status: 408, Reason: crossingv1.Reason_MALFORMED,
+			Detail: fmt.Sprintf("the head did not come within %v", c.l.cfg.HeadTimeout),
+		}
+	default: // the caller went away in mid-head: nobody reads an answer
+		c.refuse(crossingv1.Reason_MALFORMED, "head cut off")
+		return
+	}
+	id := c.refuse(refused.Reason, refused.Detail)
+	resp := http1.NewResponse(output{c.conn}, &http1.Request{}, true)
+	head, body := l7.ProblemStatus(refused.Status, refused.Detail, id, refused.Reason, "", nil)
+	if writeAnswer(resp, head, body) == nil {
+		c.linger()
+	}
+}
+
+// linger closes this direction and reads the other for a moment.
+func (c *h1) linger() {
+	if (output{c.conn}).CloseWrite() != nil {
+		return
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(linger))
+	if c.watching != nil {
+		err := <-c.watching
+		if c.watching = nil; err != nil {
+			return
+		}
+	}
+	_, _ = io.CopyN(io.Discard, c.nc, maxDiscard)
+}
+
+// output is the connection as a writer: each piece must go within the idle time.
+type output struct{ *conn }
+
+func (o output) Write(p []byte) (int, error) {
+	_ = o.nc.SetWriteDeadline(time.Now().Add(o.l.cfg.IdleTimeout))
+	return o.nc.Write(p)
+}
+
+func (o output) CloseWrite() error {
+	if half, ok := o.nc.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return o.nc.Close()
+}
+
+// h1Response is a Response whose Abort breaks the connection at once.
+type h1Response struct {
+	*http1.Response
+	body *h1Body
+}
+
+func (r *h1Response) Abort() {
+	if r.Response.Whole() && !r.body.connect {
+		return
+	}
+	r.Response.Abort()
+	if r.body.connect {
+		r.body.c.reset()
+		return
+	}
+	r.body.c.kill()
+}

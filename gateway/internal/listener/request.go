@@ -1,0 +1,63 @@
+package listener
+
+import (
+	"context"
+	"io"
+	"net/netip"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// Caller is who attached: never anonymous.
+type Caller struct {
+	ID      spiffeid.ID
+	Attach  crossingv1.Attach
+	SVID    string // "sha256:" and the hex digest of the certificate or token
+	TLS     string // "TLS 1.3 X25519MLKEM768"; "" on loopback without TLS
+	Address netip.AddrPort
+}
+
+// Request is one exchange that a workload asked for. Credentials of the attach
+// (a JWT-SVID, Proxy-Authorization) are no longer in its head.
+type Request struct {
+	Caller Caller
+	Head   l7.RequestHead
+	// Body is the payload, decoded from any transfer coding; after io.EOF
+	// Trailers is complete. For CONNECT it is the raw stream. It is never nil.
+	// Close may be called while another goroutine is in Read, which then fails;
+	// after Close returned, nothing reads the connection on its behalf.
+	Body     io.ReadCloser
+	Trailers *l7.Fields
+}
+
+// Response is how an exchange is answered. Its methods are called from one
+// goroutine, in the order WriteHead, Write..., End. An error means that the
+// caller is gone.
+type Response interface {
+	// WriteHead sends the head. With end set there is neither data nor trailers.
+	WriteHead(h *l7.ResponseHead, end bool) error
+	// Write sends data at once; nothing is held back.
+	Write(p []byte) (int, error)
+	// End ends the answer with trailers, if any.
+	End(trailers l7.Fields) error
+	// Abort breaks the answer off so that the caller cannot take it for whole.
+	Abort()
+}
+
+// Handler answers exchanges. When it returns, the exchange is over; it may
+// return before the body was read to its end.
+type Handler interface {
+	ServeExchange(ctx context.Context, req *Request, resp Response)
+}
+
+// Refuser is told of failures before there was an identity.
+type Refuser interface {
+	// Refuse counts one. It never blocks.
+	Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string)
+	// RefuseKnown records a request of a known caller that could not be parsed,
+	// and gives the crossing's id; "" if it could not be recorded.
+	RefuseKnown(caller Caller, reason crossingv1.Reason, detail string) (id string)
+}
