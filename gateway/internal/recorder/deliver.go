@@ -1,0 +1,216 @@
+package recorder
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+)
+
+const (
+	// maxFrames and maxBytes bound a batch.
+	maxFrames = 500
+	maxBytes  = 256 << 10
+	// maxInFlight is how many batches may wait for their acknowledgement.
+	maxInFlight = 4
+	// ackTimeout is how long an acknowledgement may take before the stream is
+	// given up and another tried.
+	ackTimeout = 30 * time.Second
+	// The delay before another try doubles between these, with jitter.
+	minDelay, maxDelay = 100 * time.Millisecond, 10 * time.Second
+	// warnAfter is how long delivery fails before somebody should look.
+	warnAfter = 30 * time.Second
+	// rejectedFile keeps what the control plane will never take.
+	rejectedFile = "rejected.log"
+)
+
+// deliver delivers until the context ends, over one stream after another.
+func (r *Recorder) deliver(ctx context.Context) {
+	delay, progress := minDelay, time.Now()
+	for ctx.Err() == nil {
+		before := r.acked.position()
+		err := r.deliverOnce(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if r.acked.position() > before {
+			delay, progress = minDelay, time.Now()
+		}
+		level := zap.DebugLevel
+		if r.Pending() > 0 && time.Since(progress) > warnAfter {
+			level = zap.WarnLevel
+		}
+		r.cfg.Log.Log(level, "records are not delivered; they wait in the spool",
+			zap.Uint64("bytes", r.Pending()), zap.Error(err))
+		timer := time.NewTimer(delay/2 + rand.N(delay/2))
+		delay = min(2*delay, maxDelay)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// deliverOnce delivers over one stream, from the last acknowledged position on.
+func (r *Recorder) deliverOnce(ctx context.Context) error {
+	client, err := r.cfg.Connect(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	group, ctx := errgroup.WithContext(ctx)
+	stream, err := client.Deliver(ctx)
+	if err != nil {
+		return fmt.Errorf("deliver: %w", err)
+	}
+	patience := time.AfterFunc(ackTimeout, func() { cancel(errNoAck) })
+	patience.Stop()
+	defer patience.Stop()
+	inFlight := make(chan *controlv1.Batch, maxInFlight)
+	group.Go(func() error { return r.send(ctx, stream, inFlight, patience) })
+	group.Go(func() error { return r.receive(stream, inFlight, patience) })
+	err = group.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, errNoAck) {
+		return cause
+	}
+	return err
+}
+
+// errNoAck says that the control plane took a batch and did not answer.
+var errNoAck = fmt.Errorf("no acknowledgement within %s", ackTimeout)
+
+type deliverStream = grpc.BidiStreamingClient[controlv1.Batch, controlv1.Ack]
+
+// send sends batches as frames come, waiting while too many are in flight.
+func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan<- *controlv1.Batch, patience *time.Timer) error {
+	reader := &reader{dir: r.cfg.Dir, at: r.acked.position()}
+	defer reader.close()
+	for {
+		end, grown := r.spool.written()
+		if reader.at >= end {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-grown:
+			}
+			continue
+		}
+		batch, err := reader.batch(end)
+		if err != nil {
+			return err
+		}
+		if len(batch.GetFrames()) == 0 {
+			continue // a segment's end
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case inFlight <- batch:
+		}
+		patience.Reset(ackTimeout)
+		if err := stream.Send(batch); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+	}
+}
+
+// receive takes acknowledgements in the order of the batches.
+func (r *Recorder) receive(stream deliverStream, inFlight <-chan *controlv1.Batch, patience *time.Timer) error {
+	for {
+		ack, err := stream.Recv()
+		if err != nil {
+			return fmt.Errorf("receive: %w", err)
+		}
+		var batch *controlv1.Batch
+		select {
+		case batch = <-inFlight:
+		default:
+			return errors.New("an acknowledgement for nothing")
+		}
+		patience.Stop()
+		if len(inFlight) > 0 {
+			patience.Reset(ackTimeout)
+		}
+		if ack.GetThrough() != batch.GetThrough() {
+			return fmt.Errorf("acknowledged through %d, want %d", ack.GetThrough(), batch.GetThrough())
+		}
+		if err := r.keepRejected(ack, batch); err != nil {
+			return err
+		}
+		if err := r.acknowledge(position(ack.GetThrough())); err != nil {
+			return err
+		}
+	}
+}
+
+// acknowledge notes a position and gives space back.
+func (r *Recorder) acknowledge(to position) error {
+	if err := r.acked.move(to); err != nil {
+		return err
+	}
+	r.spool.endSegment(to)
+	if to.segment() > r.trimmed {
+		r.trim(to)
+	}
+	return nil
+}
+
+// trim gives back the space of segments before a position. If it fails, the
+// next acknowledgement tries again.
+func (r *Recorder) trim(to position) {
+	err := r.saveOpen()
+	if err == nil {
+		err = r.spool.trim(to)
+	}
+	if err != nil {
+		r.cfg.Log.Warn("space of the spool not given back", zap.Error(err))
+		return
+	}
+	r.trimmed = to.segment()
+}
+
+// saveOpen saves what is open before segments go that say so.
+func (r *Recorder) saveOpen() error {
+	r.ending.Lock()
+	defer r.ending.Unlock()
+	return r.open.save(r.cfg.Dir)
+}
+
+// keepRejected keeps frames that were refused for good, so that nothing that
+// was recorded vanishes.
+func (r *Recorder) keepRejected(ack *controlv1.Ack, batch *controlv1.Batch) error {
+	if len(ack.GetRejected()) == 0 {
+		return nil
+	}
+	for _, rejection := range ack.GetRejected() {
+		if i := int(rejection.GetIndex()); i >= len(batch.GetFrames()) {
+			return fmt.Errorf("frame %d of %d was rejected", i, len(batch.GetFrames()))
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(r.cfg.Dir, rejectedFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("keep rejected frames: %w", err)
+	}
+	defer f.Close()
+	for _, rejection := range ack.GetRejected() {
+		i := int(rejection.GetIndex())
+		r.cfg.Log.Error("frame rejected by the control plane", zap.String("why", rejection.GetWhy()))
+		line := fmt.Sprintf("%s %q %s\n", time.Now().UTC().Format(time.RFC3339), rejection.GetWhy(), hex.EncodeToString(batch.GetFrames()[i]))
+		if _, err := f.WriteString(line); err != nil {
+			return fmt.Errorf("keep rejected frames: %w", err)
+		}
+	}
+	return f.Sync()
+}

@@ -1,0 +1,284 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+const (
+	// defaultMax is the spool's size unless told: hours of a busy gateway.
+	defaultMax = 1 << 30
+	// finalDelivery bounds the delivery of what is left when the gateway stops.
+	finalDelivery = 2 * time.Second
+	// flushInterval is how often counts of refusals and ends that could not be
+	// written go to the spool.
+	flushInterval = time.Second
+)
+
+// Config is what a recorder is made of.
+type Config struct {
+	// Dir holds the spool; it is made if need be, and locked.
+	Dir string
+	// Gateway is the SPIFFE ID of the gateway whose halves these are.
+	Gateway spiffeid.ID
+	// MaxBytes is the most that may wait in the spool; 1 GiB if zero.
+	MaxBytes int64
+	// Connect gives the service that takes the frames. It is called again after
+	// each failure.
+	Connect func(ctx context.Context) (controlv1.CrossingServiceClient, error)
+	// Log may be nil.
+	Log *zap.Logger
+}
+
+// Recorder records for one run of one gateway. Make it with New, then Run it
+// once; Open, Close, Next and Refuse may be called concurrently from New on.
+type Recorder struct {
+	cfg      Config
+	run      string
+	spool    *spool
+	acked    *acknowledged
+	open     *openSet
+	refusals *refusals
+	trimmed  uint32 // segments before this one are gone; the delivery's own
+
+	// ending is held for reading from an end's append until the open set knows
+	// of it, and for writing while the open set is saved.
+	ending sync.RWMutex
+
+	mu      sync.Mutex // guards what follows
+	numbers map[string]uint64
+	// late are ends that could not be written yet: at most one for each crossing
+	// that was open when the disk failed, as no other opens until it is back.
+	late []*crossingv1.Close
+}
+
+// New opens the spool, recovers what an earlier run left, and closes its open
+// crossings as GATEWAY_STOPPED. It fails if another gateway uses the spool.
+func New(cfg Config) (*Recorder, error) { return newRecorder(cfg, segmentSize) }
+
+func newRecorder(cfg Config, segment int64) (*Recorder, error) {
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = defaultMax
+	}
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	r := &Recorder{
+		cfg: cfg, run: crossing.NewRun(), open: newOpenSet(), refusals: newRefusals(),
+		numbers: map[string]uint64{},
+	}
+	if err := r.openFiles(segment); err != nil {
+		return nil, err
+	}
+	if err := r.stopped(); err != nil {
+		return nil, errors.Join(err, r.CloseSpool())
+	}
+	r.trim(r.acked.position()) // what an earlier run did not come to
+	return r, nil
+}
+
+// openFiles opens everything under the directory's lock.
+func (r *Recorder) openFiles(segment int64) error {
+	dir := r.cfg.Dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make spool: %w", err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := r.open.load(dir); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	if r.acked, err = openAcknowledged(dir, r.cfg.Log); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	if r.spool, err = openSpool(&r.cfg, lock, r.acked.position(), segment, r.recover); err != nil {
+		return errors.Join(err, r.acked.close(), lock.Close())
+	}
+	return nil
+}
+
+// recover learns from an earlier run's frame what was open.
+func (r *Recorder) recover(payload []byte) error {
+	f, err := crossing.UnmarshalFrame(payload)
+	if err != nil {
+		// Its checksum is right, so this version did not write it. It is
+		// delivered all the same, and the control plane judges it.
+		r.cfg.Log.Error("spooled frame not understood", zap.Error(err))
+		return nil
+	}
+	r.open.note(f)
+	return nil
+}
+
+// stopped closes what earlier runs left open.
+func (r *Recorder) stopped() error {
+	for _, f := range r.open.all() {
+		f.Close.Cause = crossingv1.Cause_GATEWAY_STOPPED
+		if err := r.append(f, true, false); err != nil {
+			return fmt.Errorf("close what the last run left open: %w", err)
+		}
+	}
+	return nil
+}
+
+// RunID is this run's id: 32 hex digits, new at each start.
+func (r *Recorder) RunID() string { return r.run }
+
+// Next is the next number, from 1, of the pair with that ingress gateway; with
+// "", of the chain of crossings that this gateway refused at egress.
+func (r *Recorder) Next(ingress string) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.numbers[ingress]++
+	return r.numbers[ingress]
+}
+
+// Open records that a crossing opened, or was refused. When it returns nil the
+// half is written and, if durable, on stable storage. It fails with ErrFull,
+// with ErrClosed, or with what the disk said: then the crossing may not happen.
+func (r *Recorder) Open(_ context.Context, h *crossingv1.Half, durable bool) error {
+	f := &crossingv1.Frame{Gateway: r.cfg.Gateway.String(), Run: r.run, Open: h}
+	// Noted first: the delivery may trim the segment that it is written to.
+	r.open.note(f)
+	if err := r.append(f, durable, true); err != nil {
+		r.open.forget(h.GetId(), h.GetSide())
+		return fmt.Errorf("record crossing %s: %w", h.GetId(), err)
+	}
+	return nil
+}
+
+// Close records a crossing's end. It is written when Close returns nil and
+// synced soon after. When the disk fails, the end waits in memory and is
+// written later; the error says so.
+func (r *Recorder) Close(c *crossingv1.Close) error {
+	f := &crossingv1.Frame{Gateway: r.cfg.Gateway.String(), Run: r.run, Close: c}
+	payload, err := crossing.MarshalFrame(f)
+	if err != nil {
+		return fmt.Errorf("record the end of crossing %s: %w", c.GetId(), err)
+	}
+	r.ending.RLock()
+	defer r.ending.RUnlock()
+	if err := r.spool.append(payload, false, false); err != nil {
+		r.mu.Lock()
+		r.late = append(r.late, c)
+		r.mu.Unlock()
+		return fmt.Errorf("record the end of crossing %s: %w", c.GetId(), err)
+	}
+	r.open.note(f)
+	return nil
+}
+
+func (r *Recorder) append(f *crossingv1.Frame, durable, limited bool) error {
+	payload, err := crossing.MarshalFrame(f)
+	if err != nil {
+		return err
+	}
+	return r.spool.append(payload, durable, limited)
+}
+
+// Refuse counts a failure before there was an identity. It never blocks.
+func (r *Recorder) Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string) {
+	r.refusals.add(reason, addr, listener, detail, time.Now())
+}
+
+// Pending is the bytes that wait for an acknowledgement.
+func (r *Recorder) Pending() uint64 {
+	return r.spool.waits(r.acked.position())
+}
+
+// Run delivers until the context ends, then what is left for a bounded time,
+// and closes the spool.
+func (r *Recorder) Run(ctx context.Context) error {
+	delivering, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var group errgroup.Group
+	group.Go(func() error { r.flush(ctx); return nil })
+	group.Go(func() error { r.deliver(delivering); return nil })
+	<-ctx.Done()
+	r.flushOnce(time.Now().Add(time.Second))
+	r.awaitDelivered()
+	stop()
+	err := group.Wait()
+	return errors.Join(err, r.CloseSpool())
+}
+
+// CloseSpool closes the files of a recorder that was never run.
+func (r *Recorder) CloseSpool() error {
+	return errors.Join(r.spool.close(), r.acked.close())
+}
+
+// awaitDelivered waits for a bounded time until nothing waits.
+func (r *Recorder) awaitDelivered() {
+	timer := time.NewTimer(finalDelivery)
+	defer timer.Stop()
+	for {
+		_, moved := r.acked.watch()
+		if r.Pending() == 0 {
+			return
+		}
+		select {
+		case <-moved:
+		case <-timer.C:
+			r.cfg.Log.Info("records wait in the spool for the next start", zap.Uint64("bytes", r.Pending()))
+			return
+		}
+	}
+}
+
+// flush writes counts of refusals, and ends that could not be written.
+func (r *Recorder) flush(ctx context.Context) {
+	ticker := time.NewTicker(flushInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			r.flushOnce(time.Now())
+		}
+	}
+}
+
+// flushOnce writes late ends, and the refusals of the seconds before a time.
+func (r *Recorder) flushOnce(before time.Time) {
+	late := r.takeLate()
+	for i, c := range late {
+		if err := r.Close(c); err != nil {
+			r.cfg.Log.Error("ends of crossings still not written", zap.Int("count", len(late)-i), zap.Error(err))
+			r.mu.Lock()
+			r.late = append(r.late, late[i+1:]...) // c is back there already
+			r.mu.Unlock()
+			break
+		}
+	}
+	for _, refusal := range r.refusals.take(before) {
+		f := &crossingv1.Frame{Gateway: r.cfg.Gateway.String(), Run: r.run, Refusal: refusal}
+		if err := r.append(f, false, true); err != nil {
+			r.refusals.merge(refusal)
+			r.cfg.Log.Error("refusals not written", zap.Error(err))
+		}
+	}
+}
+
+func (r *Recorder) takeLate() []*crossingv1.Close {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	late := r.late
+	r.late = nil
+	return late
+}

@@ -1,0 +1,515 @@
+package recorder
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+var (
+	self = spiffeid.RequireFromString("spiffe://onprem.test/sallyport/gateway/onprem-1")
+	peer = spiffeid.RequireFromString("spiffe://azure.test/sallyport/gateway/azure-1")
+	addr = netip.MustParseAddrPort("192.0.2.1:1234")
+)
+
+// half is an opening that crossing.CheckFrame accepts.
+func half(run string, sequence uint64) *crossingv1.Half {
+	now := time.Now()
+	return &crossingv1.Half{
+		Id:         crossing.NewID(now),
+		Key:        &crossingv1.Key{Egress: self.String(), Ingress: peer.String(), Run: run, Sequence: sequence},
+		Side:       crossingv1.Side_EGRESS,
+		Transition: &crossingv1.Transition{From: "onprem", To: "azure", Owner: "ml-platform", Sink: "records"},
+		Source:     "spiffe://onprem.test/ai/orchestrator", Destination: "spiffe://azure.test/ai/llm",
+		Trace: crossing.NewRun(), Span: crossing.NewRun()[:16],
+		Operation: &crossingv1.Operation{Protocol: "openai", Name: "POST /v1/chat/completions", Service: "chat"},
+		End: &crossingv1.End{
+			Gateway: self.String(), Decision: crossingv1.Decision_ALLOW, Intent: "plan",
+			Policy: &crossingv1.PolicyRef{Serial: 1, Revision: "sha256:00"}, Open: timestamppb.New(now),
+		},
+	}
+}
+
+func closeOf(h *crossingv1.Half) *crossingv1.Close {
+	return &crossingv1.Close{Id: h.GetId(), Key: h.GetKey(), Side: h.GetSide(), Cause: crossingv1.Cause_DONE}
+}
+
+func nobody(context.Context) (controlv1.CrossingServiceClient, error) {
+	return nil, errors.New("no control plane")
+}
+
+func open(t testing.TB, dir string, segment int64) *Recorder {
+	t.Helper()
+	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: nobody}, segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// spooled reads every frame of a directory that nobody writes to.
+func spooled(t testing.TB, dir string) []*crossingv1.Frame {
+	t.Helper()
+	numbers, err := segments(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frames []*crossingv1.Frame
+	for _, n := range numbers {
+		_, _, err := scan(segmentPath(dir, n), 0, func(payload []byte, _ int64) error {
+			f, err := crossing.UnmarshalFrame(payload)
+			frames = append(frames, f)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return frames
+}
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("SALLYPORT_TEST_SPOOL"); dir != "" {
+		writeUntilKilled(dir)
+	}
+	os.Exit(m.Run())
+}
+
+// writeUntilKilled opens crossings and prints each id once its Open returned;
+// every other one is closed too.
+func writeUntilKilled(dir string) {
+	r, err := New(Config{Dir: dir, Gateway: self, Connect: nobody})
+	if err != nil {
+		fmt.Println("error:", err)
+		os.Exit(1)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				n := r.Next(peer.String())
+				h := half(r.RunID(), n)
+				if err := r.Open(context.Background(), h, n%3 == 0); err != nil {
+					continue
+				}
+				fmt.Println("open", h.GetId())
+				if n%2 == 0 && r.Close(closeOf(h)) == nil {
+					fmt.Println("close", h.GetId())
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestKill kills a process that records, again and again over one spool: what
+// it was told is recorded is there, and what it left open is closed.
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	told := map[string]string{} // id to the last word on it
+	for range 4 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "SALLYPORT_TEST_SPOOL="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for n := 0; lines.Scan(); n++ {
+			word, id, ok := strings.Cut(lines.Text(), " ")
+			if ok && crossing.CheckID(id) == nil { // the last line may be cut
+				told[id] = word
+			}
+			if n == 200 {
+				cmd.Process.Kill()
+			}
+		}
+		cmd.Wait()
+	}
+	if err := open(t, dir, segmentSize).CloseSpool(); err != nil {
+		t.Fatal(err)
+	}
+	opened, closed := map[string]bool{}, map[string]crossingv1.Cause{}
+	for _, f := range spooled(t, dir) {
+		if h := f.GetOpen(); h != nil {
+			opened[h.GetId()] = true
+		}
+		if c := f.GetClose(); c != nil {
+			if _, twice := closed[c.GetId()]; twice {
+				t.Errorf("crossing %s is closed twice", c.GetId())
+			}
+			closed[c.GetId()] = c.GetCause()
+		}
+	}
+	if len(told) < 400 {
+		t.Fatalf("%d crossings in all", len(told))
+	}
+	for id, word := range told {
+		switch {
+		case !opened[id]:
+			t.Errorf("crossing %s was recorded and is not in the spool", id)
+		case word == "close" && closed[id] != crossingv1.Cause_DONE:
+			t.Errorf("crossing %s ended and is closed as %s", id, closed[id])
+		case closed[id] == crossingv1.Cause_CAUSE_UNSPECIFIED:
+			t.Errorf("crossing %s was left open", id)
+		}
+	}
+}
+
+// TestTornTail cuts the spool at every byte of its last entries: what is whole
+// before the cut is there, what is cut is not, and writing goes on.
+func TestTornTail(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir, segmentSize)
+	const n = 4
+	for i := range n {
+		h := half(r.RunID(), uint64(i+1))
+		h.Key.Ingress, h.End.Decision = "", crossingv1.Decision_DENY
+		h.End.Reason, h.End.Intent, h.End.Close = crossingv1.Reason_NO_INTENT, "", crossingv1.Cause_REFUSED
+		if err := r.Open(t.Context(), h, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.CloseSpool(); err != nil {
+		t.Fatal(err)
+	}
+	path := segmentPath(dir, 1)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := []int64{0}
+	if _, _, err := scan(path, 0, func(_ []byte, end int64) error { ends = append(ends, end); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for cut := ends[n-2]; cut <= int64(len(whole)); cut++ {
+		dir := t.TempDir()
+		if err := os.WriteFile(segmentPath(dir, 1), whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		for _, end := range ends[1:] {
+			if end <= cut {
+				want++
+			}
+		}
+		r := open(t, dir, segmentSize)
+		if err := r.Open(t.Context(), half(r.RunID(), 1), true); err != nil {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+		if err := r.CloseSpool(); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(spooled(t, dir)); got != want+1 {
+			t.Fatalf("cut at %d: %d frames, want %d and one more", cut, got, want)
+		}
+	}
+}
+
+// failing is a file that fails when it is told to.
+type failing struct {
+	file
+	knobs *knobs
+}
+
+type knobs struct {
+	mu                          sync.Mutex
+	write, sync, truncate, make bool
+	halfway                     bool // a failing write leaves half of it
+}
+
+func (k *knobs) set(f func(*knobs)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(k)
+}
+
+func (k *knobs) is(f func(*knobs) bool) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return f(k)
+}
+
+var errDisk = errors.New("disk failure")
+
+func (f failing) Write(p []byte) (int, error) {
+	if f.knobs.is(func(k *knobs) bool { return k.write }) {
+		if f.knobs.is(func(k *knobs) bool { return k.halfway }) {
+			f.file.Write(p[:len(p)/2])
+		}
+		return 0, errDisk
+	}
+	return f.file.Write(p)
+}
+
+func (f failing) Sync() error {
+	if f.knobs.is(func(k *knobs) bool { return k.sync }) {
+		return errDisk
+	}
+	return f.file.Sync()
+}
+
+func (f failing) Truncate(n int64) error {
+	if f.knobs.is(func(k *knobs) bool { return k.truncate }) {
+		return errDisk
+	}
+	return f.file.Truncate(n)
+}
+
+// TestDiskFails lets the disk fail in every way and mend: what Open returned
+// nil for is recovered, and the spool works again.
+func TestDiskFails(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fail func(*knobs)
+	}{
+		{"write", func(k *knobs) { k.write = true }},
+		{"half a write, and no truncate", func(k *knobs) { k.write, k.halfway, k.truncate = true, true, true }},
+		{"sync", func(k *knobs) { k.sync = true }},
+		{"everything", func(k *knobs) { k.write, k.halfway, k.sync, k.truncate, k.make = true, true, true, true, true }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, k := t.TempDir(), &knobs{}
+			r := open(t, dir, 1) // a segment for each group
+			r.spool.create = func(path string) (file, error) {
+				if k.is(func(k *knobs) bool { return k.make }) {
+					return nil, errDisk
+				}
+				f, err := createFile(path)
+				return failing{f, k}, err
+			}
+			var recorded []string
+			record := func() error {
+				h := half(r.RunID(), r.Next(peer.String()))
+				err := r.Open(t.Context(), h, true)
+				if err == nil {
+					recorded = append(recorded, h.GetId())
+				}
+				return err
+			}
+			if err := errors.Join(record(), record()); err != nil {
+				t.Fatal(err)
+			}
+			k.set(c.fail)
+			if err := record(); !errors.Is(err, errDisk) {
+				t.Fatalf("Open = %v on a failing disk", err)
+			}
+			if err := record(); !errors.Is(err, errDisk) {
+				t.Fatalf("Open = %v right after a failure", err)
+			}
+			k.set(func(k *knobs) { k.write, k.sync, k.truncate, k.make = false, false, false, false })
+			r.spool.mu.Lock()
+			r.spool.retry = time.Time{} // as if the probe's delay had passed
+			r.spool.mu.Unlock()
+			if err := errors.Join(record(), record()); err != nil {
+				t.Fatalf("the disk is back: %v", err)
+			}
+			if err := r.CloseSpool(); err != nil {
+				t.Fatal(err)
+			}
+			there := map[string]bool{}
+			for _, f := range spooled(t, dir) {
+				there[f.GetOpen().GetId()] = true
+			}
+			for _, id := range recorded {
+				if !there[id] {
+					t.Errorf("crossing %s is lost", id)
+				}
+			}
+		})
+	}
+}
+
+func TestFull(t *testing.T) {
+	r, err := New(Config{Dir: t.TempDir(), Gateway: self, MaxBytes: 2000, Connect: nobody})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last *crossingv1.Half
+	for {
+		h := half(r.RunID(), r.Next(peer.String()))
+		if err = r.Open(t.Context(), h, false); err != nil {
+			break
+		}
+		last = h
+	}
+	if !errors.Is(err, ErrFull) || last == nil {
+		t.Errorf("Open = %v, want ErrFull after some", err)
+	}
+	// What has begun can always end.
+	if err := r.Close(closeOf(last)); err != nil {
+		t.Errorf("Close = %v in a full spool", err)
+	}
+	if err := r.CloseSpool(); err != nil {
+		t.Error(err)
+	}
+	if err := r.Open(t.Context(), half(r.RunID(), 99), false); !errors.Is(err, ErrClosed) {
+		t.Errorf("Open = %v, want ErrClosed", err)
+	}
+}
+
+func TestTwoGateways(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir, segmentSize)
+	if _, err := New(Config{Dir: dir, Gateway: self, Connect: nobody}); !errors.Is(err, ErrInUse) {
+		t.Errorf("a second gateway: %v, want ErrInUse", err)
+	}
+	if err := r.CloseSpool(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, dir, segmentSize).CloseSpool(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNumbersAreDense(t *testing.T) {
+	r := open(t, t.TempDir(), segmentSize)
+	defer r.CloseSpool()
+	const writers, each = 8, 500
+	var mu sync.Mutex
+	seen := map[uint64]bool{}
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range each {
+				n := r.Next(peer.String())
+				mu.Lock()
+				seen[n] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	for n := uint64(1); n <= writers*each; n++ {
+		if !seen[n] {
+			t.Fatalf("number %d is missing", n)
+		}
+	}
+	if n := r.Next(""); n != 1 {
+		t.Errorf("the own chain begins with %d", n)
+	}
+}
+
+// TestGroupCommit: writers that come together share syncs.
+func TestGroupCommit(t *testing.T) {
+	r := open(t, t.TempDir(), segmentSize)
+	defer r.CloseSpool()
+	counting := &countingFile{file: r.spool.file}
+	r.spool.file = counting
+	const writers, each = 32, 20
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range each {
+				if err := r.Open(context.Background(), half(r.RunID(), r.Next(peer.String())), true); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if counting.syncs >= writers*each {
+		t.Errorf("%d syncs for %d entries", counting.syncs, writers*each)
+	}
+}
+
+type countingFile struct {
+	file
+	syncs int // the writer's goroutine alone
+}
+
+func (f *countingFile) Sync() error {
+	f.syncs++
+	return f.file.Sync()
+}
+
+func TestRefusals(t *testing.T) {
+	r := newRefusals()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 500, time.UTC)
+	add := func(addr string, at time.Time) {
+		r.add(crossingv1.Reason_NO_IDENTITY, netip.MustParseAddrPort(addr), "attach", "no certificate", at)
+	}
+	add("192.0.2.1:1", now)
+	add("192.0.2.200:2", now)
+	add("[2001:db8::1]:3", now)
+	add("192.0.2.1:4", now.Add(time.Second))
+	if got := r.take(now); len(got) != 0 {
+		t.Errorf("a second that is not over was told of: %v", got)
+	}
+	counts := map[string]uint64{}
+	for _, c := range r.take(now.Add(time.Second)) {
+		counts[c.GetPrefix()] = c.GetCount()
+	}
+	if len(counts) != 2 || counts["192.0.2.0/24"] != 2 || counts["2001:db8::/64"] != 1 {
+		t.Errorf("counts: %v", counts)
+	}
+	for i := range 3 * maxRefusals {
+		add(fmt.Sprintf("10.%d.%d.1:1", i/256%256, i%256), now.Add(time.Duration(i/65536)*time.Second))
+	}
+	total := uint64(0)
+	rows := r.take(now.Add(time.Hour))
+	for _, c := range rows {
+		total += c.GetCount()
+	}
+	if len(rows) > maxRefusals+1 || total != 3*maxRefusals+1 {
+		t.Errorf("%d rows count %d, want at most %d and %d", len(rows), total, maxRefusals+1, 3*maxRefusals+1)
+	}
+}
+
+func FuzzReadEntry(f *testing.F) {
+	f.Add(appendEntry(nil, []byte("payload")))
+	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 9})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "segment")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var again []byte
+		end, _, err := scan(path, 0, func(payload []byte, _ int64) error {
+			again = appendEntry(again, payload)
+			return nil
+		})
+		if err != nil || int64(len(again)) != end || string(again) != string(b[:end]) {
+			t.Errorf("%d of %d bytes read, %v", end, len(b), err)
+		}
+	})
+}
+
+func benchmarkOpen(b *testing.B, writers int) {
+	r := open(b, b.TempDir(), segmentSize)
+	defer r.CloseSpool()
+	b.SetParallelism(writers)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := r.Open(context.Background(), half(r.RunID(), r.Next(peer.String())), true); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkSpoolOpen: what does a durable opening cost, alone and in company?
+func BenchmarkSpoolOpen(b *testing.B) {
+	b.Run("1", func(b *testing.B) { benchmarkOpen(b, 1) })
+	b.Run("64", func(b *testing.B) { benchmarkOpen(b, 32) })
+}
