@@ -1,0 +1,169 @@
+package xdsclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// How long a client waits before it opens a stream again: half to all of a
+// time that doubles between the two.
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 10 * time.Second
+)
+
+// Config is what a client is made of. All fields but Log are required.
+type Config struct {
+	// Conn leads to the control plane and has verified its SPIFFE ID. It should
+	// have been made with DialOptions.
+	Conn grpc.ClientConnInterface
+	// Node is the gateway's own SPIFFE ID.
+	Node spiffeid.ID
+	// StateDir is the directory of the last good policy, made if need be.
+	StateDir string
+	// Keys are who may sign a policy, as pinned in the bootstrap file.
+	Keys *policyv1.KeySet
+	// Log may be nil.
+	Log *zap.Logger
+}
+
+// DialOptions are what a connection needs so that a lost control plane is
+// noticed (a ping after 10 s of silence) and found again soon (within 10 s).
+// The server must allow pings that often.
+func DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: minBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxBackoff},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+	}
+}
+
+// Client asks one control plane. Policies, Endpoints and Changed may be called
+// concurrently, before Run, during it and after.
+type Client struct {
+	conn grpc.ClientConnInterface
+	node spiffeid.ID
+	log  *zap.Logger
+
+	// What Run's goroutine owns.
+	book         *book
+	table        *table
+	stateVersion string // of the PolicyState that is in force; empty if none
+
+	policies  atomic.Pointer[Policies]
+	endpoints atomic.Pointer[map[serviceKey][]string]
+
+	mu      sync.Mutex // guards changed
+	changed chan struct{}
+}
+
+// New makes a client with what was kept in the state directory: the last good
+// policy, verified again, is in force from here on. What was kept and is not
+// good any more is logged and not used.
+func New(cfg Config) (*Client, error) {
+	if cfg.Conn == nil || cfg.Node.IsZero() {
+		return nil, errors.New("make xDS client: no connection or no node")
+	}
+	if err := policy.CheckKeys(cfg.Keys); err != nil {
+		return nil, fmt.Errorf("make xDS client: %w", err)
+	}
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	f, err := openFiles(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		conn: cfg.Conn, node: cfg.Node, log: cfg.Log,
+		book: newBook(f, cfg.Keys), table: newTable(f), changed: make(chan struct{}),
+	}
+	if err := c.book.load(); err != nil {
+		c.log.Error("kept policy state is not good", zap.Error(err))
+	}
+	if err := c.table.load(); err != nil {
+		c.log.Warn("kept endpoints are not good", zap.Error(err))
+	}
+	c.showPolicies()
+	c.showEndpoints()
+	return c, nil
+}
+
+// Policies are the policies held now; never nil.
+func (c *Client) Policies() *Policies { return c.policies.Load() }
+
+// Endpoints are where a service of a workload of the gateway's environment is,
+// as HOST:PORT; none if no binding says.
+func (c *Client) Endpoints(workload, service string) []string {
+	return slices.Clone((*c.endpoints.Load())[serviceKey{workload: workload, service: service}])
+}
+
+// Changed is closed at the next change of Policies. Ask for it before you read,
+// and again afterwards.
+func (c *Client) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+func (c *Client) showPolicies() {
+	before, now := c.policies.Load(), c.book.snapshot()
+	c.policies.Store(now)
+	if before == nil || before.same(now) {
+		return
+	}
+	if now.Current != before.Current && now.Current != nil {
+		ref := now.Current.Ref()
+		c.log.Info("policy in force", zap.Uint64("serial", ref.Serial), zap.String("revision", ref.Revision))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (p *Policies) same(q *Policies) bool {
+	return p.Current == q.Current && p.Previous == q.Previous && slices.Equal(p.prepared, q.prepared)
+}
+
+func (c *Client) showEndpoints() {
+	now := c.table.snapshot()
+	c.endpoints.Store(&now)
+}
+
+// Run keeps a stream to the control plane until the context ends; then it
+// returns nil. Without a control plane it goes on trying, and what is in force
+// stays in force.
+func (c *Client) Run(ctx context.Context) error {
+	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
+		heard, err := c.stream(ctx)
+		if heard {
+			wait = minBackoff
+		}
+		if ctx.Err() == nil {
+			c.log.Warn("no stream to the control plane", zap.Error(err), zap.Duration("again_in_at_most", wait))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait/2 + rand.N(wait/2)):
+		}
+	}
+}
