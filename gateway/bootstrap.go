@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+)
+
+// DefaultAttach is where workloads attach unless the bootstrap file says
+// otherwise.
+const DefaultAttach = "127.0.0.1:8443"
+
+// bootstrap is a bootstrap file that was checked.
+type bootstrap struct {
+	*configv1.Bootstrap
+	self         spiffeid.ID
+	controlPlane spiffeid.ID
+	bundle       *spiffebundle.Bundle
+}
+
+// checkBootstrap finds all faults at once, each naming its field.
+func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
+	if in == nil {
+		return nil, errors.New("bootstrap: missing")
+	}
+	b := &bootstrap{Bootstrap: proto.CloneOf(in)}
+	if b.Attach == "" {
+		b.Attach = DefaultAttach
+	}
+	return b, errors.Join(
+		b.checkSelf(), b.checkControlPlane(), b.checkKeys(),
+		checkAddress("attach", b.Attach, true),
+		checkAddress("attachLoopback", b.AttachLoopback, false),
+		checkAddress("tunnel", b.Tunnel, false),
+		required("environment", b.Environment),
+		required("stateDir", b.StateDir),
+	)
+}
+
+func fault(field, format string, args ...any) error {
+	return fmt.Errorf("bootstrap: %s: %w", field, fmt.Errorf(format, args...))
+}
+
+func required(field, value string) error {
+	if value == "" {
+		return fault(field, "missing")
+	}
+	return nil
+}
+
+func checkAddress(field, addr string, must bool) error {
+	if addr == "" {
+		if must {
+			return fault(field, "missing")
+		}
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fault(field, "want HOST:PORT: %w", err)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fault(field, "want HOST:PORT: port %q is not a number up to 65535", port)
+	}
+	return nil
+}
+
+func (b *bootstrap) checkSelf() error {
+	td, err := spiffeid.TrustDomainFromString(b.TrustDomain)
+	if err != nil {
+		err = fault("trustDomain", "%w", err)
+	}
+	if bad := spiffeid.ValidatePathSegment(b.Gateway); bad != nil {
+		return errors.Join(err, fault("gateway", "%w", bad))
+	}
+	if err != nil {
+		return err
+	}
+	if b.self, err = policy.GatewayID(td, b.Gateway); err != nil {
+		return fault("gateway", "%w", err)
+	}
+	return nil
+}
+
+func (b *bootstrap) checkControlPlane() error {
+	cp := b.GetControlPlane()
+	id, err := spiffeid.FromString(cp.GetId())
+	if err != nil {
+		err = fault("controlPlane.id", "%w", err)
+	} else if b.bundle, err = spiffebundle.Parse(id.TrustDomain(), []byte(cp.GetBundle())); err != nil {
+		err = fault("controlPlane.bundle", "%w", err)
+	}
+	b.controlPlane = id
+	return errors.Join(err, checkAddress("controlPlane.address", cp.GetAddress(), true))
+}
+
+func (b *bootstrap) checkKeys() error {
+	keys := b.GetPolicyKeys()
+	switch n := uint32(len(keys.GetKeys())); {
+	case n == 0:
+		return fault("policyKeys.keys", "no key may sign a policy, so none would ever be in force")
+	case keys.GetThreshold() < 1 || keys.GetThreshold() > n:
+		return fault("policyKeys.threshold", "want 1 to %d, the number of keys", n)
+	}
+	if err := policy.CheckKeys(keys); err != nil {
+		return fault("policyKeys.keys", "%w", err)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+func good() *configv1.Bootstrap {
+	return &configv1.Bootstrap{
+		Gateway: "onprem-1", Environment: "onprem", TrustDomain: "onprem.test", StateDir: "state",
+		ControlPlane: &configv1.ControlPlane{
+			Address: "127.0.0.1:8444", Id: "spiffe://mesh.test/sallyport/controlplane/cp-1", Bundle: `{"keys":[]}`,
+		},
+		PolicyKeys: &policyv1.KeySet{Threshold: 1, Keys: map[string][]byte{"operator": make([]byte, 32)}},
+	}
+}
+
+func TestCheckBootstrap(t *testing.T) {
+	b, err := checkBootstrap(good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.self.String() != "spiffe://onprem.test/sallyport/gateway/onprem-1" || b.GetAttach() != DefaultAttach {
+		t.Errorf("self %s, attach %q", b.self, b.GetAttach())
+	}
+	if good := good(); good.Attach != "" {
+		t.Error("the caller's file was changed")
+	}
+}
+
+// TestBootstrapFaults: every fault is found, and names its field.
+func TestBootstrapFaults(t *testing.T) {
+	for _, c := range []struct {
+		field string
+		spoil func(b *configv1.Bootstrap)
+	}{
+		{"trustDomain", func(b *configv1.Bootstrap) { b.TrustDomain = "Not A Domain" }},
+		{"gateway", func(b *configv1.Bootstrap) { b.Gateway = "../x" }},
+		{"environment", func(b *configv1.Bootstrap) { b.Environment = "" }},
+		{"stateDir", func(b *configv1.Bootstrap) { b.StateDir = "" }},
+		{"controlPlane.id", func(b *configv1.Bootstrap) { b.ControlPlane.Id = "cp" }},
+		{"controlPlane.bundle", func(b *configv1.Bootstrap) { b.ControlPlane.Bundle = "{" }},
+		{"controlPlane.address", func(b *configv1.Bootstrap) { b.ControlPlane.Address = "" }},
+		{"policyKeys.keys", func(b *configv1.Bootstrap) { b.PolicyKeys = nil }},
+		{"policyKeys.threshold", func(b *configv1.Bootstrap) { b.PolicyKeys.Threshold = 2 }},
+		{"attach", func(b *configv1.Bootstrap) { b.Attach = "8443" }},
+		{"tunnel", func(b *configv1.Bootstrap) { b.Tunnel = "x" }},
+	} {
+		t.Run(c.field, func(t *testing.T) {
+			b := good()
+			c.spoil(b)
+			if _, err := New(context.Background(), Config{Bootstrap: b}); err == nil || !strings.Contains(err.Error(), "bootstrap: "+c.field+": ") {
+				t.Errorf("New = %v, want a fault of %s", err, c.field)
+			}
+		})
+	}
+	both := good()
+	both.StateDir, both.Environment = "", ""
+	if _, err := checkBootstrap(both); err == nil || strings.Count(err.Error(), "bootstrap: ") != 2 {
+		t.Errorf("two faults: %v", err)
+	}
+	if _, err := New(context.Background(), Config{}); err == nil {
+		t.Error("no bootstrap file at all was taken")
+	}
+}

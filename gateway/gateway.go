@@ -1,0 +1,255 @@
+// Package gateway is the data plane: one gateway at the edge of one
+// environment. It takes workloads' requests out, lets peers' requests in,
+// decides on each under the one policy and records each. It runs without a
+// control plane on the last policy it verified, and without a policy it denies
+// everything. This package wires; what a gateway does is in the packages below.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tcptunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+)
+
+// identityTimeout bounds the wait for the Workload API's first SVID.
+const identityTimeout = 30 * time.Second
+
+// Config is what a gateway is made of.
+type Config struct {
+	// Bootstrap is the gateway's bootstrap file.
+	Bootstrap *configv1.Bootstrap
+	// Log takes the gateway's log; nil for none. Crossings are recorded, not logged.
+	Log *zap.Logger
+}
+
+// Gateway is one gateway. Make it with New, then Run it once.
+type Gateway struct {
+	bootstrap *configv1.Bootstrap
+	log       *zap.Logger
+	source    *certs.Source
+	conn      *grpc.ClientConn
+	recorder  *recorder.Recorder
+	xds       *xdsclient.Client
+	pool      *tunnel.Pool
+	tunnels   *tcptunnel.Listener // nil if nobody may dial this gateway
+	attach    *listener.Listener
+	ingress   *exchange.Ingress
+	upstream  *upstream.Upstream
+}
+
+// New makes a gateway: it waits for the gateway's SVID, recovers its spool,
+// loads the last good policy and binds its listeners. It fails with all faults
+// of the bootstrap file at once.
+func New(ctx context.Context, cfg Config) (*Gateway, error) {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	b, err := checkBootstrap(cfg.Bootstrap)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway")}
+	if err := g.build(ctx, b); err != nil {
+		if g.recorder != nil {
+			err = errors.Join(err, g.recorder.CloseSpool())
+		}
+		return nil, errors.Join(err, g.close())
+	}
+	return g, nil
+}
+
+func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
+	if err := g.identify(ctx, b); err != nil {
+		return err
+	}
+	if err := g.connect(b); err != nil {
+		return err
+	}
+	self := b.self
+	var err error
+	g.recorder, err = recorder.New(recorder.Config{
+		Dir:     filepath.Join(b.GetStateDir(), "spool"),
+		Gateway: self,
+		Connect: func(context.Context) (controlv1.CrossingServiceClient, error) {
+			return controlv1.NewCrossingServiceClient(g.conn), nil
+		},
+		Log: g.log.Named("recorder"),
+	})
+	if err != nil {
+		return err
+	}
+	g.xds, err = xdsclient.New(xdsclient.Config{
+		Conn: g.conn, Node: self, StateDir: b.GetStateDir(), Keys: b.GetPolicyKeys(), Log: g.log.Named("xds"),
+	})
+	if err != nil {
+		return err
+	}
+	return g.listen(self)
+}
+
+// identify gets the gateway's SVID and makes sure that it is the one that the
+// bootstrap file speaks of.
+func (g *Gateway) identify(ctx context.Context, b *bootstrap) error {
+	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
+	defer cancel()
+	var err error
+	g.source, err = certs.NewSource(ctx, certs.Options{
+		WorkloadAPI: b.GetWorkloadApi(),
+		Bundles:     []*spiffebundle.Bundle{b.bundle},
+		Log:         g.log.Named("identity"),
+	})
+	if err != nil {
+		return fmt.Errorf("get the SVID of %s: %w", b.self, err)
+	}
+	if id := g.source.ID(); id != b.self {
+		return fmt.Errorf("the Workload API says that this is %s, the bootstrap file that it is %s", id, b.self)
+	}
+	return nil
+}
+
+func (g *Gateway) connect(b *bootstrap) error {
+	creds := credentials.NewTLS(certs.ClientTLS(g.source, certs.AuthorizeID(b.controlPlane), "h2"))
+	options := append(xdsclient.DialOptions(), grpc.WithTransportCredentials(creds))
+	conn, err := grpc.NewClient("passthrough:///"+b.GetControlPlane().GetAddress(), options...)
+	if err != nil {
+		return fmt.Errorf("prepare the connection to %s: %w", b.controlPlane, err)
+	}
+	g.conn = conn
+	return nil
+}
+
+// listen makes the data path and binds its listeners.
+func (g *Gateway) listen(self spiffeid.ID) error {
+	both := exchange.Config{
+		Self:  self,
+		Authz: authz.New(g.bootstrap.GetEnvironment(), g.xds),
+		Spool: g.recorder,
+		Log:   g.log,
+	}
+	carrier := tcptunnel.Config{
+		Source: g.source, Authorize: g.authorizePeer, Refuse: g.refuseTunnel, Log: g.log.Named("tunnel"),
+	}
+	g.pool = tunnel.NewPool(tunnel.PoolConfig{Dialer: tcptunnel.NewDialer(carrier), Log: g.log.Named("tunnel")})
+	g.upstream = upstream.New(g.source, g.xds)
+	g.ingress = exchange.NewIngress(both, g.upstream)
+	egress := exchange.NewEgress(both, g.pool)
+	var err error
+	if addr := g.bootstrap.GetTunnel(); addr != "" {
+		if g.tunnels, err = tcptunnel.Listen(addr, carrier); err != nil {
+			return err
+		}
+	}
+	g.attach, err = listener.New(listener.Config{
+		Address:  g.bootstrap.GetAttach(),
+		Loopback: g.bootstrap.GetAttachLoopback(),
+		Source:   g.source,
+		Audience: self.String(),
+		Handler:  egress,
+		Refuser:  refuser{g.recorder, egress},
+		Log:      g.log.Named("attach"),
+	})
+	return err
+}
+
+// close lets go of what New has got so far.
+func (g *Gateway) close() error {
+	var errs []error
+	if g.tunnels != nil {
+		errs = append(errs, g.tunnels.Close())
+	}
+	if g.conn != nil {
+		errs = append(errs, g.conn.Close())
+	}
+	if g.source != nil {
+		errs = append(errs, g.source.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run carries crossings until the context ends, then lets those that are under
+// way finish for a bounded time. It returns nil if it was told to stop.
+func (g *Gateway) Run(ctx context.Context) error {
+	g.log.Info("gateway up", zap.String("run", g.recorder.RunID()), zap.Stringer("attach", g.attach.Addr()))
+	group, running := errgroup.WithContext(ctx)
+	// The recorder and the xDS client outlive the crossings that need them.
+	after, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	// One part that fails stops the others: half a gateway looks like a whole one.
+	crossings, carrying := errgroup.WithContext(running)
+	crossings.Go(func() error { return g.attach.Run(carrying) })
+	crossings.Go(func() error { return g.pool.Run(carrying, g.ingress.ServeStream) })
+	crossings.Go(func() error { return g.accept(carrying) })
+	crossings.Go(func() error { g.followPeers(carrying); return nil })
+	group.Go(func() error {
+		defer stop()
+		return crossings.Wait()
+	})
+	group.Go(func() error { return g.recorder.Run(after) })
+	group.Go(func() error { return g.xds.Run(after) })
+	group.Go(func() error { g.report(after); return nil })
+	err := group.Wait()
+	g.upstream.CloseIdle()
+	err = errors.Join(err, g.close())
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// accept hands tunnels that peers dialled to the pool.
+func (g *Gateway) accept(ctx context.Context) error {
+	if g.tunnels == nil {
+		<-ctx.Done()
+		return nil
+	}
+	for {
+		t, err := g.tunnels.Accept(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // told to stop
+		case err != nil:
+			return fmt.Errorf("accept tunnels: %w", err)
+		}
+		g.pool.Add(t)
+	}
+}
+
+// AttachAddr is where workloads attach by TLS.
+func (g *Gateway) AttachAddr() net.Addr { return g.attach.Addr() }
+
+// LoopbackAddr is where workloads attach on loopback; nil if they cannot.
+func (g *Gateway) LoopbackAddr() net.Addr { return g.attach.LoopbackAddr() }
+
+// Policy is the policy that the gateway enforces now; zero if it has none.
+func (g *Gateway) Policy() policy.Ref {
+	if p := g.xds.Policies(); p != nil && p.Current != nil {
+		return p.Current.Ref()
+	}
+	return policy.Ref{}
+}
+
+// PolicyChanged is closed when the policy changes; ask again for the next one.
+func (g *Gateway) PolicyChanged() <-chan struct{} { return g.xds.Changed() }

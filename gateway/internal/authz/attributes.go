@@ -1,0 +1,81 @@
+package authz
+
+import (
+	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// attributes reads from the head what the policy may ask for. A byte stream has
+// none: an allow that asks for one does not match it, and a deny does.
+func attributes(a *policy.Attributes, s *policy.Service, head *l7.RequestHead) crossingv1.Reason {
+	a.SetString(policy.Protocol, s.Protocol)
+	if head.Method == "CONNECT" {
+		return crossingv1.Reason_REASON_UNSPECIFIED
+	}
+	path := head.PathOnly()
+	if !unambiguous(path) {
+		return crossingv1.Reason_MALFORMED
+	}
+	a.SetString(policy.HTTPMethod, head.Method)
+	a.SetString(policy.HTTPPath, path)
+	if head.IsGRPC() {
+		service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		if !ok || service == "" || method == "" || strings.Contains(method, "/") {
+			return crossingv1.Reason_MALFORMED
+		}
+		a.SetString(policy.GRPCService, service)
+		a.SetString(policy.GRPCMethod, method)
+	}
+	return crossingv1.Reason_REASON_UNSPECIFIED
+}
+
+// unambiguous says that every reader of the path sees the same segments: no
+// empty or dot segments (RFC 3986 section 5.2.4), no backslash, nothing that is
+// no visible ASCII, and no escape that hides a separator, a dot, another escape
+// or, in an overlong encoding (RFC 3629 section 10), any of them.
+func unambiguous(path string) bool {
+	if path == "*" {
+		return true
+	}
+	rest, ok := strings.CutPrefix(path, "/")
+	if !ok || strings.ContainsAny(path, "\\;?#") || !plainEscapes(path) {
+		return false
+	}
+	for {
+		segment, after, more := strings.Cut(rest, "/")
+		if segment == "." || segment == ".." || segment == "" && more {
+			return false
+		}
+		if !more {
+			return true
+		}
+		rest = after
+	}
+}
+
+// plainEscapes says that a path is visible ASCII and its escapes are whole and
+// hide nothing.
+func plainEscapes(path string) bool {
+	for i := range len(path) {
+		switch {
+		case path[i] <= ' ' || path[i] >= 0x7f:
+			return false
+		case path[i] != '%':
+			continue
+		case i+2 >= len(path):
+			return false
+		}
+		switch strings.ToLower(path[i+1 : i+3]) {
+		case "2f", "2e", "5c", "25", "3b", "3f", "23":
+			return false
+		}
+	}
+	plain, err := url.PathUnescape(path)
+	return err == nil && utf8.ValidString(plain) && strings.IndexFunc(plain, unicode.IsControl) < 0
+}

@@ -1,0 +1,199 @@
+// Package authz asks the policy whether a crossing may happen. It is where a
+// gateway fails closed: whatever is missing, unknown or contradictory is a
+// denial with a reason, never an error, and an ingress gateway never takes the
+// egress gateway's word for a decision.
+package authz
+
+import (
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// Verdict is a decision with all that the record says of it.
+type Verdict struct {
+	Allow      bool
+	Reason     crossingv1.Reason  // why not; REASON_UNSPECIFIED if allowed
+	Intent     string             // the intent that decided, if one did
+	Policy     policy.Ref         // what it was decided under
+	Named      policy.Ref         // ingress: what the egress gateway named
+	From, To   string             // the environments; "" if unknown
+	Transition *policy.Transition // nil if there is none
+	Workload   *policy.Workload   // the destination; nil if unknown
+	Service    *policy.Service    // what of it is called; nil if unknown
+}
+
+// Owner is the team that answers for the transition, or "".
+func (v *Verdict) Owner() string {
+	if v.Transition == nil {
+		return ""
+	}
+	return v.Transition.Owner
+}
+
+// Durable says whether the crossing's opening must be on stable storage before
+// anything is forwarded. Where nobody could say otherwise, it must.
+func (v *Verdict) Durable() bool { return v.Transition == nil || v.Transition.Durable }
+
+func (v *Verdict) deny(reason crossingv1.Reason) *Verdict {
+	v.Allow, v.Reason = false, reason
+	return v
+}
+
+// policies is where the policy comes from; nil means that there is none.
+type policies interface {
+	Policies() *xdsclient.Policies
+}
+
+// Authorizer decides for one gateway.
+type Authorizer struct {
+	environment string
+	policies    policies
+}
+
+// New makes the authorizer of a gateway of that environment.
+func New(environment string, p policies) *Authorizer {
+	return &Authorizer{environment: environment, policies: p}
+}
+
+// Egress decides on a request of a workload of this gateway's environment.
+func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.Time) *Verdict {
+	v := &Verdict{From: a.environment}
+	held := a.policies.Policies()
+	if held == nil || held.Current == nil {
+		return v.deny(crossingv1.Reason_NO_POLICY)
+	}
+	p := held.Current
+	v.Policy = p.Ref()
+	var reason crossingv1.Reason
+	v.Workload, v.Service, reason = p.Resolve(head.Authority)
+	if v.Workload != nil {
+		v.To = v.Workload.Environment
+		v.Transition = p.TransitionOf(v.From, v.To)
+	}
+	if reason != crossingv1.Reason_REASON_UNSPECIFIED {
+		return v.deny(reason)
+	}
+	if env, ok := p.EnvironmentOf(caller.TrustDomain()); !ok || env != a.environment {
+		return v.deny(crossingv1.Reason_FOREIGN_IDENTITY)
+	}
+	return v.decide(p, caller, head, now)
+}
+
+// EgressUnread is the denial of a request of which only the caller is known.
+func (a *Authorizer) EgressUnread(reason crossingv1.Reason) *Verdict {
+	v := &Verdict{From: a.environment}
+	if held := a.policies.Policies(); held != nil && held.Current != nil {
+		v.Policy = held.Current.Ref()
+	}
+	return v.deny(reason)
+}
+
+// Ingress decides again on a crossing that a peer gateway let out: under the
+// policy that the peer names and under this gateway's own.
+func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) *Verdict {
+	held := a.policies.Policies()
+	v, p := a.arrival(held, peer, h)
+	if p == nil {
+		return v
+	}
+	source, err := spiffeid.FromString(h.GetSource())
+	if err != nil || source.TrustDomain() != peer.TrustDomain() {
+		return v.deny(crossingv1.Reason_FOREIGN_IDENTITY)
+	}
+	named := held.BySerial(v.Named.Serial, now)
+	if named == nil || named.Ref() != v.Named {
+		return v.deny(crossingv1.Reason_POLICY_MISMATCH)
+	}
+	if reason := v.destination(p, h, head); reason != crossingv1.Reason_REASON_UNSPECIFIED {
+		return v.deny(reason)
+	}
+	v.decide(p, source, head, now)
+	if v.Allow && named != p {
+		v.agree(named, source, h, head, now)
+	}
+	return v
+}
+
+// IngressUnread is the denial of a crossing of which only the header is known.
+// If the peer itself is refused, that is the reason.
+func (a *Authorizer) IngressUnread(peer spiffeid.ID, h *crossingv1.Header, reason crossingv1.Reason) *Verdict {
+	v, p := a.arrival(a.policies.Policies(), peer, h)
+	if p == nil {
+		return v
+	}
+	return v.deny(reason)
+}
+
+// arrival is what the peer alone tells: where from, and who answers for it. It
+// gives the policy in force, or nil after a denial.
+func (a *Authorizer) arrival(held *xdsclient.Policies, peer spiffeid.ID, h *crossingv1.Header) (*Verdict, *policy.Policy) {
+	v := &Verdict{
+		To:    a.environment,
+		Named: policy.Ref{Serial: h.GetPolicy().GetSerial(), Revision: h.GetPolicy().GetRevision()},
+	}
+	if held == nil || held.Current == nil {
+		return v.deny(crossingv1.Reason_NO_POLICY), nil
+	}
+	p := held.Current
+	v.Policy = p.Ref()
+	gw := p.GatewayByID(peer)
+	if gw == nil || gw.Environment == a.environment {
+		return v.deny(crossingv1.Reason_UNKNOWN_PEER), nil
+	}
+	v.From = gw.Environment
+	v.Transition = p.TransitionOf(v.From, v.To)
+	return v, p
+}
+
+// destination finds what the peer asks for and holds it against the head that
+// will be forwarded: the two must name the same service of the same workload.
+func (v *Verdict) destination(p *policy.Policy, h *crossingv1.Header, head *l7.RequestHead) crossingv1.Reason {
+	w, s, reason := p.Resolve(head.Authority)
+	if reason != crossingv1.Reason_REASON_UNSPECIFIED {
+		return reason
+	}
+	if w.Environment != v.To {
+		return crossingv1.Reason_UNKNOWN_DESTINATION
+	}
+	v.Workload, v.Service = w, s
+	if w.Name != h.GetWorkload() || w.ID.String() != h.GetDestination() || s.Name != h.GetService() {
+		return crossingv1.Reason_MALFORMED
+	}
+	return crossingv1.Reason_REASON_UNSPECIFIED
+}
+
+// agree denies unless the policy that the egress gateway named allows it too.
+func (v *Verdict) agree(named *policy.Policy, source spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) {
+	other := &Verdict{To: v.To}
+	if reason := other.destination(named, h, head); reason != crossingv1.Reason_REASON_UNSPECIFIED {
+		v.deny(reason)
+		return
+	}
+	if other.decide(named, source, head, now); !other.Allow {
+		v.Intent = other.Intent
+		v.deny(other.Reason)
+	}
+}
+
+func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestHead, now time.Time) *Verdict {
+	q := policy.Query{From: source, To: v.Workload, Service: v.Service.Name, Now: now}
+	if reason := attributes(&q.Attributes, v.Service, head); reason != crossingv1.Reason_REASON_UNSPECIFIED {
+		return v.deny(reason)
+	}
+	d := p.Decide(&q)
+	v.Intent = d.Intent
+	switch {
+	case !d.Allow:
+		return v.deny(d.Reason)
+	case d.Limited:
+		return v.deny(crossingv1.Reason_NOT_ENFORCEABLE)
+	}
+	v.Allow = true
+	return v
+}

@@ -1,0 +1,336 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// tunnels finds a live tunnel to a gateway of an environment.
+type tunnels interface {
+	Pick(ctx context.Context, environment string) (tunnel.Tunnel, error)
+}
+
+// Egress takes workloads' requests out of their environment.
+type Egress struct {
+	cfg     Config
+	tunnels tunnels
+}
+
+var _ listener.Handler = (*Egress)(nil)
+
+// NewEgress makes the egress half of a gateway.
+func NewEgress(cfg Config, t tunnels) *Egress { return &Egress{cfg: cfg, tunnels: t} }
+
+// departure is one crossing on its way out.
+type departure struct {
+	*account
+	req    *listener.Request
+	resp   listener.Response
+	trace  l7.Traceparent
+	stream tunnel.Stream
+}
+
+// ServeExchange decides on a request, records it, and carries it to the peer
+// gateway and its answer back.
+func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp listener.Response) {
+	now := time.Now()
+	fromBaseURL(&req.Head)
+	v := e.cfg.Authz.Egress(req.Caller.ID, &req.Head, now)
+	id := crossing.NewID(now)
+	d := &departure{
+		account: e.cfg.newAccount(id, crossingv1.Side_EGRESS, v, now),
+		req:     req,
+		resp:    resp,
+		trace:   newTrace(&req.Head.Fields),
+	}
+	d.traced(d.trace)
+	d.asked(&req.Head)
+	d.half.Source = req.Caller.ID.String()
+	d.half.End.Peer = callerPeer(&req.Caller)
+	if !v.Allow {
+		d.refuse(ctx, v, v.Reason)
+		return
+	}
+	t, err := e.tunnels.Pick(ctx, v.To)
+	if err != nil {
+		d.refuse(ctx, v, crossingv1.Reason_UNREACHABLE)
+		return
+	}
+	d.carry(ctx, v, t)
+}
+
+// RefuseKnown records a request of a known caller that is not well formed: it
+// never became an exchange, but somebody did it. It gives the crossing's id, or
+// "" if it could not be recorded.
+func (e *Egress) RefuseKnown(caller listener.Caller, reason crossingv1.Reason, _ string) (id string) {
+	now := time.Now()
+	v := e.cfg.Authz.EgressUnread(reason)
+	d := &departure{account: e.cfg.newAccount(crossing.NewID(now), crossingv1.Side_EGRESS, v, now)}
+	d.traced(newTrace(&l7.Fields{}))
+	d.half.Source = caller.ID.String()
+	d.half.End.Peer = callerPeer(&caller)
+	if d.recordRefusal(context.Background(), v, reason) != nil {
+		return "" // an id that nobody could look up helps nobody
+	}
+	return d.half.GetId()
+}
+
+func callerPeer(c *listener.Caller) *crossingv1.Peer {
+	return &crossingv1.Peer{Attach: c.Attach, Svid: c.SVID, Tls: c.TLS, Address: c.Address.String()}
+}
+
+// refuse records a crossing that goes nowhere, in this gateway's own chain,
+// and tells the caller.
+func (d *departure) refuse(ctx context.Context, v *authz.Verdict, reason crossingv1.Reason) {
+	if err := d.recordRefusal(ctx, v, reason); err != nil {
+		reason = crossingv1.Reason_NOT_RECORDED
+	}
+	d.problem(reason, v.Owner())
+}
+
+func (d *departure) recordRefusal(ctx context.Context, v *authz.Verdict, reason crossingv1.Reason) error {
+	d.half.Key = &crossingv1.Key{
+		Egress: d.cfg.Self.String(), Run: d.cfg.Spool.RunID(), Sequence: d.cfg.Spool.Next(""),
+	}
+	end := d.half.End
+	end.Decision, end.Reason, end.Close = crossingv1.Decision_DENY, reason, crossingv1.Cause_REFUSED
+	end.Duration = durationpb.New(time.Since(d.opened))
+	return d.open(ctx, v.Durable())
+}
+
+// problem answers the caller in the gateway's own name.
+func (d *departure) problem(reason crossingv1.Reason, owner string) {
+	head, body := l7.Problem(d.half.Id, reason, owner, &d.req.Head)
+	if err := d.resp.WriteHead(head, len(body) == 0); err != nil || len(body) == 0 {
+		return
+	}
+	if _, err := d.resp.Write(body); err == nil {
+		d.resp.End(nil) //nolint:errcheck // the caller is gone, and the crossing was refused anyway
+	}
+}
+
+// carry opens the crossing and relays it.
+func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel) {
+	info := t.Info()
+	d.half.Key = &crossingv1.Key{
+		Egress: d.cfg.Self.String(), Ingress: info.Peer.String(),
+		Run: d.cfg.Spool.RunID(), Sequence: d.cfg.Spool.Next(info.Peer.String()),
+	}
+	d.half.Tunnel = carrier(info)
+	if err := d.open(ctx, v.Durable()); err != nil {
+		d.problem(crossingv1.Reason_NOT_RECORDED, v.Owner())
+		return
+	}
+	stream, err := t.Open(ctx, d.header(v))
+	if err != nil {
+		d.unopened(ctx, v)
+		return
+	}
+	d.stream = stream
+	stop := context.AfterFunc(ctx, func() { stream.Reset(tunnel.CallerGone) })
+	defer stop()
+	d.relay(v)
+}
+
+func carrier(info tunnel.Info) *crossingv1.Tunnel {
+	t := &crossingv1.Tunnel{Carrier: info.Carrier, Tls: info.TLS}
+	if info.RoundTrip > 0 {
+		t.RoundTrip = durationpb.New(info.RoundTrip)
+		// What a round trip can tell of the peer's clock is known to half of it.
+		t.Clock = &crossingv1.Clock{
+			Offset: durationpb.New(info.ClockOffset), Error: durationpb.New(info.RoundTrip / 2),
+		}
+	}
+	return t
+}
+
+func (d *departure) header(v *authz.Verdict) *crossingv1.Header {
+	kind := crossingv1.Header_HTTP
+	if d.req.Head.Method == "CONNECT" {
+		kind = crossingv1.Header_BYTES
+	}
+	return &crossingv1.Header{
+		Id:          d.half.Id,
+		Run:         d.half.Key.Run,
+		Sequence:    d.half.Key.Sequence,
+		Traceparent: d.trace.String(),
+		Tracestate:  tracestate(d.req.Head.Fields),
+		Source:      d.half.Source,
+		SourceSvid:  d.req.Caller.SVID,
+		Attach:      d.req.Caller.Attach,
+		Destination: d.half.Destination,
+		Workload:    v.Workload.Name,
+		Service:     v.Service.Name,
+		Policy:      ref(v.Policy),
+		Intent:      v.Intent,
+		Kind:        kind,
+		Opened:      timestamppb.New(d.opened),
+	}
+}
+
+// unopened ends a crossing that the tunnel did not take.
+func (d *departure) unopened(ctx context.Context, v *authz.Verdict) {
+	if ctx.Err() != nil {
+		d.ended(crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED)
+		d.resp.Abort()
+		return
+	}
+	d.ended(crossingv1.Cause_PEER_LOST, crossingv1.Reason_UNREACHABLE)
+	d.problem(crossingv1.Reason_UNREACHABLE, v.Owner())
+}
+
+// relay sends the request and brings the answer.
+func (d *departure) relay(v *authz.Verdict) {
+	l7.StripIncoming(&d.req.Head.Fields) // what ends at this gateway
+	p := newPump(d.stream, d.req)
+	finished := make(chan struct{})
+	go func() { defer close(finished); p.run(&d.req.Head) }()
+	cause, reason := d.answer(v, p)
+	if cause == crossingv1.Cause_DONE && d.req.Head.Method == "CONNECT" {
+		cause = d.rest(p, finished)
+	}
+	d.conclude(p, cause, reason)
+	d.req.Body.Close()
+	<-finished
+}
+
+// rest waits for the caller's direction of a byte stream, which may go on after
+// the destination's has ended.
+func (d *departure) rest(p *pump, finished <-chan struct{}) crossingv1.Cause {
+	select {
+	case <-finished:
+	case <-d.stream.Done(): // nobody takes what the caller may still send
+	}
+	cause := p.outcome()
+	if cause != crossingv1.Cause_DONE {
+		d.resp.Abort()
+	}
+	return cause
+}
+
+// conclude ends the stream and closes the record. Only the first call counts.
+func (d *departure) conclude(p *pump, cause crossingv1.Cause, reason crossingv1.Reason) {
+	switch cause {
+	case crossingv1.Cause_DONE, crossingv1.Cause_REFUSED_BY_PEER:
+		// The peer gateway reads to the request's end, to count it.
+	case crossingv1.Cause_PROTOCOL_ERROR:
+		d.stream.Reset(tunnel.ProtocolError)
+	default:
+		d.stream.Reset(tunnel.CallerGone)
+	}
+	p.stop()
+	d.close.RequestBytes = p.sent()
+	d.ended(cause, reason)
+}
+
+// answer relays the peer gateway's frames to the caller until the answer ends.
+func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossingv1.Reason) {
+	frames := l7.NewFrameReader(d.stream)
+	frame, err := frames.Next()
+	if err == nil && frame.Kind == l7.KindResponseHead {
+		return d.respond(frames, frame, p)
+	}
+	cause, reason := crossingv1.Cause_PROTOCOL_ERROR, crossingv1.Reason_UNREACHABLE
+	switch {
+	case err != nil:
+		cause = p.blame(lost(err))
+	case frame.Kind == l7.KindRefusal:
+		cause, reason = crossingv1.Cause_REFUSED_BY_PEER, frame.Refusal.Reason
+	}
+	if cause == crossingv1.Cause_CALLER_GONE {
+		d.resp.Abort()
+		return cause, crossingv1.Reason_REASON_UNSPECIFIED
+	}
+	d.conclude(p, cause, reason) // who holds the problem finds it recorded
+	d.problem(reason, v.Owner())
+	return cause, reason
+}
+
+// respond relays an answer that has begun. The record is closed before the
+// caller has the answer's end: who holds a whole answer finds it recorded.
+func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (crossingv1.Cause, crossingv1.Reason) {
+	grpc := d.req.Head.IsGRPC()
+	d.answered(first.Response, grpc)
+	first.Response.Fields.DelFunc(gatewaysOwn)
+	first.Response.Fields.Set(crossingField, d.half.Id)
+	if first.End {
+		d.done(p)
+		return d.sent(d.resp.WriteHead(first.Response, true))
+	}
+	if err := d.resp.WriteHead(first.Response, false); err != nil {
+		return d.sent(err)
+	}
+	buf := make([]byte, copyBuffer)
+	for {
+		frame, err := frames.Next()
+		switch {
+		case err != nil:
+			d.resp.Abort()
+			return p.blame(lost(err)), crossingv1.Reason_REASON_UNSPECIFIED
+		case frame.Kind == l7.KindTrailers:
+			if grpc {
+				d.grpcStatus(frame.Trailers)
+			}
+			d.done(p)
+			return d.sent(d.resp.End(frame.Trailers))
+		case frame.Kind != l7.KindData:
+			d.resp.Abort()
+			return crossingv1.Cause_PROTOCOL_ERROR, crossingv1.Reason_MALFORMED
+		}
+		if cause := d.data(frames, buf); cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
+			return p.blame(cause), crossingv1.Reason_REASON_UNSPECIFIED
+		}
+	}
+}
+
+// data relays one frame's payload.
+func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
+	for {
+		n, err := frames.Read(buf)
+		if n > 0 {
+			if _, werr := d.resp.Write(buf[:n]); werr != nil {
+				return crossingv1.Cause_CALLER_GONE
+			}
+			d.close.ResponseBytes += uint64(n)
+		}
+		if errors.Is(err, io.EOF) {
+			return crossingv1.Cause_CAUSE_UNSPECIFIED
+		}
+		if err != nil {
+			d.resp.Abort()
+			return lost(err)
+		}
+	}
+}
+
+// done closes the record of an exchange whose answer has all been received. A
+// byte stream's other direction may still go on; its record waits.
+func (d *departure) done(p *pump) {
+	if d.req.Head.Method == "CONNECT" {
+		return
+	}
+	d.conclude(p, crossingv1.Cause_DONE, crossingv1.Reason_REASON_UNSPECIFIED)
+}
+
+// gatewaysOwn names fields in which gateways speak, and workloads do not.
+func gatewaysOwn(name string) bool { return strings.HasPrefix(name, "sallyport-") }
+
+func (d *departure) sent(err error) (crossingv1.Cause, crossingv1.Reason) {
+	if err != nil {
+		return crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED
+	}
+	return crossingv1.Cause_DONE, crossingv1.Reason_REASON_UNSPECIFIED
+}

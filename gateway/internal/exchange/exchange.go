@@ -1,0 +1,222 @@
+// Package exchange carries a crossing through a gateway: identify, decide,
+// record, forward, record. It holds the order of things, and the invariant that
+// everything else relies on: nothing of a crossing is forwarded before its
+// opening is in the spool, and whatever opened is closed in the record with
+// the cause of its end.
+package exchange
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+const (
+	// copyBuffer is how much of a body is in memory in each direction.
+	copyBuffer = 32 << 10
+	// crossingField tells both ends' workloads the crossing's id.
+	crossingField = "sallyport-crossing"
+	// headTimeout bounds the wait for a head from a peer gateway.
+	headTimeout = 10 * time.Second
+)
+
+// spool is where halves go. A crossing whose Open returned nil is recorded,
+// whatever happens next; any number of goroutines may call it.
+type spool interface {
+	RunID() string
+	Next(ingress string) uint64
+	Open(ctx context.Context, h *crossingv1.Half, durable bool) error
+	Close(c *crossingv1.Close) error
+	Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string)
+}
+
+// Config is what both halves of a gateway need.
+type Config struct {
+	Self  spiffeid.ID // the gateway's own SPIFFE ID
+	Authz *authz.Authorizer
+	Spool spool
+	Log   *zap.Logger
+}
+
+// account is this gateway's account of one crossing while it goes on.
+type account struct {
+	cfg    *Config
+	half   *crossingv1.Half
+	opened time.Time
+	close  crossingv1.Close
+}
+
+func (c *Config) newAccount(id string, side crossingv1.Side, v *authz.Verdict, now time.Time) *account {
+	a := &account{cfg: c, opened: now}
+	end := &crossingv1.End{
+		Gateway:  c.Self.String(),
+		Decision: crossingv1.Decision_DENY,
+		Policy:   ref(v.Policy),
+		Intent:   v.Intent,
+		Reason:   v.Reason,
+		Open:     timestamppb.New(now),
+	}
+	if v.Allow {
+		end.Decision = crossingv1.Decision_ALLOW
+	}
+	if v.Named != (policy.Ref{}) && v.Named != v.Policy {
+		end.Named = ref(v.Named)
+	}
+	a.half = &crossingv1.Half{
+		Id:         id,
+		Side:       side,
+		Transition: &crossingv1.Transition{From: v.From, To: v.To},
+		Operation:  &crossingv1.Operation{},
+		End:        end,
+	}
+	if v.Transition != nil {
+		a.half.Transition.Owner, a.half.Transition.Sink = v.Transition.Owner, v.Transition.Sink
+	}
+	if v.Workload != nil {
+		a.half.Destination = v.Workload.ID.String()
+	}
+	if v.Service != nil {
+		a.half.Operation.Protocol, a.half.Operation.Service = v.Service.Protocol, v.Service.Name
+	}
+	return a
+}
+
+func ref(r policy.Ref) *crossingv1.PolicyRef {
+	if r == (policy.Ref{}) {
+		return nil
+	}
+	return &crossingv1.PolicyRef{Serial: r.Serial, Revision: r.Revision}
+}
+
+// asked records what was asked for: method and path, never a query or a body.
+func (a *account) asked(head *l7.RequestHead) {
+	name := head.Method + " " + head.PathOnly()
+	switch {
+	case head.Method == "CONNECT":
+		name = "CONNECT"
+	case head.IsGRPC():
+		name = strings.TrimPrefix(head.PathOnly(), "/")
+	}
+	const longest = 256
+	if len(name) > longest {
+		name = strings.ToValidUTF8(name[:longest], "")
+	}
+	a.half.Operation.Name = name
+	a.half.End.ContentSeen = head.Method != "CONNECT"
+}
+
+func (a *account) traced(t l7.Traceparent) {
+	a.half.Trace, a.half.Span = t.TraceID(), t.SpanID()
+}
+
+// open puts the opening into the spool: after it, the crossing is recorded.
+func (a *account) open(ctx context.Context, durable bool) error {
+	// A caller that gives up must not leave a crossing half written.
+	return a.cfg.Spool.Open(context.WithoutCancel(ctx), a.half, durable)
+}
+
+// answered notes the answer's head.
+func (a *account) answered(head *l7.ResponseHead, grpc bool) {
+	a.close.FirstByte = durationpb.New(time.Since(a.opened))
+	a.close.Status = uint32(head.Status)
+	a.close.Streamed = strings.HasPrefix(head.Fields.Get("content-type"), "text/event-stream")
+	if grpc {
+		a.grpcStatus(head.Fields)
+	}
+}
+
+// grpcStatus notes a gRPC call's status, from its trailers or its only head.
+func (a *account) grpcStatus(f l7.Fields) {
+	text := f.Get("grpc-status")
+	if text == "" {
+		return
+	}
+	status := uint32(2) // UNKNOWN, as a gRPC client reads what it cannot parse
+	if n, ok := parseStatus(text); ok {
+		status = n
+	}
+	a.close.Status = status
+}
+
+func parseStatus(text string) (uint32, bool) {
+	var n uint32
+	for _, c := range []byte(text) {
+		if c < '0' || c > '9' || n > 1000 {
+			return 0, false
+		}
+		n = n*10 + uint32(c-'0')
+	}
+	return n, true
+}
+
+// ended puts the end into the spool. Only the first call counts.
+func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
+	if a.close.Cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
+		return
+	}
+	c := &a.close
+	c.Id, c.Key, c.Side = a.half.Id, a.half.Key, a.half.Side
+	c.Duration = durationpb.New(time.Since(a.opened))
+	c.Cause, c.Reason = cause, reason
+	if err := a.cfg.Spool.Close(c); err != nil {
+		a.cfg.Log.Error("crossing closed but not spooled", zap.String("crossing", c.Id), zap.Error(err))
+	}
+}
+
+// newTrace continues the caller's trace, or begins one, without the caller's
+// state (Trace Context, section 3.3.1.1).
+func newTrace(f *l7.Fields) l7.Traceparent {
+	if t, ok := l7.ParseTraceparent(f.Get("traceparent")); ok {
+		return t.Child()
+	}
+	f.Del("tracestate")
+	return l7.NewTraceparent(rand.Reader)
+}
+
+// tracestate is the trace state for the crossing's header, which has no room
+// for more than the standard asks of everybody, nor for other than text.
+func tracestate(f l7.Fields) string {
+	const longest = 512
+	state := f.Get("tracestate")
+	if len(state) > longest || !utf8.ValidString(state) {
+		return ""
+	}
+	return state
+}
+
+// lost says why a tunnel stream ended early.
+func lost(err error) crossingv1.Cause {
+	var reset *tunnel.ResetError
+	switch {
+	case errors.As(err, &reset):
+		switch reset.Code {
+		case tunnel.CallerGone:
+			return crossingv1.Cause_CALLER_GONE
+		case tunnel.DestinationGone:
+			return crossingv1.Cause_DESTINATION_FAILED
+		case tunnel.ProtocolError:
+			return crossingv1.Cause_PROTOCOL_ERROR
+		}
+		return crossingv1.Cause_PEER_LOST
+	case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return crossingv1.Cause_PEER_LOST
+	}
+	return crossingv1.Cause_PROTOCOL_ERROR
+}

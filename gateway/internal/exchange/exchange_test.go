@@ -1,0 +1,369 @@
+package exchange
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/policytest"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// joined is the record that the two halves come to.
+func (w *world) joined(t *testing.T) *crossingv1.Record {
+	t.Helper()
+	return crossing.Join(w.near.account(t), w.far.account(t))
+}
+
+func TestAllowed(t *testing.T) {
+	w := newWorld(t, nil)
+	r := w.ask(t, request("POST", "/v1/chat", "hello"))
+	if r.head.Status != 200 || r.body.String() != "you said hello" || !r.ended {
+		t.Fatalf("answer %+v %q", r.head, r.body.String())
+	}
+	w.journal.before(t, "near open", "far open")
+	w.journal.before(t, "far open", "destination asked")
+	w.journal.before(t, "near close", "caller has end")
+	rec := w.joined(t)
+	if rec.GetState() != crossingv1.Record_JOINED || rec.GetEgress().GetRequestBytes() != 5 || rec.GetIngress().GetResponseBytes() != 14 {
+		t.Errorf("record %v", rec)
+	}
+	if got := r.head.Fields.Get("sallyport-crossing"); got != rec.GetId() {
+		t.Errorf("the caller was told crossing %q, the record is %q", got, rec.GetId())
+	}
+}
+
+// TestNotRecorded: no record, no crossing, at either gateway.
+func TestNotRecorded(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fail func(w *world)
+	}{
+		{"near", func(w *world) { w.near.fail = errors.New("disk") }},
+		{"far", func(w *world) { w.far.fail = errors.New("disk") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			c.fail(w)
+			r := w.ask(t, request("POST", "/v1/chat", "hello"))
+			if r.head.Status != 503 || !strings.Contains(r.body.String(), "NOT_RECORDED") {
+				t.Errorf("status %d: %s", r.head.Status, r.body.String())
+			}
+			w.journal.never(t, "destination asked")
+		})
+	}
+}
+
+func TestDeniedAtEgress(t *testing.T) {
+	w := newWorld(t, nil)
+	r := w.ask(t, request("POST", "/v1/admin", "hello"))
+	if r.head.Status != 403 || !strings.Contains(r.body.String(), "ml-team") || strings.Contains(r.body.String(), "no-admin") {
+		t.Errorf("status %d: %s", r.head.Status, r.body.String())
+	}
+	w.journal.before(t, "near open", "caller has head")
+	w.journal.never(t, "far open")
+	a := w.near.account(t)
+	if rec := crossing.Join(a, nil); rec.GetState() != crossingv1.Record_DENIED || a.Open.GetKey().GetIngress() != "" {
+		t.Errorf("record %v", rec)
+	}
+	f := &crossingv1.Frame{Gateway: near.String(), Run: w.near.run, Open: a.Open}
+	if err := crossing.CheckFrame(f, near); err != nil {
+		t.Errorf("the control plane would reject it: %v", err)
+	}
+}
+
+// TestRefusedByPeer: the ingress gateway's word is final, and both say so.
+func TestRefusedByPeer(t *testing.T) {
+	w := newWorld(t, nil)
+	w.tunnel.lied = func(h *crossingv1.Header) { h.Policy = &crossingv1.PolicyRef{Serial: 7, Revision: "sha256:07"} }
+	r := w.ask(t, request("POST", "/v1/chat", "hello"))
+	if r.head.Status != 403 || !strings.Contains(r.body.String(), "POLICY_MISMATCH") {
+		t.Errorf("status %d: %s", r.head.Status, r.body.String())
+	}
+	w.journal.never(t, "destination asked")
+	e, i := w.near.account(t), w.far.account(t)
+	if e.Close.GetCause() != crossingv1.Cause_REFUSED_BY_PEER || i.Close.GetCause() != crossingv1.Cause_REFUSED || i.Open.GetEnd().GetReason() != crossingv1.Reason_POLICY_MISMATCH {
+		t.Errorf("near %v, far %v", e.Close, i.Open.GetEnd())
+	}
+}
+
+// TestForgedHeader: a header that no half could be made of is refused before
+// anything else.
+func TestForgedHeader(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		say  func(h *crossingv1.Header)
+	}{
+		{"no id", func(h *crossingv1.Header) { h.Id = "" }},
+		{"no sequence", func(h *crossingv1.Header) { h.Sequence = 0 }},
+		{"no run", func(h *crossingv1.Header) { h.Run = "x" }},
+		{"no source", func(h *crossingv1.Header) { h.Source = "agent" }},
+		{"no destination", func(h *crossingv1.Header) { h.Destination = "llm" }},
+		{"endless revision", func(h *crossingv1.Header) { h.Policy.Revision = strings.Repeat("x", 5000) }},
+		{"no trace", func(h *crossingv1.Header) { h.Traceparent = "00-0-0-0" }},
+		{"unknown kind", func(h *crossingv1.Header) { h.Kind = 9 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.tunnel.lied = c.say
+			w.ask(t, request("POST", "/v1/chat", ""))
+			if len(w.far.refused) != 1 || w.far.refused[0] != crossingv1.Reason_MALFORMED || len(w.far.opened) != 0 {
+				t.Errorf("refused %v, opened %d", w.far.refused, len(w.far.opened))
+			}
+		})
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fail func(w *world)
+	}{
+		{"no tunnel", func(w *world) { w.unreachable = errors.New("nobody there") }},
+		{"tunnel lost", func(w *world) { w.tunnel.open = tunnel.ErrDraining }},
+		{"destination", func(w *world) {
+			w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+				r.Body.Close()
+				return nil, upstream.ErrNoEndpoint
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			c.fail(w)
+			r := w.ask(t, request("POST", "/v1/chat", "hello"))
+			if r.head.Status/100 != 5 || !strings.Contains(r.body.String(), "UNREACHABLE") {
+				t.Errorf("status %d: %s", r.head.Status, r.body.String())
+			}
+			w.near.account(t)
+		})
+	}
+}
+
+// breaking gives some bytes and then an error.
+type breaking struct {
+	io.Reader
+	err error
+}
+
+func (b breaking) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = b.err
+	}
+	return n, err
+}
+
+func (b breaking) Close() error { return nil }
+
+// TestAnswerBreaksOff: the caller must not take half an answer for a whole one.
+func TestAnswerBreaksOff(t *testing.T) {
+	w := newWorld(t, nil)
+	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+		io.Copy(io.Discard, r.Body)
+		r.Body.Close()
+		a := answer(200, "")
+		a.Body = breaking{strings.NewReader("half an ans"), errors.New("connection reset")}
+		return a, nil
+	}
+	r := w.ask(t, request("POST", "/v1/chat", "hello"))
+	if !r.aborted || r.ended {
+		t.Errorf("aborted %t, ended %t", r.aborted, r.ended)
+	}
+	e, i := w.near.account(t), w.far.account(t)
+	if e.Close.GetCause() != crossingv1.Cause_DESTINATION_FAILED || i.Close.GetCause() != crossingv1.Cause_DESTINATION_FAILED {
+		t.Errorf("near %s, far %s", e.Close.GetCause(), i.Close.GetCause())
+	}
+}
+
+// TestCallerBreaksOff: the destination must not take half a request for a whole
+// one.
+func TestCallerBreaksOff(t *testing.T) {
+	w := newWorld(t, nil)
+	whole := false
+	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+		_, err := io.ReadAll(r.Body)
+		whole = err == nil
+		r.Body.Close()
+		return nil, err
+	}
+	req := request("POST", "/v1/chat", "x")
+	req.Body = breaking{strings.NewReader("half a requ"), io.ErrUnexpectedEOF}
+	w.ask(t, req)
+	if whole {
+		t.Error("the destination read a whole request")
+	}
+	e, i := w.near.account(t), w.far.account(t)
+	if e.Close.GetCause() != crossingv1.Cause_CALLER_GONE || i.Close.GetCause() != crossingv1.Cause_CALLER_GONE {
+		t.Errorf("near %s, far %s", e.Close.GetCause(), i.Close.GetCause())
+	}
+}
+
+// TestEarlyAnswer: a destination may answer without reading; both gateways
+// still count the same bytes.
+func TestEarlyAnswer(t *testing.T) {
+	w := newWorld(t, nil)
+	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+		r.Body.Close()
+		return answer(413, "too much"), nil
+	}
+	r := w.ask(t, request("POST", "/v1/chat", strings.Repeat("x", 200<<10)))
+	if r.head.Status != 413 || r.body.String() != "too much" {
+		t.Fatalf("status %d: %q", r.head.Status, r.body.String())
+	}
+	if rec := w.joined(t); !rec.GetAgree() {
+		t.Errorf("differences %v: near %d bytes, far %d", rec.GetDifferences(), rec.GetEgress().GetRequestBytes(), rec.GetIngress().GetRequestBytes())
+	}
+}
+
+func TestCallerTakesNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	w.askInto(t, request("POST", "/v1/chat", "hello"), &reply{journal: w.journal, gone: true})
+	if c := w.near.account(t).Close.GetCause(); c != crossingv1.Cause_CALLER_GONE {
+		t.Errorf("near closed as %s", c)
+	}
+	w.far.account(t)
+}
+
+func TestTrailersBothWays(t *testing.T) {
+	w := newWorld(t, nil)
+	var got l7.Fields
+	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+		io.Copy(io.Discard, r.Body)
+		got = r.Trailers()
+		r.Body.Close()
+		a := answer(200, "body")
+		a.Trailers = func() l7.Fields { return l7.Fields{{Name: "x-sum", Value: "2"}} }
+		return a, nil
+	}
+	req := request("POST", "/v1/chat", "hello")
+	*req.Trailers = l7.Fields{{Name: "x-check", Value: "1"}}
+	r := w.ask(t, req)
+	if got.Get("x-check") != "1" || r.trailers.Get("x-sum") != "2" {
+		t.Errorf("the destination got %v, the caller %v", got, r.trailers)
+	}
+}
+
+func TestGRPCStatus(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer func() *upstream.Response
+		want   uint32
+	}{
+		{"in trailers", func() *upstream.Response {
+			a := answer(200, "message")
+			a.Trailers = func() l7.Fields { return l7.Fields{{Name: "grpc-status", Value: "5"}} }
+			return a
+		}, 5},
+		{"trailers only", func() *upstream.Response {
+			a := answer(200, "")
+			a.Head.Fields = l7.Fields{{Name: "grpc-status", Value: "7"}}
+			a.Ended = true
+			return a
+		}, 7},
+		{"not a number", func() *upstream.Response {
+			a := answer(200, "")
+			a.Trailers = func() l7.Fields { return l7.Fields{{Name: "grpc-status", Value: "-1"}} }
+			return a
+		}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, policytest.Estate(t, 1, func(p *policyv1.Policy) { p.Intents[0].Allow.Service = "health" }))
+			w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+				io.Copy(io.Discard, r.Body)
+				r.Body.Close()
+				return c.answer(), nil
+			}
+			req := request("POST", "/v1/Check", "m", l7.Field{Name: "content-type", Value: "application/grpc"})
+			req.Head.Authority = "llm.far.mesh:9000"
+			w.ask(t, req)
+			rec := w.joined(t)
+			if rec.GetEgress().GetStatus() != c.want || rec.GetIngress().GetStatus() != c.want || rec.GetOperation().GetName() != "v1/Check" {
+				t.Errorf("status %d and %d, name %q", rec.GetEgress().GetStatus(), rec.GetIngress().GetStatus(), rec.GetOperation().GetName())
+			}
+		})
+	}
+}
+
+// TestHeadAtTheDestination: what the gateway says of the caller is the
+// gateway's alone.
+func TestHeadAtTheDestination(t *testing.T) {
+	w := newWorld(t, nil)
+	var head l7.RequestHead
+	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+		head = *r.Head
+		r.Body.Close()
+		return answer(200, ""), nil
+	}
+	r := w.ask(t, request("POST", "/v1/chat?q=secret", "",
+		l7.Field{Name: "x-forwarded-client-cert", Value: "URI=spiffe://near.test/ai/other"},
+		l7.Field{Name: "sallyport-crossing", Value: "forged"},
+		l7.Field{Name: "traceparent", Value: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+		l7.Field{Name: "accept", Value: "text/plain"}))
+	f := head.Fields
+	if !strings.Contains(f.Get("x-forwarded-client-cert"), "URI="+agent.String()) || f.Get("sallyport-crossing") != r.head.Fields.Get("sallyport-crossing") {
+		t.Errorf("fields %v", f)
+	}
+	if tp := f.Get("traceparent"); !strings.HasPrefix(tp, "00-4bf92f3577b34da6a3ce929d0e0e4736-") || strings.Contains(tp, "00f067aa0ba902b7") {
+		t.Errorf("traceparent %q", tp)
+	}
+	if f.Get("accept") != "text/plain" || head.Path != "/v1/chat?q=secret" {
+		t.Errorf("path %q, fields %v", head.Path, f)
+	}
+	if name := w.joined(t).GetOperation().GetName(); name != "POST /v1/chat" {
+		t.Errorf("the record says %q: a query is not its business", name)
+	}
+}
+
+func TestConnect(t *testing.T) {
+	w := newWorld(t, policytest.Estate(t, 1, func(p *policyv1.Policy) {
+		p.Intents = []*policyv1.Intent{{Name: "raw", Allow: &policyv1.Match{From: "agent", To: "llm", Service: "chat"}}}
+	}))
+	req := request("CONNECT", "", "hello")
+	r := w.ask(t, req)
+	if r.head.Status != 200 || r.body.String() != "you said hello" {
+		t.Errorf("status %d: %q", r.head.Status, r.body.String())
+	}
+	rec := w.joined(t)
+	if !rec.GetAgree() || rec.GetOperation().GetName() != "CONNECT" || rec.GetEgress().GetContentSeen() || rec.GetEgress().GetRequestBytes() != 5 {
+		t.Errorf("record %v", rec)
+	}
+}
+
+func TestFromBaseURL(t *testing.T) {
+	for _, c := range []struct{ name, authority, path, wantAuthority, wantPath string }{
+		{"named by host", "llm.far.mesh:8000", "/v1/chat", "llm.far.mesh:8000", "/v1/chat"},
+		{"by path", "127.0.0.1:8080", "/llm.far.mesh:8000/v1/chat?x=1", "llm.far.mesh:8000", "/v1/chat?x=1"},
+		{"by path, IPv6", "[::1]:8080", "/llm.far.mesh/v1", "llm.far.mesh", "/v1"},
+		{"by path, localhost", "localhost", "/llm.far.mesh/", "llm.far.mesh", "/"},
+		{"nothing follows", "127.0.0.1", "/llm.far.mesh", "127.0.0.1", "/llm.far.mesh"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			head := &l7.RequestHead{Method: "GET", Authority: c.authority, Path: c.path}
+			fromBaseURL(head)
+			if head.Authority != c.wantAuthority || head.Path != c.wantPath {
+				t.Errorf("%q %q, want %q %q", head.Authority, head.Path, c.wantAuthority, c.wantPath)
+			}
+		})
+	}
+}
+
+func TestRefuseKnown(t *testing.T) {
+	w := newWorld(t, nil)
+	id := w.egress.RefuseKnown(listener.Caller{ID: agent}, crossingv1.Reason_MALFORMED, "bare LF")
+	a := w.near.account(t)
+	if id != a.Open.GetId() || a.Open.GetEnd().GetReason() != crossingv1.Reason_MALFORMED {
+		t.Errorf("id %q, half %v", id, a.Open)
+	}
+	w.near.fail = errors.New("disk")
+	if id := w.egress.RefuseKnown(listener.Caller{ID: agent}, crossingv1.Reason_MALFORMED, ""); id != "" {
+		t.Errorf("an id without a record: %q", id)
+	}
+}

@@ -1,0 +1,327 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/policytest"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+var (
+	agent = spiffeid.RequireFromString("spiffe://near.test/ai/agent")
+	near  = spiffeid.RequireFromString("spiffe://near.test/sallyport/gateway/near-1")
+	far   = spiffeid.RequireFromString("spiffe://far.test/sallyport/gateway/far-1")
+)
+
+// journal is what happened, in order, all over a world.
+type journal struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (j *journal) note(event string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.events = append(j.events, event)
+}
+
+// before holds that the first event came before the second.
+func (j *journal) before(t *testing.T, first, second string) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	a, b := slices.Index(j.events, first), slices.Index(j.events, second)
+	if a < 0 || b < 0 || a > b {
+		t.Errorf("want %q before %q in %q", first, second, j.events)
+	}
+}
+
+func (j *journal) never(t *testing.T, event string) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if slices.Contains(j.events, event) {
+		t.Errorf("%q happened: %q", event, j.events)
+	}
+}
+
+// fakeSpool records into memory.
+type fakeSpool struct {
+	name    string
+	journal *journal
+	run     string
+	fail    error // of Open
+
+	mu       sync.Mutex
+	sequence uint64
+	opened   []*crossingv1.Half
+	closed   []*crossingv1.Close
+	refused  []crossingv1.Reason
+}
+
+func (s *fakeSpool) RunID() string { return s.run }
+
+func (s *fakeSpool) Next(string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sequence++
+	return s.sequence
+}
+
+func (s *fakeSpool) Open(_ context.Context, h *crossingv1.Half, _ bool) error {
+	s.journal.note(s.name + " open")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.fail
+	}
+	s.opened = append(s.opened, h)
+	return nil
+}
+
+func (s *fakeSpool) Close(c *crossingv1.Close) error {
+	s.journal.note(s.name + " close")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = append(s.closed, c)
+	return nil
+}
+
+func (s *fakeSpool) Refuse(reason crossingv1.Reason, _ netip.AddrPort, _, _ string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = append(s.refused, reason)
+}
+
+// account is what the spool has of its only crossing.
+func (s *fakeSpool) account(t *testing.T) *crossing.Account {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.opened) != 1 || len(s.closed) > 1 {
+		t.Fatalf("%s has %d openings and %d ends", s.name, len(s.opened), len(s.closed))
+	}
+	a := &crossing.Account{Open: s.opened[0]}
+	if len(s.closed) == 1 {
+		a.Close = s.closed[0]
+	}
+	return a
+}
+
+// halfStream is one end of a tunnel stream in memory.
+type halfStream struct {
+	header *crossingv1.Header
+	in     *io.PipeReader
+	out    *io.PipeWriter
+	done   chan struct{}
+	once   *sync.Once // of done; shared, as a reset ends both ends
+}
+
+func newStream(h *crossingv1.Header) (a, b *halfStream) {
+	r1, w1 := io.Pipe()
+	r2, w2 := io.Pipe()
+	done, once := make(chan struct{}), new(sync.Once)
+	a = &halfStream{header: h, in: r1, out: w2, done: done, once: once}
+	b = &halfStream{header: h, in: r2, out: w1, done: done, once: once}
+	return a, b
+}
+
+func (s *halfStream) Header() *crossingv1.Header { return s.header }
+func (s *halfStream) CloseWrite() error          { return s.out.Close() }
+func (s *halfStream) Done() <-chan struct{}      { return s.done }
+
+func (s *halfStream) Read(p []byte) (int, error) {
+	n, err := s.in.Read(p)
+	if errors.Is(err, io.ErrClosedPipe) { // this end reset it
+		err = &tunnel.ResetError{Code: tunnel.CallerGone}
+	}
+	return n, err
+}
+
+func (s *halfStream) Write(p []byte) (int, error) {
+	select {
+	case <-s.done:
+		return 0, &tunnel.ResetError{Code: tunnel.CallerGone, Remote: true}
+	default:
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	return s.out.Write(p)
+}
+
+func (s *halfStream) Reset(code tunnel.ResetCode) {
+	s.once.Do(func() { close(s.done) })
+	there := &tunnel.ResetError{Code: code, Remote: true}
+	s.in.CloseWithError(there)  // what the other end writes
+	s.out.CloseWithError(there) // and reads
+}
+
+// fakeTunnel opens streams that an ingress half serves.
+type fakeTunnel struct {
+	tunnel.Tunnel
+	peer  spiffeid.ID
+	serve func(s tunnel.Stream)
+	open  error
+	lied  func(h *crossingv1.Header)
+}
+
+func (f *fakeTunnel) Info() tunnel.Info { return tunnel.Info{Peer: f.peer, Carrier: "TCP"} }
+
+func (f *fakeTunnel) Open(_ context.Context, h *crossingv1.Header) (tunnel.Stream, error) {
+	if f.open != nil {
+		return nil, f.open
+	}
+	if f.lied != nil {
+		f.lied(h)
+	}
+	a, b := newStream(h)
+	go f.serve(b)
+	return a, nil
+}
+
+// world is two gateways and what is around them.
+type world struct {
+	journal     *journal
+	near, far   *fakeSpool
+	egress      *Egress
+	tunnel      *fakeTunnel
+	unreachable error // of Pick
+	destination func(r *upstream.Request) (*upstream.Response, error)
+	served      chan struct{} // closed when the ingress half is through
+	policies    *xdsclient.Policies
+}
+
+func (w *world) Policies() *xdsclient.Policies { return w.policies }
+
+func (w *world) Pick(context.Context, string) (tunnel.Tunnel, error) {
+	return w.tunnel, w.unreachable
+}
+
+func (w *world) RoundTrip(_ context.Context, _ upstream.Destination, r *upstream.Request) (*upstream.Response, error) {
+	w.journal.note("destination asked")
+	return w.destination(r)
+}
+
+func newWorld(t *testing.T, p *policy.Policy) *world {
+	t.Helper()
+	if p == nil {
+		p = policytest.Estate(t, 1, nil)
+	}
+	j := &journal{}
+	w := &world{
+		journal: j, served: make(chan struct{}), policies: &xdsclient.Policies{Current: p},
+		near: &fakeSpool{name: "near", journal: j, run: crossing.NewRun()},
+		far:  &fakeSpool{name: "far", journal: j, run: crossing.NewRun()},
+	}
+	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+		body, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		return answer(200, "you said "+string(body)), err
+	}
+	ingress := NewIngress(Config{Self: far, Authz: authz.New("far", w), Spool: w.far, Log: zap.NewNop()}, w)
+	w.tunnel = &fakeTunnel{peer: far}
+	w.tunnel.serve = func(s tunnel.Stream) {
+		defer close(w.served)
+		ingress.ServeStream(context.Background(), &fakeTunnel{peer: near}, s)
+	}
+	w.egress = NewEgress(Config{Self: near, Authz: authz.New("near", w), Spool: w.near, Log: zap.NewNop()}, w)
+	return w
+}
+
+func answer(status int, body string) *upstream.Response {
+	return &upstream.Response{
+		Head:     l7.ResponseHead{Status: status, Fields: l7.Fields{{Name: "content-type", Value: "text/plain"}}},
+		Body:     io.NopCloser(strings.NewReader(body)),
+		Trailers: func() l7.Fields { return nil },
+		Peer:     &crossingv1.Peer{Attach: crossingv1.Attach_MTLS},
+	}
+}
+
+// reply is what a caller gets.
+type reply struct {
+	journal  *journal
+	head     *l7.ResponseHead
+	body     strings.Builder
+	trailers l7.Fields
+	ended    bool
+	aborted  bool
+	gone     bool // the caller takes nothing more
+}
+
+func (r *reply) WriteHead(h *l7.ResponseHead, end bool) error {
+	if r.gone {
+		return io.ErrClosedPipe
+	}
+	r.journal.note("caller has head")
+	r.head, r.ended = h, end
+	return nil
+}
+
+func (r *reply) Write(p []byte) (int, error) {
+	if r.gone {
+		return 0, io.ErrClosedPipe
+	}
+	return r.body.Write(p)
+}
+
+func (r *reply) End(trailers l7.Fields) error {
+	if r.gone {
+		return io.ErrClosedPipe
+	}
+	r.journal.note("caller has end")
+	r.trailers, r.ended = trailers, true
+	return nil
+}
+
+func (r *reply) Abort() { r.aborted = true }
+
+// ask makes one exchange and waits until both gateways are through with it.
+func (w *world) ask(t *testing.T, req *listener.Request) *reply {
+	t.Helper()
+	return w.askInto(t, req, &reply{journal: w.journal})
+}
+
+func (w *world) askInto(t *testing.T, req *listener.Request, r *reply) *reply {
+	t.Helper()
+	w.egress.ServeExchange(t.Context(), req, r)
+	w.near.mu.Lock()
+	crossed := len(w.near.opened) == 1 && w.near.opened[0].GetKey().GetIngress() != "" && w.tunnel.open == nil
+	w.near.mu.Unlock()
+	if crossed {
+		<-w.served
+	}
+	return r
+}
+
+func request(method, path, body string, fields ...l7.Field) *listener.Request {
+	req := &listener.Request{
+		Caller:   listener.Caller{ID: agent, Attach: crossingv1.Attach_MTLS, SVID: "sha256:00"},
+		Head:     l7.RequestHead{Method: method, Authority: "llm.far.mesh:8000", Path: path, Fields: fields},
+		Body:     http.NoBody,
+		Trailers: &l7.Fields{},
+	}
+	if body != "" {
+		req.Body = io.NopCloser(strings.NewReader(body))
+	}
+	return req
+}

@@ -1,0 +1,333 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// longestDigest is the length of "sha512:" and its hex digest, in bytes.
+const longestDigest = 7 + 128
+
+// drainTimeout bounds the wait for the rest of a request after its answer.
+const drainTimeout = 5 * time.Second
+
+// destinations reaches workloads of this gateway's environment.
+type destinations interface {
+	RoundTrip(ctx context.Context, d upstream.Destination, r *upstream.Request) (*upstream.Response, error)
+}
+
+// Ingress brings crossings from peer gateways to the workloads.
+type Ingress struct {
+	cfg          Config
+	destinations destinations
+}
+
+// NewIngress makes the ingress half of a gateway.
+func NewIngress(cfg Config, d destinations) *Ingress { return &Ingress{cfg: cfg, destinations: d} }
+
+// arrival is one crossing on its way in.
+type arrival struct {
+	*account
+	header *crossingv1.Header
+	trace  l7.Traceparent
+	stream tunnel.Stream
+	in     *l7.FrameReader
+	out    *l7.FrameWriter
+}
+
+// ServeStream decides again on a crossing, records it, and carries it to the
+// workload and its answer back. It returns when the stream has ended.
+func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) {
+	info := t.Info()
+	h := s.Header()
+	trace, err := checkHeader(h, info.Peer)
+	if err != nil {
+		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", info.Peer.String()+": "+err.Error())
+		s.Reset(tunnel.ProtocolError)
+		return
+	}
+	in := l7.NewFrameReader(s)
+	head, ended, err := i.readHead(s, in)
+	now := time.Now()
+	var v *authz.Verdict
+	if err == nil {
+		v = i.cfg.Authz.Ingress(info.Peer, h, head, now)
+	} else {
+		// A head that is not one is recorded under what the header said.
+		head = &l7.RequestHead{}
+		v = i.cfg.Authz.IngressUnread(info.Peer, h, crossingv1.Reason_MALFORMED)
+	}
+	a := &arrival{
+		account: i.cfg.newAccount(h.GetId(), crossingv1.Side_INGRESS, v, now),
+		header:  h, trace: trace, stream: s, in: in, out: l7.NewFrameWriter(s),
+	}
+	a.identify(info)
+	if err == nil {
+		a.asked(head)
+	}
+	a.serve(ctx, i.destinations, v, head, ended)
+}
+
+// checkHeader refuses a header that no half record could be made of.
+func checkHeader(h *crossingv1.Header, peer spiffeid.ID) (l7.Traceparent, error) {
+	trace, ok := l7.ParseTraceparent(h.GetTraceparent())
+	switch {
+	case !ok:
+		return trace, errors.New("header without a valid traceparent")
+	case h.GetSequence() == 0:
+		return trace, errors.New("header without a sequence")
+	case h.GetKind() != crossingv1.Header_HTTP && h.GetKind() != crossingv1.Header_BYTES:
+		return trace, errors.New("header of an unknown kind")
+	case len(h.GetPolicy().GetRevision()) > longestDigest || len(h.GetSourceSvid()) > longestDigest:
+		return trace, errors.New("header with a digest that is none")
+	}
+	if _, err := spiffeid.FromString(h.GetDestination()); err != nil {
+		return trace, err
+	}
+	if err := crossing.CheckRun(h.GetRun()); err != nil {
+		return trace, err
+	}
+	if _, err := spiffeid.FromString(h.GetSource()); err != nil {
+		return trace, err
+	}
+	return trace, crossing.CheckID(h.GetId())
+}
+
+func (i *Ingress) readHead(s tunnel.Stream, in *l7.FrameReader) (*l7.RequestHead, bool, error) {
+	timer := time.AfterFunc(headTimeout, func() { s.Reset(tunnel.ProtocolError) })
+	defer timer.Stop()
+	frame, err := in.Next()
+	if err != nil {
+		return nil, false, err
+	}
+	if frame.Kind != l7.KindRequestHead {
+		return nil, false, errors.New("stream begins with another frame than a request head")
+	}
+	if (frame.Request.Method == http.MethodConnect) != (s.Header().GetKind() == crossingv1.Header_BYTES) {
+		return nil, false, errors.New("kind of the header is not that of the head")
+	}
+	return frame.Request, frame.End, nil
+}
+
+// identify fills in who is who.
+func (a *arrival) identify(info tunnel.Info) {
+	a.half.Key = &crossingv1.Key{
+		Egress: info.Peer.String(), Ingress: a.cfg.Self.String(),
+		Run: a.header.GetRun(), Sequence: a.header.GetSequence(),
+	}
+	a.half.Source = a.header.GetSource()
+	if a.half.Destination == "" {
+		a.half.Destination = a.header.GetDestination()
+	}
+	a.half.Tunnel = carrier(info)
+	a.traced(a.trace)
+}
+
+func (a *arrival) serve(ctx context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
+	if err := a.open(ctx, v.Durable()); err != nil {
+		a.refuse(crossingv1.Reason_NOT_RECORDED)
+		return
+	}
+	if !v.Allow {
+		a.ended(crossingv1.Cause_REFUSED, v.Reason)
+		a.refuse(v.Reason)
+		return
+	}
+	a.forward(ctx, d, v, head, ended)
+}
+
+// forward asks the destination and relays its answer. The gateway stops when
+// running ends.
+func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
+	ctx, cancel := context.WithCancel(running)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-a.stream.Done(): // the caller is gone: so is the reason to ask
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { cancel(); <-watched }()
+	body := newRequestBody(a.in, ended)
+	resp, err := d.RoundTrip(ctx, upstream.Destination{Workload: v.Workload, Service: v.Service}, &upstream.Request{
+		Head: a.inbound(head), Body: body.reader(), Trailers: body.trailers,
+	})
+	if err != nil {
+		a.failed(running, body)
+		return
+	}
+	defer resp.Body.Close()
+	a.close.Peer = resp.Peer
+	cause := a.respond(running, resp, head.IsGRPC())
+	switch {
+	case cause != crossingv1.Cause_DONE:
+		a.breakOff(cause, body, cancel)
+	case head.Method == http.MethodConnect:
+		cause = a.rest(running, body)
+	default:
+		a.drain(body, cancel)
+	}
+	a.close.RequestBytes = body.received()
+	a.ended(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+}
+
+// inbound is the head as the workload sees it: the caller named in the form
+// that Envoy uses, by us alone.
+func (a *arrival) inbound(head *l7.RequestHead) *l7.RequestHead {
+	l7.StripIncoming(&head.Fields)
+	source := spiffeid.RequireFromString(a.header.GetSource()) // checked by checkHeader
+	head.Fields.Set("x-forwarded-client-cert", l7.XFCC(a.cfg.Self, source, a.header.GetSourceSvid()))
+	head.Fields.Set(crossingField, a.half.Id)
+	head.Fields.Set("traceparent", a.trace.String())
+	return head
+}
+
+// refuse tells the egress gateway, which tells the caller.
+func (a *arrival) refuse(reason crossingv1.Reason) {
+	if a.tell(reason) {
+		discard(a.stream)
+	}
+}
+
+func (a *arrival) tell(reason crossingv1.Reason) bool {
+	err := a.out.Refusal(l7.Refusal{Reason: reason, Owner: a.half.Transition.GetOwner()})
+	if err != nil || a.stream.CloseWrite() != nil {
+		a.stream.Reset(tunnel.Refused)
+		return false
+	}
+	return true
+}
+
+// failed ends a crossing whose destination gave no answer, or whose caller
+// went away before it could. The egress gateway is told first: a transport may
+// still wait for more of the request, which the caller ends when it is told.
+func (a *arrival) failed(running context.Context, body *requestBody) {
+	cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
+	if cause == crossingv1.Cause_DESTINATION_FAILED {
+		reason = crossingv1.Reason_UNREACHABLE
+		a.tell(reason)
+	} else {
+		a.stream.Reset(resetCode(cause))
+	}
+	a.drain(body, func() {})
+	a.close.RequestBytes = body.received()
+	a.ended(cause, reason)
+}
+
+// respond relays the answer into the tunnel.
+func (a *arrival) respond(running context.Context, resp *upstream.Response, grpc bool) crossingv1.Cause {
+	a.answered(&resp.Head, grpc)
+	if err := a.out.ResponseHead(&resp.Head, resp.Ended); err != nil {
+		return a.broken(running)
+	}
+	if resp.Ended {
+		return crossingv1.Cause_DONE
+	}
+	buf := make([]byte, copyBuffer)
+	for {
+		n, err := resp.Body.Read(buf)
+		if n > 0 {
+			if werr := a.out.Data(buf[:n]); werr != nil {
+				return a.broken(running)
+			}
+			a.close.ResponseBytes += uint64(n)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return a.broken(running)
+		}
+	}
+	trailers := resp.Trailers()
+	if grpc {
+		a.grpcStatus(trailers)
+	}
+	if err := a.out.Trailers(trailers); err != nil {
+		return a.broken(running)
+	}
+	return crossingv1.Cause_DONE
+}
+
+// broken says why the destination's answer broke off: because it failed or
+// could not be relayed, because the caller had gone and it was not asked any
+// more, or because this gateway stops.
+func (a *arrival) broken(running context.Context) crossingv1.Cause {
+	if running.Err() != nil {
+		return crossingv1.Cause_GATEWAY_STOPPED
+	}
+	if _, err := a.stream.Write(nil); err != nil {
+		return lost(err)
+	}
+	return crossingv1.Cause_DESTINATION_FAILED
+}
+
+func resetCode(cause crossingv1.Cause) tunnel.ResetCode {
+	if cause == crossingv1.Cause_GATEWAY_STOPPED {
+		return tunnel.Stopped
+	}
+	return tunnel.DestinationGone
+}
+
+// breakOff ends both directions of an exchange whose answer broke off.
+func (a *arrival) breakOff(cause crossingv1.Cause, body *requestBody, cancel context.CancelFunc) {
+	a.stream.Reset(resetCode(cause))
+	cancel()
+	<-body.closed
+}
+
+// drain ends an answer and reads the rest of the request, which the egress
+// gateway ends when it has the answer.
+func (a *arrival) drain(body *requestBody, cancel context.CancelFunc) {
+	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
+	timer := time.AfterFunc(drainTimeout, func() { a.stream.Reset(tunnel.ProtocolError) })
+	defer timer.Stop()
+	select {
+	case <-body.closed:
+	default: // the destination answered without reading: the transport must let go
+		cancel()
+		<-body.closed
+	}
+	body.drain()
+}
+
+// rest waits for the caller's direction of a byte stream, which may go on after
+// the destination's has ended.
+func (a *arrival) rest(running context.Context, body *requestBody) crossingv1.Cause {
+	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
+	<-body.closed
+	switch err := body.ended(); {
+	case errors.Is(err, io.EOF):
+		return crossingv1.Cause_DONE
+	case running.Err() != nil:
+		a.stream.Reset(tunnel.Stopped)
+		return crossingv1.Cause_GATEWAY_STOPPED
+	case err != nil:
+		a.stream.Reset(tunnel.DestinationGone)
+		return lost(err)
+	}
+	a.stream.Reset(tunnel.DestinationGone) // it takes no more
+	return crossingv1.Cause_DESTINATION_FAILED
+}
+
+// discard reads what the peer still sends, so that it is not left waiting.
+func discard(s tunnel.Stream) {
+	timer := time.AfterFunc(drainTimeout, func() { s.Reset(tunnel.Refused) })
+	defer timer.Stop()
+	io.Copy(io.Discard, s) //nolint:errcheck // the stream has been answered; its end is all we wait for
+}

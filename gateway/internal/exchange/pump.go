@@ -1,0 +1,153 @@
+package exchange
+
+import (
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// pump sends a request into the tunnel while its answer may already come. An
+// answer that ends first stops it, so that both gateways count the same bytes:
+// those that were sent into the tunnel.
+type pump struct {
+	req    *listener.Request
+	frames *l7.FrameWriter
+	stream tunnel.Stream
+
+	mu      sync.Mutex // held while a frame is being sent
+	stopped bool
+	bytes   uint64
+	whole   bool // all of the request was sent
+	gone    bool // the caller broke off
+}
+
+func newPump(s tunnel.Stream, req *listener.Request) *pump {
+	return &pump{req: req, frames: l7.NewFrameWriter(s), stream: s}
+}
+
+// run sends head, data and trailers, then ends this direction.
+func (p *pump) run(head *l7.RequestHead) {
+	empty := p.req.Body == http.NoBody
+	if !p.send(func() error { return p.frames.RequestHead(head, empty) }) {
+		return
+	}
+	if empty {
+		p.send(p.end)
+		return
+	}
+	buf := make([]byte, copyBuffer)
+	for {
+		n, err := p.req.Body.Read(buf)
+		if n > 0 && !p.send(func() error { return p.data(buf[:n]) }) {
+			return
+		}
+		if err == io.EOF {
+			p.send(p.trailers)
+			return
+		}
+		if err != nil {
+			p.broken()
+			return
+		}
+	}
+}
+
+// send does f unless the pump was stopped, and says whether to go on. What
+// cannot be sent breaks the stream off: the peer gateway must not wait for it.
+func (p *pump) send(f func() error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return false
+	}
+	if f() != nil {
+		p.stopped = true
+		p.stream.Reset(tunnel.ProtocolError) // nothing, if the stream was lost
+		return false
+	}
+	return true
+}
+
+func (p *pump) data(b []byte) error {
+	p.bytes += uint64(len(b))
+	return p.frames.Data(b)
+}
+
+// trailers sends the trailers, if any, which end this direction.
+func (p *pump) trailers() error {
+	var fields l7.Fields
+	if p.req.Trailers != nil {
+		fields = *p.req.Trailers
+		l7.StripIncoming(&fields)
+	}
+	if err := p.frames.Trailers(fields); err != nil {
+		return err
+	}
+	return p.end()
+}
+
+// end ends the direction of a request that was sent as a whole.
+func (p *pump) end() error {
+	p.stopped, p.whole = true, true
+	return p.stream.CloseWrite()
+}
+
+// broken ends both directions: the caller broke off in the middle of its
+// request, and the destination must not take it for whole.
+func (p *pump) broken() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.stopped, p.gone = true, true
+		p.stream.Reset(tunnel.CallerGone)
+	}
+}
+
+// stop ends this direction, wherever it is. Nothing is sent afterwards.
+func (p *pump) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.stopped = true
+		p.stream.CloseWrite() //nolint:errcheck // a stream that is lost has ended already
+	}
+}
+
+// sent is the payload bytes sent into the tunnel.
+func (p *pump) sent() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bytes
+}
+
+// blame tells a stream that this gateway reset because the caller broke off
+// from one that was lost.
+func (p *pump) blame(cause crossingv1.Cause) crossingv1.Cause {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return crossingv1.Cause_CALLER_GONE
+	}
+	return cause
+}
+
+// outcome says how this direction ended, once it has or the stream is lost.
+func (p *pump) outcome() crossingv1.Cause {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.gone:
+		return crossingv1.Cause_CALLER_GONE
+	case p.whole:
+		return crossingv1.Cause_DONE
+	}
+	if _, err := p.stream.Write(nil); err != nil {
+		return lost(err)
+	}
+	return crossingv1.Cause_PEER_LOST
+}
