@@ -1,0 +1,154 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport-mesh/sallyport/certs/authority"
+)
+
+// bundlePoll is how often the files of federated bundles are looked at. A file
+// may come over any way of copying files, so there is nothing to wait on.
+const bundlePoll = 2 * time.Second
+
+// AuthorityConfig is what an environment's authority is made of.
+type AuthorityConfig struct {
+	// Authority is the issuer. Its Log is the one below.
+	Authority authority.Config
+	// Federated names, for each other trust domain, the file of its SPIFFE bundle
+	// document. Files are read again within two seconds of a change; one that is
+	// missing or wrong leaves that domain's last good bundle in force, and is told
+	// in the log.
+	Federated map[spiffeid.TrustDomain]string
+	// Log takes the log; nil for none.
+	Log *zap.Logger
+}
+
+// Authority is the authority role: one environment's issuer and Workload API. It
+// is run by its environment, never by the control plane, whose theft must not be
+// everyone's.
+type Authority struct {
+	issuer *authority.Authority
+	files  map[spiffeid.TrustDomain]*bundleFile
+	log    *zap.Logger
+}
+
+// bundleFile is a bundle's file as it was last read.
+type bundleFile struct {
+	path   string
+	data   []byte
+	bundle *spiffebundle.Bundle // nil until it was once good
+	fault  string               // as last logged
+}
+
+// NewAuthority makes the keys if there are none yet and binds the sockets.
+func NewAuthority(c AuthorityConfig) (*Authority, error) {
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	a := &Authority{log: c.Log.Named("authority"), files: map[spiffeid.TrustDomain]*bundleFile{}}
+	for td, path := range c.Federated {
+		if td == c.Authority.TrustDomain {
+			return nil, fmt.Errorf("federate %s: it is the authority's own trust domain", td)
+		}
+		a.files[td] = &bundleFile{path: path}
+	}
+	c.Authority.Log = a.log
+	issuer, err := authority.New(c.Authority)
+	if err != nil {
+		return nil, err
+	}
+	a.issuer = issuer
+	a.refresh()
+	return a, nil
+}
+
+// Run serves the Workload API and follows the bundle files until ctx ends.
+func (a *Authority) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.issuer.Run(ctx) })
+	group.Go(func() error { return a.follow(ctx) })
+	return group.Wait()
+}
+
+func (a *Authority) follow(ctx context.Context) error {
+	if len(a.files) == 0 {
+		return nil
+	}
+	tick := time.NewTicker(bundlePoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			a.refresh()
+		}
+	}
+}
+
+// refresh reads the files and, if any changed, tells the issuer.
+func (a *Authority) refresh() {
+	changed := false
+	for td, f := range a.files {
+		read, err := f.read(td)
+		changed = changed || read
+		a.note(td, f, err)
+	}
+	if changed {
+		a.issuer.SetFederated(a.bundles()...)
+	}
+}
+
+// note logs a fault once, not every two seconds.
+func (a *Authority) note(td spiffeid.TrustDomain, f *bundleFile, err error) {
+	fault := ""
+	if err != nil {
+		fault = err.Error()
+	}
+	if fault != f.fault && fault != "" {
+		a.log.Error("federated bundle cannot be read", zap.Stringer("trust_domain", td),
+			zap.Bool("last_good_in_force", f.bundle != nil), zap.Error(err))
+	}
+	f.fault = fault
+}
+
+func (a *Authority) bundles() []*spiffebundle.Bundle {
+	var all []*spiffebundle.Bundle
+	for _, td := range slices.SortedFunc(maps.Keys(a.files), spiffeid.TrustDomain.Compare) {
+		if b := a.files[td].bundle; b != nil {
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+// read reads the file and says whether its bundle is another than before.
+func (f *bundleFile) read(td spiffeid.TrustDomain) (changed bool, err error) {
+	data, err := os.ReadFile(f.path)
+	if err != nil {
+		return false, err
+	}
+	if f.bundle != nil && bytes.Equal(data, f.data) {
+		return false, nil
+	}
+	bundle, err := spiffebundle.Parse(td, data)
+	if err != nil {
+		return false, fmt.Errorf("read bundle %q: %w", f.path, err)
+	}
+	if len(bundle.X509Authorities()) == 0 {
+		return false, fmt.Errorf("read bundle %q: there is no X.509 authority in it", f.path)
+	}
+	f.data, f.bundle = data, bundle
+	return true, nil
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/sallyport-mesh/sallyport/certs/authority"
+	"github.com/sallyport-mesh/sallyport/controlplane"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// controlPlaneFile is the configuration file of `run`. Paths in it are relative
+// to the file.
+type controlPlaneFile struct {
+	// Listen is the host:port of the API and of xDS; 127.0.0.1:8444 if empty.
+	Listen string `yaml:"listen"`
+	// Advertise is the host:port in gateways' bootstrap files; Listen if empty.
+	Advertise string `yaml:"advertise"`
+	// Dir is the directory of the embedded store. Exactly one of Dir and NATS is set.
+	Dir string `yaml:"dir"`
+	// NATS is the URL of an external NATS cluster with JetStream.
+	NATS string `yaml:"nats"`
+	// WorkloadAPI is where the control plane's SVID comes from, such as
+	// unix:///run/sallyport/cp.sock; SPIFFE_ENDPOINT_SOCKET if empty.
+	WorkloadAPI string `yaml:"workloadApi"`
+	// PolicyKeys is the file of the key set, in JSON.
+	PolicyKeys string `yaml:"policyKeys"`
+	// Operators are SPIFFE IDs that may read everything and publish.
+	Operators []string `yaml:"operators"`
+	// Bundles are files of SPIFFE bundle documents by trust domain, for domains
+	// whose bundle the Workload API does not have. Read once, at start.
+	Bundles map[string]string `yaml:"bundles"`
+}
+
+// authorityFile is the configuration file of `authority`. Paths in it are
+// relative to the file.
+type authorityFile struct {
+	// TrustDomain that it issues for.
+	TrustDomain string `yaml:"trustDomain"`
+	// Dir holds the keys and bundle.json, the bundle for others.
+	Dir string `yaml:"dir"`
+	// Entries are who gets an SVID.
+	Entries []authorityEntry `yaml:"entries"`
+	// Federated are files of SPIFFE bundle documents by trust domain, read again
+	// within two seconds of a change.
+	Federated map[string]string `yaml:"federated"`
+}
+
+// authorityEntry gives one SPIFFE ID to the users of one socket.
+type authorityEntry struct {
+	// ID is the SPIFFE ID.
+	ID string `yaml:"id"`
+	// Socket of the Workload API.
+	Socket string `yaml:"socket"`
+	// DNSNames in the X509-SVID.
+	DNSNames []string `yaml:"dnsNames"`
+	// UIDs of the users who get it; the authority's own if there are none.
+	UIDs []uint32 `yaml:"uids"`
+}
+
+// decode reads a YAML or JSON file strictly: a key that is not known, or is
+// there twice, is a fault; all faults are told at once, each with its line.
+func decode(path string, into any) error {
+	if path == "" {
+		return errors.New("no configuration: say --config FILE")
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(into); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("the file is empty")
+		}
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := decoder.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: there is more than one document", path)
+	}
+	return nil
+}
+
+// faults gathers what is wrong with a file.
+type faults struct {
+	path string
+	errs []error
+}
+
+func (f *faults) add(where string, err error) {
+	if err != nil {
+		f.errs = append(f.errs, fmt.Errorf("%s: %s: %w", f.path, where, err))
+	}
+}
+
+// join is all of them, nil if there are none.
+func (f *faults) join() error { return errors.Join(f.errs...) }
+
+// resolve makes a path that is relative to the file absolute.
+func (f *faults) resolve(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	absolute, err := filepath.Abs(filepath.Join(filepath.Dir(f.path), path))
+	f.add(path, err)
+	return absolute
+}
+
+func readControlPlane(path string) (controlplane.Config, error) {
+	var file controlPlaneFile
+	if err := decode(path, &file); err != nil {
+		return controlplane.Config{}, err
+	}
+	f := &faults{path: path}
+	cfg := controlplane.Config{
+		Listen:      file.Listen,
+		Advertise:   file.Advertise,
+		Dir:         f.resolve(file.Dir),
+		NATS:        file.NATS,
+		WorkloadAPI: file.WorkloadAPI,
+		PolicyKeys:  f.keySet(file.PolicyKeys),
+		Operators:   f.ids("operators", file.Operators),
+		Bundles:     f.bundles(file.Bundles),
+	}
+	if err := cfg.Validate(); len(f.errs) == 0 && err != nil {
+		f.errs = append(f.errs, fmt.Errorf("%s: %w", path, err))
+	}
+	return cfg, f.join()
+}
+
+func (f *faults) keySet(path string) *policyv1.KeySet {
+	keys := new(policyv1.KeySet)
+	if path == "" {
+		f.add("policyKeys", errors.New("there is no file named: without keys no policy could ever be published"))
+		return keys
+	}
+	data, err := os.ReadFile(f.resolve(path))
+	if err == nil {
+		err = protojson.Unmarshal(data, keys)
+	}
+	f.add("policyKeys", err)
+	return keys
+}
+
+func (f *faults) ids(where string, texts []string) []spiffeid.ID {
+	ids := make([]spiffeid.ID, 0, len(texts))
+	for i, text := range texts {
+		id, err := spiffeid.FromString(text)
+		f.add(fmt.Sprintf("%s[%d]: %q", where, i, text), err)
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func (f *faults) bundles(files map[string]string) []*spiffebundle.Bundle {
+	var all []*spiffebundle.Bundle
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		td, err := spiffeid.TrustDomainFromString(name)
+		if err != nil {
+			f.add("bundles: "+name, err)
+			continue
+		}
+		bundle, err := spiffebundle.Load(td, f.resolve(files[name]))
+		f.add("bundles: "+name, err)
+		if err == nil {
+			all = append(all, bundle)
+		}
+	}
+	return all
+}
+
+func readAuthority(path string) (controlplane.AuthorityConfig, error) {
+	var file authorityFile
+	if err := decode(path, &file); err != nil {
+		return controlplane.AuthorityConfig{}, err
+	}
+	f := &faults{path: path}
+	td, err := spiffeid.TrustDomainFromString(file.TrustDomain)
+	f.add("trustDomain", err)
+	if file.Dir == "" {
+		f.add("dir", errors.New("must be set: the keys are in it"))
+	}
+	cfg := controlplane.AuthorityConfig{
+		Authority: authority.Config{TrustDomain: td, Dir: f.resolve(file.Dir), Entries: f.entries(file.Entries)},
+		Federated: f.federated(file.Federated),
+	}
+	return cfg, f.join()
+}
+
+func (f *faults) entries(entries []authorityEntry) []authority.Entry {
+	all := make([]authority.Entry, 0, len(entries))
+	for i, e := range entries {
+		id, err := spiffeid.FromString(e.ID)
+		f.add(fmt.Sprintf("entries[%d].id", i), err)
+		if e.Socket == "" {
+			f.add(fmt.Sprintf("entries[%d].socket", i), errors.New("must be set"))
+		}
+		all = append(all, authority.Entry{ID: id, Socket: f.resolve(e.Socket), DNSNames: e.DNSNames, UIDs: e.UIDs})
+	}
+	return all
+}
+
+func (f *faults) federated(files map[string]string) map[spiffeid.TrustDomain]string {
+	all := make(map[spiffeid.TrustDomain]string, len(files))
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		td, err := spiffeid.TrustDomainFromString(name)
+		f.add("federated: "+name, err)
+		all[td] = f.resolve(files[name])
+	}
+	return all
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/sallyport-mesh/sallyport/controlplane"
+)
+
+// Exit codes: a configuration that is refused is a "no", anything that stops a
+// good one from running a "could not".
+const (
+	exitOK      = 0
+	exitRefused = 1
+	exitFailed  = 2
+)
+
+// refusedError says that what is wrong is what the command was given.
+type refusedError struct{ error }
+
+func (r refusedError) Unwrap() error { return r.error }
+
+// run is the command without the process around it. It returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot(stderr)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintln(stderr, "sallyport-controlplane:", err) // there is nobody left to tell
+	if _, refused := err.(refusedError); refused {              //nolint:errorlint // made in this package, not wrapped
+		return exitRefused
+	}
+	return exitFailed
+}
+
+const runHelp = `Run the control plane of the mesh: the API, xDS, and the joined records.
+
+The configuration, YAML or JSON, with paths relative to the file:
+
+  listen: 127.0.0.1:8444              # of the API and xDS; this is the default
+  advertise: cp.example:8444          # in gateways' bootstrap files; listen if absent
+  dir: state                          # the embedded store; or
+  nats: nats://nats-1:4222            # an external NATS cluster with JetStream
+  workloadApi: unix:///run/cp.sock    # of its own SVID; SPIFFE_ENDPOINT_SOCKET if absent
+  policyKeys: keyset.json             # who may sign a policy
+  operators: [spiffe://mesh.example/operators/alice]
+  bundles: {aws.example: aws.json}    # of trust domains that the Workload API does not have`
+
+const authorityHelp = `Run the issuer and the SPIFFE Workload API of one environment.
+
+The configuration, YAML or JSON, with paths relative to the file:
+
+  trustDomain: onprem.example
+  dir: authority                      # the keys, and bundle.json for the other environments
+  entries:
+    - id: spiffe://onprem.example/ai/orchestrator
+      socket: run/orchestrator.sock   # of the Workload API, one for each entry
+      dnsNames: [orchestrator.onprem.mesh]
+      uids: [1000]                    # who gets it; the authority's own user if absent
+  federated: {aws.example: aws.json}  # SPIFFE bundle documents of the other trust domains
+
+Files of federated bundles are looked at every two seconds. While one is missing
+or wrong, the last good bundle of that trust domain stays in force.`
+
+// flags are what all commands share.
+type flags struct {
+	config, level string
+	stderr        io.Writer
+}
+
+func newRoot(stderr io.Writer) *cobra.Command {
+	f := &flags{stderr: stderr}
+	root := &cobra.Command{
+		Use:           "sallyport-controlplane",
+		Short:         "Run the control plane, or an environment's authority",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&f.config, "config", "", "configuration `FILE`, YAML or JSON")
+	root.PersistentFlags().StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
+	root.AddCommand(
+		&cobra.Command{
+			Use:   "run --config FILE",
+			Short: "Run the roles policy and view: once for the whole mesh",
+			Long:  runHelp,
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runControlPlane(cmd.Context()) },
+		},
+		&cobra.Command{
+			Use:   "authority --config FILE",
+			Short: "Run an environment's issuer and Workload API: in that environment, by its owner",
+			Long:  authorityHelp,
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runAuthority(cmd.Context()) },
+		},
+	)
+	return root
+}
+
+func (f *flags) runControlPlane(ctx context.Context) error {
+	log, err := f.logger()
+	if err != nil {
+		return err
+	}
+	cfg, err := readControlPlane(f.config)
+	if err != nil {
+		return refusedError{err}
+	}
+	cfg.Log = log
+	c, err := controlplane.New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx)
+}
+
+func (f *flags) runAuthority(ctx context.Context) error {
+	log, err := f.logger()
+	if err != nil {
+		return err
+	}
+	cfg, err := readAuthority(f.config)
+	if err != nil {
+		return refusedError{err}
+	}
+	cfg.Log = log
+	a, err := controlplane.NewAuthority(cfg)
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// logger writes JSON to standard error.
+func (f *flags) logger() (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(f.level)
+	if err != nil {
+		return nil, refusedError{fmt.Errorf("--log-level: %w", err)}
+	}
+	encoder := zap.NewProductionEncoderConfig()
+	encoder.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	sink := zapcore.Lock(zapcore.AddSync(f.stderr))
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(encoder), sink, level)), nil
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// write puts files into a new directory and gives its path.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+const keySet = `{"threshold": 1, "keys": {"alice": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="}}`
+
+func TestReadControlPlane(t *testing.T) {
+	dir := write(t, map[string]string{
+		"keyset.json": keySet,
+		"cp.yaml": `
+listen: 127.0.0.1:9444
+dir: state
+policyKeys: keyset.json
+operators: ["spiffe://mesh.demo/operators/alice"]
+workloadApi: unix:///run/cp.sock
+`,
+		"cp.json": `{"dir": "/abs/state", "policyKeys": "keyset.json", "operators": ["spiffe://mesh.demo/operators/alice"]}`,
+	})
+	cfg, err := readControlPlane(filepath.Join(dir, "cp.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := filepath.Join(dir, "state"); cfg.Dir != want {
+		t.Errorf("dir = %q, want %q, relative to the file", cfg.Dir, want)
+	}
+	if cfg.Listen != "127.0.0.1:9444" || cfg.WorkloadAPI != "unix:///run/cp.sock" ||
+		len(cfg.PolicyKeys.GetKeys()) != 1 || cfg.Operators[0].String() != "spiffe://mesh.demo/operators/alice" {
+		t.Errorf("readControlPlane() = %+v", cfg)
+	}
+	cfg, err = readControlPlane(filepath.Join(dir, "cp.json"))
+	if err != nil || cfg.Dir != "/abs/state" {
+		t.Errorf("readControlPlane(JSON) = %q, %v", cfg.Dir, err)
+	}
+}
+
+func TestRefusedConfigurations(t *testing.T) {
+	dir := write(t, map[string]string{
+		"keyset.json": keySet,
+		"bad.json":    `{"threshold": 1, "keyz": {}}`,
+		"unknown.yaml": `
+dir: state
+polcyKeys: keyset.json
+operator: [a]
+`,
+		"duplicate.yaml": "dir: a\ndir: b\n",
+		"many.yaml": `
+listen: nowhere
+policyKeys: missing.json
+operators: ["alice", "spiffe://mesh.demo/ok", "spiffe://UPPER/x"]
+bundles: {"no domain": x.json, aws.demo: missing.json}
+`,
+		"neither.yaml":  "policyKeys: keyset.json\noperators: [\"spiffe://mesh.demo/alice\"]\nlisten: nowhere\n",
+		"keys.yaml":     "dir: a\npolicyKeys: bad.json\noperators: [\"spiffe://mesh.demo/alice\"]\n",
+		"nokeys.yaml":   "dir: a\noperators: [\"spiffe://mesh.demo/alice\"]\n",
+		"empty.yaml":    "",
+		"two.yaml":      "dir: a\n---\ndir: b\n",
+		"wrong.yaml":    "dir: [a]\nlisten: {}\n",
+		"authority.yml": "trustDomain: \"no domain\"\nentries: [{id: x}, {id: \"spiffe://a.demo/x\", socket: s}]\nfederated: {\"b b\": f}\n",
+	})
+	tests := []struct {
+		name string
+		args []string
+		says []string // all of them
+	}{
+		{"no file", []string{"run"}, []string{"--config"}},
+		{"a missing file", []string{"run", "--config", "nowhere.yaml"}, []string{"nowhere.yaml"}},
+		{"unknown keys, all", []string{"run", "--config", "unknown.yaml"}, []string{"unknown.yaml", "line 3", "polcyKeys", "line 4", "operator"}},
+		{"a key twice", []string{"run", "--config", "duplicate.yaml"}, []string{"duplicate.yaml", "line 2", "dir"}},
+		{"many faults, all", []string{"run", "--config", "many.yaml"}, []string{
+			"many.yaml: policyKeys", "operators[0]", `"alice"`, "operators[2]", "bundles: no domain", "bundles: aws.demo",
+		}},
+		{"no place for the store", []string{"run", "--config", "neither.yaml"}, []string{"neither.yaml", "exactly one of dir and nats", "nowhere"}},
+		{"bad key set", []string{"run", "--config", "keys.yaml"}, []string{"keys.yaml: policyKeys", "keyz"}},
+		{"no key set", []string{"run", "--config", "nokeys.yaml"}, []string{"nokeys.yaml: policyKeys"}},
+		{"empty", []string{"run", "--config", "empty.yaml"}, []string{"empty.yaml", "empty"}},
+		{"two documents", []string{"run", "--config", "two.yaml"}, []string{"two.yaml", "more than one"}},
+		{"wrong types, all", []string{"run", "--config", "wrong.yaml"}, []string{"line 1", "line 2"}},
+		{"log level", []string{"run", "--config", "two.yaml", "--log-level", "loud"}, []string{"--log-level", "loud"}},
+		{"authority, many faults, all", []string{"authority", "--config", "authority.yml"}, []string{
+			"authority.yml: trustDomain", "dir: must be set", "entries[0].id", "entries[0].socket", "federated: b b",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Chdir(dir)
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), tt.args, &out, &errs); code != exitRefused {
+				t.Errorf("run(%q) = %d, want %d", tt.args, code, exitRefused)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(errs.String(), want) {
+					t.Errorf("run(%q) says %q, want %q in it", tt.args, errs.String(), want)
+				}
+			}
+			if out.Len() > 0 {
+				t.Errorf("run(%q) wrote %q to standard output", tt.args, out.String())
+			}
+		})
+	}
+}
+
+func TestBadUsage(t *testing.T) {
+	for _, args := range [][]string{{"fly"}, {"run", "now"}, {"run", "--loud"}} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, &out, &errs); code != exitFailed || errs.Len() == 0 {
+			t.Errorf("run(%q) = %d, %q, want %d and why", args, code, errs.String(), exitFailed)
+		}
+	}
+}
+
+// shortDir is a directory whose path leaves room for a socket's.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestBothRolesRun(t *testing.T) {
+	dir := shortDir(t)
+	for name, text := range map[string]string{
+		"keyset.json": keySet,
+		"authority.yaml": `
+trustDomain: mesh.demo
+dir: authority
+entries:
+  - id: spiffe://mesh.demo/sallyport/controlplane/cp-1
+    socket: cp.sock
+`,
+		"cp.yaml": `
+listen: 127.0.0.1:0
+dir: state
+policyKeys: keyset.json
+operators: ["spiffe://mesh.demo/operators/alice"]
+workloadApi: unix://` + dir + `/cp.sock
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	issuer := start(ctx, "authority", filepath.Join(dir, "authority.yaml"), "")
+	plane := start(ctx, "run", filepath.Join(dir, "cp.yaml"), "control plane ready")
+	select {
+	case <-plane.said:
+	case code := <-plane.done:
+		t.Fatalf("the control plane ended with %d: %s", code, plane.text())
+	}
+	cancel()
+	for name, p := range map[string]*process{"authority": issuer, "control plane": plane} {
+		if code := <-p.done; code != exitOK {
+			t.Errorf("the %s ended with %d: %s", name, code, p.text())
+		}
+	}
+}

@@ -1,0 +1,212 @@
+// Package controlplane is the control plane: it carries the signed policy to the
+// gateways, takes in their halves of crossings and joins them, knows where
+// workloads are, and answers the operator's tool. It holds no policy key and no
+// environment's authority: it can withhold a policy but not forge one, and
+// gateways go on deciding and recording without it. This package wires; what the
+// control plane does is in the packages below.
+//
+// The one invariant: no call gets in but over mutual TLS with a live SVID, and
+// past the API's access table.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// DefaultListen is where a control plane listens if it is not told.
+const DefaultListen = "127.0.0.1:8444"
+
+// identityTimeout bounds the wait for the Workload API's first SVID.
+const identityTimeout = 30 * time.Second
+
+// Config is what a control plane is made of. It runs the roles policy and view;
+// an environment's authority is a process of its own, see Authority.
+type Config struct {
+	// Listen is the host:port of the API and of xDS; DefaultListen if empty.
+	Listen string
+	// Advertise is the host:port that gateways' bootstrap files get; where it
+	// listens if empty.
+	Advertise string
+	// Dir is the directory of the embedded store. Exactly one of Dir and NATS is set.
+	Dir string
+	// NATS is the URL of an external NATS cluster with JetStream.
+	NATS string
+	// WorkloadAPI is the address of the SPIFFE Workload API that the control
+	// plane's own SVID comes from; SPIFFE_ENDPOINT_SOCKET if empty.
+	WorkloadAPI string
+	// Source is used in place of a Workload API if it is not nil. It stays the
+	// caller's to close.
+	Source *certs.Source
+	// Bundles are of trust domains whose bundles the Workload API does not have.
+	Bundles []*spiffebundle.Bundle
+	// PolicyKeys are who may sign a policy, and how many must.
+	PolicyKeys *policyv1.KeySet
+	// Operators are the SPIFFE IDs that may read everything and publish.
+	Operators []spiffeid.ID
+	// Log takes the log; nil for none.
+	Log *zap.Logger
+}
+
+// Validate says what is wrong with a config, all at once.
+func (c Config) Validate() error {
+	var faults []error
+	if (c.Dir == "") == (c.NATS == "") {
+		faults = append(faults, errors.New("exactly one of dir and nats must be set"))
+	}
+	if err := policy.CheckKeys(c.PolicyKeys); err != nil {
+		faults = append(faults, fmt.Errorf("policyKeys: %w", err))
+	}
+	if len(c.Operators) == 0 {
+		faults = append(faults, errors.New("operators: there are none, so nobody could publish a policy"))
+	}
+	for _, a := range []struct{ name, value string }{{"listen", c.Listen}, {"advertise", c.Advertise}} {
+		if _, _, err := net.SplitHostPort(a.value); a.value != "" && err != nil {
+			faults = append(faults, fmt.Errorf("%s: %q is not HOST:PORT", a.name, a.value))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// ControlPlane is a running control plane. Make it with New, then Run it once.
+type ControlPlane struct {
+	config    Config
+	log       *zap.Logger
+	source    *certs.Source
+	ownSource bool
+	store     *store.Store
+	view      *view
+	listener  net.Listener
+	server    *grpc.Server
+}
+
+// New makes a control plane: it waits for its SVID, opens the store, joins the
+// frames that are in it, takes up the policy that is in it, and binds the
+// listener. Run it, or what it holds stays open.
+func New(ctx context.Context, cfg Config) (*ControlPlane, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = DefaultListen
+	}
+	c := &ControlPlane{config: cfg, log: cfg.Log.Named("controlplane"), source: cfg.Source}
+	if err := c.build(ctx); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func (c *ControlPlane) build(ctx context.Context) error {
+	if err := c.identify(ctx); err != nil {
+		return err
+	}
+	var err error
+	c.store, err = store.Open(ctx, store.Config{Dir: c.config.Dir, URL: c.config.NATS, Log: c.log})
+	if err != nil {
+		return err
+	}
+	c.listener, err = net.Listen("tcp", c.config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	c.view, err = newView(ctx, c.store, api.Config{
+		Keys:      c.config.PolicyKeys,
+		Operators: c.config.Operators,
+		Bootstrap: c.bootstrap,
+		Log:       c.log,
+	})
+	if err != nil {
+		return err
+	}
+	tls := certs.ServerTLS(c.source, certs.AuthorizeAny(), "h2")
+	c.server = newServer(c.view.api, grpc.Creds(newExpiring(tls)))
+	c.view.register(c.server)
+	c.log.Info("control plane ready", zap.Stringer("id", c.source.ID()), zap.Stringer("address", c.Addr()))
+	return nil
+}
+
+// identify gets the control plane's own SVID.
+func (c *ControlPlane) identify(ctx context.Context) error {
+	if c.source != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
+	defer cancel()
+	source, err := certs.NewSource(ctx, certs.Options{WorkloadAPI: c.config.WorkloadAPI, Bundles: c.config.Bundles, Log: c.log})
+	if err != nil {
+		return fmt.Errorf("get the control plane's SVID: %w", err)
+	}
+	c.source, c.ownSource = source, true
+	return nil
+}
+
+// Addr is where the control plane listens.
+func (c *ControlPlane) Addr() net.Addr { return c.listener.Addr() }
+
+// ID is the control plane's SPIFFE ID.
+func (c *ControlPlane) ID() spiffeid.ID { return c.source.ID() }
+
+// Run serves until ctx ends, and closes everything then.
+func (c *ControlPlane) Run(ctx context.Context) error {
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.view.run(running) })
+	group.Go(func() error { return serve(running, c.server, c.listener, c.view.stop) })
+	err := group.Wait()
+	c.view.api.Wait()
+	return errors.Join(err, c.close())
+}
+
+// close closes what was made, in reverse. The server has closed the listener if
+// it ever served.
+func (c *ControlPlane) close() error {
+	var errs []error
+	if c.listener != nil {
+		if err := c.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if c.store != nil {
+		errs = append(errs, c.store.Close())
+	}
+	if c.ownSource {
+		errs = append(errs, c.source.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// bootstrap is what a gateway's bootstrap file says of this control plane.
+func (c *ControlPlane) bootstrap() (api.Bootstrap, error) {
+	td := c.source.TrustDomain()
+	roots, err := c.source.GetX509BundleForTrustDomain(td)
+	if err != nil {
+		return api.Bootstrap{}, err
+	}
+	document, err := spiffebundle.FromX509Bundle(roots).Marshal()
+	if err != nil {
+		return api.Bootstrap{}, fmt.Errorf("encode the bundle of %s: %w", td, err)
+	}
+	address := c.config.Advertise
+	if address == "" {
+		address = c.Addr().String()
+	}
+	return api.Bootstrap{Address: address, ID: c.source.ID().String(), Bundle: string(document)}, nil
+}

@@ -1,0 +1,183 @@
+// Package api is the control plane's gRPC API: it decides who may call what,
+// checks what callers hand in, and answers from the store, the joined records,
+// the xDS server and the inventory. It keeps nothing of its own but gateways'
+// last reports, and it serves no console: the console calls it.
+//
+// The one invariant: a method that the access table does not open to the caller's
+// SPIFFE ID is never reached, whatever serves it.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// Store keeps what must survive. What it has answered for is durable.
+type Store interface {
+	// Policy is the current policy and the store's revision of it, or
+	// store.ErrNotFound.
+	Policy(ctx context.Context) (*policyv1.SignedPolicy, uint64, error)
+	// PutPolicy replaces the policy at that revision of the store, or fails with
+	// store.ErrConflict.
+	PutPolicy(ctx context.Context, signed *policyv1.SignedPolicy, expected uint64) (uint64, error)
+	// AppendFrames appends checked frames that a gateway delivered.
+	AppendFrames(ctx context.Context, gateway string, frames [][]byte) error
+}
+
+// Gateways sends policies to the gateways and knows what they answered.
+type Gateways interface {
+	// Publish sends a policy that is verified and stored, and waits for a bounded
+	// time until it is in force.
+	Publish(ctx context.Context, signed *policyv1.SignedPolicy, manifest *policyv1.Manifest) (xds.Result, error)
+	// Gateways are what is known of each.
+	Gateways() []xds.Status
+}
+
+// Inventory knows where workloads are.
+type Inventory interface {
+	// SetPolicy makes a policy the one that workloads are judged and named by.
+	SetPolicy(p *policyv1.Policy)
+	// Register says where a workload is, in the caller's name. Its errors are
+	// inventory.ErrInvalid, ErrUnknownWorkload and ErrNotAllowed, which may be
+	// told to the caller, and the store's.
+	Register(ctx context.Context, caller spiffeid.ID, req *controlv1.RegisterRequest) (*controlv1.Binding, error)
+	// Bindings are all bindings, by workload and source.
+	Bindings() []*controlv1.Binding
+}
+
+// Records joins frames into records.
+type Records interface {
+	// Add joins a checked frame. An error means that it contradicts one that came
+	// before it, in words that its gateway may read; it has no effect then.
+	Add(f *crossingv1.Frame) error
+	// List calls each with the records that match, oldest first, and with follow
+	// set goes on with each that changes until ctx ends, or fails with
+	// join.ErrSlow.
+	List(ctx context.Context, req *controlv1.ListCrossingsRequest, each func(*crossingv1.Record) error) error
+	// Refusals are the counted failures before identity since a time, oldest first.
+	Refusals(since time.Time) []*controlv1.GatewayRefusal
+	// Counts are what crossed each transition.
+	Counts() map[join.Transition]join.Counts
+}
+
+// Config is what the API answers from.
+type Config struct {
+	// Store, Gateways, Inventory and Records as above.
+	Store     Store
+	Gateways  Gateways
+	Inventory Inventory
+	Records   Records
+	// Keys are who may sign a policy. With ReadOnly they are not asked.
+	Keys *policyv1.KeySet
+	// Operators are the SPIFFE IDs that may read everything and publish.
+	Operators []spiffeid.ID
+	// Identify finds a call's caller; IdentifyTLS if nil.
+	Identify func(ctx context.Context) (spiffeid.ID, error)
+	// Bootstrap is what a gateway's bootstrap file says of this control plane.
+	Bootstrap func() (Bootstrap, error)
+	// ReadOnly answers every call that needs a running mesh with
+	// FAILED_PRECONDITION.
+	ReadOnly bool
+	// Log takes what the caller is not told.
+	Log *zap.Logger
+}
+
+// Server is the API.
+type Server struct {
+	identify  func(ctx context.Context) (spiffeid.ID, error)
+	operators map[spiffeid.ID]bool
+	readOnly  bool
+	log       *zap.Logger
+	life      context.Context // ends with Close
+	end       context.CancelFunc
+
+	policies  *policies
+	crossings *crossings
+	gateways  *gateways
+	workloads *workloads
+}
+
+// New makes the API and takes up the policy that the store has. It fails if
+// that policy does not verify under the keys.
+func New(ctx context.Context, c Config) (*Server, error) {
+	if c.Store == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil {
+		return nil, errors.New("make the API: a part that it answers from is missing")
+	}
+	if !c.ReadOnly {
+		if err := policy.CheckKeys(c.Keys); err != nil {
+			return nil, fmt.Errorf("make the API: %w", err)
+		}
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	if c.Identify == nil {
+		c.Identify = IdentifyTLS
+	}
+	log := c.Log.Named("api")
+	s := &Server{
+		identify:  c.Identify,
+		operators: make(map[spiffeid.ID]bool, len(c.Operators)),
+		readOnly:  c.ReadOnly,
+		log:       log,
+		policies:  newPolicies(c, log),
+	}
+	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	for _, id := range c.Operators {
+		s.operators[id] = true
+	}
+	s.crossings = &crossings{config: c, policies: s.policies, log: log}
+	s.gateways = &gateways{config: c, policies: s.policies, reports: map[spiffeid.ID]report{}}
+	s.workloads = &workloads{inventory: c.Inventory}
+	if err := s.policies.load(ctx); err != nil {
+		s.end()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close ends all streams, each with UNAVAILABLE. Stop the gRPC server after it,
+// and then Wait.
+func (s *Server) Close() { s.end() }
+
+// Wait waits for what streams have left behind. The gRPC server must have
+// stopped, or it waits for as long as that runs.
+func (s *Server) Wait() { s.crossings.receivers.Wait() }
+
+// Register adds the API's services to a gRPC server that was made with Unary
+// and Stream as its interceptors.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	controlv1.RegisterPolicyServiceServer(r, s.policies)
+	controlv1.RegisterCrossingServiceServer(r, s.crossings)
+	controlv1.RegisterGatewayServiceServer(r, s.gateways)
+	controlv1.RegisterWorkloadServiceServer(r, s.workloads)
+}
+
+// Current is the policy in force, signed and as its manifest names it; nil if
+// there is none.
+func (s *Server) Current() (*policyv1.SignedPolicy, *policyv1.Manifest) {
+	g := s.policies.current.Load()
+	if g == nil {
+		return nil, nil
+	}
+	return g.signed, g.manifest
+}
+
+// Compiled is the policy in force, nil if there is none.
+func (s *Server) Compiled() *policy.Policy { return s.policies.compiled() }
+
+// IsOperator says whether an ID is one of Config.Operators.
+func (s *Server) IsOperator(id spiffeid.ID) bool { return s.operators[id] }

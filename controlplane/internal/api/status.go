@@ -1,0 +1,99 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
+)
+
+// errUnidentified says that a caller's connection did not prove who it is.
+var errUnidentified = errors.New("caller not identified")
+
+// errStopping ends the streams of a control plane that stops.
+var errStopping = errors.New("the control plane is stopping")
+
+// fault is an error that is about what the caller did. Its text is for the
+// caller, so it says nothing of what is inside.
+type fault struct {
+	code codes.Code
+	text string
+}
+
+func (f *fault) Error() string { return f.text }
+
+func invalid(format string, a ...any) error {
+	return &fault{codes.InvalidArgument, fmt.Sprintf(format, a...)}
+}
+
+func precondition(format string, a ...any) error {
+	return &fault{codes.FailedPrecondition, fmt.Sprintf(format, a...)}
+}
+
+func missing(format string, a ...any) error {
+	return &fault{codes.NotFound, fmt.Sprintf(format, a...)}
+}
+
+func denied(format string, a ...any) error {
+	return &fault{codes.PermissionDenied, fmt.Sprintf(format, a...)}
+}
+
+// answer is the error as its caller gets it. What is not the caller's business
+// is logged here, once, and the caller is told no more than that.
+func (s *Server) answer(method string, err error) error {
+	if err == nil {
+		return nil
+	}
+	st, told := statusOf(err)
+	if !told {
+		s.log.Error("call failed", zap.String("method", method), zap.Error(err))
+	}
+	return st.Err()
+}
+
+// statusOf is the one map from errors to status codes. told says that the
+// status says all there is to say.
+func statusOf(err error) (st *status.Status, told bool) {
+	var f *fault
+	if errors.As(err, &f) {
+		return status.New(f.code, f.text), true
+	}
+	// A status that nothing wraps was made for the caller: by the xDS server, or
+	// by grpc about the stream itself. A wrapped one is another server's, told to us.
+	if g, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+		return g.GRPCStatus(), true
+	}
+	switch {
+	case errors.Is(err, errUnidentified):
+		return status.New(codes.Unauthenticated, "the connection does not prove who calls"), false
+	case errors.Is(err, errStopping):
+		return status.New(codes.Unavailable, errStopping.Error()), true
+	case errors.Is(err, context.Canceled):
+		return status.New(codes.Canceled, "the call was cancelled"), true
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.New(codes.DeadlineExceeded, "the call took too long"), true
+	case errors.Is(err, join.ErrSlow):
+		return status.New(codes.ResourceExhausted, "records change faster than they are read: list again"), true
+	case errors.Is(err, inventory.ErrInvalid):
+		return status.New(codes.InvalidArgument, err.Error()), true
+	case errors.Is(err, inventory.ErrUnknownWorkload):
+		return status.New(codes.NotFound, err.Error()), true
+	case errors.Is(err, inventory.ErrNotAllowed):
+		return status.New(codes.PermissionDenied, err.Error()), true
+	case errors.Is(err, store.ErrConflict):
+		return status.New(codes.FailedPrecondition, "changed meanwhile: look again and retry"), true
+	case errors.Is(err, store.ErrNotFound):
+		return status.New(codes.NotFound, "not found"), true
+	case errors.Is(err, store.ErrUnavailable):
+		return status.New(codes.Unavailable, "the control plane's store is not available: retry; its log says why"), false
+	default:
+		return status.New(codes.Internal, "internal error: the control plane's log says which"), false
+	}
+}

@@ -1,0 +1,147 @@
+package controlplane
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap/zaptest"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// state is all that the API shows, for comparison across restarts.
+type state struct {
+	Policy      *policyv1.SignedPolicy
+	Records     []*crossingv1.Record
+	Bindings    *controlv1.ListBindingsResponse
+	Transitions *controlv1.ListTransitionsResponse
+	Refusals    int
+}
+
+func stateOf(t *testing.T, conn grpc.ClientConnInterface) state {
+	t.Helper()
+	signed, err := controlv1.NewPolicyServiceClient(conn).GetPolicy(t.Context(), &controlv1.GetPolicyRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bindings, err := controlv1.NewWorkloadServiceClient(conn).ListBindings(t.Context(), &controlv1.ListBindingsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transitions, err := controlv1.NewCrossingServiceClient(conn).ListTransitions(t.Context(), &controlv1.ListTransitionsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusals, err := controlv1.NewCrossingServiceClient(conn).ListRefusals(t.Context(), &controlv1.ListRefusalsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := state{Policy: signed, Records: records(t, conn, &controlv1.ListCrossingsRequest{}), Bindings: bindings, Transitions: transitions}
+	for {
+		if _, err := refusals.Recv(); errors.Is(err, io.EOF) {
+			return s
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		s.Refusals++
+	}
+}
+
+// fill publishes, registers and delivers something of each kind.
+func (p *plane) fill() state {
+	p.t.Helper()
+	p.publish(1, "")
+	p.deliverBoth()
+	refusal, err := crossing.MarshalFrame(&crossingv1.Frame{Gateway: onprem1, Run: testRun, Refusal: &crossingv1.Refusal{
+		Reason: crossingv1.Reason_NO_IDENTITY, Prefix: "127.1.0.0/24", Listener: "attach", Count: 3, Second: timestamppb.New(time.Now().Truncate(time.Second)),
+	}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if ack := p.deliver("onprem.demo", "onprem-1", &controlv1.Batch{Frames: [][]byte{refusal}}); len(ack.GetRejected()) > 0 {
+		p.t.Fatalf("Deliver() rejected %v", ack.GetRejected())
+	}
+	req := &controlv1.RegisterRequest{Workload: "llm", Endpoints: map[string]string{"chat": "127.3.0.77:9000"}}
+	if _, err := controlv1.NewWorkloadServiceClient(p.as("azure.demo", "/ai/llm")).Register(p.t.Context(), req); err != nil {
+		p.t.Fatal(err)
+	}
+	s := stateOf(p.t, p.operator())
+	if len(s.Records) != 1 || len(s.Bindings.GetBindings()) != 2 || s.Refusals != 1 || len(s.Transitions.GetTransitions()) != 2 {
+		p.t.Fatalf("the state to keep is %+v", s)
+	}
+	return s
+}
+
+func TestRestartKeepsEverything(t *testing.T) {
+	p := newPlane(t)
+	before := p.fill()
+	p.stop()
+	p.start()
+	if diff := cmp.Diff(before, stateOf(t, p.operator()), protocmp.Transform()); diff != "" {
+		t.Errorf("after a restart (-before +after):\n%s", diff)
+	}
+}
+
+func TestOpenReadOnly(t *testing.T) {
+	p := newPlane(t)
+	before := p.fill()
+	if _, _, err := OpenReadOnly(p.config.Dir, zaptest.NewLogger(t)); !errors.Is(err, ErrInUse) {
+		t.Errorf("OpenReadOnly() of a running mesh = %v, want %v", err, ErrInUse)
+	}
+	p.stop()
+	conn, closer, err := OpenReadOnly(p.config.Dir, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, stateOf(t, conn), protocmp.Transform()); diff != "" {
+		t.Errorf("read from the directory (-before +read):\n%s", diff)
+	}
+	gateways, err := controlv1.NewGatewayServiceClient(conn).ListGateways(t.Context(), &controlv1.ListGatewaysRequest{})
+	if err != nil || len(gateways.GetGateways()) != 2 {
+		t.Errorf("ListGateways() = %v, %v", gateways, err)
+	}
+	for name, call := range map[string]func() error{
+		"Publish": func() error {
+			_, err := controlv1.NewPolicyServiceClient(conn).Publish(t.Context(), &controlv1.PublishRequest{})
+			return err
+		},
+		"Register": func() error {
+			_, err := controlv1.NewWorkloadServiceClient(conn).Register(t.Context(), &controlv1.RegisterRequest{})
+			return err
+		},
+		"GetBootstrap": func() error {
+			_, err := controlv1.NewGatewayServiceClient(conn).GetBootstrap(t.Context(), &controlv1.GetBootstrapRequest{Gateway: "onprem-1"})
+			return err
+		},
+	} {
+		if err := call(); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "stopped") {
+			t.Errorf("%s() of a stopped mesh = %v, want %v that says so", name, err, codes.FailedPrecondition)
+		}
+	}
+	if err := closer.Close(); err != nil {
+		t.Errorf("Close() = %v", err)
+	}
+	p.start()
+	if diff := cmp.Diff(before, stateOf(t, p.operator()), protocmp.Transform()); diff != "" {
+		t.Errorf("started after reading (-before +after):\n%s", diff)
+	}
+}
+
+func TestOpenReadOnlyOfNoMesh(t *testing.T) {
+	if _, _, err := OpenReadOnly(t.TempDir(), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("OpenReadOnly() of an empty directory = %v, want %v", err, fs.ErrNotExist)
+	}
+}

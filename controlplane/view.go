@@ -1,0 +1,189 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// view is everything that stands between the store and the gRPC server.
+type view struct {
+	api       *api.Server
+	xds       *xds.Server
+	inventory *inventory.Inventory
+	log       *zap.Logger
+
+	serving sync.Mutex // held from asking the inventory until its answer is served
+}
+
+// newView fills in what the API answers from, over a store, and takes up what is
+// in it: records, bindings, policy.
+func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
+	v := &view{xds: xds.New(xds.Config{Peer: api.Peer, Log: c.Log}), log: c.Log}
+	records, err := replay(ctx, s, c.Log)
+	if err != nil {
+		return nil, err
+	}
+	v.inventory, err = inventory.New(ctx, inventory.Config{
+		Store:    s.Bindings(),
+		Operator: func(id spiffeid.ID) bool { return slices.Contains(c.Operators, id) },
+		Log:      c.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Store, c.Gateways, c.Inventory, c.Records = s, distributor{v.xds, v}, registrar{v.inventory, v}, records
+	if v.api, err = api.New(ctx, c); err != nil {
+		return nil, err
+	}
+	return v, v.serveStored()
+}
+
+// replay joins the frames that are in the store. They were checked when they
+// came: what was a good frame then stays one, whatever is checked today.
+func replay(ctx context.Context, s *store.Store, log *zap.Logger) (*join.Joiner, error) {
+	r := join.New()
+	err := s.Replay(ctx, func(gateway string, frames [][]byte) error {
+		for _, data := range frames {
+			frame, err := crossing.UnmarshalFrame(data)
+			if err != nil {
+				log.Error("stored frame cannot be read", zap.String("gateway", gateway), zap.Error(err))
+				continue
+			}
+			// A contradiction was told to its gateway when it came. The order is the
+			// same, so the outcome is.
+			_ = r.Add(frame)
+		}
+		return nil
+	})
+	return r, err
+}
+
+// serveStored serves the policy that the store had, to gateways that connect.
+func (v *view) serveStored() error {
+	signed, manifest := v.api.Current()
+	if signed == nil {
+		return nil
+	}
+	revision, err := v.xds.Prepare(signed)
+	if err == nil {
+		err = v.xds.Commit(revision)
+	}
+	if err != nil {
+		return fmt.Errorf("serve the stored policy, serial %d: %w", manifest.GetSerial(), err)
+	}
+	v.serveEndpoints()
+	return nil
+}
+
+func (v *view) register(r grpc.ServiceRegistrar) {
+	v.api.Register(r)
+	v.xds.Register(r)
+}
+
+// run keeps bindings and what gateways know of them current until ctx ends.
+func (v *view) run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- v.inventory.Run(ctx) }()
+	for {
+		changed := v.inventory.Changed()
+		v.serveEndpoints()
+		select {
+		case <-changed:
+		case err := <-done:
+			return err
+		}
+	}
+}
+
+// stop ends all streams.
+func (v *view) stop() {
+	v.xds.Close()
+	v.api.Close()
+}
+
+// serveEndpoints tells each environment's gateways where its workloads are. An
+// environment that the xDS server does not know yet gets them when the policy
+// that names it is in force: see distributor.
+func (v *view) serveEndpoints() {
+	v.serving.Lock() // an older answer of the inventory must not follow a newer one
+	defer v.serving.Unlock()
+	for _, environment := range v.inventory.Environments() {
+		if err := v.xds.SetEndpoints(environment, v.inventory.Endpoints(environment)); err != nil {
+			v.log.Debug("endpoints not served", zap.String("environment", environment), zap.Error(err))
+		}
+	}
+}
+
+// distributor is the xDS server, with the endpoints of environments that a
+// policy brings.
+type distributor struct {
+	*xds.Server
+
+	view *view
+}
+
+// Publish sends a policy and, the moment it is in force, the endpoints under it:
+// the xDS server takes those of an environment that the policy brings no sooner,
+// and a gateway should not wait for them until the slowest one has answered.
+func (d distributor) Publish(ctx context.Context, signed *policyv1.SignedPolicy, m *policyv1.Manifest) (xds.Result, error) {
+	start := time.Now()
+	revision, err := d.Prepare(signed)
+	if err != nil {
+		return xds.Result{}, err
+	}
+	if !m.GetUrgent() {
+		bounded, cancel := context.WithTimeout(ctx, xds.DefaultWait)
+		_ = d.WaitPrepared(bounded, revision) // who is behind, the result tells
+		cancel()
+	}
+	if err := d.Commit(revision); err != nil {
+		return xds.Result{}, err
+	}
+	d.view.serveEndpoints()
+	waited := proto.CloneOf(m)
+	waited.Urgent = true
+	result, err := d.Server.Publish(ctx, signed, waited)
+	result.Took = time.Since(start)
+	return result, err
+}
+
+// registrar is the inventory, with an answer to a registration that means
+// something: the next call goes there.
+type registrar struct {
+	*inventory.Inventory
+
+	view *view
+}
+
+// Register answers once the environment's connected gateways know of it, or
+// after the time that a publish waits for them.
+func (r registrar) Register(ctx context.Context, caller spiffeid.ID, req *controlv1.RegisterRequest) (*controlv1.Binding, error) {
+	b, err := r.Inventory.Register(ctx, caller, req)
+	if err != nil {
+		return nil, err
+	}
+	r.view.serveEndpoints()
+	bounded, cancel := context.WithTimeout(ctx, xds.DefaultWait)
+	defer cancel()
+	if err := r.view.xds.WaitEndpoints(bounded, b.GetEnvironment()); err != nil {
+		r.view.log.Debug("gateways do not know of a registration yet", zap.String("workload", b.GetWorkload()), zap.Error(err))
+	}
+	return b, nil
+}
