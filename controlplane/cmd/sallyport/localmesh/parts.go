@@ -1,0 +1,273 @@
+package localmesh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/controlplane"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/policykey"
+	"github.com/sallyport-mesh/sallyport/deploy/local"
+	"github.com/sallyport-mesh/sallyport/gateway"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/source"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// meshFile is how others find the mesh: DIR/mesh.json.
+type meshFile struct {
+	API         string `json:"api"`
+	ID          string `json:"id"`
+	WorkloadAPI string `json:"workloadApi"`
+}
+
+func (m *Mesh) startControlPlane(ctx context.Context) error {
+	keys, err := m.keySet()
+	if err != nil {
+		return err
+	}
+	at, err := m.address()
+	if err != nil {
+		return err
+	}
+	m.plane, err = controlplane.New(ctx, controlplane.Config{
+		Listen:      at,
+		Dir:         m.layout.controlPlane(),
+		WorkloadAPI: m.layout.workloadAPI("controlplane"),
+		PolicyKeys:  keys,
+		Operators:   []spiffeid.ID{ID("operator")},
+		Log:         m.cfg.Log.Named("controlplane"),
+	})
+	if err != nil {
+		return err
+	}
+	m.controlling.run(m.fail, m.plane.Run)
+	found := meshFile{
+		API: m.plane.Addr().String(), ID: ID("controlplane").String(), WorkloadAPI: m.layout.workloadAPI("operator"),
+	}
+	text, err := json.Marshal(found)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(m.layout.meshFile(), append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	operator, err := m.Source(ctx, "operator")
+	if err != nil {
+		return err
+	}
+	m.conn, err = m.dial(operator)
+	return err
+}
+
+// keySet is who may sign policies; on the first start a key is made.
+func (m *Mesh) keySet() (*policyv1.KeySet, error) {
+	there, err := exists(m.layout.keySet())
+	if err != nil {
+		return nil, err
+	}
+	if !there {
+		_, set, err := policykey.Generate(m.layout.operator(), "operator")
+		return set, err
+	}
+	return policykey.ReadSet(m.layout.keySet())
+}
+
+// address is where the control plane was before, or any free port.
+func (m *Mesh) address() (string, error) {
+	text, err := os.ReadFile(m.layout.meshFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return "127.0.0.1:0", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var was meshFile
+	if err := json.Unmarshal(text, &was); err != nil {
+		return "", fmt.Errorf("read %q: %w", m.layout.meshFile(), err)
+	}
+	return was.API, nil
+}
+
+// dial connects to the control plane as somebody.
+func (m *Mesh) dial(as *certs.Source) (*grpc.ClientConn, error) {
+	creds := credentials.NewTLS(certs.ClientTLS(as, certs.AuthorizeID(ID("controlplane")), "h2"))
+	conn, err := grpc.NewClient("passthrough:///"+m.plane.Addr().String(), grpc.WithTransportCredentials(creds))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the control plane: %w", err)
+	}
+	return conn, nil
+}
+
+// startGateways writes each gateway's bootstrap file and runs those that
+// nobody else runs.
+func (m *Mesh) startGateways(ctx context.Context) error {
+	if err := m.findTunnels(); err != nil {
+		return err
+	}
+	for _, env := range environments {
+		name := env + "-1"
+		b, err := m.bootstrap(env)
+		if err != nil {
+			return err
+		}
+		if err := writeJSON(m.layout.bootstrap(name), b); err != nil {
+			return err
+		}
+		if slices.Contains(m.cfg.External, name) {
+			continue
+		}
+		g, err := gateway.New(ctx, gateway.Config{Bootstrap: b, Log: m.cfg.Log.Named(name)})
+		if err != nil {
+			return fmt.Errorf("gateway %s: %w", name, err)
+		}
+		m.Gateways[name] = g
+		m.carrying.run(m.fail, g.Run)
+	}
+	return nil
+}
+
+func (m *Mesh) bootstrap(env string) (*configv1.Bootstrap, error) {
+	name := env + "-1"
+	keys, err := m.keySet()
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := m.authorities[mesh].Bundle().Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("write the mesh's bundle: %w", err)
+	}
+	attach, loopback, err := m.attachAddresses(name)
+	if err != nil {
+		return nil, err
+	}
+	return &configv1.Bootstrap{
+		Gateway:     name,
+		Environment: env,
+		TrustDomain: trustDomain(env).Name(),
+		ControlPlane: &configv1.ControlPlane{
+			Address: m.plane.Addr().String(), Id: ID("controlplane").String(), Bundle: string(bundle),
+		},
+		PolicyKeys:     keys,
+		WorkloadApi:    m.layout.workloadAPI(name),
+		Attach:         attach,
+		AttachLoopback: loopback,
+		Tunnel:         m.tunnels[name],
+		StateDir:       filepath.Join(m.layout.gatewayDir(name), "state"),
+	}, nil
+}
+
+// attachAddresses are those of the last start, so that workloads find the
+// gateway again, or free ones.
+func (m *Mesh) attachAddresses(name string) (attach, loopback string, err error) {
+	var was configv1.Bootstrap
+	there, err := readJSON(m.layout.bootstrap(name), &was)
+	if err != nil || there {
+		return was.GetAttach(), was.GetAttachLoopback(), err
+	}
+	if attach, err = freeAddress(); err != nil {
+		return "", "", err
+	}
+	loopback, err = freeAddress()
+	return attach, loopback, err
+}
+
+// findTunnels takes the gateways' tunnel addresses from the policy in force,
+// or free ones before there is any.
+func (m *Mesh) findTunnels() error {
+	m.tunnels = map[string]string{}
+	for _, env := range environments {
+		var was configv1.Bootstrap
+		there, err := readJSON(m.layout.bootstrap(env+"-1"), &was)
+		if err != nil {
+			return err
+		}
+		at := was.GetTunnel()
+		if !there {
+			if at, err = freeAddress(); err != nil {
+				return err
+			}
+		}
+		m.tunnels[env+"-1"] = at
+	}
+	return nil
+}
+
+// publish signs and publishes the embedded policy, on the first start.
+func (m *Mesh) publish(ctx context.Context) error {
+	there, err := exists(m.layout.policy())
+	if err != nil || there {
+		return err
+	}
+	// The embedded policy is reviewed half a year from today, whenever that is.
+	text, err := local.Fill(m.policyTemplate(), local.Values{
+		ReviewBy: time.Now().AddDate(0, 6, 0).Format(time.DateOnly),
+		Tunnels:  m.tunnels,
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(m.layout.policy(), text, 0o600); err != nil {
+		return err
+	}
+	m.Published, err = m.Apply(ctx, text)
+	return err
+}
+
+func (m *Mesh) policyTemplate() []byte {
+	if m.cfg.Policy != nil {
+		return m.cfg.Policy
+	}
+	return local.Template()
+}
+
+// Apply signs and publishes a policy as the operator's tool does.
+func (m *Mesh) Apply(ctx context.Context, yaml []byte) (*controlv1.PublishResponse, error) {
+	p, err := source.Load(m.layout.policy(), yaml)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := m.keySet()
+	if err != nil {
+		return nil, err
+	}
+	key, err := policykey.Read(m.layout.key(), keys)
+	if err != nil {
+		return nil, err
+	}
+	serial, previous, err := m.inForce(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := policy.Sign(p, serial+1, previous, false, key)
+	if err != nil {
+		return nil, err
+	}
+	return controlv1.NewPolicyServiceClient(m.conn).Publish(ctx, &controlv1.PublishRequest{Signed: signed})
+}
+
+// Workloads of an environment that run here, for people.
+func (m *Mesh) Workloads(environment string) string {
+	var names []string
+	for name, who := range identities {
+		if who.environment == environment && !strings.HasPrefix(who.path, "/sallyport/") {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return strings.Join(names, ", ")
+}

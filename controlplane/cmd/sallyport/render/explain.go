@@ -1,0 +1,96 @@
+package render
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// Explanation writes how a call is decided, who answers for it, and what became
+// of each intent that the caller or the callee has to do with.
+func Explanation(w io.Writer, e policy.Explanation, ref policy.Ref) error {
+	g := NewGrid()
+	g.Row(Name(e.Query.From.String())+" ─► "+e.Query.To.Name+serviceWord(e.Query.Service), outcome(e.Decision), e.Summary)
+	if err := g.Flush(w); err != nil {
+		return err
+	}
+	facts := NewGrid().Indent()
+	facts.Row("caller", e.Query.From.String())
+	facts.Row("callee", e.Query.To.ID.String())
+	if t := e.Decision.Transition; t != nil {
+		facts.Row("transition", Pair(t.From, t.To)+", owner "+orQuestion(t.Owner)+", sink "+orQuestion(t.Sink)+", review by "+orQuestion(t.ReviewBy))
+		facts.Row("on call", t.OnCall)
+	}
+	facts.Row("policy", Ref(&crossingv1.PolicyRef{Serial: ref.Serial, Revision: ref.Revision}))
+	if e.Decision.Limited {
+		facts.Row("but", "gateways of this release cannot keep the intent's limits and requirements yet, so they deny it")
+	}
+	if err := facts.Flush(w); err != nil || len(e.Considered) == 0 {
+		return err
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	return considered(w, e.Considered)
+}
+
+func considered(w io.Writer, all []policy.Considered) error {
+	g := NewGrid("INTENT", "DECISION", "MATCHES", "WHY")
+	for _, c := range all {
+		matches := "no"
+		if c.Matched {
+			matches = "yes"
+		}
+		g.Row(c.Intent, polarity(c.Deny), matches, c.Why)
+	}
+	return g.Flush(w)
+}
+
+func outcome(d policy.Decision) string {
+	if d.Allow {
+		return crossingv1.Decision_ALLOW.String()
+	}
+	return crossingv1.Decision_DENY.String()
+}
+
+func polarity(deny bool) string {
+	if deny {
+		return "deny"
+	}
+	return "allow"
+}
+
+func serviceWord(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " " + name
+}
+
+// ExplanationValue is an explanation for scripts.
+func ExplanationValue(e policy.Explanation, ref policy.Ref) Object {
+	o := Object{
+		{"from", e.Query.From.String()},
+		{"to", e.Query.To.ID.String()},
+		{"service", e.Query.Service},
+		{"decision", outcome(e.Decision)},
+		{"limited", e.Decision.Limited},
+		{"reason", e.Decision.Reason.String()},
+		{"intent", e.Decision.Intent},
+		{"summary", e.Summary},
+	}
+	if t := e.Decision.Transition; t != nil {
+		o = append(o, Member{"transition", Object{
+			{"from", t.From}, {"to", t.To}, {"owner", t.Owner}, {"onCall", t.OnCall}, {"sink", t.Sink}, {"reviewBy", t.ReviewBy},
+		}})
+	}
+	list := make(List, len(e.Considered))
+	for i, c := range e.Considered {
+		list[i] = Object{{"intent", c.Intent}, {"decision", polarity(c.Deny)}, {"matched", c.Matched}, {"why", c.Why}}
+	}
+	return append(o,
+		Member{"policy", Object{{"serial", Number(ref.Serial)}, {"revision", ref.Revision}}},
+		Member{"considered", list})
+}

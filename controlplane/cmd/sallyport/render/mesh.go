@@ -1,0 +1,148 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+)
+
+// Transitions writes the table of `transitions`: every ordered pair of
+// environments, those that are shut as well.
+func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
+	g := NewGrid("TRANSITION", "STATE", "OWNER", "SINK", "REVIEW BY", "ALLOWED", "DENIED", "UNMATCHED")
+	wFrom, wTo := 0, 0
+	for _, t := range transitions {
+		wFrom, wTo = max(wFrom, columns(t.GetFrom())), max(wTo, columns(t.GetTo()))
+	}
+	for _, t := range transitions {
+		state := "shut"
+		if t.GetOpen() {
+			state = "open"
+		}
+		g.Row(Padded(t.GetFrom(), t.GetTo(), wFrom, wTo), state, t.GetOwner(), t.GetSink(), t.GetReviewBy(),
+			count(t.GetAllowed()), count(t.GetDenied()), count(t.GetUnmatched()))
+	}
+	return g.Flush(w)
+}
+
+// Gateways writes the table of `gateways`, and under it a line for each answer
+// by which a gateway refused what it was sent.
+func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus) error {
+	g := NewGrid("GATEWAY", "ENVIRONMENT", "CONTROL PLANE", "POLICY", "ANSWER", "TUNNELS", "SPOOLED", "REPORTED")
+	for _, s := range gateways {
+		g.Row(s.GetName(), s.GetEnvironment(), connected(s), gatewayPolicy(s), answer(s), tunnels(s), spooled(s), reported(s))
+	}
+	if err := g.Flush(w); err != nil {
+		return err
+	}
+	return nacks(w, gateways)
+}
+
+func connected(s *controlv1.GatewayStatus) string {
+	if s.GetConnected() {
+		return "connected"
+	}
+	return "not connected"
+}
+
+func gatewayPolicy(s *controlv1.GatewayStatus) string {
+	if s.GetRevision() == "" {
+		return "none"
+	}
+	return strconv.FormatUint(s.GetSerial(), 10) + " " + Short(s.GetRevision())
+}
+
+// answer is the worst of a gateway's last answers: one NACK is a NACK.
+func answer(s *controlv1.GatewayStatus) string {
+	if len(s.GetAcks()) == 0 {
+		return ""
+	}
+	for _, a := range s.GetAcks() {
+		if a.GetNack() != "" {
+			return "NACK"
+		}
+	}
+	return "ACK"
+}
+
+// tunnels counts a gateway's tunnels by peer: "2 (aws-1, azure-1)".
+func tunnels(s *controlv1.GatewayStatus) string {
+	if s.GetReport() == nil {
+		return ""
+	}
+	peers := map[string]int{}
+	for _, t := range s.GetReport().GetTunnels() {
+		peers[Name(t.GetPeer())]++
+	}
+	names := make([]string, 0, len(peers))
+	for name, n := range peers {
+		if n > 1 {
+			name += " ×" + strconv.Itoa(n)
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return "0"
+	}
+	sort.Strings(names)
+	return fmt.Sprintf("%d (%s)", len(s.GetReport().GetTunnels()), strings.Join(names, ", "))
+}
+
+func spooled(s *controlv1.GatewayStatus) string {
+	if s.GetReport() == nil {
+		return ""
+	}
+	return Size(s.GetReport().GetSpooled())
+}
+
+func reported(s *controlv1.GatewayStatus) string {
+	if s.GetReported() == nil {
+		return "never"
+	}
+	return s.GetReported().AsTime().UTC().Format(time.RFC3339)
+}
+
+func nacks(w io.Writer, gateways []*controlv1.GatewayStatus) error {
+	for _, s := range gateways {
+		for _, a := range s.GetAcks() {
+			if a.GetNack() == "" {
+				continue
+			}
+			if _, err := fmt.Fprintf(w, "%s refused %s version %s: %s\n", Printable(s.GetName()),
+				Printable(a.GetTypeUrl()), Printable(a.GetVersion()), Printable(a.GetNack())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Bindings writes the table of `workloads bindings`.
+func Bindings(w io.Writer, bindings []*controlv1.Binding) error {
+	g := NewGrid("WORKLOAD", "ENVIRONMENT", "ENDPOINTS", "ADDRESSES", "EXPIRES", "SOURCE")
+	for _, b := range bindings {
+		expires := "never"
+		if b.GetExpires() != nil {
+			expires = b.GetExpires().AsTime().UTC().Format(time.RFC3339)
+		}
+		g.Row(b.GetWorkload(), b.GetEnvironment(), pairs(b.GetEndpoints()), strings.Join(b.GetAddresses(), ", "), expires, b.GetSource())
+	}
+	return g.Flush(w)
+}
+
+// pairs is a map as sorted "key=value" words.
+func pairs(m map[string]string) string {
+	words := make([]string, 0, len(m))
+	for k, v := range m {
+		words = append(words, k+"="+v)
+	}
+	sort.Strings(words)
+	return strings.Join(words, ", ")
+}
+
+func count(n uint64) string { return strconv.FormatUint(n, 10) }
