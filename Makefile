@@ -1,0 +1,30 @@
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## three environments on this machine, with a tour
+	go run ./controlplane/cmd/sallyport demo
+
+test: ## every test that needs neither root nor Node
+	go test ./...
+
+race: ## the same under the race detector
+	go test -race -shuffle=on -count=1 ./...
+
+lint: ## golangci-lint and buf lint
+	go tool -modfile=.ci/tools.mod golangci-lint run ./...
+	go tool -modfile=.ci/tools.mod buf lint
+	go tool -modfile=.ci/tools.mod buf format -d --exit-code
+
+generate: ## protobuf code from proto/
+	go tool -modfile=.ci/tools.mod buf generate
+
+golden: ## rewrite golden files; read the diff
+	go test ./controlplane/cmd/sallyport/... -update
+
+fuzz: ## each fuzz target for 30 s
+	.ci/fuzz 30s
+
+bench: ## the figures of the README
+	go test ./e2e/bench -run '^$$' -bench . -count=5
+
+.PHONY: help demo test race lint generate golden fuzz bench

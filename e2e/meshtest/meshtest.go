@@ -1,0 +1,216 @@
+// Package meshtest brings up a whole mesh for a test: the very one that
+// `sallyport demo` runs, in a directory of its own, until the test ends.
+package meshtest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// patience bounds every wait: far longer than anything takes.
+const patience = 30 * time.Second
+
+// Mesh is a mesh that is up.
+type Mesh struct {
+	*localmesh.Mesh
+	// Context ends with the test, or with the mesh.
+	Context context.Context
+}
+
+// Start brings a mesh up and takes it down with the test. Change, if not nil,
+// changes what is run.
+func Start(t testing.TB, change func(*localmesh.Config)) *Mesh {
+	t.Helper()
+	cfg := localmesh.Config{Dir: Dir(t), Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))}
+	if os.Getenv("SALLYPORT_TEST_LOG") == "" {
+		cfg.Log = zap.NewNop() // the mesh logs after the test has ended
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	up, down := make(chan *localmesh.Mesh, 1), make(chan error, 1)
+	go func() {
+		down <- localmesh.Run(ctx, cfg, func(ctx context.Context, m *localmesh.Mesh) error {
+			up <- m
+			return nil
+		})
+	}()
+	select {
+	case m := <-up:
+		t.Cleanup(func() {
+			cancel()
+			if err := <-down; err != nil {
+				t.Errorf("the mesh ended with: %v", err)
+			}
+		})
+		return &Mesh{Mesh: m, Context: ctx}
+	case err := <-down:
+		cancel()
+		t.Fatalf("the mesh did not come up: %v", err)
+	}
+	return nil
+}
+
+// Dir is a directory short enough for Unix sockets, removed with the test.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// As is an HTTP client that attaches as a workload by mTLS.
+func (m *Mesh) As(t testing.TB, workload string) *http.Client {
+	t.Helper()
+	c, err := m.Client(m.Context, workload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// Token is a JWT-SVID of a workload for its own environment's gateway.
+func (m *Mesh) Token(t testing.TB, workload, environment string) string {
+	t.Helper()
+	s, err := m.Source(m.Context, workload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := s.FetchJWTSVID(m.Context, localmesh.GatewayID(environment).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// TrustOnly is how a client that knows nothing of SPIFFE trusts a gateway: by
+// root certificates and DNS name.
+func (m *Mesh) TrustOnly(t testing.TB, environment string) *tls.Config {
+	t.Helper()
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(m.CABundle(environment)) {
+		t.Fatal("no root certificates")
+	}
+	return &tls.Config{RootCAs: roots}
+}
+
+// CAFile is the same as a file.
+func (m *Mesh) CAFile(t testing.TB, environment string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), environment+".pem")
+	if err := os.WriteFile(path, m.CABundle(environment), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// DialTo makes a dialler that reaches one address whatever name it is given.
+func DialTo(addr net.Addr) func(ctx context.Context, network, _ string) (net.Conn, error) {
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr.String())
+	}
+}
+
+// Crossings asks the API.
+func (m *Mesh) Crossings(t testing.TB, req *controlv1.ListCrossingsRequest) []*crossingv1.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(m.Context, patience)
+	defer cancel()
+	stream, err := controlv1.NewCrossingServiceClient(m.API()).ListCrossings(ctx, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*crossingv1.Record
+	for {
+		r, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+}
+
+// Follow waits for a record that want accepts.
+func (m *Mesh) Follow(t testing.TB, req *controlv1.ListCrossingsRequest, want func(*crossingv1.Record) bool) *crossingv1.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(m.Context, patience)
+	defer cancel()
+	req.Follow = true
+	stream, err := controlv1.NewCrossingServiceClient(m.API()).ListCrossings(ctx, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last *crossingv1.Record
+	for {
+		r, err := stream.Recv()
+		if err != nil {
+			t.Fatalf("wait for a record: %v; last seen: %v", err, last)
+		}
+		if want(r) {
+			return r
+		}
+		last = r
+	}
+}
+
+// Record waits for the whole record of a crossing.
+func (m *Mesh) Record(t testing.TB, id string) *crossingv1.Record {
+	t.Helper()
+	if id == "" {
+		t.Fatal("no crossing id")
+	}
+	return m.Follow(t, &controlv1.ListCrossingsRequest{Id: id}, Whole)
+}
+
+// Whole says that nothing is to be expected any more of a record.
+func Whole(r *crossingv1.Record) bool {
+	switch r.GetState() {
+	case crossingv1.Record_JOINED, crossingv1.Record_DENIED, crossingv1.Record_DISAGREE:
+		return true
+	}
+	return false
+}
+
+// PolicyText is the policy as the mesh published it.
+func (m *Mesh) PolicyText(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(m.Dir(), "policy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Edit replaces a part of a text that must be there.
+func Edit(t testing.TB, text, old, replacement string) string {
+	t.Helper()
+	if !strings.Contains(text, old) {
+		t.Fatalf("%q is not in the policy", old)
+	}
+	return strings.Replace(text, old, replacement, 1)
+}

@@ -1,0 +1,173 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binDir is where this run of the tests builds the commands.
+var binDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "spbin") })
+
+func TestMain(m *testing.M) {
+	m.Run()
+	if dir, err := binDir(); err == nil {
+		os.RemoveAll(dir)
+	}
+}
+
+// buildOnce builds the commands that users run.
+var buildOnce = sync.OnceValues(func() (string, error) {
+	dir, err := binDir()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-o", dir+"/", "./controlplane/cmd/sallyport", "./gateway/cmd/sallyport-gateway")
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the commands: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// binary is the path of a command, built for this run of the tests.
+func binary(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
+
+// said is what a command answered.
+type said struct {
+	stdout, stderr string
+	code           int
+}
+
+// sallyport runs the operator's tool to its end.
+func sallyport(t *testing.T, dir string, args ...string) said {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary(t, "sallyport"), append([]string{"--dir", dir}, args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+		t.Fatal(err)
+	}
+	return said{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// ask is sallyport for a question that must be answered with yes.
+func ask(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	s := sallyport(t, dir, args...)
+	if s.code != 0 {
+		t.Fatalf("sallyport %s: exit code %d: %s%s", strings.Join(args, " "), s.code, s.stdout, s.stderr)
+	}
+	return s.stdout
+}
+
+// upLine is the demo's last words before it waits.
+const upLine = "The mesh stays up until Ctrl-C"
+
+// demoProcess is `sallyport demo` in a process of its own.
+type demoProcess struct {
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when it has ended and all its words are here
+
+	mu     sync.Mutex // guards what it said
+	stdout bytes.Buffer
+	stderr bytes.Buffer
+}
+
+// startDemo starts the demo in a directory and waits until its tour is over.
+func startDemo(t *testing.T, dir string) *demoProcess {
+	t.Helper()
+	p := &demoProcess{cmd: exec.Command(binary(t, "sallyport"), "--dir", dir, "demo"), exited: make(chan struct{})}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	up := make(chan struct{})
+	var readers sync.WaitGroup
+	readers.Go(func() { p.read(stdout, &p.stdout, up) })
+	readers.Go(func() { p.read(stderr, &p.stderr, nil) })
+	go func() {
+		readers.Wait()
+		p.cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		<-p.exited
+	})
+	select {
+	case <-up:
+	case <-p.exited:
+		t.Fatalf("the demo ended: %s%s", p.out(), p.err())
+	case <-time.After(30 * time.Second):
+		t.Fatalf("the demo does not come up: %s%s", p.out(), p.err())
+	}
+	return p
+}
+
+// read keeps what comes, and closes up when the demo says that it is.
+func (p *demoProcess) read(from io.Reader, into *bytes.Buffer, up chan<- struct{}) {
+	lines := bufio.NewScanner(from)
+	for lines.Scan() {
+		p.mu.Lock()
+		fmt.Fprintln(into, lines.Text())
+		p.mu.Unlock()
+		if up != nil && strings.HasPrefix(lines.Text(), upLine) {
+			close(up)
+			up = nil
+		}
+	}
+}
+
+func (p *demoProcess) out() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stdout.String()
+}
+
+func (p *demoProcess) err() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+// stop interrupts the demo as Ctrl-C does, and holds how it ends.
+func (p *demoProcess) stop(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("the demo goes on after SIGINT: %s", p.err())
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("the demo ended with exit code %d: %s", code, p.err())
+	}
+}

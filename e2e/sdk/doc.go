@@ -1,0 +1,3 @@
+// Package sdk calls through the mesh with other people's clients, unmodified.
+// It holds tests only.
+package sdk
