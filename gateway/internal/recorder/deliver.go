@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -36,19 +37,23 @@ const (
 
 // deliver delivers until the context ends, over one stream after another.
 func (r *Recorder) deliver(ctx context.Context) {
-	delay, progress := minDelay, time.Now()
+	delay, outage, warned := minDelay, time.Now(), false
 	for ctx.Err() == nil {
 		before := r.acked.position()
 		err := r.deliverOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if r.acked.position() > before {
-			delay, progress = minDelay, time.Now()
+		progress := r.acked.position() > before
+		if progress {
+			delay = minDelay
+		}
+		if progress || r.Pending() == 0 {
+			outage, warned = time.Now(), false
 		}
 		level := zap.DebugLevel
-		if r.Pending() > 0 && time.Since(progress) > warnAfter {
-			level = zap.WarnLevel
+		if !warned && time.Since(outage) > warnAfter {
+			level, warned = zap.WarnLevel, true // once for each outage
 		}
 		r.cfg.Log.Log(level, "records are not delivered; they wait in the spool",
 			zap.Uint64("bytes", r.Pending()), zap.Error(err))
@@ -95,11 +100,15 @@ type deliverStream = grpc.BidiStreamingClient[controlv1.Batch, controlv1.Ack]
 
 // send sends batches as frames come, waiting while too many are in flight.
 func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan<- *controlv1.Batch, patience *time.Timer) error {
-	reader := &reader{dir: r.cfg.Dir, at: r.acked.position()}
+	reader := &reader{spool: r.spool, at: r.acked.position()}
 	defer reader.close()
 	for {
-		end, grown := r.spool.written()
-		if reader.at >= end {
+		grown := r.spool.growth() // before the look, or what comes after it is missed
+		batch, err := reader.batch()
+		if err != nil {
+			return err
+		}
+		if batch == nil {
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
@@ -107,20 +116,15 @@ func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan
 			}
 			continue
 		}
-		batch, err := reader.batch(end)
-		if err != nil {
-			return err
-		}
-		if len(batch.GetFrames()) == 0 {
-			continue // a segment's end
-		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case inFlight <- batch:
 		}
 		patience.Reset(ackTimeout)
-		if err := stream.Send(batch); err != nil {
+		if err := stream.Send(batch); errors.Is(err, io.EOF) {
+			return nil // the stream has ended; receive learns why
+		} else if err != nil {
 			return fmt.Errorf("send: %w", err)
 		}
 	}
@@ -157,10 +161,10 @@ func (r *Recorder) receive(stream deliverStream, inFlight <-chan *controlv1.Batc
 
 // acknowledge notes a position and gives space back.
 func (r *Recorder) acknowledge(to position) error {
+	r.spool.acknowledge(to) // first: who waits for the move looks at what is left
 	if err := r.acked.move(to); err != nil {
 		return err
 	}
-	r.spool.endSegment(to)
 	if to.segment() > r.trimmed {
 		r.trim(to)
 	}
@@ -170,9 +174,12 @@ func (r *Recorder) acknowledge(to position) error {
 // trim gives back the space of segments before a position. If it fails, the
 // next acknowledgement tries again.
 func (r *Recorder) trim(to position) {
-	err := r.saveOpen()
+	text, err := r.openNow()
 	if err == nil {
-		err = r.spool.trim(to)
+		err = saveOpen(r.cfg.Dir, text)
+	}
+	if err == nil {
+		err = r.spool.trim()
 	}
 	if err != nil {
 		r.cfg.Log.Warn("space of the spool not given back", zap.Error(err))
@@ -181,11 +188,12 @@ func (r *Recorder) trim(to position) {
 	r.trimmed = to.segment()
 }
 
-// saveOpen saves what is open before segments go that say so.
-func (r *Recorder) saveOpen() error {
+// openNow is what is open: all that acknowledged segments opened, and nothing
+// whose end is in one of them.
+func (r *Recorder) openNow() ([]byte, error) {
 	r.ending.Lock()
 	defer r.ending.Unlock()
-	return r.open.save(r.cfg.Dir)
+	return r.open.encode()
 }
 
 // keepRejected keeps frames that were refused for good, so that nothing that

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -22,9 +24,16 @@ type openSet struct {
 	open map[openKey]*crossingv1.Frame
 }
 
+// openKey names a half. The id alone does not: an egress gateway chose it, and
+// another may have chosen the same.
 type openKey struct {
-	id   string
-	side crossingv1.Side
+	id, egress, run string
+	sequence        uint64
+	side            crossingv1.Side
+}
+
+func keyOf(id string, k *crossingv1.Key, side crossingv1.Side) openKey {
+	return openKey{id, k.GetEgress(), k.GetRun(), k.GetSequence(), side}
 }
 
 func newOpenSet() *openSet { return &openSet{open: map[openKey]*crossingv1.Frame{}} }
@@ -34,47 +43,50 @@ func (o *openSet) note(f *crossingv1.Frame) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if h := f.GetOpen(); h != nil && h.GetKey().GetIngress() != "" {
-		o.open[openKey{h.GetId(), h.GetSide()}] = &crossingv1.Frame{
+		o.open[keyOf(h.GetId(), h.GetKey(), h.GetSide())] = &crossingv1.Frame{
 			Gateway: f.GetGateway(), Run: f.GetRun(),
 			Close: &crossingv1.Close{Id: h.GetId(), Key: h.GetKey(), Side: h.GetSide()},
 		}
 	}
 	if c := f.GetClose(); c != nil {
-		delete(o.open, openKey{c.GetId(), c.GetSide()})
+		delete(o.open, keyOf(c.GetId(), c.GetKey(), c.GetSide()))
 	}
 }
 
-func (o *openSet) forget(id string, side crossingv1.Side) {
+func (o *openSet) forget(h *crossingv1.Half) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.open, openKey{id, side})
+	delete(o.open, keyOf(h.GetId(), h.GetKey(), h.GetSide()))
 }
 
-// all takes everything: each as the frame of an end that lacks its cause.
+// all is what is open: each as the frame of an end that lacks its cause.
 func (o *openSet) all() []*crossingv1.Frame {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	frames := make([]*crossingv1.Frame, 0, len(o.open))
 	for _, f := range o.open {
-		frames = append(frames, f)
+		frames = append(frames, proto.CloneOf(f))
 	}
-	clear(o.open)
 	return frames
 }
 
-// save writes what is open, before segments go that say so.
-func (o *openSet) save(dir string) error {
+// encode is what saveOpen writes.
+func (o *openSet) encode() ([]byte, error) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	var text []byte
 	for _, f := range o.open {
 		payload, err := crossing.MarshalFrame(f)
 		if err != nil {
-			o.mu.Unlock()
-			return err
+			return nil, err
 		}
 		text = appendEntry(text, payload)
 	}
-	o.mu.Unlock()
+	return text, nil
+}
+
+// saveOpen writes what is open, before segments go that say so.
+func saveOpen(dir string, text []byte) error {
 	path := filepath.Join(dir, openFile)
 	if err := writeSynced(path+".new", text); err != nil {
 		return fmt.Errorf("save open crossings: %w", err)
@@ -85,7 +97,7 @@ func (o *openSet) save(dir string) error {
 	return syncDir(dir)
 }
 
-// load reads what save wrote.
+// load reads what saveOpen wrote.
 func (o *openSet) load(dir string) error {
 	path := filepath.Join(dir, openFile)
 	_, cut, err := scan(path, 0, func(payload []byte, _ int64) error {
@@ -93,7 +105,8 @@ func (o *openSet) load(dir string) error {
 		if err != nil {
 			return err
 		}
-		o.open[openKey{f.GetClose().GetId(), f.GetClose().GetSide()}] = f
+		c := f.GetClose()
+		o.open[keyOf(c.GetId(), c.GetKey(), c.GetSide())] = f
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {

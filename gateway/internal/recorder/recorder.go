@@ -11,7 +11,6 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -62,7 +61,7 @@ type Recorder struct {
 	numbers map[string]uint64
 	// late are ends that could not be written yet: at most one for each crossing
 	// that was open when the disk failed, as no other opens until it is back.
-	late []*crossingv1.Close
+	late []*crossingv1.Frame
 }
 
 // New opens the spool, recovers what an earlier run left, and closes its open
@@ -83,9 +82,7 @@ func newRecorder(cfg Config, segment int64) (*Recorder, error) {
 	if err := r.openFiles(segment); err != nil {
 		return nil, err
 	}
-	if err := r.stopped(); err != nil {
-		return nil, errors.Join(err, r.CloseSpool())
-	}
+	r.stopped()
 	r.trim(r.acked.position()) // what an earlier run did not come to
 	return r, nil
 }
@@ -125,15 +122,16 @@ func (r *Recorder) recover(payload []byte) error {
 	return nil
 }
 
-// stopped closes what earlier runs left open.
-func (r *Recorder) stopped() error {
+// stopped closes what earlier runs left open. On a disk that cannot be written
+// the ends wait: nothing opens either, and what is there can be delivered.
+func (r *Recorder) stopped() {
 	for _, f := range r.open.all() {
 		f.Close.Cause = crossingv1.Cause_GATEWAY_STOPPED
-		if err := r.append(f, true, false); err != nil {
-			return fmt.Errorf("close what the last run left open: %w", err)
+		if err := r.end(f); err != nil {
+			r.cfg.Log.Error("crossing that the last run left open not closed",
+				zap.String("crossing", f.GetClose().GetId()), zap.Error(err))
 		}
 	}
-	return nil
 }
 
 // RunID is this run's id: 32 hex digits, new at each start.
@@ -156,7 +154,7 @@ func (r *Recorder) Open(_ context.Context, h *crossingv1.Half, durable bool) err
 	// Noted first: the delivery may trim the segment that it is written to.
 	r.open.note(f)
 	if err := r.append(f, durable, true); err != nil {
-		r.open.forget(h.GetId(), h.GetSide())
+		r.open.forget(h)
 		return fmt.Errorf("record crossing %s: %w", h.GetId(), err)
 	}
 	return nil
@@ -166,18 +164,24 @@ func (r *Recorder) Open(_ context.Context, h *crossingv1.Half, durable bool) err
 // synced soon after. When the disk fails, the end waits in memory and is
 // written later; the error says so.
 func (r *Recorder) Close(c *crossingv1.Close) error {
-	f := &crossingv1.Frame{Gateway: r.cfg.Gateway.String(), Run: r.run, Close: c}
-	payload, err := crossing.MarshalFrame(f)
+	err := r.end(&crossingv1.Frame{Gateway: r.cfg.Gateway.String(), Run: r.run, Close: c})
 	if err != nil {
 		return fmt.Errorf("record the end of crossing %s: %w", c.GetId(), err)
+	}
+	return nil
+}
+
+// end writes an end, or keeps it for later.
+func (r *Recorder) end(f *crossingv1.Frame) error {
+	payload, err := crossing.MarshalFrame(f)
+	if err != nil {
+		return err // it would never do; the next start closes the crossing
 	}
 	r.ending.RLock()
 	defer r.ending.RUnlock()
 	if err := r.spool.append(payload, false, false); err != nil {
-		r.mu.Lock()
-		r.late = append(r.late, c)
-		r.mu.Unlock()
-		return fmt.Errorf("record the end of crossing %s: %w", c.GetId(), err)
+		r.keepLate(f)
+		return err
 	}
 	r.open.note(f)
 	return nil
@@ -198,7 +202,7 @@ func (r *Recorder) Refuse(reason crossingv1.Reason, addr netip.AddrPort, listene
 
 // Pending is the bytes that wait for an acknowledgement.
 func (r *Recorder) Pending() uint64 {
-	return r.spool.waits(r.acked.position())
+	return r.spool.waiting()
 }
 
 // Run delivers until the context ends, then what is left for a bounded time,
@@ -206,15 +210,14 @@ func (r *Recorder) Pending() uint64 {
 func (r *Recorder) Run(ctx context.Context) error {
 	delivering, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	var group errgroup.Group
-	group.Go(func() error { r.flush(ctx); return nil })
-	group.Go(func() error { r.deliver(delivering); return nil })
-	<-ctx.Done()
-	r.flushOnce(time.Now().Add(time.Second))
+	var flushing, delivery sync.WaitGroup
+	flushing.Go(func() { r.flush(ctx) })
+	delivery.Go(func() { r.deliver(delivering) })
+	flushing.Wait() // until the context ends
 	r.awaitDelivered()
 	stop()
-	err := group.Wait()
-	return errors.Join(err, r.CloseSpool())
+	delivery.Wait()
+	return r.CloseSpool()
 }
 
 // CloseSpool closes the files of a recorder that was never run.
@@ -240,13 +243,15 @@ func (r *Recorder) awaitDelivered() {
 	}
 }
 
-// flush writes counts of refusals, and ends that could not be written.
+// flush writes counts of refusals, and ends that could not be written, until
+// the context ends.
 func (r *Recorder) flush(ctx context.Context) {
 	ticker := time.NewTicker(flushInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			r.flushOnce(time.Now().Add(time.Second)) // this second too: it is the last
 			return
 		case <-ticker.C:
 			r.flushOnce(time.Now())
@@ -257,12 +262,10 @@ func (r *Recorder) flush(ctx context.Context) {
 // flushOnce writes late ends, and the refusals of the seconds before a time.
 func (r *Recorder) flushOnce(before time.Time) {
 	late := r.takeLate()
-	for i, c := range late {
-		if err := r.Close(c); err != nil {
+	for i, f := range late {
+		if err := r.end(f); err != nil {
+			r.keepLate(late[i+1:]...) // this one is back already
 			r.cfg.Log.Error("ends of crossings still not written", zap.Int("count", len(late)-i), zap.Error(err))
-			r.mu.Lock()
-			r.late = append(r.late, late[i+1:]...) // c is back there already
-			r.mu.Unlock()
 			break
 		}
 	}
@@ -275,7 +278,13 @@ func (r *Recorder) flushOnce(before time.Time) {
 	}
 }
 
-func (r *Recorder) takeLate() []*crossingv1.Close {
+func (r *Recorder) keepLate(frames ...*crossingv1.Frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.late = append(r.late, frames...)
+}
+
+func (r *Recorder) takeLate() []*crossingv1.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	late := r.late

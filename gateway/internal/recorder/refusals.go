@@ -89,7 +89,7 @@ func (r *refusals) take(before time.Time) []*crossingv1.Refusal {
 	defer r.mu.Unlock()
 	var counts []*crossingv1.Refusal
 	for key, c := range r.counts {
-		if key.second < before.Unix() {
+		if c.GetSecond().GetSeconds() < before.Unix() {
 			counts = append(counts, c)
 			delete(r.counts, key)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,18 +46,28 @@ type spool struct {
 	file     file // the last segment; nil after a failure
 	unsynced bool
 
-	mu      sync.Mutex // guards what follows
-	wake    *sync.Cond // there is something for the writer to do
-	pending []*waiting // gathered for the next write
-	syncDue bool       // what nobody waits for must be synced now
-	rollDue bool       // the last segment is to be ended, so that it can go
-	closed  bool
-	total   int64         // bytes in all segments
-	end     position      // after the last written entry
-	grown   chan struct{} // closed and replaced when end moves
-	broken  error         // why the last write failed
-	retry   time.Time     // when to try again
+	mu       sync.Mutex // guards what follows
+	wake     *sync.Cond // there is something for the writer to do
+	pending  []*waiting // gathered for the next write
+	syncDue  bool       // what nobody waits for must be synced now
+	closed   bool
+	segments []segment // rising; the last may be the one that is written
+	acked    position
+	waits    int64         // bytes that are not acknowledged
+	end      position      // after the last written entry
+	grown    chan struct{} // closed and replaced when end moves
+	broken   error         // why the last write failed
+	retry    time.Time     // when to try again
 }
+
+// segment is a file of the spool and the bytes of its whole entries; what the
+// file has beyond them is no part of the spool.
+type segment struct {
+	number uint32
+	size   int64
+}
+
+func (s segment) end() position { return at(s.number, s.size) }
 
 // file is what the spool writes to.
 type file interface {
@@ -79,15 +90,15 @@ type waiting struct {
 func openSpool(cfg *Config, lock *os.File, acked position, size int64, each func(payload []byte) error) (*spool, error) {
 	s := &spool{
 		dir: cfg.Dir, max: cfg.MaxBytes, roll: min(size, max(1, cfg.MaxBytes/4)), log: cfg.Log, lock: lock, create: createFile,
-		done: make(chan struct{}), grown: make(chan struct{}),
+		done: make(chan struct{}), grown: make(chan struct{}), acked: acked,
 	}
 	s.wake = sync.NewCond(&s.mu)
-	err := s.recover(each)
-	if err == nil {
-		s.end = max(s.end, acked)
-		err = s.next()
+	if err := s.recover(each); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	s.end = max(s.end, acked)
+	s.count()
+	if err := s.next(); err != nil {
 		return nil, err
 	}
 	go s.write()
@@ -110,7 +121,7 @@ func (s *spool) recover(each func(payload []byte) error) error {
 				return err
 			}
 		}
-		s.total += end
+		s.segments = append(s.segments, segment{n, end})
 		s.end = at(n, end)
 	}
 	return nil
@@ -137,12 +148,11 @@ func (s *spool) setAside(path string, end int64) error {
 func (s *spool) next() error {
 	if s.file != nil {
 		old := s.file
-		s.file = nil
+		s.file, s.unsynced = nil, false
 		if err := errors.Join(old.Sync(), old.Close()); err != nil {
 			return fmt.Errorf("end segment: %w", err)
 		}
 	}
-	s.unsynced = false
 	for n := s.last().segment() + 1; ; n++ {
 		f, err := s.create(segmentPath(s.dir, n))
 		if errors.Is(err, fs.ErrExist) {
@@ -153,6 +163,7 @@ func (s *spool) next() error {
 		}
 		s.file = f
 		s.mu.Lock()
+		s.segments = append(s.segments, segment{number: n})
 		s.end = at(n, 0)
 		s.mu.Unlock()
 		return nil
@@ -187,8 +198,8 @@ func (s *spool) refuses(limited bool, n int) error {
 	switch {
 	case s.closed:
 		return ErrClosed
-	case limited && s.total+int64(n) > s.max:
-		return fmt.Errorf("%d bytes wait, the most is %d: %w", s.total, s.max, ErrFull)
+	case limited && s.waits+int64(n) > s.max:
+		return fmt.Errorf("%d bytes wait, the most is %d: %w", s.waits, s.max, ErrFull)
 	case s.broken != nil && time.Now().Before(s.retry):
 		return fmt.Errorf("spool could not be written: %w", s.broken)
 	}
@@ -200,14 +211,9 @@ func (s *spool) refuses(limited bool, n int) error {
 func (s *spool) write() {
 	defer close(s.done)
 	for {
-		group, sync, roll, ok := s.gather()
+		group, sync, ok := s.gather()
 		if !ok {
 			return
-		}
-		if roll && s.file != nil {
-			if err := s.next(); err != nil {
-				s.fail(err, 0) //nolint:errcheck // whoever writes next is told
-			}
 		}
 		if len(group) > 0 {
 			s.commit(group)
@@ -222,12 +228,12 @@ func (s *spool) write() {
 }
 
 // gather waits for something to do.
-func (s *spool) gather() (group []*waiting, sync, roll, ok bool) {
+func (s *spool) gather() (group []*waiting, sync, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.pending) == 0 && !s.syncDue && !s.rollDue {
+	for len(s.pending) == 0 && !s.syncDue {
 		if s.closed {
-			return nil, false, false, false
+			return nil, false, false
 		}
 		s.wake.Wait()
 	}
@@ -237,9 +243,11 @@ func (s *spool) gather() (group []*waiting, sync, roll, ok bool) {
 		n++
 	}
 	group, s.pending = s.pending[:n:n], s.pending[n:]
+	if len(s.pending) == 0 {
+		s.pending = nil // what was written goes with its group
+	}
 	sync, s.syncDue = s.syncDue, false
-	roll, s.rollDue = s.rollDue, false
-	return group, sync, roll, true
+	return group, sync, true
 }
 
 // commit puts a group on disk, and tells its writers.
@@ -285,9 +293,13 @@ func (s *spool) wrote(n int, durable bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.total += int64(n)
-	s.end += position(n)
+	if s.broken != nil {
+		s.log.Info("spool is written again")
+	}
 	s.broken = nil
+	s.segments[len(s.segments)-1].size += int64(n)
+	s.waits += int64(n)
+	s.end += position(n)
 	close(s.grown)
 	s.grown = make(chan struct{})
 }
@@ -302,68 +314,105 @@ func (s *spool) dueSync() {
 // fail shuts the spool for a while and gives the segment up: after a failed
 // write or sync nobody knows what of it is on the disk.
 func (s *spool) fail(err error, size int64) error {
+	gone := false
 	if s.file != nil {
 		// If this fails too, recovery finds the torn entry at the end.
 		err = errors.Join(err, s.file.Truncate(size), s.file.Close())
 		s.file, s.unsynced = nil, false
+		// Or each try on a bad disk would leave a file.
+		gone = size == 0 && os.Remove(segmentPath(s.dir, s.last().segment())) == nil
 	}
 	s.log.Error("spool not written", zap.Error(err))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if gone {
+		s.segments = s.segments[:len(s.segments)-1]
+	}
 	s.broken, s.retry = err, time.Now().Add(probeDelay)
 	return err
 }
 
-// written is the position after the last entry, and a channel that is closed
-// when it moves.
-func (s *spool) written() (position, <-chan struct{}) {
+// growth is closed when there is more to read than there was when it was
+// called.
+func (s *spool) growth() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.end, s.grown
+	return s.grown
 }
 
-// endSegment has the last segment ended if it is large and all of it was
-// acknowledged, so that its space can be given back.
-func (s *spool) endSegment(acked position) {
+// locate finds the first entry at a position or after it: its position and the
+// end of its segment. It says false if there is none yet.
+func (s *spool) locate(from position) (start, end position, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if acked == s.end && acked.offset() >= s.roll/4 {
-		s.rollDue = true
-		s.wake.Signal()
+	for _, seg := range s.segments {
+		if start = max(from, at(seg.number, 0)); start < seg.end() {
+			return start, seg.end(), true
+		}
+	}
+	return from, from, false
+}
+
+// acknowledge notes that everything before a position was delivered for good.
+func (s *spool) acknowledge(to position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acked = max(s.acked, to)
+	s.count()
+}
+
+// count counts what waits. s.mu is held.
+func (s *spool) count() {
+	s.waits = 0
+	for _, seg := range s.segments {
+		if from := max(s.acked, at(seg.number, 0)); from < seg.end() {
+			s.waits += int64(seg.end() - from)
+		}
 	}
 }
 
-// trim deletes segments that end before a position.
-func (s *spool) trim(to position) error {
-	numbers, err := segments(s.dir)
-	if err != nil {
-		return err
-	}
-	for _, n := range numbers {
-		if n >= to.segment() {
+// waiting is the bytes that are not acknowledged.
+func (s *spool) waiting() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(s.waits)
+}
+
+// trim deletes the segments before the one that was acknowledged up to.
+func (s *spool) trim() error {
+	for {
+		oldest, ok := s.acknowledged()
+		if !ok {
 			return nil
 		}
-		path := segmentPath(s.dir, n)
-		info, err := os.Stat(path)
-		if err != nil {
+		if err := os.Remove(segmentPath(s.dir, oldest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("trim spool: %w", err)
 		}
-		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("trim spool: %w", err)
-		}
-		s.mu.Lock()
-		s.total -= info.Size()
-		s.mu.Unlock()
+		s.forget(oldest)
 	}
-	return nil
 }
 
-// waits is the bytes after a position that was acknowledged: before it, all
-// that is still there is the beginning of its own segment.
-func (s *spool) waits(acked position) uint64 {
+// acknowledged is the oldest segment if nobody needs it any more.
+func (s *spool) acknowledged() (number uint32, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return uint64(max(0, s.total-acked.offset()))
+	if len(s.segments) == 0 || s.segments[0].number >= s.acked.segment() {
+		return 0, false
+	}
+	return s.segments[0].number, true
+}
+
+// lose forgets a segment that somebody removed before it was delivered.
+func (s *spool) lose(number uint32) {
+	s.log.Error("segment is gone before it was delivered", zap.String("segment", segmentPath(s.dir, number)))
+	s.forget(number)
+}
+
+func (s *spool) forget(number uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.segments = slices.DeleteFunc(s.segments, func(seg segment) bool { return seg.number == number })
+	s.count()
 }
 
 // close writes what has gathered and closes the files. A second call does

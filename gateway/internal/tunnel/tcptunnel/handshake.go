@@ -63,6 +63,9 @@ func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	guard.broke = func(fault error) {
+		h.cfg.Refuse(crossingv1.Reason_MALFORMED, address(secure.NetConn()), id.String()+": "+fault.Error())
+	}
 	info := tunnel.Info{Peer: id, Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state)}
 	return newConn(secure, h.role, settings, info, h.cfg.Limits, guard, h.cfg.Log), nil
 }

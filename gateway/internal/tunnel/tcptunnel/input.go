@@ -60,6 +60,9 @@ func (c *conn) readFailed(err error) {
 	var fault *mux.FaultError
 	switch {
 	case errors.As(err, &fault):
+		if c.guard.broke != nil {
+			c.guard.broke(fault)
+		}
 		c.end(fmt.Errorf("peer broke the protocol: %w", fault), fault.Reason)
 	case errors.Is(err, io.EOF):
 		c.end(fmt.Errorf("peer closed the connection: %w", net.ErrClosed), 0)

@@ -21,6 +21,7 @@ type guard struct {
 	check   func() error    // judges the peer again
 	expires time.Time       // when the first of both SVIDs ends
 	stop    func()
+	broke   func(fault error) // is told if the peer breaks the protocol; may be nil
 }
 
 // retires is when a tunnel takes no more streams, so that another one with the

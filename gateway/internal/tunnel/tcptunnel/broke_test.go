@@ -1,0 +1,39 @@
+package tcptunnel
+
+import (
+	"net"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/mux"
+)
+
+// TestBrokenProtocolIsTold: a peer that breaks the protocol after a good
+// handshake is counted, whether its frame is wrong or cut off.
+func TestBrokenProtocolIsTold(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		bytes []byte
+	}{
+		{"garbage", []byte("GET / HTTP/1.1\r\n\r\n")},
+		{"cut off", []byte{0}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, b := net.Pipe()
+			told := make(chan error, 1)
+			l := Limits{}.withDefaults()
+			x := newConn(a, mux.Acceptor, l.settings(), tunnel.Info{Peer: peerID("aws")}, l,
+				guard{broke: func(fault error) { told <- fault }}, zap.NewNop())
+			defer x.Close()
+			if _, err := b.Write(c.bytes); err != nil {
+				t.Fatal(err)
+			}
+			b.Close()
+			if fault := <-told; fault == nil {
+				t.Error("told of nothing")
+			}
+		})
+	}
+}
