@@ -33,6 +33,9 @@ type plane struct {
 	streams  int
 	failures int // streams to break off after their first batch, without an answer
 	wrong    int // streams to answer with another position
+	silent   int // batches to take without an answer
+	outside  int // batches to reject a frame of that they do not have
+	twice    int // batches to answer twice
 	reject   string
 	changed  chan struct{}
 }
@@ -71,14 +74,37 @@ func (p *plane) Deliver(stream grpc.BidiStreamingServer[controlv1.Batch, control
 		if err != nil {
 			return err
 		}
-		ack, err := p.take(batch)
+		acks, err := p.answer(batch)
 		if err != nil {
 			return err
 		}
-		if err := stream.Send(ack); err != nil {
-			return err
+		for _, ack := range acks {
+			if err := stream.Send(ack); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// answer takes a batch, and answers as it is told to.
+func (p *plane) answer(batch *controlv1.Batch) ([]*controlv1.Ack, error) {
+	ack, err := p.take(batch)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case err != nil:
+		return nil, err
+	case p.silent > 0:
+		p.silent--
+		return nil, nil
+	case p.outside > 0:
+		p.outside--
+		ack.Rejected = []*controlv1.Rejection{{Index: uint32(len(batch.GetFrames())), Why: "no such frame"}}
+	case p.twice > 0:
+		p.twice--
+		return []*controlv1.Ack{ack, ack}, nil
+	}
+	return []*controlv1.Ack{ack}, nil
 }
 
 func (p *plane) take(batch *controlv1.Batch) (*controlv1.Ack, error) {

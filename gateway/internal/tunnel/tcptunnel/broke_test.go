@@ -1,8 +1,10 @@
 package tcptunnel
 
 import (
+	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 
 	"go.uber.org/zap"
 
@@ -21,19 +23,25 @@ func TestBrokenProtocolIsTold(t *testing.T) {
 		{"cut off", []byte{0}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, b := net.Pipe()
-			told := make(chan error, 1)
-			l := Limits{}.withDefaults()
-			x := newConn(a, mux.Acceptor, l.settings(), tunnel.Info{Peer: peerID("aws")}, l,
-				guard{broke: func(fault error) { told <- fault }}, zap.NewNop())
-			defer x.Close()
-			if _, err := b.Write(c.bytes); err != nil {
-				t.Fatal(err)
-			}
-			b.Close()
-			if fault := <-told; fault == nil {
-				t.Error("told of nothing")
-			}
+			synctest.Test(t, func(t *testing.T) {
+				a, b := net.Pipe()
+				var told error
+				l := Limits{}.withDefaults()
+				x := newConn(a, mux.Acceptor, l.settings(), tunnel.Info{Peer: peerID("aws")}, l,
+					guard{broke: func(fault error) { told = fault }}, zap.NewNop())
+				defer x.Close()
+				go io.Copy(io.Discard, b) //nolint:errcheck // ends with the pipe
+				synctest.Wait()           // its first PING is out: a write that fails would end the tunnel first
+				if _, err := b.Write(c.bytes); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				b.Close()
+				synctest.Wait()
+				if told == nil {
+					t.Error("told of nothing")
+				}
+			})
 		})
 	}
 }
