@@ -26,6 +26,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tcptunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
@@ -149,16 +150,16 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 		Spool: g.recorder,
 		Log:   g.log,
 	}
-	carrier := tcptunnel.Config{
+	shared := carrier.Config{
 		Source: g.source, Authorize: g.authorizePeer, Refuse: g.refuseTunnel, Log: g.log.Named("tunnel"),
 	}
-	g.pool = tunnel.NewPool(tunnel.PoolConfig{Dialer: tcptunnel.NewDialer(carrier), Log: g.log.Named("tunnel")})
+	g.pool = tunnel.NewPool(tunnel.PoolConfig{Dialer: tcptunnel.NewDialer(shared), Log: g.log.Named("tunnel")})
 	g.upstream = upstream.New(g.source, g.xds)
 	g.ingress = exchange.NewIngress(both, g.upstream)
 	egress := exchange.NewEgress(both, g.pool)
 	var err error
 	if addr := g.bootstrap.GetTunnel(); addr != "" {
-		if g.tunnels, err = tcptunnel.Listen(addr, carrier); err != nil {
+		if g.tunnels, err = tcptunnel.Listen(addr, shared); err != nil {
 			return err
 		}
 	}

@@ -88,7 +88,7 @@ func (p *Pool) attempt(target Peer, wait time.Duration) (Tunnel, error) {
 			return nil, ctx.Err()
 		}
 	}
-	return p.cfg.Dialer.Dial(ctx, target.Address, target.ID)
+	return p.cfg.Dialer.Dial(ctx, target.Address, target.ID, Interactive)
 }
 
 // landed takes note of an attempt's end.

@@ -159,7 +159,7 @@ func newDialer() *fakeDialer {
 	}
 }
 
-func (d *fakeDialer) Dial(ctx context.Context, addr string, peer spiffeid.ID) (Tunnel, error) {
+func (d *fakeDialer) Dial(ctx context.Context, addr string, peer spiffeid.ID, _ Class) (Tunnel, error) {
 	d.mu.Lock()
 	d.calls[addr] = append(d.calls[addr], time.Now())
 	wait := d.slow[addr]

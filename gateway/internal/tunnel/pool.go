@@ -24,9 +24,10 @@ var errStopped = errors.New("gateway is stopping")
 
 // Dialer dials tunnels.
 type Dialer interface {
-	// Dial makes a tunnel to the peer at HOST:PORT and proves that it is that
-	// peer. It gives up when the context ends, at the latest.
-	Dial(ctx context.Context, addr string, peer spiffeid.ID) (Tunnel, error)
+	// Dial makes a tunnel for a class of traffic to the peer at HOST:PORT and
+	// proves that it is that peer. It gives up when the context ends, at the
+	// latest.
+	Dial(ctx context.Context, addr string, peer spiffeid.ID, class Class) (Tunnel, error)
 }
 
 // Peer is a gateway that tunnels may lead to.

@@ -56,16 +56,37 @@ type Tunnel interface {
 	Close() error
 }
 
+// Class of traffic. Streams of different classes never share a connection: bulk
+// fills queues that interactive traffic would have to wait in.
+type Class uint8
+
+// The classes. Numbers are part of the wire format.
+const (
+	Interactive Class = 0 // latency counts: calls, tokens, messages
+	Bulk        Class = 1 // throughput counts: models, images, data sets
+)
+
+// String is the class's name in records and metrics.
+func (c Class) String() string {
+	if c == Bulk {
+		return "bulk"
+	}
+	return "interactive"
+}
+
 // Info describes a tunnel.
 type Info struct {
 	Peer        spiffeid.ID       // the other gateway
 	Certificate *x509.Certificate // its SVID's leaf as verified in the handshake
 	Carrier     string            // "TCP" or "QUIC"
+	Class       Class             // of its streams; an interactive one turns bulk when a stream of it does
 	Dialed      bool              // this end dialled
 	TLS         string            // version, group and cipher, such as "TLS 1.3 X25519MLKEM768"
 	Streams     int               // open now
 	Since       time.Time
 	RoundTrip   time.Duration // as last measured; 0 if not yet
+	Loss        float64       // share of packets that were sent and lost lately, 0 to 1; 0 if not measured
+	Silent      time.Duration // how long the peer has owed an answer to a PING, with nothing else heard; 0 if it owes none
 	ClockOffset time.Duration // to add to our clock to get the peer's, give or take RoundTrip/2; 0 if not yet measured
 	Draining    bool          // an end said that it takes no more streams
 }

@@ -1,6 +1,7 @@
 package tcptunnel
 
 import (
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"io"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 // BenchmarkOpenAndEcho asks what one crossing costs in a tunnel that is there:
 // open, 1 KiB there and back, end, over TCP and mTLS on loopback.
 func BenchmarkOpenAndEcho(b *testing.B) {
-	near, far := tlsPair(b, certstest.Mesh(b, "aws.demo", "azure.demo"), Limits{})
+	near, far := tlsPair(b, certstest.Mesh(b, "aws.demo", "azure.demo"), carrier.Limits{})
 	go func() {
 		for {
 			s, err := far.Accept(b.Context())
@@ -47,7 +48,7 @@ func BenchmarkOpenAndEcho(b *testing.B) {
 
 // BenchmarkBulk asks what bytes cost in one stream, in writes of 32 KiB.
 func BenchmarkBulk(b *testing.B) {
-	near, far := tlsPair(b, certstest.Mesh(b, "aws.demo", "azure.demo"), Limits{})
+	near, far := tlsPair(b, certstest.Mesh(b, "aws.demo", "azure.demo"), carrier.Limits{})
 	out, err := near.Open(b.Context(), header("x"))
 	if err != nil {
 		b.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 )
 
@@ -26,9 +27,9 @@ func TestBrokenProtocolIsTold(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a, b := net.Pipe()
 				var told error
-				l := Limits{}.withDefaults()
-				x := newConn(a, mux.Acceptor, l.settings(), tunnel.Info{Peer: peerID("aws")}, l,
-					guard{broke: func(fault error) { told = fault }}, zap.NewNop())
+				l := carrier.Limits{}.WithDefaults()
+				x := newConn(a, mux.Acceptor, settings(l), tunnel.Info{Peer: peerID("aws")}, l,
+					carrier.Guard{Broke: func(fault error) { told = fault }}, zap.NewNop())
 				defer x.Close()
 				go io.Copy(io.Discard, b) //nolint:errcheck // ends with the pipe
 				synctest.Wait()           // its first PING is out: a write that fails would end the tunnel first

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -32,8 +33,8 @@ const closeTimeout = time.Second
 type conn struct {
 	nc     net.Conn
 	info   tunnel.Info // what does not change
-	limits Limits
-	guard  guard
+	limits carrier.Limits
+	guard  carrier.Guard
 	log    *zap.Logger
 	blocks sync.Pool     // of *block, for what streams have not read yet
 	accept chan struct{} // holds one signal: the backlog is not empty
@@ -55,12 +56,12 @@ var _ tunnel.Tunnel = (*conn)(nil)
 
 // newConn makes a tunnel of a connection whose prefaces were exchanged, and
 // serves it until it ends. Close waits for that.
-func newConn(nc net.Conn, role mux.Role, peer mux.Settings, info tunnel.Info, l Limits, g guard, log *zap.Logger) *conn {
+func newConn(nc net.Conn, role mux.Role, peer mux.Settings, info tunnel.Info, l carrier.Limits, g carrier.Guard, log *zap.Logger) *conn {
 	c := &conn{
 		nc: nc, info: info, limits: l, guard: g, log: log,
 		accept: make(chan struct{}, 1),
 		done:   make(chan struct{}),
-		mux:    mux.NewConn[*stream](role, l.settings(), peer),
+		mux:    mux.NewConn[*stream](role, settings(l), peer),
 	}
 	c.info.Carrier, c.info.Dialed, c.info.Since = "TCP", role == mux.Dialler, time.Now()
 	c.blocks.New = func() any { return new(block) }
@@ -69,6 +70,11 @@ func newConn(nc net.Conn, role mux.Role, peer mux.Settings, info tunnel.Info, l 
 	c.ended.Go(c.writeLoop)
 	c.ended.Go(c.tend)
 	return c
+}
+
+// settings is what this end announces of its limits.
+func settings(l carrier.Limits) mux.Settings {
+	return mux.Settings{StreamWindow: l.StreamWindow, TunnelWindow: l.TunnelWindow, MaxStreams: l.Streams}
 }
 
 // Open implements tunnel.Tunnel. The OPEN frame waits for room, but for no

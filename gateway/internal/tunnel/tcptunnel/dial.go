@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 )
 
@@ -20,17 +21,17 @@ func keepAlive() net.KeepAliveConfig {
 }
 
 // Dialer dials tunnels. It implements tunnel.Dialer.
-type Dialer struct{ cfg Config }
+type Dialer struct{ cfg carrier.Config }
 
 var _ tunnel.Dialer = (*Dialer)(nil)
 
 // NewDialer makes a dialler.
-func NewDialer(cfg Config) *Dialer { return &Dialer{cfg: cfg.withDefaults()} }
+func NewDialer(cfg carrier.Config) *Dialer { return &Dialer{cfg: cfg.WithDefaults()} }
 
 // Dial connects to HOST:PORT and makes a tunnel to the peer, which must prove
 // that it is that very one. It gives up when the context ends or the
 // handshake's time is over.
-func (d *Dialer) Dial(ctx context.Context, addr string, peer spiffeid.ID) (tunnel.Tunnel, error) {
+func (d *Dialer) Dial(ctx context.Context, addr string, peer spiffeid.ID, class tunnel.Class) (tunnel.Tunnel, error) {
 	if peer.IsZero() {
 		return nil, fmt.Errorf("dial %s: no SPIFFE ID is expected there", addr)
 	}
@@ -41,7 +42,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string, peer spiffeid.ID) (tunne
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", peer, err)
 	}
-	h := &handshake{cfg: &d.cfg, role: mux.Dialler, want: peer}
+	h := &handshake{cfg: &d.cfg, role: mux.Dialler, want: peer, class: class}
 	c, err := h.run(ctx, raw)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s at %s: %w", peer, addr, err)

@@ -15,14 +15,16 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // handshake is one connection on its way to be a tunnel.
 type handshake struct {
-	cfg     *Config
+	cfg     *carrier.Config
 	role    mux.Role
+	class   tunnel.Class
 	want    spiffeid.ID // who must answer; zero for the acceptor
 	refused error       // why the peer's SVID was refused
 	shown   bool        // the peer showed a certificate
@@ -55,18 +57,18 @@ func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings, err := exchange(ctx, secure, h.role, h.cfg.Limits.settings())
+	settings, err := exchange(ctx, secure, h.role, settings(h.cfg.Limits))
 	if err != nil {
 		return nil, fmt.Errorf("exchange prefaces with %s: %w", id, err)
 	}
-	guard, err := h.guard(state.PeerCertificates)
+	guard, err := carrier.NewGuard(h.cfg, state.PeerCertificates, h.authorize)
 	if err != nil {
 		return nil, err
 	}
-	guard.broke = func(fault error) {
+	guard.Broke = func(fault error) {
 		h.cfg.Refuse(crossingv1.Reason_MALFORMED, address(secure.NetConn()), id.String()+": "+fault.Error())
 	}
-	info := tunnel.Info{Peer: id, Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state)}
+	info := tunnel.Info{Peer: id, Class: h.class, Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state)}
 	return newConn(secure, h.role, settings, info, h.cfg.Limits, guard, h.cfg.Log), nil
 }
 
@@ -99,32 +101,6 @@ func (h *handshake) authorize(id spiffeid.ID, _ []*x509.Certificate) error {
 		return fmt.Errorf("peer is %s, want %s", id, h.want)
 	}
 	return h.cfg.Authorize(id)
-}
-
-// guard watches over the SVIDs of this handshake.
-func (h *handshake) guard(chain []*x509.Certificate) (guard, error) {
-	own, err := h.cfg.Source.GetX509SVID()
-	if err != nil {
-		return guard{}, err
-	}
-	g := guard{
-		expires: own.Certificates[0].NotAfter,
-		check: func() error {
-			_, err := h.cfg.Source.Verify(chain, h.authorize)
-			return err
-		},
-	}
-	for _, c := range chain {
-		if c.NotAfter.Before(g.expires) {
-			g.expires = c.NotAfter
-		}
-	}
-	g.changed, g.stop = h.cfg.Source.Subscribe()
-	if err := g.check(); err != nil { // bundles may have changed since the handshake
-		g.stop()
-		return guard{}, err
-	}
-	return g, nil
 }
 
 // exchange sends this end's preface and reads the peer's. The dialler speaks
@@ -173,7 +149,7 @@ func (h *handshake) reason(err error) crossingv1.Reason {
 	var fault *mux.FaultError
 	switch {
 	case h.refused != nil:
-		return identityReason(h.refused)
+		return carrier.IdentityReason(h.refused)
 	case errors.As(err, &fault), errors.As(err, &record):
 		return crossingv1.Reason_MALFORMED
 	case h.shown || h.role == mux.Dialler || errors.Is(err, context.Canceled):
@@ -183,17 +159,6 @@ func (h *handshake) reason(err error) crossingv1.Reason {
 		return crossingv1.Reason_REASON_UNSPECIFIED
 	}
 	return crossingv1.Reason_NO_IDENTITY
-}
-
-// identityReason is the reason for which package certs refused an SVID.
-func identityReason(err error) crossingv1.Reason {
-	switch {
-	case errors.Is(err, certs.ErrExpired):
-		return crossingv1.Reason_EXPIRED_IDENTITY
-	case errors.Is(err, certs.ErrUnauthorized):
-		return crossingv1.Reason_UNKNOWN_PEER
-	}
-	return crossingv1.Reason_BAD_IDENTITY
 }
 
 func address(nc net.Conn) netip.AddrPort {

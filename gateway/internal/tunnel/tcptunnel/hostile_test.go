@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 )
 
@@ -82,7 +83,7 @@ func TestHostilePeersAreCutOffWithTheReason(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				c, nc := half(t, Limits{StreamWindow: 64 << 10, TunnelWindow: 64 << 10})
+				c, nc := half(t, carrier.Limits{StreamWindow: 64 << 10, TunnelWindow: 64 << 10})
 				peer := play(t, nc)
 				nc.Write(tt.send)
 				if got := peer.end(); got != tt.want {
@@ -111,7 +112,7 @@ func TestTruncatedFrames(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				c, nc := half(t, Limits{})
+				c, nc := half(t, carrier.Limits{})
 				peer := play(t, nc)
 				<-peer.frames // the first PING: nothing is being written any more
 				nc.Write(tt.send)
@@ -129,7 +130,7 @@ func TestTruncatedFrames(t *testing.T) {
 
 func TestStreamsBeyondTheLimitAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c, nc := half(t, Limits{Streams: 2})
+		c, nc := half(t, carrier.Limits{Streams: 2})
 		peer := play(t, nc)
 		for _, id := range []uint32{1, 3, 5} {
 			nc.Write(mux.AppendOpen(nil, id, nil))
@@ -150,7 +151,7 @@ func TestStreamsBeyondTheLimitAreRefused(t *testing.T) {
 
 func TestOpeningAndResettingWithoutEndFillsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c, nc := half(t, Limits{Streams: 8})
+		c, nc := half(t, carrier.Limits{Streams: 8})
 		peer := play(t, nc)
 		for id := uint32(1); id < 2000; id += 2 {
 			nc.Write(mux.AppendReset(mux.AppendOpen(nil, id, nil), id, 2))
@@ -169,7 +170,7 @@ func TestOpeningAndResettingWithoutEndFillsNothing(t *testing.T) {
 
 func TestPeerThatPingsAndDoesNotReadIsCutOff(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c, nc := half(t, Limits{})
+		c, nc := half(t, carrier.Limits{})
 		ping := mux.AppendPing(nil, mux.Probe{Clock: time.Now()})
 		go func() {
 			for {
@@ -191,7 +192,7 @@ func TestPeerThatPingsAndDoesNotReadIsCutOff(t *testing.T) {
 
 func TestPeerThatDoesNotReadAtAllIsGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c, nc := half(t, Limits{})
+		c, nc := half(t, carrier.Limits{})
 		gone := make(chan struct{})
 		go func() { // it answers nothing, but is never silent
 			defer close(gone)
@@ -213,9 +214,9 @@ func TestPeerThatDoesNotReadAtAllIsGivenUp(t *testing.T) {
 
 func TestOtherTunnelsGoOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, far := streams(t, a, b)
-		_, nc := half(t, Limits{})
+		_, nc := half(t, carrier.Limits{})
 		peer := play(t, nc)
 		nc.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
 		if got := peer.end(); got != mux.UnknownType {
@@ -228,7 +229,7 @@ func TestOtherTunnelsGoOn(t *testing.T) {
 
 func TestResetOfUnknownCodeIsPassedOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c, nc := half(t, Limits{})
+		c, nc := half(t, carrier.Limits{})
 		play(t, nc)
 		nc.Write(mux.AppendReset(mux.AppendOpen(nil, 1, nil), 1, 77))
 		s := accept(t, c)
@@ -246,7 +247,7 @@ func FuzzTunnel(f *testing.F) {
 	f.Add(mux.AppendGoAway(mux.AppendWindow(nil, 0, 9), 0, mux.Draining))
 	f.Add(mux.AppendPing(mux.AppendOpen(mux.AppendOpen(nil, 1, nil), 3, nil), mux.Probe{Clock: time.Unix(9, 9)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, nc := half(t, Limits{Streams: 4, StreamWindow: 64 << 10, TunnelWindow: 64 << 10})
+		c, nc := half(t, carrier.Limits{Streams: 4, StreamWindow: 64 << 10, TunnelWindow: 64 << 10})
 		go io.Copy(io.Discard, nc)
 		go func() {
 			nc.Write(b)

@@ -60,8 +60,8 @@ func (c *conn) readFailed(err error) {
 	var fault *mux.FaultError
 	switch {
 	case errors.As(err, &fault):
-		if c.guard.broke != nil {
-			c.guard.broke(fault)
+		if c.guard.Broke != nil {
+			c.guard.Broke(fault)
 		}
 		c.end(fmt.Errorf("peer broke the protocol: %w", fault), fault.Reason)
 	case errors.Is(err, io.EOF):

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 )
 
@@ -21,7 +22,7 @@ const acceptPause = 50 * time.Millisecond
 // Listener takes tunnels that peers dial. Handshakes are done apart from one
 // another, so that a peer which is slow, or none at all, holds up nobody.
 type Listener struct {
-	cfg    Config
+	cfg    carrier.Config
 	tcp    net.Listener
 	ready  chan *conn
 	slots  chan struct{} // one for each handshake under way
@@ -33,13 +34,13 @@ type Listener struct {
 }
 
 // Listen binds HOST:PORT and begins to take tunnels.
-func Listen(addr string, cfg Config) (*Listener, error) {
+func Listen(addr string, cfg carrier.Config) (*Listener, error) {
 	listen := net.ListenConfig{KeepAliveConfig: keepAlive()}
 	tcp, err := listen.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for tunnels: %w", err)
 	}
-	l := &Listener{cfg: cfg.withDefaults(), tcp: tcp, ready: make(chan *conn), dead: make(chan struct{})}
+	l := &Listener{cfg: cfg.WithDefaults(), tcp: tcp, ready: make(chan *conn), dead: make(chan struct{})}
 	l.slots = make(chan struct{}, l.cfg.Limits.Handshakes)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.ended.Go(l.acceptLoop)

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -25,18 +26,18 @@ func peerID(name string) spiffeid.ID {
 
 // pair is the two ends of a tunnel over an unbuffered pipe, without TLS. Both
 // are closed when the test ends.
-func pair(t testing.TB, l Limits) (dialler, acceptor *conn) {
+func pair(t testing.TB, l carrier.Limits) (dialler, acceptor *conn) {
 	t.Helper()
 	a, b := net.Pipe()
 	return pairOver(t, a, b, l)
 }
 
-func pairOver(t testing.TB, a, b net.Conn, l Limits) (dialler, acceptor *conn) {
+func pairOver(t testing.TB, a, b net.Conn, l carrier.Limits) (dialler, acceptor *conn) {
 	t.Helper()
-	l = l.withDefaults()
+	l = l.WithDefaults()
 	log := zap.NewNop()
-	dialler = newConn(a, mux.Dialler, l.settings(), tunnel.Info{Peer: peerID("azure")}, l, guard{}, log)
-	acceptor = newConn(b, mux.Acceptor, l.settings(), tunnel.Info{Peer: peerID("aws")}, l, guard{}, log)
+	dialler = newConn(a, mux.Dialler, settings(l), tunnel.Info{Peer: peerID("azure")}, l, carrier.Guard{}, log)
+	acceptor = newConn(b, mux.Acceptor, settings(l), tunnel.Info{Peer: peerID("aws")}, l, carrier.Guard{}, log)
 	t.Cleanup(func() {
 		dialler.Close()
 		acceptor.Close()
@@ -45,11 +46,11 @@ func pairOver(t testing.TB, a, b net.Conn, l Limits) (dialler, acceptor *conn) {
 }
 
 // half is one end whose peer the test plays itself, frame by frame.
-func half(t testing.TB, l Limits) (*conn, net.Conn) {
+func half(t testing.TB, l carrier.Limits) (*conn, net.Conn) {
 	t.Helper()
 	a, b := net.Pipe()
-	l = l.withDefaults()
-	c := newConn(a, mux.Acceptor, l.settings(), tunnel.Info{Peer: peerID("aws")}, l, guard{}, zap.NewNop())
+	l = l.WithDefaults()
+	c := newConn(a, mux.Acceptor, settings(l), tunnel.Info{Peer: peerID("aws")}, l, carrier.Guard{}, zap.NewNop())
 	t.Cleanup(func() {
 		b.Close()
 		c.Close()

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 )
 
 // plan is what one end of a stream does: writes of these sizes, then it ends
@@ -80,7 +81,7 @@ func drive(s tunnel.Stream, own, other plan, ownSeed, otherSeed uint64) (failure
 // was written to it, all of it unless it was reset, and nothing else.
 func TestStreamsAreLikePipes(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		limits := Limits{StreamWindow: 64 << 10, TunnelWindow: 1 << 20}
+		limits := carrier.Limits{StreamWindow: 64 << 10, TunnelWindow: 1 << 20}
 		a, b := pair(t, limits)
 		defer b.Close()
 		defer a.Close()
@@ -110,7 +111,7 @@ func TestStreamsAreLikePipes(t *testing.T) {
 // for more than what is on its way already.
 func TestStreamsTakeTurns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{StreamWindow: 16 << 20, TunnelWindow: 64 << 20})
+		a, b := pair(t, carrier.Limits{StreamWindow: 16 << 20, TunnelWindow: 64 << 20})
 		for range 4 {
 			near, far := streams(t, a, b)
 			go near.Write(make([]byte, 8<<20))

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 )
 
 // bubble runs the test with virtual time; goroutines that are left fail it.
@@ -19,7 +20,7 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 
 func TestStreamCarriesBothWays(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, far := streams(t, a, b)
 		if got := far.Header().GetId(); got != "x" {
 			t.Errorf("header arrived with ID %q, want x", got)
@@ -36,7 +37,7 @@ func TestStreamCarriesBothWays(t *testing.T) {
 
 func TestStreamHalfClose(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, far := streams(t, a, b)
 		write(t, near, "all of it")
 		for range 2 { // a second CloseWrite does nothing
@@ -71,7 +72,7 @@ func TestStreamHalfClose(t *testing.T) {
 
 func TestStreamDoneWaitsForTheReader(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, far := streams(t, a, b)
 		write(t, near, "unread")
 		near.CloseWrite()
@@ -92,7 +93,7 @@ func TestStreamDoneWaitsForTheReader(t *testing.T) {
 
 func TestStreamReset(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, far := streams(t, a, b)
 		read := make(chan error)
 		go func() { _, err := near.Read(make([]byte, 1)); read <- err }()
@@ -116,7 +117,7 @@ func TestStreamReset(t *testing.T) {
 
 func TestResetAfterTheEndKeepsWhatHasArrived(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, far := streams(t, a, b)
 		write(t, far, "whole answer")
 		far.CloseWrite()
@@ -131,7 +132,7 @@ func TestResetAfterTheEndKeepsWhatHasArrived(t *testing.T) {
 
 func TestStreamThatNobodyReadsHoldsUpNoOther(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		stuckNear, stuckFar := streams(t, a, b)
 		data := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 		wrote := make(chan error)
@@ -158,7 +159,7 @@ func TestStreamThatNobodyReadsHoldsUpNoOther(t *testing.T) {
 
 func TestUnreadDataIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{StreamWindow: 128 << 10, TunnelWindow: 256 << 10})
+		a, b := pair(t, carrier.Limits{StreamWindow: 128 << 10, TunnelWindow: 256 << 10})
 		var far []*stream
 		for range 4 {
 			n, f := streams(t, a, b)
@@ -201,7 +202,7 @@ func buffered(s *stream) int {
 
 func TestIdleStreamHoldsNoBuffer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, far := streams(t, a, b)
 		for range 3 {
 			write(t, near, "some bytes")

@@ -14,24 +14,6 @@ import (
 // before the peer counts as gone.
 const missed = 2
 
-// guard watches over the identities that a tunnel was made with: nothing in TLS
-// does so once the handshake is over. The zero value watches nothing.
-type guard struct {
-	changed <-chan struct{} // signals that SVID or bundles have changed
-	check   func() error    // judges the peer again
-	expires time.Time       // when the first of both SVIDs ends
-	stop    func()
-	broke   func(fault error) // is told if the peer breaks the protocol; may be nil
-}
-
-// retires is when a tunnel takes no more streams, so that another one with the
-// SVIDs of then is there before this one must end: after three quarters of its
-// time, give or take a tenth, or all tunnels would be dialled again at once.
-func (g *guard) retires(now time.Time) time.Duration {
-	left := g.expires.Sub(now)
-	return time.Duration(float64(left) * (0.7 + 0.1*rand.Float64()))
-}
-
 // probes is what pings have told.
 type probes struct {
 	sent      mux.Probe
@@ -54,15 +36,15 @@ func (p *probes) answered(a mux.Probe, now time.Time) {
 
 // tend pings the peer and ends the tunnel when it or an identity is gone.
 func (c *conn) tend() {
-	if c.guard.stop != nil {
-		defer c.guard.stop()
+	if c.guard.Stop != nil {
+		defer c.guard.Stop()
 	}
 	ticker := time.NewTicker(c.limits.PingInterval)
 	defer ticker.Stop()
 	var retire, expire <-chan time.Time
-	if !c.guard.expires.IsZero() {
-		retire = time.After(c.guard.retires(time.Now()))
-		expire = time.After(time.Until(c.guard.expires))
+	if !c.guard.Expires.IsZero() {
+		retire = time.After(c.guard.Retires(time.Now()))
+		expire = time.After(time.Until(c.guard.Expires))
 	}
 	c.ping()
 	var idle <-chan struct{}
@@ -72,8 +54,8 @@ func (c *conn) tend() {
 			return
 		case <-ticker.C:
 			c.ping()
-		case <-c.guard.changed:
-			if err := c.guard.check(); err != nil {
+		case <-c.guard.Changed:
+			if err := c.guard.Check(); err != nil {
 				c.end(fmt.Errorf("peer's identity no longer holds: %w", err), mux.Identity)
 			}
 		case <-retire:

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 )
 
@@ -21,7 +22,7 @@ func TestPingsMeasureThePath(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const oneWay = 40 * time.Millisecond
 		x, y := delayed(t, oneWay)
-		a, b := pairOver(t, x, y, Limits{})
+		a, b := pairOver(t, x, y, carrier.Limits{})
 		pass(time.Second)
 		for _, c := range []*conn{a, b} {
 			i := c.Info()
@@ -91,7 +92,7 @@ func TestClockOffset(t *testing.T) {
 
 func TestSilentPeerIsGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c, nc := half(t, Limits{})
+		c, nc := half(t, carrier.Limits{})
 		go io.Copy(io.Discard, nc) // it reads, and says nothing
 		begin := time.Now()
 		<-c.Done()
@@ -103,7 +104,7 @@ func TestSilentPeerIsGivenUp(t *testing.T) {
 
 func TestDrainWaitsForStreams(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, far := streams(t, a, b)
 		drained := make(chan error)
 		go func() { drained <- b.Drain(t.Context()) }()
@@ -137,7 +138,7 @@ func TestDrainWaitsForStreams(t *testing.T) {
 
 func TestDrainIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, _ := streams(t, a, b)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -155,7 +156,7 @@ func TestDrainIsBounded(t *testing.T) {
 
 func TestStreamsOpenedBeforeTheGoAwayWasReadAreTaken(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c, nc := half(t, Limits{})
+		c, nc := half(t, carrier.Limits{})
 		peer := play(t, nc)
 		go c.Drain(t.Context())
 		synctest.Wait()
@@ -169,7 +170,7 @@ func TestStreamsOpenedBeforeTheGoAwayWasReadAreTaken(t *testing.T) {
 func TestDrainLosesNoStreamOnItsWay(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		x, y := delayed(t, 40*time.Millisecond)
-		a, b := pairOver(t, x, y, Limits{})
+		a, b := pairOver(t, x, y, carrier.Limits{})
 		pass(time.Second)
 		near := open(t, a, "on its way")
 		write(t, near, "question")
@@ -194,7 +195,7 @@ func TestDrainLosesNoStreamOnItsWay(t *testing.T) {
 
 func TestCloseResetsStreamsAndFlushes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		a, b := pair(t, Limits{})
+		a, b := pair(t, carrier.Limits{})
 		near, far := streams(t, a, b)
 		done, other := streams(t, b, a)
 		write(t, done, "last words")
@@ -222,7 +223,7 @@ func TestCloseResetsStreamsAndFlushes(t *testing.T) {
 
 func TestCloseOfAPeerThatDoesNotReadIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c, _ := half(t, Limits{})
+		c, _ := half(t, carrier.Limits{})
 		begin := time.Now()
 		c.Close()
 		if d := time.Since(begin); d > closeTimeout {
@@ -234,8 +235,8 @@ func TestCloseOfAPeerThatDoesNotReadIsBounded(t *testing.T) {
 func TestStreamsThatThePeerNeverTookAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		x, y := net.Pipe()
-		l := Limits{}.withDefaults()
-		c := newConn(x, mux.Dialler, l.settings(), tunnel.Info{}, l, guard{}, zap.NewNop())
+		l := carrier.Limits{}.WithDefaults()
+		c := newConn(x, mux.Dialler, settings(l), tunnel.Info{}, l, carrier.Guard{}, zap.NewNop())
 		t.Cleanup(func() { c.Close() })
 		play(t, y)
 		taken, missed := open(t, c, "1"), open(t, c, "2")
@@ -250,7 +251,7 @@ func TestStreamsThatThePeerNeverTookAreRefused(t *testing.T) {
 
 func TestContextsAreKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c, _ := half(t, Limits{}) // the peer does not read: there will be no room
+		c, _ := half(t, carrier.Limits{}) // the peer does not read: there will be no room
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := c.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -289,18 +290,18 @@ func TestGuard(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				changed := make(chan struct{}, 1)
-				g := guard{changed: changed, check: func() error { return bad }}
+				g := carrier.Guard{Changed: changed, Check: func() error { return bad }}
 				begin := time.Now()
 				if tt.expires > 0 {
-					g.expires = begin.Add(tt.expires)
+					g.Expires = begin.Add(tt.expires)
 				}
 				if tt.change > 0 {
 					time.AfterFunc(tt.change, func() { changed <- struct{}{} })
 				}
 				x, y := net.Pipe()
-				l := Limits{}.withDefaults()
-				a := newConn(x, mux.Dialler, l.settings(), tunnel.Info{}, l, g, zap.NewNop())
-				b := newConn(y, mux.Acceptor, l.settings(), tunnel.Info{}, l, guard{}, zap.NewNop())
+				l := carrier.Limits{}.WithDefaults()
+				a := newConn(x, mux.Dialler, settings(l), tunnel.Info{}, l, g, zap.NewNop())
+				b := newConn(y, mux.Acceptor, settings(l), tunnel.Info{}, l, carrier.Guard{}, zap.NewNop())
 				defer b.Close()
 				defer a.Close()
 				if tt.stream {

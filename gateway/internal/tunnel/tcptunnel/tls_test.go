@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -31,13 +32,13 @@ type refusal struct {
 	detail string
 }
 
-func refusals(cfg *Config) <-chan refusal {
+func refusals(cfg *carrier.Config) <-chan refusal {
 	told := make(chan refusal, 16)
 	cfg.Refuse = func(r crossingv1.Reason, a netip.AddrPort, d string) { told <- refusal{r, a, d} }
 	return told
 }
 
-func listen(t testing.TB, cfg Config) *Listener {
+func listen(t testing.TB, cfg carrier.Config) *Listener {
 	t.Helper()
 	l, err := Listen("127.0.0.1:0", cfg)
 	if err != nil {
@@ -48,16 +49,16 @@ func listen(t testing.TB, cfg Config) *Listener {
 }
 
 // tlsPair is a tunnel over TCP and mTLS on loopback.
-func tlsPair(t testing.TB, mesh map[string]*certstest.Domain, l Limits) (dialled, accepted tunnel.Tunnel) {
+func tlsPair(t testing.TB, mesh map[string]*certstest.Domain, l carrier.Limits) (dialled, accepted tunnel.Tunnel) {
 	t.Helper()
 	aws, azure := mesh["aws.demo"].Source(gatewayPath), mesh["azure.demo"].Source(gatewayPath)
-	return connect(t, Config{Source: aws, Authorize: anyPeer, Limits: l}, Config{Source: azure, Authorize: anyPeer, Limits: l})
+	return connect(t, carrier.Config{Source: aws, Authorize: anyPeer, Limits: l}, carrier.Config{Source: azure, Authorize: anyPeer, Limits: l})
 }
 
-func connect(t testing.TB, near, far Config) (dialled, accepted tunnel.Tunnel) {
+func connect(t testing.TB, near, far carrier.Config) (dialled, accepted tunnel.Tunnel) {
 	t.Helper()
 	listener := listen(t, far)
-	dialled, err := NewDialer(near).Dial(t.Context(), listener.Addr().String(), far.Source.ID())
+	dialled, err := NewDialer(near).Dial(t.Context(), listener.Addr().String(), far.Source.ID(), tunnel.Interactive)
 	if err != nil {
 		t.Fatalf("Dial: %v", err)
 	}
@@ -72,7 +73,7 @@ func connect(t testing.TB, near, far Config) (dialled, accepted tunnel.Tunnel) {
 
 func TestTunnelOverTLS(t *testing.T) {
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
-	dialled, accepted := tlsPair(t, mesh, Limits{})
+	dialled, accepted := tlsPair(t, mesh, carrier.Limits{})
 	near, err := dialled.Open(t.Context(), header("x"))
 	if err != nil {
 		t.Fatal(err)
@@ -108,28 +109,28 @@ func TestPeersAreRefused(t *testing.T) {
 	denied := errors.New("not a gateway of the policy")
 	tests := []struct {
 		name   string
-		change func(mesh map[string]*certstest.Domain, near, far *Config)
+		change func(mesh map[string]*certstest.Domain, near, far *carrier.Config)
 		want   crossingv1.Reason
 	}{
-		{"not in the policy", func(_ map[string]*certstest.Domain, _, far *Config) {
+		{"not in the policy", func(_ map[string]*certstest.Domain, _, far *carrier.Config) {
 			far.Authorize = func(spiffeid.ID) error { return denied }
 		}, crossingv1.Reason_UNKNOWN_PEER},
-		{"no policy at all", func(_ map[string]*certstest.Domain, _, far *Config) {
+		{"no policy at all", func(_ map[string]*certstest.Domain, _, far *carrier.Config) {
 			far.Authorize = nil
 		}, crossingv1.Reason_UNKNOWN_PEER},
-		{"trust domain not known", func(mesh map[string]*certstest.Domain, _, far *Config) {
+		{"trust domain not known", func(mesh map[string]*certstest.Domain, _, far *carrier.Config) {
 			mesh["azure.demo"].Distrust("aws.demo")
 		}, crossingv1.Reason_BAD_IDENTITY},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
-			near := Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer}
-			far := Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
+			near := carrier.Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer}
+			far := carrier.Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
 			told := refusals(&far)
 			tt.change(mesh, &near, &far)
 			l := listen(t, far)
-			if _, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), far.Source.ID()); err == nil {
+			if _, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), far.Source.ID(), tunnel.Interactive); err == nil {
 				t.Fatal("Dial succeeded")
 			}
 			got := <-told
@@ -174,7 +175,7 @@ func TestRawPeersAreRefused(t *testing.T) {
 		}, crossingv1.Reason_BAD_IDENTITY},
 		{"does not name the protocol", func(t *testing.T, nc net.Conn) {
 			c := tls.Client(nc, client(mesh["aws.demo"]))
-			c.Write(mux.AppendPreface(nil, Limits{}.withDefaults().settings()))
+			c.Write(mux.AppendPreface(nil, settings(carrier.Limits{}.WithDefaults())))
 			if n, err := c.Read(make([]byte, 1)); err == nil {
 				t.Errorf("the gateway answered with %d bytes", n)
 			}
@@ -192,7 +193,7 @@ func TestRawPeersAreRefused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
+			cfg := carrier.Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
 			told := refusals(&cfg)
 			l := listen(t, cfg)
 			nc, err := net.Dial("tcp", l.Addr().String())
@@ -210,31 +211,31 @@ func TestRawPeersAreRefused(t *testing.T) {
 
 func TestTheWrongGatewayAnswers(t *testing.T) {
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
-	near := Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer}
-	far := Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
+	near := carrier.Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer}
+	far := carrier.Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
 	told := refusals(&near)
 	l := listen(t, far)
 	want := mesh["azure.demo"].ID("/sallyport/gateway/gw-2")
-	_, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), want)
+	_, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), want, tunnel.Interactive)
 	if !errors.Is(err, certs.ErrUnauthorized) || !strings.Contains(err.Error(), "gw-2") {
 		t.Errorf("Dial: %v, want one that says who was wanted", err)
 	}
 	if got := <-told; got.reason != crossingv1.Reason_UNKNOWN_PEER {
 		t.Errorf("Refuse was told %+v", got)
 	}
-	if _, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), spiffeid.ID{}); err == nil {
+	if _, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), spiffeid.ID{}, tunnel.Interactive); err == nil {
 		t.Error("Dial of nobody in particular succeeded")
 	}
 }
 
 func TestOwnExpiredSVIDIsNotThePeersFault(t *testing.T) {
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
-	near := Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer}
-	far := Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
+	near := carrier.Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer}
+	far := carrier.Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
 	mesh["azure.demo"].SetExpired(far.Source)
 	told := refusals(&far)
 	l := listen(t, far)
-	if _, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), far.Source.ID()); err == nil {
+	if _, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), far.Source.ID(), tunnel.Interactive); err == nil {
 		t.Fatal("Dial of a gateway with an expired SVID succeeded")
 	}
 	l.Close() // handshakes are over
@@ -247,8 +248,8 @@ func TestOwnExpiredSVIDIsNotThePeersFault(t *testing.T) {
 
 func TestSlowPeersHoldUpNobody(t *testing.T) {
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
-	near := Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer}
-	far := Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
+	near := carrier.Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer}
+	far := carrier.Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer}
 	l := listen(t, far)
 	for range 20 { // they connect and say nothing
 		nc, err := net.Dial("tcp", l.Addr().String())
@@ -257,7 +258,7 @@ func TestSlowPeersHoldUpNobody(t *testing.T) {
 		}
 		defer nc.Close()
 	}
-	tun, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), far.Source.ID())
+	tun, err := NewDialer(near).Dial(t.Context(), l.Addr().String(), far.Source.ID(), tunnel.Interactive)
 	if err != nil {
 		t.Fatalf("Dial beside slow peers: %v", err)
 	}
@@ -266,7 +267,7 @@ func TestSlowPeersHoldUpNobody(t *testing.T) {
 
 func TestHandshakeTimeout(t *testing.T) {
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
-	far := Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer, Limits: Limits{HandshakeTimeout: 50 * time.Millisecond}}
+	far := carrier.Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer, Limits: carrier.Limits{HandshakeTimeout: 50 * time.Millisecond}}
 	told := refusals(&far)
 	l := listen(t, far)
 	nc, err := net.Dial("tcp", l.Addr().String())
@@ -284,7 +285,7 @@ func TestHandshakeTimeout(t *testing.T) {
 
 func TestLostConnectionResetsAllStreams(t *testing.T) {
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
-	dialled, accepted := tlsPair(t, mesh, Limits{})
+	dialled, accepted := tlsPair(t, mesh, carrier.Limits{})
 	var all []tunnel.Stream
 	for range 20 {
 		near, err := dialled.Open(t.Context(), header("x"))
@@ -313,7 +314,7 @@ func TestLostConnectionResetsAllStreams(t *testing.T) {
 
 func TestTunnelEndsWhenThePeerIsDistrusted(t *testing.T) {
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
-	dialled, accepted := tlsPair(t, mesh, Limits{})
+	dialled, accepted := tlsPair(t, mesh, carrier.Limits{})
 	mesh["azure.demo"].Trust(mesh["aws.demo"].Bundle()) // a change that changes nothing
 	near, err := dialled.Open(t.Context(), header("x"))
 	if err != nil {
@@ -335,7 +336,7 @@ func TestTunnelEndsWhenThePeerIsDistrusted(t *testing.T) {
 
 func TestListenerClose(t *testing.T) {
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
-	l := listen(t, Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer})
+	l := listen(t, carrier.Config{Source: mesh["azure.demo"].Source(gatewayPath), Authorize: anyPeer})
 	nc, err := net.Dial("tcp", l.Addr().String()) // a handshake under way
 	if err != nil {
 		t.Fatal(err)
@@ -350,7 +351,7 @@ func TestListenerClose(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Errorf("Close again: %v", err)
 	}
-	if _, err := Listen("127.0.0.1:-1", Config{}); err == nil {
+	if _, err := Listen("127.0.0.1:-1", carrier.Config{}); err == nil {
 		t.Error("Listen at an impossible port succeeded")
 	}
 }
@@ -364,8 +365,8 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	defer mute.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	d := NewDialer(Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer})
-	if _, err := d.Dial(ctx, mute.Addr().String(), mesh["azure.demo"].ID(gatewayPath)); !errors.Is(err, context.DeadlineExceeded) {
+	d := NewDialer(carrier.Config{Source: mesh["aws.demo"].Source(gatewayPath), Authorize: anyPeer})
+	if _, err := d.Dial(ctx, mute.Addr().String(), mesh["azure.demo"].ID(gatewayPath), tunnel.Interactive); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Dial: %v, want the context's error", err)
 	}
 }

@@ -1,4 +1,7 @@
-package tcptunnel
+// Package carrier is what the carriers of tunnels share: how they are
+// configured, what a peer's identity must be, and who watches over it once the
+// handshake is done. It knows no wire format.
+package carrier
 
 import (
 	"errors"
@@ -9,11 +12,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/certs"
-	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// Config of a Dialer or a Listener.
+// Config of a carrier's Dialer or Listener.
 type Config struct {
 	// Source is this gateway's SVID and the bundles to check peers with. Required.
 	Source *certs.Source
@@ -49,7 +51,8 @@ type Limits struct {
 	PingInterval time.Duration
 }
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults gives each field that is 0 its default.
+func (l Limits) WithDefaults() Limits {
 	return Limits{
 		Streams:          or(l.Streams, 10_000),
 		StreamWindow:     or(l.StreamWindow, 256<<10),
@@ -68,13 +71,9 @@ func or[T comparable](v, def T) T {
 	return v
 }
 
-func (l Limits) settings() mux.Settings {
-	return mux.Settings{StreamWindow: l.StreamWindow, TunnelWindow: l.TunnelWindow, MaxStreams: l.Streams}
-}
-
-// withDefaults makes all optional fields usable.
-func (c Config) withDefaults() Config {
-	c.Limits = c.Limits.withDefaults()
+// WithDefaults makes all optional fields usable.
+func (c Config) WithDefaults() Config {
+	c.Limits = c.Limits.WithDefaults()
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
