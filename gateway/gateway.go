@@ -153,7 +153,11 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 	shared := carrier.Config{
 		Source: g.source, Authorize: g.authorizePeer, Refuse: g.refuseTunnel, Log: g.log.Named("tunnel"),
 	}
-	g.pool = tunnel.NewPool(tunnel.PoolConfig{Dialer: tcptunnel.NewDialer(shared), Log: g.log.Named("tunnel")})
+	g.pool = tunnel.NewPool(tunnel.PoolConfig{
+		Dialers:  map[string]tunnel.Dialer{tunnel.TCP: tcptunnel.NewDialer(shared)},
+		DialsOut: g.bootstrap.GetTunnel() == "",
+		Log:      g.log.Named("tunnel"),
+	})
 	g.upstream = upstream.New(g.source, g.xds)
 	g.ingress = exchange.NewIngress(both, g.upstream)
 	egress := exchange.NewEgress(both, g.pool)

@@ -100,6 +100,8 @@ func (g *Gateway) status() *controlv1.ReportRequest {
 			Streams:   uint32(t.Streams),
 			Since:     timestamppb.New(t.Since),
 			RoundTrip: durationpb.New(t.RoundTrip),
+			Bulk:      t.Class == tunnel.Bulk,
+			Loss:      t.Loss,
 		})
 	}
 	return r

@@ -20,7 +20,7 @@ import (
 
 // tunnels finds a live tunnel to a gateway of an environment.
 type tunnels interface {
-	Pick(ctx context.Context, environment string) (tunnel.Tunnel, error)
+	Pick(ctx context.Context, environment string, class tunnel.Class) (tunnel.Tunnel, error)
 }
 
 // Egress takes workloads' requests out of their environment.
@@ -64,7 +64,7 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 		d.refuse(ctx, v, v.Reason)
 		return
 	}
-	t, err := e.tunnels.Pick(ctx, v.To)
+	t, err := e.tunnels.Pick(ctx, v.To, classOf(v.Service, &req.Head))
 	if err != nil {
 		d.refuse(ctx, v, crossingv1.Reason_UNREACHABLE)
 		return
@@ -143,18 +143,6 @@ func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel
 	stop := context.AfterFunc(ctx, func() { stream.Reset(tunnel.CallerGone) })
 	defer stop()
 	d.relay(v)
-}
-
-func carrier(info tunnel.Info) *crossingv1.Tunnel {
-	t := &crossingv1.Tunnel{Carrier: info.Carrier, Tls: info.TLS}
-	if info.RoundTrip > 0 {
-		t.RoundTrip = durationpb.New(info.RoundTrip)
-		// What a round trip can tell of the peer's clock is known to half of it.
-		t.Clock = &crossingv1.Clock{
-			Offset: durationpb.New(info.ClockOffset), Error: durationpb.New(info.RoundTrip / 2),
-		}
-	}
-	return t
 }
 
 func (d *departure) header(v *authz.Verdict) *crossingv1.Header {
