@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
@@ -53,6 +54,9 @@ type Gateway struct {
 	source    *certs.Source
 	conn      *grpc.ClientConn
 	recorder  *recorder.Recorder
+	metrics   *admin.Metrics
+	meter     *admin.Meter
+	admin     *admin.Server // nil if nobody may ask
 	xds       *xdsclient.Client
 	pool      *tunnel.Pool
 	tunnels   *tcptunnel.Listener // nil if nobody may dial this gateway
@@ -72,7 +76,7 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway")}
+	g := &Gateway{bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway"), metrics: admin.NewMetrics()}
 	if err := g.build(ctx, b); err != nil {
 		if g.recorder != nil {
 			err = errors.Join(err, g.recorder.CloseSpool())
@@ -102,6 +106,7 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 	if err != nil {
 		return err
 	}
+	g.meter = g.metrics.Meter(g.recorder)
 	g.xds, err = xdsclient.New(xdsclient.Config{
 		Conn: g.conn, Node: self, StateDir: b.GetStateDir(), Keys: b.GetPolicyKeys(), Log: g.log.Named("xds"),
 	})
@@ -147,7 +152,7 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 	both := exchange.Config{
 		Self:  self,
 		Authz: authz.New(g.bootstrap.GetEnvironment(), g.xds),
-		Spool: g.recorder,
+		Spool: g.meter,
 		Log:   g.log,
 	}
 	shared := carrier.Config{
@@ -156,6 +161,7 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 	g.pool = tunnel.NewPool(tunnel.PoolConfig{
 		Dialers:  map[string]tunnel.Dialer{tunnel.TCP: tcptunnel.NewDialer(shared)},
 		DialsOut: g.bootstrap.GetTunnel() == "",
+		Chose:    g.metrics.Chose,
 		Log:      g.log.Named("tunnel"),
 	})
 	g.upstream = upstream.New(g.source, g.xds)
@@ -173,15 +179,21 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 		Source:   g.source,
 		Audience: self.String(),
 		Handler:  egress,
-		Refuser:  refuser{g.recorder, egress},
+		Refuser:  refuser{g.meter, egress},
 		Log:      g.log.Named("attach"),
 	})
+	if addr := g.bootstrap.GetAdmin(); err == nil && addr != "" {
+		g.admin, err = admin.Listen(addr, g.metrics, g.state)
+	}
 	return err
 }
 
 // close lets go of what New has got so far.
 func (g *Gateway) close() error {
 	var errs []error
+	if g.admin != nil {
+		errs = append(errs, g.admin.Close())
+	}
 	if g.tunnels != nil {
 		errs = append(errs, g.tunnels.Close())
 	}
@@ -215,6 +227,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.recorder.Run(after) })
 	group.Go(func() error { return g.xds.Run(after) })
 	group.Go(func() error { g.report(after); return nil })
+	if g.admin != nil {
+		group.Go(func() error { return g.admin.Run(after) })
+	}
 	err := group.Wait()
 	g.upstream.CloseIdle()
 	err = errors.Join(err, g.close())
@@ -247,6 +262,14 @@ func (g *Gateway) AttachAddr() net.Addr { return g.attach.Addr() }
 
 // LoopbackAddr is where workloads attach on loopback; nil if they cannot.
 func (g *Gateway) LoopbackAddr() net.Addr { return g.attach.LoopbackAddr() }
+
+// AdminAddr is where health and metrics are; nil if they are nowhere.
+func (g *Gateway) AdminAddr() net.Addr {
+	if g.admin == nil {
+		return nil
+	}
+	return g.admin.Addr()
+}
 
 // Policy is the policy that the gateway enforces now; zero if it has none.
 func (g *Gateway) Policy() policy.Ref {

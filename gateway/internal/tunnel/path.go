@@ -49,6 +49,7 @@ func (c Choice) String() string {
 
 // path is what the tunnels to a peer have told of the network in between.
 type path struct {
+	only  string // the carrier, if there is but one; else empty
 	lossy bool
 	quiet time.Time // since when it has lost next to nothing; zero if it does
 }
@@ -69,7 +70,10 @@ func (p *path) saw(loss float64, now time.Time) {
 
 // prefers is the carrier for a class of traffic.
 func (p *path) prefers(c Class) string {
-	if c == Interactive && p.lossy {
+	switch {
+	case p.only != "":
+		return p.only
+	case c == Interactive && p.lossy:
 		return QUIC
 	}
 	return TCP
@@ -111,7 +115,7 @@ func (p *Pool) choice(m *member, c Class) Choice {
 	switch {
 	case m.Info().Carrier != preferred:
 		return Failover
-	case preferred == QUIC:
+	case p.peers[m.id].path.only == "" && preferred == QUIC:
 		return Lossy
 	}
 	return Usual

@@ -222,3 +222,26 @@ func TestAnotherGatewayTakesOver(t *testing.T) {
 		}
 	})
 }
+
+func TestOneCarrierIsTheUsualOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialer()
+		d.carrier = QUIC
+		p := NewPool(PoolConfig{Dialers: map[string]Dialer{QUIC: d}, DialsOut: true})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { p.Run(ctx, leaveOpen) })
+		defer func() { cancel(); wg.Wait() }()
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		for _, class := range []Class{Interactive, Bulk} {
+			got, err := p.Pick(t.Context(), "azure", class)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i := got.Info(); i.Carrier != QUIC || i.Choice != Usual {
+				t.Errorf("%s goes by %s (%s)", class, i.Carrier, i.Choice)
+			}
+		}
+	})
+}

@@ -36,8 +36,8 @@ type Peer struct {
 
 // PoolConfig configures a Pool.
 type PoolConfig struct {
-	// Dialers dial peers that have an address, one for each carrier. TCP's is
-	// required.
+	// Dialers dial peers that have an address, one for each carrier that is to be
+	// used.
 	Dialers map[string]Dialer
 	// DialsOut says that no peer can dial this gateway. It then keeps a tunnel for
 	// each class to every peer, for crossings that come from there.
@@ -127,7 +127,7 @@ func (p *Pool) SetPeers(peers []Peer) {
 	for _, fresh := range peers {
 		old := p.peers[fresh.ID]
 		if old == nil {
-			old = &peer{ways: map[way]*dialling{}}
+			old = &peer{ways: map[way]*dialling{}, path: path{only: p.only()}}
 		}
 		if old.Address != fresh.Address {
 			old.forgive() // what failed was another address
@@ -143,6 +143,16 @@ func (p *Pool) SetPeers(peers []Peer) {
 	}
 	p.nudge()
 	p.broadcast()
+}
+
+// only is the carrier if there is but one.
+func (p *Pool) only() string {
+	if len(p.cfg.Dialers) == 1 {
+		for carrier := range p.cfg.Dialers {
+			return carrier
+		}
+	}
+	return ""
 }
 
 // Add takes over a tunnel that a peer dialled. The pool closes it in the end,

@@ -100,7 +100,7 @@ func (p *Pool) keep(pr *peer, now time.Time) time.Duration {
 	if pr.Address == "" {
 		return next
 	}
-	for _, w := range p.always() {
+	for _, w := range p.always(pr) {
 		d := pr.dialling(w)
 		if d.flight != nil || p.linked(pr, w) {
 			continue
@@ -117,13 +117,13 @@ func (p *Pool) keep(pr *peer, now time.Time) time.Duration {
 // always is the ways to each peer that are kept open: for interactive traffic
 // by every carrier, so that none has to be dialled when another one fails; for
 // bulk where the peer could not dial it.
-func (p *Pool) always() []way {
+func (p *Pool) always(pr *peer) []way {
 	ways := make([]way, 0, len(p.cfg.Dialers)+1)
 	for carrier := range p.cfg.Dialers {
 		ways = append(ways, way{carrier, Interactive})
 	}
 	if p.cfg.DialsOut {
-		ways = append(ways, way{TCP, Bulk})
+		ways = append(ways, way{pr.path.prefers(Bulk), Bulk})
 	}
 	return ways
 }
