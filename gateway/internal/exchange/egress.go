@@ -234,7 +234,10 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 	cause, reason := crossingv1.Cause_PROTOCOL_ERROR, crossingv1.Reason_UNREACHABLE
 	switch {
 	case err != nil:
-		cause = p.blame(lost(err))
+		var refused crossingv1.Reason
+		if cause, refused = p.blame(lost(err)); refused != crossingv1.Reason_REASON_UNSPECIFIED {
+			reason = refused
+		}
 	case frame.Kind == l7.KindRefusal:
 		cause, reason = crossingv1.Cause_REFUSED_BY_PEER, frame.Refusal.Reason
 	}
@@ -267,7 +270,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 		switch {
 		case err != nil:
 			d.resp.Abort()
-			return p.blame(lost(err)), crossingv1.Reason_REASON_UNSPECIFIED
+			return p.blame(lost(err))
 		case frame.Kind == l7.KindTrailers:
 			if grpc {
 				d.grpcStatus(frame.Trailers)
@@ -279,7 +282,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			return crossingv1.Cause_PROTOCOL_ERROR, crossingv1.Reason_MALFORMED
 		}
 		if cause := d.data(frames, buf); cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
-			return p.blame(cause), crossingv1.Reason_REASON_UNSPECIFIED
+			return p.blame(cause)
 		}
 	}
 }
