@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -270,55 +269,5 @@ func TestForgery(t *testing.T) {
 	}
 	if h.Get("X-Kept") != "yes" || h.Get("Traceparent") == "" {
 		t.Errorf("x-kept %q, traceparent %q", h.Get("X-Kept"), h.Get("Traceparent"))
-	}
-}
-
-// TestMalformed sends what no gateway may pass on. The caller is known, so
-// each is a record.
-func TestMalformed(t *testing.T) {
-	m := meshtest.Start(t, nil)
-	source, err := m.Source(m.Context, "orchestrator")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := certs.ClientTLS(source, certs.AuthorizeID(localmesh.GatewayID("onprem")), "http/1.1")
-	const post = "POST /v1/chat/completions HTTP/1.1\r\nHost: llm.azure.mesh:8000\r\n"
-	cases := []struct{ name, request string }{
-		{"both lengths", post + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
-		{"two lengths", post + "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"},
-		{"bare line feed", strings.ReplaceAll(post, "\r\n", "\n") + "\n"},
-		{"folded field", post + "X: a\r\n b\r\n\r\n"},
-		{"space before colon", post + "X : a\r\n\r\n"},
-		{"two hosts", post + "Host: registry.aws.mesh\r\n\r\n"},
-		{"oversized head", post + "X: " + strings.Repeat("a", 70<<10) + "\r\n\r\n"},
-		{"not HTTP", "\x00\x01\x02\x03\r\n\r\n"},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			conn, err := tls.Dial("tcp", m.Gateways["onprem-1"].AttachAddr().String(), config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			go io.Copy(conn, bytes.NewReader([]byte(c.request)))
-			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if body := readAll(t, resp); resp.StatusCode/100 != 4 {
-				t.Errorf("status %d: %s", resp.StatusCode, body)
-			}
-		})
-	}
-	// One record for each, and the gateway goes on.
-	for range cases {
-		m.Follow(t, &controlv1.ListCrossingsRequest{Decision: crossingv1.Decision_DENY}, func(r *crossingv1.Record) bool {
-			return len(m.Crossings(t, &controlv1.ListCrossingsRequest{Decision: crossingv1.Decision_DENY})) >= len(cases)
-		})
-	}
-	if resp := chat(m.Context, t, m.As(t, "orchestrator"), false, nil); resp.StatusCode != http.StatusOK {
-		t.Errorf("status %d after all that", resp.StatusCode)
-	} else {
-		readAll(t, resp)
 	}
 }
