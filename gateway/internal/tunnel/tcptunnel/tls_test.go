@@ -180,6 +180,16 @@ func TestRawPeersAreRefused(t *testing.T) {
 				t.Errorf("the gateway answered with %d bytes", n)
 			}
 		}, crossingv1.Reason_MALFORMED},
+		{"names an older protocol", func(_ *testing.T, nc net.Conn) {
+			c := tls.Client(nc, client(mesh["aws.demo"], "sallyport/0"))
+			c.Handshake()
+		}, crossingv1.Reason_MALFORMED},
+		{"sends half a preface", func(_ *testing.T, nc net.Conn) {
+			c := tls.Client(nc, client(mesh["aws.demo"], mux.ALPN))
+			c.Write(mux.AppendPreface(nil, settings(carrier.Limits{}.WithDefaults()))[:9])
+			c.CloseWrite()
+			c.Read(make([]byte, 1))
+		}, crossingv1.Reason_MALFORMED},
 		{"sends no preface", func(_ *testing.T, nc net.Conn) {
 			c := tls.Client(nc, client(mesh["aws.demo"], mux.ALPN))
 			c.Write(make([]byte, mux.PrefaceLen))
