@@ -53,16 +53,17 @@ func TestHostileStart(t *testing.T) {
 			if !strings.Contains(string(answer), c.says) || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("answered with %q, %v, want %q", answer, err, c.says)
 			}
-			if c.reason == crossingv1.Reason_REASON_UNSPECIFIED {
-				wantCrossing(t, m)
-				return
-			}
-			r := m.Refusal(t, meshtest.Intruder(n+1))
-			if r.GetRefusal().GetReason() != c.reason || r.GetRefusal().GetListener() != "attach" || r.GetRefusal().GetDetail() == "" {
-				t.Errorf("counted as %v, want %s", r, c.reason)
-			}
 			wantCrossing(t, m)
 		})
+	}
+	for n, c := range cases {
+		if c.reason == crossingv1.Reason_REASON_UNSPECIFIED {
+			continue
+		}
+		r := m.Refusal(t, meshtest.Intruder(n+1))
+		if r.GetRefusal().GetReason() != c.reason || r.GetRefusal().GetListener() != "attach" || r.GetRefusal().GetDetail() == "" {
+			t.Errorf("%s was counted as %v, want %s", c.name, r, c.reason)
+		}
 	}
 }
 
