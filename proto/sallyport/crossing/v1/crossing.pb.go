@@ -1755,7 +1755,7 @@ type Refusal struct {
 	Count uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
 	// detail of the first of them, for people.
 	Detail string `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
-	// listener that refused: attach or tunnel.
+	// listener that refused: attach or tunnel, or control for the control plane's.
 	Listener      string `protobuf:"bytes,6,opt,name=listener,proto3" json:"listener,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
