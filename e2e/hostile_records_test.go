@@ -50,7 +50,7 @@ func hand(t *testing.T, conn *grpc.ClientConn, frames ...[]byte) (*controlv1.Ack
 	t.Helper()
 	stream, err := controlv1.NewCrossingServiceClient(conn).Deliver(patiently(t))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	if err := stream.Send(&controlv1.Batch{Frames: frames, Through: 1}); err != nil {
 		t.Logf("send: %v", err) // receiving says why
