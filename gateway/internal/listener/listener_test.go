@@ -318,10 +318,27 @@ func TestDistrustClosesLiveConnections(t *testing.T) {
 		}
 		f.mesh["onprem.test"].Distrust("onprem.test")
 		f.refusals.want(t, crossingv1.Reason_BAD_IDENTITY, "")
-		if _, err := c.Get("https://llm.azure.mesh/"); err == nil {
-			t.Errorf("HTTP/%d: served after the root was distrusted", version)
+		// What comes before the socket is closed is refused, not served.
+		if r, err := c.Get("https://llm.azure.mesh/"); err == nil && r.StatusCode != http.StatusUnauthorized {
+			t.Errorf("HTTP/%d: %s after the root was distrusted", version, r.Status)
 		}
 	}
+}
+
+// A root that is distrusted while a handshake is under way counts too, though
+// the connection was not there yet to be rechecked.
+func TestDistrustDuringTheHandshake(t *testing.T) {
+	f := start(t, ok)
+	verify := f.tlsConfig.VerifyConnection
+	f.tlsConfig.VerifyConnection = func(s tls.ConnectionState) error {
+		err := verify(s)
+		f.mesh["onprem.test"].Distrust("onprem.test")
+		return err
+	}
+	if r, err := f.client(1).Get("https://llm.azure.mesh/"); err == nil && r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%s after the root was distrusted", r.Status)
+	}
+	f.refusals.want(t, crossingv1.Reason_BAD_IDENTITY, "")
 }
 
 // Exchanges that are open when Run's context ends have time to end.
