@@ -281,3 +281,7 @@ func (g *Gateway) Policy() policy.Ref {
 
 // PolicyChanged is closed when the policy changes; ask again for the next one.
 func (g *Gateway) PolicyChanged() <-chan struct{} { return g.xds.Changed() }
+
+// Connected is closed once the control plane has heard from this gateway, and
+// answered.
+func (g *Gateway) Connected() <-chan struct{} { return g.xds.Heard() }
