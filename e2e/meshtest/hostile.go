@@ -65,7 +65,7 @@ func (i Intruder) Dial(t testing.TB, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -81,7 +81,7 @@ func (i Intruder) DialContext(ctx context.Context, addr string) (net.Conn, error
 // Refusals are the failures before identity that the control plane knows of.
 func (m *Mesh) Refusals(t testing.TB) []*controlv1.GatewayRefusal {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(m.Context, patience)
+	ctx, cancel := context.WithTimeout(m.Context, Patience)
 	defer cancel()
 	stream, err := controlv1.NewCrossingServiceClient(m.API()).ListRefusals(ctx, &controlv1.ListRefusalsRequest{})
 	if err != nil {
@@ -106,7 +106,7 @@ func (m *Mesh) Refusal(t testing.TB, i Intruder) *controlv1.GatewayRefusal {
 	var all []*controlv1.GatewayRefusal
 	ticker := time.NewTicker(50 * time.Millisecond) // a gateway tells of each second when it is over
 	defer ticker.Stop()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-ticker.C {
+	for deadline := time.Now().Add(Patience); time.Now().Before(deadline); <-ticker.C {
 		all = m.Refusals(t)
 		for _, r := range all {
 			if r.GetRefusal().GetPrefix() == i.Prefix() {
