@@ -12,7 +12,9 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/certs"
@@ -86,7 +88,8 @@ type fixture struct {
 	stop     func() // ends Run and waits for it
 }
 
-func start(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
+// bind makes a listener that does not run.
+func bind(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, mesh: certstest.Mesh(t, "onprem.test", "azure.test"), refusals: make(refusals, 1000)}
 	cfg := Config{
@@ -102,9 +105,16 @@ func start(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
 		t.Fatal(err)
 	}
 	f.Listener = l
+	return f
+}
+
+// start runs a listener until the test ends.
+func start(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
+	t.Helper()
+	f := bind(t, h, change...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- l.Run(ctx); close(done) }()
+	go func() { done <- f.Run(ctx); close(done) }()
 	f.stop = func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -113,6 +123,30 @@ func start(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
 	}
 	t.Cleanup(f.stop)
 	return f
+}
+
+// inBubble has a listener serve connections in memory, on virtual time. dial
+// gives the caller's end of another one, without TLS.
+func inBubble(t *testing.T, h handlerFunc, change func(*Config), test func(t *testing.T, f *fixture, dial func() net.Conn)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := bind(t, h, change)
+		f.closeSockets()
+		var serving sync.WaitGroup
+		var opened []net.Conn
+		defer func() {
+			for _, c := range opened {
+				c.Close()
+			}
+			serving.Wait()
+		}()
+		test(t, f, func() net.Conn {
+			near, far := net.Pipe()
+			opened = append(opened, near)
+			f.Listener.start(t.Context(), &serving, far, false)
+			return near
+		})
+	})
 }
 
 // clientTLS is a caller's configuration; path "" shows no SVID.
