@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds what a test waits for; it is reached only in a failure.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // refusal is what a Refuser was told.
 type refusal struct {
