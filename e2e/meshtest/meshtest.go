@@ -142,7 +142,7 @@ func (m *Mesh) ServeChat(t testing.TB, h http.HandlerFunc) {
 	config := certs.ServerTLS(source, certs.AuthorizeID(localmesh.GatewayID("azure")), "http/1.1")
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: Patience}
 	go srv.Serve(tls.NewListener(l, config)) //nolint:errcheck // it ends with the test
-	t.Cleanup(func() { srv.Close() })
+	t.Cleanup(func() { srv.Close() })        //nolint:errcheck // nobody is served any more
 	if err := m.Register(m.Context, "llm", map[string]string{"chat": l.Addr().String()}); err != nil {
 		t.Fatal(err)
 	}
