@@ -65,7 +65,8 @@ The configuration, YAML or JSON, with paths relative to the file:
     - id: spiffe://onprem.example/ai/orchestrator
       socket: run/orchestrator.sock   # of the Workload API, one for each entry
       dnsNames: [orchestrator.onprem.mesh]
-      uids: [1000]                    # who gets it; the authority's own user if absent
+      users: [orchestrator]           # who gets it, by name, or by number:
+      uids: [1000]                    # with neither, the authority's own user
   federated: {aws.example: aws.json}  # SPIFFE bundle documents of the other trust domains
 
 Files of federated bundles are looked at every two seconds. While one is missing
