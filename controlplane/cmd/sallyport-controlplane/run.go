@@ -121,6 +121,7 @@ func (f *flags) runControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tellReady(log)
 	return c.Run(ctx)
 }
 
@@ -138,7 +139,15 @@ func (f *flags) runAuthority(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tellReady(log)
 	return a.Run(ctx)
+}
+
+// tellReady is no reason to end if it fails: whoever waits for it in vain will.
+func tellReady(log *zap.Logger) {
+	if err := notifyReady(); err != nil {
+		log.Warn("readiness not told", zap.Error(err))
+	}
 }
 
 // logger writes JSON to standard error.
