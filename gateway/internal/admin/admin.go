@@ -67,7 +67,9 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Run answers until the context ends.
 func (s *Server) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { s.http.Close() }) // whoever asks can ask again
+	stop := context.AfterFunc(ctx, func() {
+		s.http.Close() //nolint:errcheck // whoever asks can ask again
+	})
 	defer stop()
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve administration: %w", err)

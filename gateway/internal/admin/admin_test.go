@@ -30,7 +30,7 @@ func meter(t *testing.T, m *Metrics) *Meter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.CloseSpool() }) //nolint:errcheck // the test is over
+	t.Cleanup(func() { r.CloseSpool() })
 	return m.Meter(r)
 }
 

@@ -51,18 +51,34 @@ func TestRank(t *testing.T) {
 		path          path
 		first, second Info
 	}{
-		{"the one that answers", path{},
-			Info{Carrier: QUIC, Streams: 99, RoundTrip: 99 * ms}, Info{Carrier: TCP, Silent: 401 * ms}},
-		{"a long round trip excuses silence", path{},
-			Info{Carrier: TCP, RoundTrip: 200 * ms, Silent: 800 * ms}, Info{Carrier: QUIC, RoundTrip: 200 * ms}},
+		{
+			"the one that answers",
+			path{},
+			Info{Carrier: QUIC, Streams: 99, RoundTrip: 99 * ms},
+			Info{Carrier: TCP, Silent: 401 * ms},
+		},
+		{
+			"a long round trip excuses silence",
+			path{},
+			Info{Carrier: TCP, RoundTrip: 200 * ms, Silent: 800 * ms},
+			Info{Carrier: QUIC, RoundTrip: 200 * ms},
+		},
 		{"TCP, which costs least", path{}, Info{Carrier: TCP, Streams: 99, RoundTrip: 9 * ms}, Info{Carrier: QUIC}},
 		{"QUIC, where packets are lost", lossy, Info{Carrier: QUIC, Streams: 99, RoundTrip: 9 * ms}, Info{Carrier: TCP}},
 		{"TCP for bulk all the same", lossy, Info{Carrier: TCP, Class: Bulk, Streams: 9}, Info{Carrier: QUIC, Class: Bulk}},
 		{"fewer streams", path{}, Info{Carrier: TCP, Streams: 2}, Info{Carrier: TCP, Streams: 3}},
-		{"the nearer one, if not much busier", path{},
-			Info{Carrier: TCP, Streams: 3, RoundTrip: 10 * ms}, Info{Carrier: TCP, RoundTrip: 50 * ms}},
-		{"the shorter round trip below a millisecond", path{},
-			Info{Carrier: TCP, RoundTrip: 1}, Info{Carrier: TCP, RoundTrip: 9}},
+		{
+			"the nearer one, if not much busier",
+			path{},
+			Info{Carrier: TCP, Streams: 3, RoundTrip: 10 * ms},
+			Info{Carrier: TCP, RoundTrip: 50 * ms},
+		},
+		{
+			"the shorter round trip below a millisecond",
+			path{},
+			Info{Carrier: TCP, RoundTrip: 1},
+			Info{Carrier: TCP, RoundTrip: 9},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
