@@ -83,7 +83,7 @@ func BenchmarkBareBulk(b *testing.B) {
 
 // barePair is a connection of the library's with our configurations and no code
 // of ours around it.
-func barePair(b *testing.B) (x, y *quic.Conn) {
+func barePair(b testing.TB) (x, y *quic.Conn) {
 	b.Helper()
 	near, far := configs(b, carrier.Limits{})
 	limits := carrier.Limits{}.WithDefaults()

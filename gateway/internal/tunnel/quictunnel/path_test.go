@@ -244,17 +244,3 @@ func TestRouteMoves(t *testing.T) {
 		tunneltest.WantRead(t, b, "still here")
 	})
 }
-
-func TestErrorsOfSendingThatPass(t *testing.T) {
-	for err, want := range map[error]bool{
-		&net.OpError{Err: syscall.ENETUNREACH}: true,
-		&net.OpError{Err: syscall.EPERM}:       true,
-		&net.OpError{Err: syscall.EMSGSIZE}:    false, // path MTU discovery wants it
-		&net.OpError{Err: syscall.EIO}:         false, // so does segmentation offload
-		net.ErrClosed:                          false,
-	} {
-		if got := passes(err); got != want {
-			t.Errorf("passes(%v) = %v, want %v", err, got, want)
-		}
-	}
-}

@@ -17,6 +17,9 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
+// shortOpening is what the library takes at once, whatever else is on its way.
+const shortOpening = 1200
+
 // stream is one stream. A QUIC stream is two halves that know nothing of each
 // other; this makes one thing of them.
 type stream struct {
@@ -55,8 +58,14 @@ func newStream(c *conn, qs *quic.Stream, h *crossingv1.Header) *stream {
 	return s
 }
 
-// begin sends the opening. A short one does not wait.
+// begin sends the opening. One that fits into a packet does not wait.
 func (s *stream) begin(ctx context.Context, opening []byte) error {
+	if len(opening) <= shortOpening {
+		if _, err := s.qs.Write(opening); err != nil {
+			return s.writeFailed(err)
+		}
+		return nil
+	}
 	stop := context.AfterFunc(ctx, func() { s.qs.SetWriteDeadline(time.Unix(1, 0)) }) //nolint:errcheck // writing says what is wrong
 	_, err := s.qs.Write(opening)
 	switch {
