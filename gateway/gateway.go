@@ -27,8 +27,6 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tcptunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -59,7 +57,7 @@ type Gateway struct {
 	admin     *admin.Server // nil if nobody may ask
 	xds       *xdsclient.Client
 	pool      *tunnel.Pool
-	tunnels   *tcptunnel.Listener // nil if nobody may dial this gateway
+	tunnels   []acceptor // none if nobody may dial this gateway
 	attach    *listener.Listener
 	ingress   *exchange.Ingress
 	upstream  *upstream.Upstream
@@ -155,24 +153,13 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 		Spool: g.meter,
 		Log:   g.log,
 	}
-	shared := carrier.Config{
-		Source: g.source, Authorize: g.authorizePeer, Refuse: g.refuseTunnel, Log: g.log.Named("tunnel"),
+	if err := g.tunnel(); err != nil {
+		return err
 	}
-	g.pool = tunnel.NewPool(tunnel.PoolConfig{
-		Dialers:  map[string]tunnel.Dialer{tunnel.TCP: tcptunnel.NewDialer(shared)},
-		DialsOut: g.bootstrap.GetTunnel() == "",
-		Chose:    g.metrics.Chose,
-		Log:      g.log.Named("tunnel"),
-	})
 	g.upstream = upstream.New(g.source, g.xds)
 	g.ingress = exchange.NewIngress(both, g.upstream)
 	egress := exchange.NewEgress(both, g.pool)
 	var err error
-	if addr := g.bootstrap.GetTunnel(); addr != "" {
-		if g.tunnels, err = tcptunnel.Listen(addr, shared); err != nil {
-			return err
-		}
-	}
 	g.attach, err = listener.New(listener.Config{
 		Address:  g.bootstrap.GetAttach(),
 		Loopback: g.bootstrap.GetAttachLoopback(),
@@ -194,8 +181,8 @@ func (g *Gateway) close() error {
 	if g.admin != nil {
 		errs = append(errs, g.admin.Close())
 	}
-	if g.tunnels != nil {
-		errs = append(errs, g.tunnels.Close())
+	for _, l := range g.tunnels {
+		errs = append(errs, l.Close())
 	}
 	if g.conn != nil {
 		errs = append(errs, g.conn.Close())
@@ -218,7 +205,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	crossings, carrying := errgroup.WithContext(running)
 	crossings.Go(func() error { return g.attach.Run(carrying) })
 	crossings.Go(func() error { return g.pool.Run(carrying, g.ingress.ServeStream) })
-	crossings.Go(func() error { return g.accept(carrying) })
+	for _, l := range g.tunnels {
+		crossings.Go(func() error { return g.accept(carrying, l) })
+	}
 	crossings.Go(func() error { g.followPeers(carrying); return nil })
 	group.Go(func() error {
 		defer stop()
@@ -237,24 +226,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// accept hands tunnels that peers dialled to the pool.
-func (g *Gateway) accept(ctx context.Context) error {
-	if g.tunnels == nil {
-		<-ctx.Done()
-		return nil
-	}
-	for {
-		t, err := g.tunnels.Accept(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil //nolint:nilerr // told to stop
-		case err != nil:
-			return fmt.Errorf("accept tunnels: %w", err)
-		}
-		g.pool.Add(t)
-	}
 }
 
 // AttachAddr is where workloads attach by TLS.

@@ -13,6 +13,7 @@ var gatewayMay = []string{
 	"github.com/go-jose/go-jose/v4/...",                // JWT-SVIDs
 	"github.com/google/uuid",
 	"github.com/prometheus/client_golang/...", // metrics
+	"github.com/quic-go/quic-go/...",
 	"github.com/spiffe/go-spiffe/v2/...",
 	"go.uber.org/zap/...",
 	"golang.org/x/sync/...",
