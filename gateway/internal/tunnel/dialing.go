@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -184,9 +185,23 @@ func (p *Pool) landed(pr *peer, f *flight, t Tunnel, err error) {
 		p.cfg.Log.Debug("peer not reached", zap.Stringer("peer", f.peer), zap.String("carrier", f.way.carrier),
 			zap.Int("failures", d.failures), zap.Error(err))
 	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		p.bury(f.peer)
+	}
 	close(f.done)
 	p.broadcast()
 	p.nudge()
+}
+
+// bury closes tunnels that do not answer to a peer whose host refuses new ones:
+// the gateway there is gone, and no packet will say so in QUIC. The caller
+// holds mu.
+func (p *Pool) bury(id spiffeid.ID) {
+	for _, m := range p.members {
+		if i := m.Info(); m.id == id && i.mute() {
+			p.run.group.Go(func() { m.Close() }) // whoever waits in it is told so
+		}
+	}
 }
 
 // backoff doubles from firstRetry to lastRetry, less up to a half by chance so
