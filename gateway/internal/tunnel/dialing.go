@@ -158,22 +158,16 @@ func (p *Pool) answers(id spiffeid.ID, class Class) bool {
 	return m != nil && !r.silent
 }
 
-// landed takes note of an attempt's end.
+// landed takes note of an attempt's end, and in the same breath takes the
+// tunnel: whoever finds it finds no attempt under way.
 func (p *Pool) landed(pr *peer, f *flight, t Tunnel, err error) {
 	p.mu.Lock()
-	wanted := p.peers[f.peer] == pr
-	p.mu.Unlock()
-	switch {
-	case err != nil:
-	case !wanted:
-		err = errors.New("it was removed meanwhile")
-		t.Close() // nobody is to use it
-	case !p.add(t):
-		err = errors.New("its tunnel was not wanted any more")
-		t.Close() // nobody is to use it
-	}
-	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err == nil {
+		if err = p.take(pr, f.peer, t); err != nil {
+			p.run.group.Go(func() { t.Close() }) // nobody is to use it
+		}
+	}
 	d := pr.dialling(f.way)
 	f.err, d.flight, d.last = err, nil, time.Now()
 	switch {
@@ -191,6 +185,18 @@ func (p *Pool) landed(pr *peer, f *flight, t Tunnel, err error) {
 	close(f.done)
 	p.broadcast()
 	p.nudge()
+}
+
+// take adds a tunnel that was dialled, if it is still wanted. The caller holds
+// mu.
+func (p *Pool) take(pr *peer, id spiffeid.ID, t Tunnel) error {
+	if p.peers[id] != pr {
+		return errors.New("it was removed meanwhile")
+	}
+	if !p.add(t) {
+		return errors.New("its tunnel was not wanted any more")
+	}
+	return nil
 }
 
 // bury closes tunnels that do not answer to a peer whose host refuses new ones:
