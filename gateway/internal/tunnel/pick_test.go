@@ -168,6 +168,7 @@ func TestAPathThatIsCutIsWaitedFor(t *testing.T) {
 		if got := p.picks(t, Interactive, TCP, Usual, 3*time.Second+answerLook); got != both[0] {
 			t.Error("another tunnel than the one there is")
 		}
+		synctest.Wait()
 		for _, f := range both {
 			set(f, func() { f.silent = time.Second })
 		}
