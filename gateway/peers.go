@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -128,6 +129,6 @@ type refuser struct {
 
 var _ listener.Refuser = refuser{}
 
-func (r refuser) RefuseKnown(c listener.Caller, reason crossingv1.Reason, detail string) string {
-	return r.egress.RefuseKnown(c, reason, detail)
+func (r refuser) RefuseKnown(c listener.Caller, head *l7.RequestHead, reason crossingv1.Reason, detail string) (id, owner string) {
+	return r.egress.RefuseKnown(c, head, reason, detail)
 }
