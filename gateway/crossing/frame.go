@@ -239,10 +239,18 @@ func checkOwner(h *crossingv1.Half) error {
 		return errors.New("a decision without transition, owner or policy")
 	case end.GetPolicy() != nil && t.GetOwner() == "":
 		return errors.New("a half under a policy without owner")
-	case end.GetPolicy() == nil && (t.GetOwner() != "" || t.GetSink() != ""):
-		return errors.New("an owner or a sink without a policy that names them")
+	case end.GetPolicy() == nil && (t.GetOwner() != "" || t.GetSink() != "" || otherEnd(h) != ""):
+		return errors.New("an owner, a sink or another environment without a policy that names them")
 	}
 	return nil
+}
+
+// otherEnd is the environment on the side where the writer is not.
+func otherEnd(h *crossingv1.Half) string {
+	if h.GetSide() == crossingv1.Side_INGRESS {
+		return h.GetTransition().GetFrom()
+	}
+	return h.GetTransition().GetTo()
 }
 
 // checkPolicies holds the form of the references, where there are any. What an

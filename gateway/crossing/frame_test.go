@@ -128,6 +128,10 @@ func TestCheckFrameRefuses(t *testing.T) {
 		{"an owner of no policy", badRefused(func(h *crossingv1.Half) {
 			h.End.Reason, h.End.Policy = crossingv1.Reason_NO_POLICY, nil
 		}), "without a policy"},
+		{"a way of no policy", badRefused(func(h *crossingv1.Half) {
+			h.End.Reason, h.End.Policy = crossingv1.Reason_NO_POLICY, nil
+			h.Transition = &crossingv1.Transition{From: "onprem", To: "azure"}
+		}), "without a policy"},
 		{"an authority that is no text", badOpen(func(h *crossingv1.Half) { h.Operation.Authority = "a\nb" }), "authority"},
 		{"an endless authority", badOpen(func(h *crossingv1.Half) { h.Operation.Authority = strings.Repeat("a", 321) }), "authority"},
 		{"a detail that is no text", badRefused(func(h *crossingv1.Half) { h.End.Detail = "\x1b[2J" }), "detail"},
