@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"encoding/json"
+	"io"
 	"io/fs"
 	"net/http"
 	"path/filepath"
@@ -50,6 +51,27 @@ func TestEveryRefusalIsInTheStore(t *testing.T) {
 		})
 	}
 	rejectedNothing(t, m)
+	refusedNoPeer(t, m)
+}
+
+// refusedNoPeer holds that no gateway refused a peer, such as one that dialled it
+// before it had its first policy. An intruder's refusal shows that all that came
+// before it has been told.
+func refusedNoPeer(t *testing.T, m *meshtest.Mesh) {
+	t.Helper()
+	for i, name := range []string{"onprem-1", "aws-1", "azure-1"} {
+		intruder := meshtest.Intruder(i + 1)
+		c := intruder.Dial(t, m.Gateways[name].LoopbackAddr().String())
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		m.Refusal(t, intruder)
+	}
+	for _, r := range m.Refusals(t) {
+		if r.GetRefusal().GetListener() == "tunnel" {
+			t.Errorf("%s refused a peer: %v", r.GetGateway(), r.GetRefusal())
+		}
+	}
 }
 
 // sendRaw sends bytes as the orchestrator, and gives the answer's status and its
