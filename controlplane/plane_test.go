@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"io"
-	"strings"
 	"testing"
 	"time"
 
@@ -160,7 +159,12 @@ func (p *plane) publish(serial uint64, previous string) *policyv1.SignedPolicy {
 }
 
 // half is one gateway's account of a crossing from onprem to azure.
-func half(id, gateway string, side crossingv1.Side) *crossingv1.Half {
+func half(t *testing.T, id, gateway string, side crossingv1.Side) *crossingv1.Half {
+	t.Helper()
+	canonical, err := policy.Canonical(testPolicy())
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &crossingv1.Half{
 		Id: id, Key: &crossingv1.Key{Egress: onprem1, Ingress: azure1, Run: testRun, Sequence: 1}, Side: side,
 		Transition: &crossingv1.Transition{From: "onprem", To: "azure", Owner: "ml-platform", Sink: "records"},
@@ -169,7 +173,7 @@ func half(id, gateway string, side crossingv1.Side) *crossingv1.Half {
 		Operation: &crossingv1.Operation{Protocol: "openai", Name: "POST /v1/chat/completions", Service: "chat"},
 		End: &crossingv1.End{
 			Gateway: gateway, Decision: crossingv1.Decision_ALLOW, Intent: "plan",
-			Policy: &crossingv1.PolicyRef{Serial: 1, Revision: "sha256:" + strings.Repeat("ab", 32)},
+			Policy: &crossingv1.PolicyRef{Serial: 1, Revision: policy.Revision(canonical)},
 			Peer:   &crossingv1.Peer{Attach: crossingv1.Attach_MTLS}, Open: timestamppb.New(time.Now()),
 		},
 		Tunnel: &crossingv1.Tunnel{Carrier: "TCP", Tls: "TLS 1.3 X25519MLKEM768"},
@@ -179,7 +183,7 @@ func half(id, gateway string, side crossingv1.Side) *crossingv1.Half {
 // frames are both frames of one gateway's account.
 func frames(t *testing.T, id, gateway string, side crossingv1.Side) [][]byte {
 	t.Helper()
-	open := half(id, gateway, side)
+	open := half(t, id, gateway, side)
 	end := &crossingv1.Close{
 		Id: id, Key: open.GetKey(), Side: side, Duration: durationpb.New(time.Second),
 		RequestBytes: 10, ResponseBytes: 20, Status: 200, Cause: crossingv1.Cause_DONE,

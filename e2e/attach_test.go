@@ -58,6 +58,21 @@ func TestAttach(t *testing.T) {
 				},
 			}, crossingv1.Attach_JWT,
 		},
+		{
+			"http_proxy with a user, absolute form", "http://llm.azure.mesh:8000/v1/chat/completions",
+			http.Header{},
+			&http.Transport{
+				Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: loopback, User: url.UserPassword("jwt", token)}),
+			}, crossingv1.Attach_JWT,
+		},
+		{
+			"https_proxy with a user, by address", "http://llm.azure.mesh:8000/v1/chat/completions",
+			http.Header{},
+			&http.Transport{
+				Proxy:           http.ProxyURL(&url.URL{Scheme: "https", Host: attach.String(), User: url.UserPassword("bearer", token)}),
+				TLSClientConfig: m.TrustOnly(t, "onprem"),
+			}, crossingv1.Attach_JWT,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			req, err := http.NewRequestWithContext(m.Context, http.MethodPost, c.url, strings.NewReader(chatBody))

@@ -142,9 +142,9 @@ func testDenied(t *testing.T, m *meshtest.Mesh) {
 	for _, c := range []struct{ name, workload, url, reason, owner string }{
 		{"no intent", "orchestrator", "https://registry.aws.mesh/v2/", "NO_INTENT", "search-team"},
 		{"another path", "orchestrator", "https://llm.azure.mesh:8000/v1/completions", "NO_INTENT", "ml-platform"},
-		{"shut transition", "llm", "https://orchestrator.onprem.mesh/", "UNKNOWN_SERVICE", ""},
-		{"unknown destination", "orchestrator", "https://nobody.azure.mesh/", "UNKNOWN_DESTINATION", ""},
-		{"ambiguous path", "orchestrator", "https://llm.azure.mesh:8000/v1/%2e%2e/admin", "MALFORMED", ""},
+		{"shut transition", "llm", "https://orchestrator.onprem.mesh/", "UNKNOWN_SERVICE", "cloud-team"},
+		{"unknown destination", "orchestrator", "https://nobody.azure.mesh/", "UNKNOWN_DESTINATION", "datacenter-team"},
+		{"ambiguous path", "orchestrator", "https://llm.azure.mesh:8000/v1/%2e%2e/admin", "MALFORMED", "datacenter-team"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			req, err := http.NewRequestWithContext(m.Context, http.MethodGet, c.url, nil)
@@ -170,7 +170,8 @@ func testDenied(t *testing.T, m *meshtest.Mesh) {
 				t.Errorf("the problem tells of the policy: %s", body)
 			}
 			r := m.Record(t, p.Crossing)
-			if r.GetState() != crossingv1.Record_DENIED || r.GetEgress().GetReason().String() != c.reason || r.GetIngress() != nil {
+			if r.GetState() != crossingv1.Record_DENIED || r.GetEgress().GetReason().String() != c.reason || r.GetIngress() != nil ||
+				r.GetTransition().GetOwner() != c.owner {
 				t.Errorf("record: %v", r)
 			}
 		})

@@ -122,7 +122,8 @@ func TestClockOffAtThePeer(t *testing.T) {
 			if err := json.Unmarshal(body, &p); err != nil || resp.StatusCode != http.StatusServiceUnavailable || p.Reason != "UNREACHABLE" || p.Owner != "ml-platform" {
 				t.Errorf("status %d: %s", resp.StatusCode, body)
 			}
-			if r := m.Record(t, p.Crossing); r.GetState() != crossingv1.Record_DENIED || r.GetEgress().GetReason() != crossingv1.Reason_UNREACHABLE {
+			if r := m.Record(t, p.Crossing); r.GetState() != crossingv1.Record_REFUSED || r.GetEgress().GetReason() != crossingv1.Reason_UNREACHABLE ||
+				!strings.Contains(r.GetEgress().GetDetail(), c.says) {
 				t.Errorf("record: %v", r)
 			}
 			awaitExpiredPeer(t, m, c.says)

@@ -133,8 +133,17 @@ var forgeries = []forgery{
 		f.Open.Id = "9b2f1c3e-0000-4000-8000-000000000000"
 	}, why: "not a UUIDv7"},
 	{name: "id of a crossing that said something else", as: "onprem-1", opening: func(f *crossingv1.Frame) {
-		f.Open.Destination = localmesh.ID("registry").String()
+		f.Open.Operation.Name = "GET /v1/other"
 	}, why: "contradicts an earlier frame"},
+	{name: "destination of another environment", as: "onprem-1", opening: func(f *crossingv1.Frame) {
+		fresh(f)
+		f.Open.Destination = localmesh.ID("registry").String()
+	}, why: "is not of environment"},
+	{name: "another owner", as: "onprem-1", opening: func(f *crossingv1.Frame) { fresh(f); f.Open.Transition.Owner = "search-team" }, why: "the owner is"},
+	{name: "a policy that nobody published", as: "onprem-1", opening: func(f *crossingv1.Frame) {
+		fresh(f)
+		f.Open.End.Policy = &crossingv1.PolicyRef{Serial: 9, Revision: "sha256:" + strings.Repeat("9", 64)}
+	}, why: "none that was published"},
 	{name: "number of another crossing", as: "onprem-1", opening: func(f *crossingv1.Frame) { f.Open.Id = crossing.NewID(time.Now()) }, why: "already: contradicts an earlier frame"},
 	{name: "another end of a crossing", as: "onprem-1", end: func(f *crossingv1.Frame) { f.Close.ResponseBytes = 1 }, why: "contradicts an earlier frame"},
 	{name: "end with another key", as: "onprem-1", end: func(f *crossingv1.Frame) { f.Close.Key.Sequence = 1 << 40 }, why: "contradicts an earlier frame"},
@@ -225,10 +234,15 @@ func TestForgedIDs(t *testing.T) {
 		forge func(*crossingv1.Frame)
 	}{
 		{"as the source's gateway", func(f *crossingv1.Frame) {
-			f.Open.Key.Egress, f.Open.Source = gatewayID("aws-1"), localmesh.ID("retriever").String()
+			f.Open.Key.Egress, f.Open.Key.Ingress, f.Open.Source = gatewayID("aws-1"), "", localmesh.ID("retriever").String()
+			f.Open.Transition = &crossingv1.Transition{From: "aws", To: "azure", Owner: "cloud-team"}
+			f.Open.End.Decision, f.Open.End.Reason = crossingv1.Decision_DENY, crossingv1.Reason_NO_TRANSITION
+			f.Open.End.Close = crossingv1.Cause_REFUSED
 		}},
 		{"as the destination's gateway", func(f *crossingv1.Frame) {
 			f.Open.Side, f.Open.Key.Ingress = crossingv1.Side_INGRESS, gatewayID("aws-1")
+			f.Open.Transition = &crossingv1.Transition{From: "onprem", To: "aws", Owner: "search-team", Sink: "records"}
+			f.Open.Destination = localmesh.ID("retriever").String()
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -61,6 +61,7 @@ type Gateway struct {
 	attach    *listener.Listener
 	ingress   *exchange.Ingress
 	upstream  *upstream.Upstream
+	closing   chan struct{} // closed when the gateway goes away
 }
 
 // New makes a gateway: it waits for the gateway's SVID, recovers its spool,
@@ -74,7 +75,7 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway"), metrics: admin.NewMetrics()}
+	g := &Gateway{bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway"), metrics: admin.NewMetrics(), closing: make(chan struct{})}
 	if err := g.build(ctx, b); err != nil {
 		if g.recorder != nil {
 			err = errors.Join(err, g.recorder.CloseSpool())
@@ -177,6 +178,7 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 
 // close lets go of what New has got so far.
 func (g *Gateway) close() error {
+	close(g.closing)
 	var errs []error
 	if g.admin != nil {
 		errs = append(errs, g.admin.Close())

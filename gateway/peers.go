@@ -5,32 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"go.uber.org/zap"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
-	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
-
-// reportInterval is how often a gateway tells the control plane how it is.
-const reportInterval = 5 * time.Second
 
 // authorizePeer lets in the gateways that the policy in force names at the
 // edge of other environments.
 func (g *Gateway) authorizePeer(id spiffeid.ID) error {
-	p := g.xds.Policies()
-	if p == nil || p.Current == nil {
-		return fmt.Errorf("%s is no peer: this gateway has no policy yet", id)
+	p := awaitPolicy(g.xds, g.closing)
+	if p == nil {
+		return fmt.Errorf("%s is no peer: %w", id, carrier.ErrNoPolicy)
 	}
-	gw := p.Current.GatewayByID(id)
+	gw := p.GatewayByID(id)
 	if gw == nil || gw.Environment == g.bootstrap.GetEnvironment() {
 		return fmt.Errorf("%s is no gateway of another environment of the policy", id)
 	}
@@ -67,26 +61,6 @@ func (g *Gateway) followPeers(ctx context.Context) {
 	}
 }
 
-// report tells the control plane how this gateway is: at once after a change
-// of policy, else every few seconds.
-func (g *Gateway) report(ctx context.Context) {
-	client := controlv1.NewGatewayServiceClient(g.conn)
-	ticker := time.NewTicker(reportInterval)
-	defer ticker.Stop()
-	for {
-		changed := g.xds.Changed()
-		if _, err := client.Report(ctx, g.status()); err != nil && ctx.Err() == nil {
-			g.log.Debug("report not delivered", zap.Error(err))
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-		case <-ticker.C:
-		}
-	}
-}
-
 // state is what the gateway is like now, for those who run it.
 func (g *Gateway) state() admin.State {
 	s := admin.State{Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Tunnels: g.pool.Tunnels()}
@@ -98,27 +72,6 @@ func (g *Gateway) state() admin.State {
 	return s
 }
 
-func (g *Gateway) status() *controlv1.ReportRequest {
-	ref := g.Policy()
-	r := &controlv1.ReportRequest{
-		Run: g.recorder.RunID(), Serial: ref.Serial, Revision: ref.Revision, Spooled: g.recorder.Pending(),
-	}
-	for _, t := range g.pool.Tunnels() {
-		r.Tunnels = append(r.Tunnels, &controlv1.TunnelStatus{
-			Peer:      t.Peer.String(),
-			Carrier:   t.Carrier,
-			Dialed:    t.Dialed,
-			Tls:       t.TLS,
-			Streams:   uint32(t.Streams),
-			Since:     timestamppb.New(t.Since),
-			RoundTrip: durationpb.New(t.RoundTrip),
-			Bulk:      t.Class == tunnel.Bulk,
-			Loss:      t.Loss,
-		})
-	}
-	return r
-}
-
 // refuser sends refusals before identity to the spool and those of a known
 // caller to the egress half.
 type refuser struct {
@@ -128,6 +81,6 @@ type refuser struct {
 
 var _ listener.Refuser = refuser{}
 
-func (r refuser) RefuseKnown(c listener.Caller, reason crossingv1.Reason, detail string) string {
-	return r.egress.RefuseKnown(c, reason, detail)
+func (r refuser) RefuseKnown(c listener.Caller, head *l7.RequestHead, reason crossingv1.Reason, detail string) (id, owner string) {
+	return r.egress.RefuseKnown(c, head, reason, detail)
 }

@@ -58,7 +58,8 @@ type Entry struct {
 	// Socket is the absolute path of the Workload API's socket, at most 103
 	// bytes. Each entry has its own.
 	Socket string
-	// DNSNames are put into the X509-SVID beside the ID.
+	// DNSNames are put into the X509-SVID beside the ID; IP addresses among them
+	// as such.
 	DNSNames []string
 	// UIDs are the users who may have the SVID. Empty: the one that this process
 	// runs under. Root is not among them unless named.

@@ -41,7 +41,7 @@ func config(t *testing.T) Config {
 		TrustDomain: td,
 		Dir:         filepath.Join(dir, "authority"),
 		Entries: []Entry{
-			{ID: spiffeid.RequireFromPath(td, "/agent"), Socket: filepath.Join(dir, "run", "agent.sock"), DNSNames: []string{"agent.aws.mesh"}},
+			{ID: spiffeid.RequireFromPath(td, "/agent"), Socket: filepath.Join(dir, "run", "agent.sock"), DNSNames: []string{"agent.aws.mesh", "127.0.0.1"}},
 			{ID: spiffeid.RequireFromPath(td, "/other"), Socket: filepath.Join(dir, "run", "other.sock"), UIDs: []uint32{ownUID() + 1}},
 		},
 	}
@@ -94,8 +94,13 @@ func TestX509SVID(t *testing.T) {
 	if svid.ID != c.Entries[0].ID {
 		t.Errorf("ID = %v, want %v", svid.ID, c.Entries[0].ID)
 	}
-	if diff := cmp.Diff(c.Entries[0].DNSNames, leaf.DNSNames); diff != "" {
-		t.Errorf("DNS names (-want +got):\n%s", diff)
+	for _, name := range c.Entries[0].DNSNames {
+		if err := leaf.VerifyHostname(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := leaf.VerifyHostname("127.0.0.2"); err == nil {
+		t.Error("it verifies for an address that it does not have")
 	}
 	if leaf.KeyUsage != x509.KeyUsageDigitalSignature || leaf.IsCA {
 		t.Errorf("key usage %b, CA %t", leaf.KeyUsage, leaf.IsCA)

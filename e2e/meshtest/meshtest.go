@@ -212,7 +212,7 @@ func (m *Mesh) Record(t testing.TB, id string) *crossingv1.Record {
 // Whole says that nothing is to be expected any more of a record.
 func Whole(r *crossingv1.Record) bool {
 	switch r.GetState() {
-	case crossingv1.Record_JOINED, crossingv1.Record_DENIED, crossingv1.Record_DISAGREE:
+	case crossingv1.Record_JOINED, crossingv1.Record_DENIED, crossingv1.Record_REFUSED, crossingv1.Record_DISAGREE:
 		return true
 	}
 	return false

@@ -43,7 +43,7 @@ func egressHalf() *crossingv1.Half {
 		Destination: "spiffe://azure.acme.example/ai/llm",
 		Trace:       "4bf92f3577b34da6a3ce929d0e0e4736",
 		Span:        "00f067aa0ba902b7",
-		Operation:   &crossingv1.Operation{Protocol: "openai", Name: "POST /v1/chat/completions", Service: "chat"},
+		Operation:   &crossingv1.Operation{Protocol: "openai", Name: "POST /v1/chat/completions", Service: "chat", Authority: "llm.azure.mesh:8000"},
 		End: &crossingv1.End{
 			Gateway:     egressGateway,
 			Decision:    crossingv1.Decision_ALLOW,
@@ -75,6 +75,15 @@ func refusedHalf() *crossingv1.Half {
 	h.End.Decision, h.End.Reason, h.End.Intent = crossingv1.Decision_DENY, crossingv1.Reason_NO_INTENT, ""
 	h.End.Close, h.End.Duration = crossingv1.Cause_REFUSED, durationpb.New(80*time.Microsecond)
 	h.Tunnel = nil
+	return h
+}
+
+// unreachableHalf is a crossing that the policy allowed, and for which its
+// egress gateway found no tunnel.
+func unreachableHalf() *crossingv1.Half {
+	h := refusedHalf()
+	h.End.Decision, h.End.Reason, h.End.Intent = crossingv1.Decision_ALLOW, crossingv1.Reason_UNREACHABLE, "plan-with-the-llm"
+	h.End.Detail = "reach environment \"azure\": connection refused"
 	return h
 }
 

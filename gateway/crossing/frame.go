@@ -137,14 +137,23 @@ func checkHalf(h *crossingv1.Half, f *crossingv1.Frame, gateway spiffeid.ID) err
 		return errors.New("an egress gateway's half names a policy of its peer's")
 	case end.GetDecision() != crossingv1.Decision_ALLOW && end.GetDecision() != crossingv1.Decision_DENY:
 		return errors.New("the half has no decision")
-	case (end.GetDecision() == crossingv1.Decision_DENY) != (end.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED):
+	case !fits(end.GetDecision(), end.GetReason()):
 		return fmt.Errorf("decision %s with reason %s", end.GetDecision(), end.GetReason())
 	case !validTime(end.GetOpen()):
 		return errors.New("the half has no valid time of opening")
 	case !validDurations(end.GetDuration(), end.GetFirstByte(), h.GetTunnel().GetRoundTrip()):
 		return errors.New("the half has an impossible duration")
 	}
-	return errors.Join(checkRefusedAtEgress(h), checkSource(h, egress), checkOwner(h), checkPolicies(end))
+	return errors.Join(checkRefusedAtEgress(h), checkSource(h, egress), checkOwner(h), checkPolicies(end), checkTexts(h))
+}
+
+// fits says that a reason may stand beside a decision: a denial has one, and a
+// crossing that was allowed has at most one that is no decision.
+func fits(d crossingv1.Decision, r crossingv1.Reason) bool {
+	if d == crossingv1.Decision_ALLOW {
+		return r == crossingv1.Reason_REASON_UNSPECIFIED || Outage(r)
+	}
+	return r != crossingv1.Reason_REASON_UNSPECIFIED && !Outage(r)
 }
 
 // checkKey holds id and key, and that this gateway is the party that the side
@@ -183,10 +192,11 @@ func checkKey(id string, k *crossingv1.Key, side crossingv1.Side, f *crossingv1.
 // gateway's own chain of crossings that it refused, and only that.
 func checkRefusedAtEgress(h *crossingv1.Half) error {
 	alone := h.GetKey().GetIngress() == ""
-	refused := h.GetSide() == crossingv1.Side_EGRESS && h.GetEnd().GetDecision() == crossingv1.Decision_DENY
-	if alone != refused {
-		return fmt.Errorf("side %s, decision %s and ingress gateway %.256q contradict one another",
-			h.GetSide(), h.GetEnd().GetDecision(), h.GetKey().GetIngress())
+	refused := h.GetSide() == crossingv1.Side_EGRESS && h.GetEnd().GetReason() != crossingv1.Reason_REASON_UNSPECIFIED
+	outage := Outage(h.GetEnd().GetReason())
+	if alone != refused || outage && !alone {
+		return fmt.Errorf("side %s, reason %s and ingress gateway %.256q contradict one another",
+			h.GetSide(), h.GetEnd().GetReason(), h.GetKey().GetIngress())
 	}
 	want := crossingv1.Cause_CAUSE_UNSPECIFIED // it ends in a frame of its own
 	if alone {
@@ -218,20 +228,29 @@ func checkSource(h *crossingv1.Half, egress spiffeid.ID) error {
 	return nil
 }
 
-// checkOwner: what the policy was asked about has a transition, and with it an
-// owner. Other denials came before that could be known.
+// checkOwner: somebody answers for every crossing. What the policy was asked
+// about has a transition, and with it an owner; what came before has at least
+// the owner of an environment. Only without a policy is nobody known.
 func checkOwner(h *crossingv1.Half) error {
 	t, end := h.GetTransition(), h.GetEnd()
-	switch end.GetReason() {
-	case crossingv1.Reason_REASON_UNSPECIFIED, crossingv1.Reason_NO_INTENT,
-		crossingv1.Reason_DENIED_BY_INTENT, crossingv1.Reason_NOT_ENFORCEABLE:
-	default:
-		return nil
-	}
-	if t.GetOwner() == "" || t.GetFrom() == "" || t.GetTo() == "" || end.GetPolicy() == nil {
+	judged := Judged(end.GetReason())
+	switch {
+	case judged && (t.GetOwner() == "" || t.GetFrom() == "" || t.GetTo() == "" || end.GetPolicy() == nil):
 		return errors.New("a decision without transition, owner or policy")
+	case end.GetPolicy() != nil && t.GetOwner() == "":
+		return errors.New("a half under a policy without owner")
+	case end.GetPolicy() == nil && (t.GetOwner() != "" || t.GetSink() != "" || otherEnd(h) != ""):
+		return errors.New("an owner, a sink or another environment without a policy that names them")
 	}
 	return nil
+}
+
+// otherEnd is the environment on the side where the writer is not.
+func otherEnd(h *crossingv1.Half) string {
+	if h.GetSide() == crossingv1.Side_INGRESS {
+		return h.GetTransition().GetFrom()
+	}
+	return h.GetTransition().GetTo()
 }
 
 // checkPolicies holds the form of the references, where there are any. What an

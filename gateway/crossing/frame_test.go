@@ -21,10 +21,12 @@ func TestCheckFrameAccepts(t *testing.T) {
 	foreign.End.Decision, foreign.End.Reason = crossingv1.Decision_DENY, crossingv1.Reason_FOREIGN_IDENTITY
 	unknown := refusedHalf()
 	unknown.Destination, unknown.End.Reason = "", crossingv1.Reason_UNKNOWN_DESTINATION
-	unknown.Transition = &crossingv1.Transition{From: "onprem"}
+	unknown.Transition = &crossingv1.Transition{From: "onprem", Owner: "infra"}
 	unarmed := refusedHalf()
 	unarmed.Destination, unarmed.End.Reason, unarmed.End.Policy = "", crossingv1.Reason_NO_POLICY, nil
 	unarmed.Transition = &crossingv1.Transition{From: "onprem"}
+	asked := refusedHalf()
+	asked.Operation.Authority, asked.End.Detail = Authority("no such\x00host"), Detail("no\nsuch host")
 	named := ingressHalf()
 	named.End.Named = &crossingv1.PolicyRef{Serial: 40, Revision: revision("8")}
 	tests := []struct {
@@ -38,6 +40,8 @@ func TestCheckFrameAccepts(t *testing.T) {
 		{"refused at egress", egressFrame(refusedHalf(), nil)},
 		{"refused for want of a destination", egressFrame(unknown, nil)},
 		{"refused for want of a policy", egressFrame(unarmed, nil)},
+		{"allowed, and no way out", egressFrame(unreachableHalf(), nil)},
+		{"said what was asked for", egressFrame(asked, nil)},
 		{"denied at ingress for its source", ingressFrame(foreign, nil)},
 		{"decided under two policies", ingressFrame(named, nil)},
 		{"refusals counted", refusal()},
@@ -113,6 +117,25 @@ func TestCheckFrameRefuses(t *testing.T) {
 		{"denied without a reason", badRefused(func(h *crossingv1.Half) { h.End.Reason = 0 }), "reason"},
 		{"denied at egress and yet carried", badRefused(func(h *crossingv1.Half) { h.Key.Ingress = ingressGateway }), "contradict"},
 		{"allowed at egress and not carried", badOpen(func(h *crossingv1.Half) { h.Key.Ingress = "" }), "contradict"},
+		{"denied by an outage", badRefused(func(h *crossingv1.Half) { h.End.Reason = crossingv1.Reason_UNREACHABLE }), "reason UNREACHABLE"},
+		{"allowed against the policy", badRefused(func(h *crossingv1.Half) { h.End.Decision = crossingv1.Decision_ALLOW }), "reason NO_INTENT"},
+		{"an outage, and yet carried", badOpen(func(h *crossingv1.Half) { h.End.Reason = crossingv1.Reason_UNREACHABLE }), "contradict"},
+		{"an outage at ingress", badIngress(func(h *crossingv1.Half) { h.End.Reason = crossingv1.Reason_DRAINING }), "contradict"},
+		{"an outage of a crossing that nobody answers for", edit(egressFrame(unreachableHalf(), nil), func(f *crossingv1.Frame) { f.Open.Transition.Owner = "" }), "owner"},
+		{"malformed and nobody's", badRefused(func(h *crossingv1.Half) {
+			h.End.Reason, h.Transition.Owner = crossingv1.Reason_MALFORMED, ""
+		}), "without owner"},
+		{"an owner of no policy", badRefused(func(h *crossingv1.Half) {
+			h.End.Reason, h.End.Policy = crossingv1.Reason_NO_POLICY, nil
+		}), "without a policy"},
+		{"a way of no policy", badRefused(func(h *crossingv1.Half) {
+			h.End.Reason, h.End.Policy = crossingv1.Reason_NO_POLICY, nil
+			h.Transition = &crossingv1.Transition{From: "onprem", To: "azure"}
+		}), "without a policy"},
+		{"an authority that is no text", badOpen(func(h *crossingv1.Half) { h.Operation.Authority = "a\nb" }), "authority"},
+		{"an endless authority", badOpen(func(h *crossingv1.Half) { h.Operation.Authority = strings.Repeat("a", 321) }), "authority"},
+		{"a detail that is no text", badRefused(func(h *crossingv1.Half) { h.End.Detail = "\x1b[2J" }), "detail"},
+		{"an endless detail", badRefused(func(h *crossingv1.Half) { h.End.Detail = strings.Repeat("a", 513) }), "detail"},
 		{"refused without an end", badRefused(func(h *crossingv1.Half) { h.End.Close = 0 }), "end is"},
 		{"opened with an end", badOpen(func(h *crossingv1.Half) { h.End.Close = crossingv1.Cause_DONE }), "end is"},
 		{"egress names its peer's policy", badOpen(func(h *crossingv1.Half) { h.End.Named = h.End.Policy }), "names a policy"},

@@ -110,7 +110,7 @@ func end(a *Account) *crossingv1.End {
 func judge(egress, ingress *Account, r *crossingv1.Record) (crossingv1.Record_State, []string) {
 	switch {
 	case r.GetIngress() == nil && refusedAtEgress(egress.Open):
-		return crossingv1.Record_DENIED, nil
+		return stateAlone(egress.Open), nil
 	case r.GetEgress() == nil && ingress.whole(), r.GetIngress() == nil && egress.whole():
 		return crossingv1.Record_ONE_SIDED, nil
 	case r.GetEgress() == nil || r.GetIngress() == nil || !egress.whole() || !ingress.whole():
@@ -120,6 +120,15 @@ func judge(egress, ingress *Account, r *crossingv1.Record) (crossingv1.Record_St
 		return crossingv1.Record_DISAGREE, d
 	}
 	return crossingv1.Record_JOINED, nil
+}
+
+// stateAlone is the state of a crossing that the egress gateway kept: because the
+// policy denied it, or because there was no way although the policy allowed it.
+func stateAlone(h *crossingv1.Half) crossingv1.Record_State {
+	if h.GetEnd().GetDecision() == crossingv1.Decision_ALLOW {
+		return crossingv1.Record_REFUSED
+	}
+	return crossingv1.Record_DENIED
 }
 
 // differences names, by their place in the record, the fields that both
@@ -153,6 +162,7 @@ func differences(egress, ingress *Account) []string {
 		differ("transition.owner", e.GetTransition().GetOwner() != i.GetTransition().GetOwner())
 		differ("operation.service", e.GetOperation().GetService() != i.GetOperation().GetService())
 		differ("operation.name", e.GetOperation().GetName() != i.GetOperation().GetName())
+		differ("operation.authority", e.GetOperation().GetAuthority() != i.GetOperation().GetAuthority())
 	}
 	told := ec.GetCause() == crossingv1.Cause_REFUSED_BY_PEER
 	differ("decision", kept || refused && !told && !brokenOff(ec))

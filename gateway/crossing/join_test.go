@@ -30,6 +30,7 @@ func TestJoinState(t *testing.T) {
 		open     = crossingv1.Record_OPEN
 		joined   = crossingv1.Record_JOINED
 		denied   = crossingv1.Record_DENIED
+		refused  = crossingv1.Record_REFUSED
 		oneSided = crossingv1.Record_ONE_SIDED
 		disagree = crossingv1.Record_DISAGREE
 	)
@@ -49,6 +50,7 @@ func TestJoinState(t *testing.T) {
 		{"egress missing, ingress open", func(e, i *Account) { *e, i.Close = Account{}, nil }, open, nil},
 		{"ingress opening missing", func(_, i *Account) { i.Open = nil }, oneSided, nil},
 		{"refused at egress", func(e, i *Account) { *e, *i = Account{Open: refusedHalf()}, Account{} }, denied, nil},
+		{"allowed at egress, and no way", func(e, i *Account) { *e, *i = Account{Open: unreachableHalf()}, Account{} }, refused, nil},
 		{"refused at egress and let in", func(e, i *Account) { *e = Account{Open: refusedHalf()} }, disagree, []string{"evidence.pair", "evidence.sequence", "decision"}},
 		{"denied at ingress", denyAtIngress, joined, nil},
 		{"policies differ", func(_, i *Account) { i.Open.End.Policy.Serial, i.Open.End.Intent = 42, "another" }, joined, nil},
@@ -67,6 +69,7 @@ func TestJoinState(t *testing.T) {
 		{"owners", func(_, i *Account) { i.Open.Transition.Owner = "nobody" }, disagree, []string{"transition.owner"}},
 		{"services", func(_, i *Account) { i.Open.Operation.Service = "admin" }, disagree, []string{"operation.service"}},
 		{"operations", func(_, i *Account) { i.Open.Operation.Name = "DELETE /" }, disagree, []string{"operation.name"}},
+		{"authorities", func(_, i *Account) { i.Open.Operation.Authority = "llm.azure.mesh:8001" }, disagree, []string{"operation.authority"}},
 		{"request bytes", func(_, i *Account) { i.Close.RequestBytes++ }, disagree, []string{"requestBytes"}},
 		{"response bytes", func(_, i *Account) { i.Close.ResponseBytes++ }, disagree, []string{"responseBytes"}},
 		{"statuses", func(_, i *Account) { i.Close.Status = 500 }, disagree, []string{"status"}},
@@ -171,7 +174,7 @@ func anyAccount(t *rapid.T, name string, side crossingv1.Side) *Account {
 		a.Open = nil
 	case 2:
 		if side == crossingv1.Side_EGRESS {
-			a.Open, a.Close = refusedHalf(), nil
+			a.Open, a.Close = rapid.SampledFrom([]*crossingv1.Half{refusedHalf(), unreachableHalf()}).Draw(t, name+" kept"), nil
 		}
 	case 3:
 		return nil
@@ -282,7 +285,7 @@ func checkRecord(t *rapid.T, r *crossingv1.Record) {
 		if !two || r.GetAgree() != (len(r.GetDifferences()) == 0) {
 			t.Fatalf("record %v", r)
 		}
-	case crossingv1.Record_DENIED, crossingv1.Record_ONE_SIDED:
+	case crossingv1.Record_DENIED, crossingv1.Record_REFUSED, crossingv1.Record_ONE_SIDED:
 		if two || r.GetAgree() {
 			t.Fatalf("record %v", r)
 		}

@@ -36,7 +36,7 @@ type vectorFrame struct {
 // TestVectors holds the vectors that FORMAT.md names.
 func TestVectors(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) < 9 {
+	if err != nil || len(files) < 12 {
 		t.Fatalf("found %d vectors, %v", len(files), err)
 	}
 	for _, name := range files {

@@ -21,6 +21,7 @@ type Policy struct {
 	classes []string
 
 	environments     []string // sorted
+	owners           []string // of environments, by their index
 	environmentIndex map[string]int
 	domains          map[spiffeid.TrustDomain]int
 
@@ -73,6 +74,7 @@ func (p *Policy) addEnvironments(in *policyv1.Policy) error {
 			return fmt.Errorf("environment %s: %w", name, err)
 		}
 		p.environmentIndex[name], p.domains[td] = i, i
+		p.owners = append(p.owners, env.GetOwner())
 		for gw, g := range env.GetGateways() {
 			id, err := GatewayID(td, gw)
 			if err != nil {
@@ -202,6 +204,16 @@ func (p *Policy) EnvironmentOf(td spiffeid.TrustDomain) (string, bool) {
 		return "", false
 	}
 	return p.environments[i], true
+}
+
+// OwnerOf is the team that answers for an environment; "" if the policy does not
+// know it.
+func (p *Policy) OwnerOf(environment string) string {
+	i, ok := p.environmentIndex[environment]
+	if !ok {
+		return ""
+	}
+	return p.owners[i]
 }
 
 // TransitionOf is the transition from one environment to another; nil if it is

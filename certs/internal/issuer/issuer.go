@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/url"
 	"time"
 
@@ -113,7 +114,8 @@ func (i *Issuer) Bundle() *spiffebundle.Bundle {
 }
 
 // X509SVID makes an X509-SVID with a new key that is valid from a little before
-// now until ttl after it. It does not ask whether the ID is of the issuer's
+// now until ttl after it. Among the DNS names there may be IP addresses, which
+// stand apart in a certificate (RFC 5280 4.2.1.6). It does not ask whether the ID is of the issuer's
 // trust domain: verifiers do, and tests make look-alikes.
 func (i *Issuer) X509SVID(id spiffeid.ID, dns []string, now time.Time, ttl time.Duration) (*x509svid.SVID, error) {
 	key, err := newKey()
@@ -137,7 +139,13 @@ func (i *Issuer) X509SVID(id spiffeid.ID, dns []string, now time.Time, ttl time.
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 		URIs:                  []*url.URL{id.URL()},
-		DNSNames:              dns,
+	}
+	for _, name := range dns {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, i.root, key.Public(), i.key)
 	if err != nil {

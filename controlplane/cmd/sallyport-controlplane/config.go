@@ -65,7 +65,7 @@ type authorityEntry struct {
 	ID string `yaml:"id"`
 	// Socket of the Workload API.
 	Socket string `yaml:"socket"`
-	// DNSNames in the X509-SVID.
+	// DNSNames in the X509-SVID; IP addresses are welcome.
 	DNSNames []string `yaml:"dnsNames"`
 	// UIDs of the users who get it. With no UIDs and no Users: the authority's own.
 	UIDs []uint32 `yaml:"uids"`

@@ -1,7 +1,7 @@
 // Package api is the control plane's gRPC API: it decides who may call what,
 // checks what callers hand in, and answers from the store, the joined records,
 // the xDS server and the inventory. It keeps nothing of its own but gateways'
-// last reports, and it serves no console: the console calls it.
+// last reports and what was rejected of theirs, and it serves no console: the console calls it.
 //
 // The one invariant: a method that the access table does not open to the caller's
 // SPIFFE ID is never reached, whatever serves it.
@@ -30,6 +30,8 @@ type Store interface {
 	// Policy is the current policy and the store's revision of it, or
 	// store.ErrNotFound.
 	Policy(ctx context.Context) (*policyv1.SignedPolicy, uint64, error)
+	// PolicyHistory are the policies that were current lately, oldest first.
+	PolicyHistory(ctx context.Context) ([]*policyv1.SignedPolicy, error)
 	// PutPolicy replaces the policy at that revision of the store, or fails with
 	// store.ErrConflict.
 	PutPolicy(ctx context.Context, signed *policyv1.SignedPolicy, expected uint64) (uint64, error)
@@ -139,8 +141,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	for _, id := range c.Operators {
 		s.operators[id] = true
 	}
-	s.crossings = &crossings{config: c, policies: s.policies, log: log}
-	s.gateways = &gateways{config: c, policies: s.policies, reports: map[spiffeid.ID]report{}}
+	rejections := newRejections()
+	s.crossings = &crossings{config: c, policies: s.policies, charters: newCharters(c.Store, log), rejections: rejections, log: log}
+	s.gateways = &gateways{config: c, policies: s.policies, rejections: rejections, reports: map[spiffeid.ID]report{}}
 	s.workloads = &workloads{inventory: c.Inventory}
 	if err := s.policies.load(ctx); err != nil {
 		s.end()

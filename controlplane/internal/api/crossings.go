@@ -32,9 +32,11 @@ const (
 type crossings struct {
 	controlv1.UnimplementedCrossingServiceServer
 
-	config   Config
-	policies *policies
-	log      *zap.Logger
+	config     Config
+	policies   *policies
+	charters   *charters
+	rejections *rejections
+	log        *zap.Logger
 	// receivers are the goroutines that read from Deliver's streams.
 	receivers sync.WaitGroup
 }
@@ -107,7 +109,10 @@ func (c *crossings) take(ctx context.Context, caller spiffeid.ID, batch *control
 		return nil, invalid("the batch has %d frames, the most is %d", n, maxBatch)
 	}
 	ack := &controlv1.Ack{Through: batch.GetThrough()}
-	accepted := c.check(caller, batch, ack)
+	accepted, err := c.check(ctx, caller, batch, ack)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.append(ctx, caller, batch, accepted); err != nil {
 		return nil, err
 	}
@@ -118,6 +123,7 @@ func (c *crossings) take(ctx context.Context, caller spiffeid.ID, batch *control
 	}
 	if len(ack.GetRejected()) > 0 {
 		slices.SortFunc(ack.GetRejected(), func(a, b *controlv1.Rejection) int { return cmp.Compare(a.GetIndex(), b.GetIndex()) })
+		c.rejections.add(caller, ack.GetRejected())
 		c.log.Warn("frames rejected", zap.Stringer("gateway", caller),
 			zap.Int("count", len(ack.GetRejected())), zap.String("first", ack.GetRejected()[0].GetWhy()))
 	}
@@ -131,13 +137,19 @@ type checked struct {
 }
 
 // check sorts a batch's frames into those that it gives back and those that it
-// rejects in ack.
-func (c *crossings) check(caller spiffeid.ID, batch *controlv1.Batch, ack *controlv1.Ack) []checked {
+// rejects in ack. It fails where it cannot tell.
+func (c *crossings) check(ctx context.Context, caller spiffeid.ID, batch *controlv1.Batch, ack *controlv1.Ack) ([]checked, error) {
 	accepted := make([]checked, 0, len(batch.GetFrames()))
 	for i, data := range batch.GetFrames() {
 		frame, err := crossing.UnmarshalFrame(data)
 		if err == nil {
 			err = crossing.CheckFrame(frame, caller)
+		}
+		if err == nil {
+			var fault error
+			if err, fault = c.charters.check(ctx, frame); fault != nil {
+				return nil, fault
+			}
 		}
 		if err != nil {
 			reject(ack, i, caller, err)
@@ -145,7 +157,7 @@ func (c *crossings) check(caller spiffeid.ID, batch *controlv1.Batch, ack *contr
 		}
 		accepted = append(accepted, checked{frame, i})
 	}
-	return accepted
+	return accepted, nil
 }
 
 // reject tells a gateway why a frame of its own was refused. What a frame says

@@ -39,8 +39,9 @@ type report struct {
 type gateways struct {
 	controlv1.UnimplementedGatewayServiceServer
 
-	config   Config
-	policies *policies
+	config     Config
+	policies   *policies
+	rejections *rejections
 
 	// mu guards reports: one for each gateway that was ever in the policy.
 	mu      sync.Mutex
@@ -82,6 +83,7 @@ func (g *gateways) status(gw policy.Gateway, state xds.Status) *controlv1.Gatewa
 			TypeUrl: a.TypeURL, Version: a.Version, Nack: a.Nack, At: timestamppb.New(a.At),
 		})
 	}
+	g.rejections.tell(gw.ID, status)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if last, ok := g.reports[gw.ID]; ok {

@@ -179,6 +179,10 @@ func (brokenStore) PutPolicy(context.Context, *policyv1.SignedPolicy, uint64) (u
 	return 0, store.ErrUnavailable
 }
 
+func (brokenStore) PolicyHistory(context.Context) ([]*policyv1.SignedPolicy, error) {
+	return nil, store.ErrUnavailable
+}
+
 func (brokenStore) AppendFrames(context.Context, string, [][]byte) error {
 	return store.ErrUnavailable
 }

@@ -26,7 +26,8 @@ var ErrConflict = errors.New("contradicts an earlier frame")
 // Transition is an ordered pair of environments.
 type Transition struct{ From, To string }
 
-// Counts are what crossed a transition.
+// Counts are what the policy said of crossings of a transition: an outage makes
+// no denial of what was allowed.
 type Counts struct {
 	Allowed, Denied uint64
 	// Unmatched are records that are one-sided, or whose halves disagree.
@@ -209,8 +210,8 @@ func (j *Joiner) trace(name handle, before, now string) {
 // count adds a record to its transition's counts, or takes it away.
 func (j *Joiner) count(r *crossingv1.Record, add bool) {
 	t := Transition{r.GetTransition().GetFrom(), r.GetTransition().GetTo()}
-	if t.To == "" {
-		return // it was going nowhere that is known
+	if t.From == "" || t.To == "" {
+		return // it is not known where it came from, or where it was going
 	}
 	c, one := j.counts[t], uint64(1)
 	if !add {

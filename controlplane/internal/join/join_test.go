@@ -310,15 +310,22 @@ func TestCounts(t *testing.T) {
 	unknown.Open.Transition.To, unknown.Open.Destination = "", ""
 	unknown.Open.End.Reason = crossingv1.Reason_UNKNOWN_DESTINATION
 	add(t, j, unknown)
+	outage := newTrip(7)
+	outage.ingress = ""
+	lost := outage.egressOpen()
+	lost.Open.End.Decision, lost.Open.End.Reason = crossingv1.Decision_ALLOW, crossingv1.Reason_UNREACHABLE
+	stranger := newTrip(8).ingressOpen()
+	stranger.Open.Transition.From, stranger.Open.End.Decision, stranger.Open.End.Reason = "", crossingv1.Decision_DENY, crossingv1.Reason_UNKNOWN_PEER
+	add(t, j, lost, stranger)
 	want := map[Transition]Counts{
-		toAzure: {Allowed: 3, Denied: 2, Unmatched: 2},
+		toAzure: {Allowed: 4, Denied: 2, Unmatched: 2},
 		toAWS:   {Allowed: 1},
 	}
 	if d := cmp.Diff(want, j.Counts()); d != "" {
 		t.Errorf("counts (-want +got):\n%s", d)
 	}
 	add(t, j, oneSided.ingressOpen(), oneSided.ingressClose()) // late, it mends
-	want[toAzure] = Counts{Allowed: 3, Denied: 2, Unmatched: 1}
+	want[toAzure] = Counts{Allowed: 4, Denied: 2, Unmatched: 1}
 	if d := cmp.Diff(want, j.Counts()); d != "" {
 		t.Errorf("counts after a late half (-want +got):\n%s", d)
 	}

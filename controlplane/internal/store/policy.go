@@ -14,8 +14,9 @@ import (
 const (
 	// policyKey is the key of the policy in force; earlier ones are its history.
 	policyKey = "current"
-	// policyHistory is how many policies are kept, the current one with them.
-	policyHistory = 16
+	// policyHistory is how many policies are kept, the current one with them: the
+	// most that a bucket can. A half that names an older one cannot be judged.
+	policyHistory = 64
 )
 
 // PutPolicy makes a policy the current one if the current one is still at the
@@ -44,7 +45,7 @@ func (s *Store) Policy(ctx context.Context) (*policyv1.SignedPolicy, uint64, err
 	return decodePolicy(entry)
 }
 
-// PolicyHistory are the policies that were current, oldest first, at most 16.
+// PolicyHistory are the policies that were current, oldest first, at most 64.
 func (s *Store) PolicyHistory(ctx context.Context) ([]*policyv1.SignedPolicy, error) {
 	entries, err := s.policies.History(ctx, policyKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {

@@ -8,31 +8,31 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
-	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// attributes reads from the head what the policy may ask for. A byte stream has
-// none: an allow that asks for one does not match it, and a deny does.
-func attributes(a *policy.Attributes, s *policy.Service, head *l7.RequestHead) crossingv1.Reason {
+// attributes reads from the head what the policy may ask for, and says what is
+// wrong with it, "" if nothing. A byte stream has none: an allow that asks for
+// one does not match it, and a deny does.
+func attributes(a *policy.Attributes, s *policy.Service, head *l7.RequestHead) (fault string) {
 	a.SetString(policy.Protocol, s.Protocol)
 	if head.Method == "CONNECT" {
-		return crossingv1.Reason_REASON_UNSPECIFIED
+		return ""
 	}
 	path := head.PathOnly()
 	if !unambiguous(path) {
-		return crossingv1.Reason_MALFORMED
+		return "the path can be read in more than one way"
 	}
 	a.SetString(policy.HTTPMethod, head.Method)
 	a.SetString(policy.HTTPPath, path)
 	if head.IsGRPC() {
 		service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 		if !ok || service == "" || method == "" || strings.Contains(method, "/") {
-			return crossingv1.Reason_MALFORMED
+			return "the path of a gRPC call is not /SERVICE/METHOD"
 		}
 		a.SetString(policy.GRPCService, service)
 		a.SetString(policy.GRPCMethod, method)
 	}
-	return crossingv1.Reason_REASON_UNSPECIFIED
+	return ""
 }
 
 // unambiguous says that every reader of the path sees the same segments: no

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -19,6 +20,7 @@ import (
 type Verdict struct {
 	Allow      bool
 	Reason     crossingv1.Reason  // why not; REASON_UNSPECIFIED if allowed
+	Detail     string             // what was not well formed or cannot be kept, for people
 	Intent     string             // the intent that decided, if one did
 	Policy     policy.Ref         // what it was decided under
 	Named      policy.Ref         // ingress: what the egress gateway named
@@ -26,15 +28,22 @@ type Verdict struct {
 	Transition *policy.Transition // nil if there is none
 	Workload   *policy.Workload   // the destination; nil if unknown
 	Service    *policy.Service    // what of it is called; nil if unknown
+
+	host string // the owner of the environment that answers where no transition does
 }
 
-// Owner is the team that answers for the transition, or "".
+// Owner is the team that answers for the crossing: for its transition or, where
+// there is none, for an environment. "" if there is no policy to say so.
 func (v *Verdict) Owner() string {
 	if v.Transition == nil {
-		return ""
+		return v.host
 	}
 	return v.Transition.Owner
 }
+
+// Unable denies what the policy allows because this gateway cannot carry it
+// under that policy.
+func (v *Verdict) Unable(detail string) { v.fault(crossingv1.Reason_NOT_ENFORCEABLE, detail) }
 
 // Durable says whether the crossing's opening must be on stable storage before
 // anything is forwarded. Where nobody could say otherwise, it must.
@@ -43,6 +52,21 @@ func (v *Verdict) Durable() bool { return v.Transition == nil || v.Transition.Du
 func (v *Verdict) deny(reason crossingv1.Reason) *Verdict {
 	v.Allow, v.Reason = false, reason
 	return v
+}
+
+func (v *Verdict) fault(reason crossingv1.Reason, detail string) *Verdict {
+	v.Detail = detail
+	return v.deny(reason)
+}
+
+// under says which policy counts and who answers by it where no transition
+// does. A policy that does not know the environment is none: nobody would answer.
+func (v *Verdict) under(held *xdsclient.Policies, environment string) *policy.Policy {
+	if held == nil || held.Current == nil || held.Current.OwnerOf(environment) == "" {
+		return nil
+	}
+	v.Policy, v.host = held.Current.Ref(), held.Current.OwnerOf(environment)
+	return held.Current
 }
 
 // policies is where the policy comes from; nil means that there is none.
@@ -64,12 +88,10 @@ func New(environment string, p policies) *Authorizer {
 // Egress decides on a request of a workload of this gateway's environment.
 func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.Time) *Verdict {
 	v := &Verdict{From: a.environment}
-	held := a.policies.Policies()
-	if held == nil || held.Current == nil {
+	p := v.under(a.policies.Policies(), a.environment)
+	if p == nil {
 		return v.deny(crossingv1.Reason_NO_POLICY)
 	}
-	p := held.Current
-	v.Policy = p.Ref()
 	var reason crossingv1.Reason
 	v.Workload, v.Service, reason = p.Resolve(head.Authority)
 	if v.Workload != nil {
@@ -85,13 +107,15 @@ func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.T
 	return v.decide(p, caller, head, now)
 }
 
-// EgressUnread is the denial of a request of which only the caller is known.
-func (a *Authorizer) EgressUnread(reason crossingv1.Reason) *Verdict {
+// EgressUnread is the denial of a request of which only the caller is known. A
+// reason that the policy alone can give is taken for MALFORMED: nobody asked it.
+func (a *Authorizer) EgressUnread(reason crossingv1.Reason, detail string) *Verdict {
 	v := &Verdict{From: a.environment}
-	if held := a.policies.Policies(); held != nil && held.Current != nil {
-		v.Policy = held.Current.Ref()
+	v.under(a.policies.Policies(), a.environment)
+	if crossing.Judged(reason) {
+		reason = crossingv1.Reason_MALFORMED
 	}
-	return v.deny(reason)
+	return v.fault(reason, detail)
 }
 
 // Ingress decides again on a crossing that a peer gateway let out: under the
@@ -110,8 +134,8 @@ func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.Re
 	if named == nil || named.Ref() != v.Named {
 		return v.deny(crossingv1.Reason_POLICY_MISMATCH)
 	}
-	if reason := v.destination(p, h, head); reason != crossingv1.Reason_REASON_UNSPECIFIED {
-		return v.deny(reason)
+	if !v.destination(p, h, head) {
+		return v
 	}
 	v.decide(p, source, head, now)
 	if v.Allow && named != p {
@@ -122,12 +146,12 @@ func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.Re
 
 // IngressUnread is the denial of a crossing of which only the header is known.
 // If the peer itself is refused, that is the reason.
-func (a *Authorizer) IngressUnread(peer spiffeid.ID, h *crossingv1.Header, reason crossingv1.Reason) *Verdict {
+func (a *Authorizer) IngressUnread(peer spiffeid.ID, h *crossingv1.Header, detail string) *Verdict {
 	v, p := a.arrival(a.policies.Policies(), peer, h)
 	if p == nil {
 		return v
 	}
-	return v.deny(reason)
+	return v.fault(crossingv1.Reason_MALFORMED, detail)
 }
 
 // arrival is what the peer alone tells: where from, and who answers for it. It
@@ -137,54 +161,56 @@ func (a *Authorizer) arrival(held *xdsclient.Policies, peer spiffeid.ID, h *cros
 		To:    a.environment,
 		Named: policy.Ref{Serial: h.GetPolicy().GetSerial(), Revision: h.GetPolicy().GetRevision()},
 	}
-	if held == nil || held.Current == nil {
+	p := v.under(held, a.environment)
+	if p == nil {
 		return v.deny(crossingv1.Reason_NO_POLICY), nil
 	}
-	p := held.Current
-	v.Policy = p.Ref()
 	gw := p.GatewayByID(peer)
 	if gw == nil || gw.Environment == a.environment {
 		return v.deny(crossingv1.Reason_UNKNOWN_PEER), nil
 	}
-	v.From = gw.Environment
+	v.From, v.host = gw.Environment, p.OwnerOf(gw.Environment)
 	v.Transition = p.TransitionOf(v.From, v.To)
 	return v, p
 }
 
 // destination finds what the peer asks for and holds it against the head that
 // will be forwarded: the two must name the same service of the same workload.
-func (v *Verdict) destination(p *policy.Policy, h *crossingv1.Header, head *l7.RequestHead) crossingv1.Reason {
+// It is false after a denial.
+func (v *Verdict) destination(p *policy.Policy, h *crossingv1.Header, head *l7.RequestHead) bool {
 	w, s, reason := p.Resolve(head.Authority)
-	if reason != crossingv1.Reason_REASON_UNSPECIFIED {
-		return reason
-	}
-	if w.Environment != v.To {
-		return crossingv1.Reason_UNKNOWN_DESTINATION
+	switch {
+	case reason != crossingv1.Reason_REASON_UNSPECIFIED:
+		v.deny(reason)
+		return false
+	case w.Environment != v.To:
+		v.deny(crossingv1.Reason_UNKNOWN_DESTINATION)
+		return false
 	}
 	v.Workload, v.Service = w, s
 	if w.Name != h.GetWorkload() || w.ID.String() != h.GetDestination() || s.Name != h.GetService() {
-		return crossingv1.Reason_MALFORMED
+		v.fault(crossingv1.Reason_MALFORMED, "the crossing's header and the request's head name two destinations")
+		return false
 	}
-	return crossingv1.Reason_REASON_UNSPECIFIED
+	return true
 }
 
 // agree denies unless the policy that the egress gateway named allows it too.
 func (v *Verdict) agree(named *policy.Policy, source spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) {
 	other := &Verdict{To: v.To}
-	if reason := other.destination(named, h, head); reason != crossingv1.Reason_REASON_UNSPECIFIED {
-		v.deny(reason)
-		return
-	}
-	if other.decide(named, source, head, now); !other.Allow {
+	if other.destination(named, h, head) {
+		if other.decide(named, source, head, now); other.Allow {
+			return
+		}
 		v.Intent = other.Intent
-		v.deny(other.Reason)
 	}
+	v.fault(other.Reason, other.Detail)
 }
 
 func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestHead, now time.Time) *Verdict {
 	q := policy.Query{From: source, To: v.Workload, Service: v.Service.Name, Now: now}
-	if reason := attributes(&q.Attributes, v.Service, head); reason != crossingv1.Reason_REASON_UNSPECIFIED {
-		return v.deny(reason)
+	if fault := attributes(&q.Attributes, v.Service, head); fault != "" {
+		return v.fault(crossingv1.Reason_MALFORMED, fault)
 	}
 	d := p.Decide(&q)
 	v.Intent = d.Intent
@@ -192,7 +218,7 @@ func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestH
 	case !d.Allow:
 		return v.deny(d.Reason)
 	case d.Limited:
-		return v.deny(crossingv1.Reason_NOT_ENFORCEABLE)
+		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" has limits or requirements")
 	}
 	v.Allow = true
 	return v

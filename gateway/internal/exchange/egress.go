@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -49,6 +50,9 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 	now := time.Now()
 	fromBaseURL(&req.Head)
 	v := e.cfg.Authz.Egress(req.Caller.ID, &req.Head, now)
+	if v.Allow && req.Upgrade != "" {
+		v.Unable("upgrade to " + req.Upgrade)
+	}
 	id := crossing.NewID(now)
 	d := &departure{
 		account: e.cfg.newAccount(id, crossingv1.Side_EGRESS, v, now),
@@ -58,6 +62,7 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 	}
 	d.traced(d.trace)
 	d.asked(&req.Head)
+	d.half.End.ContentSeen = req.Head.Method != http.MethodConnect
 	d.half.Source = req.Caller.ID.String()
 	d.half.End.Peer = callerPeer(&req.Caller)
 	if !v.Allow {
@@ -66,6 +71,7 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 	}
 	t, err := e.tunnels.Pick(ctx, v.To, classOf(v.Service, &req.Head))
 	if err != nil {
+		d.half.End.Detail = crossing.Detail(err.Error())
 		d.refuse(ctx, v, crossingv1.Reason_UNREACHABLE)
 		return
 	}
@@ -73,19 +79,22 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 }
 
 // RefuseKnown records a request of a known caller that is not well formed: it
-// never became an exchange, but somebody did it. It gives the crossing's id, or
-// "" if it could not be recorded.
-func (e *Egress) RefuseKnown(caller listener.Caller, reason crossingv1.Reason, _ string) (id string) {
+// never became an exchange, but somebody did it. It gives the crossing's id, ""
+// if it could not be recorded, and who answers for it.
+func (e *Egress) RefuseKnown(caller listener.Caller, head *l7.RequestHead, reason crossingv1.Reason, detail string) (id, owner string) {
 	now := time.Now()
-	v := e.cfg.Authz.EgressUnread(reason)
+	v := e.cfg.Authz.EgressUnread(reason, detail)
 	d := &departure{account: e.cfg.newAccount(crossing.NewID(now), crossingv1.Side_EGRESS, v, now)}
 	d.traced(newTrace(&l7.Fields{}))
+	if head != nil {
+		d.asked(head)
+	}
 	d.half.Source = caller.ID.String()
 	d.half.End.Peer = callerPeer(&caller)
-	if d.recordRefusal(context.Background(), v, reason) != nil {
-		return "" // an id that nobody could look up helps nobody
+	if d.recordRefusal(context.Background(), v, v.Reason) != nil {
+		return "", v.Owner() // an id that nobody could look up helps nobody
 	}
-	return d.half.GetId()
+	return d.half.GetId(), v.Owner()
 }
 
 func callerPeer(c *listener.Caller) *crossingv1.Peer {
@@ -105,8 +114,8 @@ func (d *departure) recordRefusal(ctx context.Context, v *authz.Verdict, reason 
 	d.half.Key = &crossingv1.Key{
 		Egress: d.cfg.Self.String(), Run: d.cfg.Spool.RunID(), Sequence: d.cfg.Spool.Next(""),
 	}
-	end := d.half.End
-	end.Decision, end.Reason, end.Close = crossingv1.Decision_DENY, reason, crossingv1.Cause_REFUSED
+	end := d.half.End // its decision is the policy's, whatever the reason
+	end.Reason, end.Close = reason, crossingv1.Cause_REFUSED
 	end.Duration = durationpb.New(time.Since(d.opened))
 	return d.open(ctx, v.Durable())
 }
@@ -114,6 +123,10 @@ func (d *departure) recordRefusal(ctx context.Context, v *authz.Verdict, reason 
 // problem answers the caller in the gateway's own name.
 func (d *departure) problem(reason crossingv1.Reason, owner string) {
 	head, body := l7.Problem(d.half.Id, reason, owner, &d.req.Head)
+	if d.req.Upgrade != "" && reason == crossingv1.Reason_NOT_ENFORCEABLE {
+		head, body = l7.ProblemStatus(http.StatusNotImplemented, "this gateway does not change protocols",
+			d.half.Id, reason, owner, &d.req.Head)
+	}
 	if err := d.resp.WriteHead(head, len(body) == 0); err != nil || len(body) == 0 {
 		return
 	}

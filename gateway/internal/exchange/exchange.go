@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -71,6 +72,7 @@ func (c *Config) newAccount(id string, side crossingv1.Side, v *authz.Verdict, n
 		Policy:   ref(v.Policy),
 		Intent:   v.Intent,
 		Reason:   v.Reason,
+		Detail:   crossing.Detail(v.Detail),
 		Open:     timestamppb.New(now),
 	}
 	if v.Allow {
@@ -82,12 +84,12 @@ func (c *Config) newAccount(id string, side crossingv1.Side, v *authz.Verdict, n
 	a.half = &crossingv1.Half{
 		Id:         id,
 		Side:       side,
-		Transition: &crossingv1.Transition{From: v.From, To: v.To},
+		Transition: &crossingv1.Transition{From: v.From, To: v.To, Owner: v.Owner()},
 		Operation:  &crossingv1.Operation{},
 		End:        end,
 	}
 	if v.Transition != nil {
-		a.half.Transition.Owner, a.half.Transition.Sink = v.Transition.Owner, v.Transition.Sink
+		a.half.Transition.Sink = v.Transition.Sink
 	}
 	if v.Workload != nil {
 		a.half.Destination = v.Workload.ID.String()
@@ -105,9 +107,10 @@ func ref(r policy.Ref) *crossingv1.PolicyRef {
 	return &crossingv1.PolicyRef{Serial: r.Serial, Revision: r.Revision}
 }
 
-// asked records what was asked for: method and path, never a query or a body.
+// asked records what was asked for: method and path, host and port, never a
+// query or a body. Of a request that is not well formed, it is what there was.
 func (a *account) asked(head *l7.RequestHead) {
-	name := head.Method + " " + head.PathOnly()
+	name := strings.TrimSpace(head.Method + " " + head.PathOnly())
 	switch {
 	case head.Method == "CONNECT":
 		name = "CONNECT"
@@ -115,11 +118,9 @@ func (a *account) asked(head *l7.RequestHead) {
 		name = strings.TrimPrefix(head.PathOnly(), "/")
 	}
 	const longest = 256
-	if len(name) > longest {
-		name = strings.ToValidUTF8(name[:longest], "")
-	}
-	a.half.Operation.Name = name
-	a.half.End.ContentSeen = head.Method != "CONNECT"
+	name = crossing.Detail(name)
+	a.half.Operation.Name = name[:min(len(name), longest)]
+	a.half.Operation.Authority = crossing.Authority(head.Authority)
 }
 
 func (a *account) traced(t l7.Traceparent) {

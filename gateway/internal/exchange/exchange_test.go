@@ -383,13 +383,20 @@ func TestFromBaseURL(t *testing.T) {
 
 func TestRefuseKnown(t *testing.T) {
 	w := newWorld(t, nil)
-	id := w.egress.RefuseKnown(listener.Caller{ID: agent}, crossingv1.Reason_MALFORMED, "bare LF")
-	a := w.near.account(t)
-	if id != a.Open.GetId() || a.Open.GetEnd().GetReason() != crossingv1.Reason_MALFORMED {
-		t.Errorf("id %q, half %v", id, a.Open)
+	head := &l7.RequestHead{Method: "GET", Authority: "no such\nhost", Path: "/v1\xff?secret"}
+	id, owner := w.egress.RefuseKnown(listener.Caller{ID: agent}, head, crossingv1.Reason_MALFORMED, "a bare\nLF")
+	h := w.near.account(t).Open
+	if id != h.GetId() || h.GetEnd().GetReason() != crossingv1.Reason_MALFORMED || h.GetEnd().GetDetail() != `a bare\nLF` || h.GetEnd().GetContentSeen() {
+		t.Errorf("id %q, half %v", id, h)
+	}
+	if h.GetOperation().GetAuthority() != `"no such\nhost"` || h.GetOperation().GetName() != `GET /v1\xff` {
+		t.Errorf("asked for %v", h.GetOperation())
+	}
+	if owner != "team" || h.GetTransition().GetOwner() != owner {
+		t.Errorf("owner %q, transition %v", owner, h.GetTransition())
 	}
 	w.near.fail = errors.New("disk")
-	if id := w.egress.RefuseKnown(listener.Caller{ID: agent}, crossingv1.Reason_MALFORMED, ""); id != "" {
+	if id, _ := w.egress.RefuseKnown(listener.Caller{ID: agent}, nil, crossingv1.Reason_MALFORMED, ""); id != "" {
 		t.Errorf("an id without a record: %q", id)
 	}
 }

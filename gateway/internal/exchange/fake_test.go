@@ -76,6 +76,26 @@ type fakeSpool struct {
 	opened   []*crossingv1.Half
 	closed   []*crossingv1.Close
 	refused  []crossingv1.Reason
+	rejected []error // of frames that the control plane would not take
+}
+
+// check holds a frame as the control plane does. The caller holds mu.
+func (s *fakeSpool) check(f *crossingv1.Frame) {
+	id := near
+	if s.name == "far" {
+		id = far
+	}
+	f.Gateway, f.Run = id.String(), s.run
+	data, err := crossing.MarshalFrame(f)
+	if err == nil {
+		f, err = crossing.UnmarshalFrame(data)
+	}
+	if err == nil {
+		err = crossing.CheckFrame(f, id)
+	}
+	if err != nil {
+		s.rejected = append(s.rejected, err)
+	}
 }
 
 func (s *fakeSpool) RunID() string { return s.run }
@@ -95,6 +115,7 @@ func (s *fakeSpool) Open(_ context.Context, h *crossingv1.Half, _ bool) error {
 		return s.fail
 	}
 	s.opened = append(s.opened, h)
+	s.check(&crossingv1.Frame{Open: h})
 	return nil
 }
 
@@ -103,6 +124,7 @@ func (s *fakeSpool) Close(c *crossingv1.Close) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = append(s.closed, c)
+	s.check(&crossingv1.Frame{Close: c})
 	return nil
 }
 
@@ -210,6 +232,21 @@ type world struct {
 	destination func(r *upstream.Request) (*upstream.Response, error)
 	served      chan struct{} // closed when the ingress half is through
 	policies    *xdsclient.Policies
+	there       *policy.Policy // in force at far, where near's is prepared; nil: near's
+	unarmed     bool           // far has none
+}
+
+// distant is what the far gateway holds.
+type distant struct{ *world }
+
+func (d distant) Policies() *xdsclient.Policies {
+	switch {
+	case d.unarmed:
+		return nil
+	case d.there != nil:
+		return &xdsclient.Policies{Current: d.there, Prepared: d.policies.Current}
+	}
+	return d.policies
 }
 
 func (w *world) Policies() *xdsclient.Policies { return w.policies }
@@ -240,12 +277,21 @@ func newWorld(t *testing.T, p *policy.Policy) *world {
 		r.Body.Close()
 		return answer(200, "you said "+string(body)), err
 	}
-	ingress := NewIngress(Config{Self: far, Authz: authz.New("far", w), Spool: w.far, Log: zap.NewNop()}, w)
+	ingress := NewIngress(Config{Self: far, Authz: authz.New("far", distant{w}), Spool: w.far, Log: zap.NewNop()}, w)
 	w.tunnel = &fakeTunnel{peer: far}
 	w.tunnel.serve = func(s tunnel.Stream) {
 		defer close(w.served)
 		ingress.ServeStream(context.Background(), &fakeTunnel{peer: near}, s)
 	}
+	t.Cleanup(func() {
+		for _, s := range []*fakeSpool{w.near, w.far} {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, err := range s.rejected {
+				t.Errorf("%s wrote what the control plane would reject: %v", s.name, err)
+			}
+		}
+	})
 	w.egress = NewEgress(Config{Self: near, Authz: authz.New("near", w), Spool: w.near, Log: zap.NewNop()}, w)
 	return w
 }

@@ -68,7 +68,7 @@ func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Str
 	} else {
 		// A head that is not one is recorded under what the header said.
 		head = &l7.RequestHead{}
-		v = i.cfg.Authz.IngressUnread(info.Peer, h, crossingv1.Reason_MALFORMED)
+		v = i.cfg.Authz.IngressUnread(info.Peer, h, err.Error())
 	}
 	a := &arrival{
 		account: i.cfg.newAccount(h.GetId(), crossingv1.Side_INGRESS, v, now),
@@ -77,6 +77,7 @@ func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Str
 	a.identify(info)
 	if err == nil {
 		a.asked(head)
+		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
 	a.serve(ctx, i.destinations, v, head, ended)
 }

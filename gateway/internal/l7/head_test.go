@@ -239,6 +239,9 @@ func TestProblem(t *testing.T) {
 			if err := json.Unmarshal(body, &got); err != nil {
 				t.Fatalf("body %s: %v", body, err)
 			}
+			if tt.status == 407 && head.Fields[0].Value+", "+head.Fields[1].Value != `Bearer realm="sallyport", Basic realm="sallyport"` {
+				t.Errorf("a proxy asks for %v", head.Fields[:2])
+			}
 			if head.Status != tt.status || got.Status != tt.status {
 				t.Errorf("status %d, in the body %d, want %d", head.Status, got.Status, tt.status)
 			}

@@ -78,11 +78,15 @@ func ProblemStatus(status int, detail, id string, reason crossingv1.Reason, owne
 
 // challenge asks for a credential where the caller would put it.
 func (h *ResponseHead) challenge(request *RequestHead) {
-	name := "www-authenticate"
-	if request != nil && (request.Method == "CONNECT" || request.Scheme != "") {
-		h.Status, name = 407, "proxy-authenticate"
+	const bearer = `Bearer realm="sallyport"`
+	if request == nil || request.Method != "CONNECT" && request.Scheme == "" {
+		h.Fields = append(h.Fields, Field{"www-authenticate", bearer})
+		return
 	}
-	h.Fields = append(h.Fields, Field{name, `Bearer realm="sallyport"`})
+	h.Status = 407
+	// Clients that know a proxy by its URL alone send what is in it as Basic, and
+	// some only when asked.
+	h.Fields = append(h.Fields, Field{"proxy-authenticate", bearer}, Field{"proxy-authenticate", `Basic realm="sallyport"`})
 }
 
 func grpcProblem(detail, id string, reason crossingv1.Reason, owner string) *ResponseHead {

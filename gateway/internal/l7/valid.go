@@ -194,6 +194,9 @@ func CheckAuthority(s string) error {
 // of an IPv6 address is without its brackets.
 func SplitAuthority(s string) (host, port string, err error) {
 	rest := ""
+	if strings.Contains(s, "@") {
+		return "", "", errors.New("the authority has user information, which is not repeated here")
+	}
 	if strings.HasPrefix(s, "[") {
 		var closed bool
 		if host, rest, closed = strings.Cut(s[1:], "]"); !closed || !strings.Contains(host, ":") {

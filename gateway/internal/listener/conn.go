@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -209,11 +210,11 @@ func (c *conn) handle(ctx context.Context, req *Request, resp Response) {
 }
 
 // refuse tells the Refuser of a request that never came to the Handler, and
-// gives the id of its crossing if it has a record of its own.
-func (c *conn) refuse(reason crossingv1.Reason, detail string) (crossing string) {
+// gives the id of its crossing, if it has a record of its own, and its owner.
+func (c *conn) refuse(head *l7.RequestHead, reason crossingv1.Reason, detail string) (crossing, owner string) {
 	if caller, bad, ok := c.caller(time.Now()); ok && bad == 0 {
-		return c.l.cfg.Refuser.RefuseKnown(caller, reason, detail)
+		return c.l.cfg.Refuser.RefuseKnown(caller, head, reason, detail)
 	}
 	c.l.cfg.Refuser.Refuse(reason, c.addr, Name, detail)
-	return ""
+	return "", ""
 }

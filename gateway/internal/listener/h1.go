@@ -136,18 +136,14 @@ func (c *h1) exchange(ctx context.Context) bool {
 	_ = c.nc.SetReadDeadline(time.Now().Add(c.l.cfg.HeadTimeout))
 	r, err := http1.ReadHead(c.br)
 	if err != nil {
-		c.refuseHead(err)
+		c.refuseHead(r, err)
 		return false
 	}
 	resp := http1.NewResponse(output{c.conn}, r, r.Close || c.l.isDraining())
 	who := c.identify(&r.Head, r.Proxy, time.Now())
 	if who.reason != 0 {
 		c.l.cfg.Refuser.Refuse(who.reason, c.addr, Name, who.detail)
-		return c.answer(r, resp, who.reason, 0, who.final)
-	}
-	if unsupportedUpgrade(r) {
-		c.l.cfg.Refuser.RefuseKnown(who.caller, crossingv1.Reason_NOT_ENFORCEABLE, fmt.Sprintf("upgrade to %.40q", r.Upgrade))
-		return c.answer(r, resp, crossingv1.Reason_NOT_ENFORCEABLE, 501, false)
+		return c.answer(r, resp, who.reason, who.final)
 	}
 	l7.StripIncoming(&r.Head.Fields)
 	return c.exchangeWith(ctx, who.caller, r, resp)
@@ -160,7 +156,7 @@ func (c *h1) exchangeWith(ctx context.Context, caller Caller, r *http1.Request, 
 	defer cancel()
 	trailers := &l7.Fields{}
 	b := newH1Body(c, r, resp, trailers, cancel)
-	req := &Request{Caller: caller, Head: r.Head, Body: b, Trailers: trailers}
+	req := &Request{Caller: caller, Head: r.Head, Body: b, Trailers: trailers, Upgrade: upgrade(r)}
 	if r.Length == 0 && !b.connect {
 		req.Body = http.NoBody
 	}
@@ -179,11 +175,8 @@ func (c *h1) exchangeWith(ctx context.Context, caller Caller, r *http1.Request, 
 }
 
 // answer answers with a problem in the Handler's place.
-func (c *h1) answer(r *http1.Request, resp *http1.Response, reason crossingv1.Reason, status int, final bool) bool {
+func (c *h1) answer(r *http1.Request, resp *http1.Response, reason crossingv1.Reason, final bool) bool {
 	head, body := l7.Problem("", reason, "", &r.Head)
-	if status != 0 {
-		head, body = l7.ProblemStatus(status, "this gateway does not change protocols", "", reason, "", &r.Head)
-	}
 	if err := writeAnswer(resp, head, body); err != nil {
 		return false
 	}
@@ -206,19 +199,20 @@ func writeAnswer(resp Response, head *l7.ResponseHead, body []byte) error {
 	return resp.End(nil)
 }
 
-// unsupportedUpgrade: h2c is asked for by clients that do as well without, and
-// may be ignored (RFC 9110 7.8); others mean to leave HTTP.
-func unsupportedUpgrade(r *http1.Request) bool {
+// upgrade is the protocol that a request wants to leave HTTP for. h2c is asked
+// for by clients that do as well without, and may be ignored (RFC 9110 7.8).
+func upgrade(r *http1.Request) string {
 	for p := range strings.SplitSeq(r.Upgrade, ",") {
 		if p = strings.Trim(p, " \t"); p != "" && p != "h2c" {
-			return true
+			return p
 		}
 	}
-	return false
+	return ""
 }
 
-// refuseHead answers a request that could not be read, and records it.
-func (c *h1) refuseHead(err error) {
+// refuseHead answers a request that could not be read, and records it with as
+// much of it as could.
+func (c *h1) refuseHead(r *http1.Request, err error) {
 	var refused *http1.Error
 	switch {
 	case errors.As(err, &refused):
@@ -228,12 +222,16 @@ func (c *h1) refuseHead(err error) {
 			Detail: fmt.Sprintf("the head did not come within %v", c.l.cfg.HeadTimeout),
 		}
 	default: // the caller went away in mid-head: nobody reads an answer
-		c.refuse(crossingv1.Reason_MALFORMED, "head cut off")
+		c.refuse(nil, crossingv1.Reason_MALFORMED, "head cut off")
 		return
 	}
-	id := c.refuse(refused.Reason, refused.Detail)
+	var asked *l7.RequestHead
+	if r != nil {
+		asked = &r.Head
+	}
+	id, owner := c.refuse(asked, refused.Reason, refused.Detail)
 	resp := http1.NewResponse(output{c.conn}, &http1.Request{}, true)
-	head, body := l7.ProblemStatus(refused.Status, refused.Detail, id, refused.Reason, "", nil)
+	head, body := l7.ProblemStatus(refused.Status, refused.Detail, id, refused.Reason, owner, nil)
 	if writeAnswer(resp, head, body) == nil {
 		c.linger()
 	}

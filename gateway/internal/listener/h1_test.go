@@ -119,6 +119,41 @@ func TestH1Malformed(t *testing.T) {
 	}
 }
 
+// What could be read of a request that is not well formed goes to the Refuser,
+// and the answer names the crossing and whom to ask. What is secret goes nowhere.
+func TestMalformedOfAKnownCaller(t *testing.T) {
+	f := start(t, echo)
+	for _, tt := range []struct {
+		name, raw                 string
+		method, authority, detail string
+	}{
+		{"no HTTP", "hello\r\n\r\n", "", "", "not METHOD TARGET VERSION"},
+		{"obs-fold", "GET /a HTTP/1.1\r\nHost: h\r\n x\r\n\r\n", "GET", "", "folded"},
+		{"bad host", "GET /a HTTP/1.1\r\nHost: a b\r\n\r\n", "GET", "a b", "has the character"},
+		{"two hosts for a tunnel", "CONNECT example.com:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n", "CONNECT", "example.com:443", "is not the target's"},
+		{"both lengths", "POST /a HTTP/1.1\r\nHost: h:1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "POST", "h:1", "both"},
+		{"a user", "GET http://u:hidden@h/ HTTP/1.1\r\nHost: h\r\n\r\n", "GET", "u:hidden@h", "user information"},
+		{"a user of a tunnel", "CONNECT u:hidden@h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n", "CONNECT", "u:hidden@h:1", "user information"},
+		{"a user of a host", "GET / HTTP/1.1\r\nHost: u:hidden@h\r\n\r\n", "GET", "u:hidden@h", "user information"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := f.dial()
+			r := send(t, c, bufio.NewReader(c), tt.raw, "GET")
+			var problem struct{ Crossing, Owner, Detail string }
+			if err := json.Unmarshal([]byte(content(r)), &problem); err != nil || problem.Crossing != refusedID || problem.Owner != refusedOwner {
+				t.Errorf("answer = %v, %+v, %v", r.Status, problem, err)
+			}
+			told := f.refusals.want(t, crossingv1.Reason_MALFORMED, orchestrator)
+			if told.head.Method != tt.method || told.head.Authority != tt.authority || !strings.Contains(told.detail, tt.detail) {
+				t.Errorf("told %q of %q %q, want %q of %q %q", told.detail, told.head.Method, told.head.Authority, tt.detail, tt.method, tt.authority)
+			}
+			if strings.Contains(told.detail+problem.Detail, "hidden") {
+				t.Errorf("a secret is repeated: %q, %q", told.detail, problem.Detail)
+			}
+		})
+	}
+}
+
 // A body that is not well formed never reaches its end.
 func TestH1MalformedBody(t *testing.T) {
 	f := start(t, echo)
@@ -220,14 +255,21 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
-func TestUpgradeIsRefused(t *testing.T) {
-	f := start(t, echo)
+// An upgrade is the Handler's to refuse, which knows what was asked for and who
+// answers; h2c may be ignored.
+func TestUpgradeIsTheHandlers(t *testing.T) {
+	f := start(t, func(_ context.Context, req *Request, resp Response) {
+		_ = resp.WriteHead(&l7.ResponseHead{Status: 200, Fields: l7.Fields{{Name: "wants", Value: req.Upgrade}}}, true)
+	})
 	c := f.dial()
-	r := send(t, c, bufio.NewReader(c), "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "GET")
-	if r.StatusCode != 501 {
-		t.Errorf("answer = %v, want 501", r.Status)
+	br := bufio.NewReader(c)
+	for _, tt := range []struct{ upgrade, want string }{{"websocket", "websocket"}, {"h2c", ""}, {"h2c, foo/2", "foo/2"}} {
+		r := send(t, c, br, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: "+tt.upgrade+"\r\n\r\n", "GET")
+		if got := r.Header.Get("Wants"); r.StatusCode != 200 || got != tt.want {
+			t.Errorf("Upgrade: %s came as %q, %v, want %q", tt.upgrade, got, r.Status, tt.want)
+		}
 	}
-	f.refusals.want(t, crossingv1.Reason_NOT_ENFORCEABLE, orchestrator)
+	f.refusals.wantNone(t)
 }
 
 // The handler hears of a caller that goes away while it waits for an answer.

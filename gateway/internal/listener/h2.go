@@ -48,7 +48,7 @@ func (c *conn) serveCleartext(ctx context.Context) {
 		return
 	}
 	if start, _ := h.br.Peek(len(preface)); string(start) != preface {
-		c.refuse(crossingv1.Reason_MALFORMED, "neither HTTP/1.1 nor the preface of HTTP/2")
+		c.refuse(nil, crossingv1.Reason_MALFORMED, "neither HTTP/1.1 nor the preface of HTTP/2")
 		return
 	}
 	_ = c.nc.SetReadDeadline(time.Time{})
@@ -135,7 +135,7 @@ func (c *conn) countH2(fault string) {
 			return
 		}
 	}
-	c.refuse(crossingv1.Reason_MALFORMED, "HTTP/2: "+fault)
+	c.refuse(nil, crossingv1.Reason_MALFORMED, "HTTP/2: "+fault)
 }
 
 // serveStream serves one request of HTTP/2.
@@ -177,8 +177,8 @@ func (c *conn) refuseStream(resp *h2Response, head *l7.RequestHead, err error) {
 	if errors.Is(err, l7.ErrTooLarge) {
 		reason = crossingv1.Reason_TOO_LARGE
 	}
-	id := c.refuse(reason, err.Error())
-	answer, body := l7.Problem(id, reason, "", head)
+	id, owner := c.refuse(head, reason, err.Error())
+	answer, body := l7.Problem(id, reason, owner, head)
 	_ = writeAnswer(resp, answer, body)
 }
 

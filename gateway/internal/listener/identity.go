@@ -2,6 +2,7 @@ package listener
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -118,16 +119,35 @@ func only(f l7.Fields, name string) (value string, rows int) {
 }
 
 // bearer is the token in a field's value: after "Bearer" in the fields of RFC
-// 6750, the whole value in an API key's.
+// 6750, the whole value in an API key's. To a proxy it may also come as Basic.
 func bearer(name, value string) string {
 	if !strings.HasSuffix(name, "authorization") {
 		return value
 	}
 	scheme, token, _ := strings.Cut(value, " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	token = strings.Trim(token, " ")
+	switch {
+	case strings.EqualFold(scheme, "Bearer"):
+		return token
+	case strings.EqualFold(scheme, "Basic") && name == "proxy-authorization":
+		return basic(token)
+	}
+	return ""
+}
+
+// basic is the token in the credentials of RFC 7617, as the password of the user
+// "jwt" or "bearer". It is how clients send it that know nothing of a proxy but
+// http_proxy=http://jwt:TOKEN@HOST:PORT.
+func basic(credentials string) string {
+	plain, err := base64.StdEncoding.DecodeString(credentials)
+	if err != nil {
 		return ""
 	}
-	return strings.Trim(token, " ")
+	user, token, _ := strings.Cut(string(plain), ":")
+	if user != "jwt" && user != "bearer" {
+		return ""
+	}
+	return token
 }
 
 // looksLikeJWT tells a JWT from an API key that only stands beside it: three

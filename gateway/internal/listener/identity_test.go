@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bufio"
+	"encoding/base64"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,13 @@ func TestJWT(t *testing.T) {
 		{"beside an API key", origin, []string{"Authorization: Bearer sk-123", "x-api-key: " + good}, 200, 0},
 		{"proxy at a base URL", origin, []string{"Proxy-Authorization: Bearer " + good}, 200, 0},
 		{"proxy", absolute, []string{"Proxy-Authorization: Bearer " + good}, 200, 0},
+		{"proxy by Basic", absolute, []string{"Proxy-Authorization: Basic " + userOf("jwt", good)}, 200, 0},
+		{"proxy by Basic, as bearer", absolute, []string{"proxy-authorization: basic " + userOf("bearer", good)}, 200, 0},
+		{"proxy by Basic of another user", absolute, []string{"Proxy-Authorization: Basic " + userOf("admin", good)}, 407, crossingv1.Reason_NO_IDENTITY},
+		{"proxy by Basic that is none", absolute, []string{"Proxy-Authorization: Basic " + good}, 407, crossingv1.Reason_NO_IDENTITY},
+		{"proxy by Basic without a token", absolute, []string{"Proxy-Authorization: Basic " + userOf("jwt", "")}, 407, crossingv1.Reason_NO_IDENTITY},
+		{"proxy by Basic, expired", absolute, []string{"Proxy-Authorization: Basic " + userOf("jwt", expired)}, 407, crossingv1.Reason_EXPIRED_IDENTITY},
+		{"basic is the application's", origin, []string{"Authorization: Basic " + userOf("jwt", good)}, 401, crossingv1.Reason_NO_IDENTITY},
 		{"none", origin, nil, 401, crossingv1.Reason_NO_IDENTITY},
 		{"none at a proxy", absolute, nil, 407, crossingv1.Reason_NO_IDENTITY},
 		{"authorization at a proxy", absolute, []string{"Authorization: Bearer " + good}, 407, crossingv1.Reason_NO_IDENTITY},
@@ -73,6 +81,11 @@ func TestJWT(t *testing.T) {
 		})
 	}
 	f.refusals.wantNone(t)
+}
+
+// userOf are the credentials of Basic (RFC 7617).
+func userOf(user, password string) string {
+	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 }
 
 func TestForeignSVID(t *testing.T) {

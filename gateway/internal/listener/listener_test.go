@@ -31,6 +31,7 @@ type refusal struct {
 	caller string // SPIFFE ID, "" if unknown
 	reason crossingv1.Reason
 	detail string
+	head   l7.RequestHead // as far as it was read
 }
 
 // refusals keeps what was refused.
@@ -40,12 +41,22 @@ func (r refusals) Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener
 	if !addr.IsValid() || listener != Name {
 		detail = fmt.Sprintf("bad refusal from %v at %q", addr, listener)
 	}
-	r <- refusal{"", reason, detail}
+	r <- refusal{reason: reason, detail: detail}
 }
 
-func (r refusals) RefuseKnown(c Caller, reason crossingv1.Reason, detail string) string {
-	r <- refusal{c.ID.String(), reason, detail}
-	return ""
+// What a Refuser of these tests knows of every crossing of a known caller.
+const (
+	refusedID    = "01a207e6-e4d8-7d3e-9a54-1f0e6b7c2d88"
+	refusedOwner = "infra"
+)
+
+func (r refusals) RefuseKnown(c Caller, head *l7.RequestHead, reason crossingv1.Reason, detail string) (id, owner string) {
+	told := refusal{caller: c.ID.String(), reason: reason, detail: detail}
+	if head != nil {
+		told.head = *head
+	}
+	r <- told
+	return refusedID, refusedOwner
 }
 
 // want waits for one refusal.

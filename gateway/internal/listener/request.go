@@ -31,6 +31,8 @@ type Request struct {
 	// after Close returned, nothing reads the connection on its behalf.
 	Body     io.ReadCloser
 	Trailers *l7.Fields
+	// Upgrade is the protocol that the caller wants to leave HTTP for; "" for most.
+	Upgrade string
 }
 
 // Response is how an exchange is answered. Its methods are called from one
@@ -57,7 +59,8 @@ type Handler interface {
 type Refuser interface {
 	// Refuse counts one. It never blocks.
 	Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string)
-	// RefuseKnown records a request of a known caller that could not be parsed,
-	// and gives the crossing's id; "" if it could not be recorded.
-	RefuseKnown(caller Caller, reason crossingv1.Reason, detail string) (id string)
+	// RefuseKnown records a request of a known caller that is not well formed. The
+	// head is as far as it could be read, unchecked; nil if not at all. It gives
+	// the crossing's id, "" if it could not be recorded, and who answers for it.
+	RefuseKnown(caller Caller, head *l7.RequestHead, reason crossingv1.Reason, detail string) (id, owner string)
 }

@@ -66,7 +66,7 @@ type Pool struct {
 	known   bool       // SetPeers was called
 	peers   map[spiffeid.ID]*peer
 	members []*member
-	changed chan struct{} // closed and replaced when a tunnel came or a dial failed
+	changed chan struct{} // closed and replaced when a tunnel came or went, or a dial failed
 }
 
 // peer is a Peer, how dialling it goes, and what its path is like.
@@ -201,6 +201,7 @@ func (p *Pool) remove(m *member) {
 	defer p.mu.Unlock()
 	p.members = slices.DeleteFunc(p.members, func(o *member) bool { return o == m })
 	p.nudge()
+	p.broadcast()
 }
 
 // Tunnels describes the tunnels there are, by peer and age.

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,11 +13,9 @@ import (
 // connect opens a byte stream. The gateway adds no TLS of its own: what runs
 // inside is between the caller and the destination, who know one another.
 func (u *Upstream) connect(ctx context.Context, addr string, r *Request) (*Response, error) {
-	dialer := &net.Dialer{Timeout: dialTimeout}
-	raw, err := dialer.DialContext(ctx, "tcp", addr)
+	raw, err := u.connecting(ctx, addr, nil)
 	if err != nil {
-		r.Body.Close()
-		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+		return nil, err
 	}
 	b := &byteStream{TCPConn: raw.(*net.TCPConn)}
 	b.stop = context.AfterFunc(ctx, func() {

@@ -26,6 +26,8 @@ import (
 var ErrNoEndpoint = errors.New("no binding says where the service is")
 
 const (
+	// dialTimeout bounds the time until a destination is connected, whatever the
+	// number of endpoints.
 	dialTimeout = 10 * time.Second
 	idleTimeout = 90 * time.Second
 	maxIdle     = 64
@@ -63,12 +65,14 @@ type endpoints interface {
 
 // Upstream pools connections to the workloads of one environment.
 type Upstream struct {
-	source    *certs.Source
-	endpoints endpoints
+	source      *certs.Source
+	endpoints   endpoints
+	dialTimeout time.Duration
 
 	mu    sync.Mutex // guards what follows
 	pools map[poolKey]*pool
-	turns map[turnKey]uint64 // rotate over a service's endpoints
+	turns map[turnKey]uint64   // rotate over a service's endpoints
+	dead  map[string]time.Time // endpoints to try last, and until when
 }
 
 // poolKey is what a connection was verified for: another identity, or another
@@ -86,7 +90,10 @@ type pool struct {
 
 // New makes an upstream that shows source's SVID and finds workloads by e.
 func New(source *certs.Source, e endpoints) *Upstream {
-	return &Upstream{source: source, endpoints: e, pools: map[poolKey]*pool{}, turns: map[turnKey]uint64{}}
+	return &Upstream{
+		source: source, endpoints: e, dialTimeout: dialTimeout,
+		pools: map[poolKey]*pool{}, turns: map[turnKey]uint64{}, dead: map[string]time.Time{},
+	}
 }
 
 // CloseIdle closes connections that carry nothing.
@@ -102,16 +109,27 @@ func (u *Upstream) CloseIdle() {
 // RoundTrip asks the destination. For a CONNECT the answer's body is the
 // destination's side of the byte stream.
 func (u *Upstream) RoundTrip(ctx context.Context, d Destination, r *Request) (*Response, error) {
-	addr, err := u.pick(d)
-	if err != nil {
+	var resp *Response
+	err := u.try(ctx, d, func(ctx context.Context, addr string) (err error) {
+		if r.Head.Method == http.MethodConnect {
+			resp, err = u.connect(ctx, addr, r)
+		} else {
+			resp, err = u.ask(ctx, addr, d, r)
+		}
+		return err
+	})
+	if notReached(err) || errors.Is(err, ErrNoEndpoint) {
 		r.Body.Close()
-		return nil, err
 	}
-	if r.Head.Method == http.MethodConnect {
-		return u.connect(ctx, addr, r)
-	}
-	p := u.pool(d.Workload)
-	req, err := outgoing(ctx, addr, d.Workload.Plaintext, r)
+	return resp, err
+}
+
+// ask asks at one endpoint. If that cannot be reached, the body is left as it was.
+func (u *Upstream) ask(ctx context.Context, addr string, d Destination, r *Request) (*Response, error) {
+	p, attempt := u.pool(d.Workload), *r
+	body, release := hold(r.Body)
+	attempt.Body = body
+	req, err := outgoing(ctx, addr, d.Workload.Plaintext, &attempt)
 	if err != nil {
 		r.Body.Close()
 		return nil, err
@@ -121,22 +139,13 @@ func (u *Upstream) RoundTrip(ctx context.Context, d Destination, r *Request) (*R
 		t = p.http2
 	}
 	resp, err := t.RoundTrip(req) //nolint:bodyclose // the caller's to close, as Response.Body
+	if !notReached(err) {
+		release()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask %s at %s: %w", d.Workload.ID, addr, err)
 	}
 	return incoming(resp, addr), nil
-}
-
-func (u *Upstream) pick(d Destination) (string, error) {
-	at := u.endpoints.Endpoints(d.Workload.Name, d.Service.Name)
-	if len(at) == 0 {
-		return "", fmt.Errorf("reach %s of %s: %w", d.Service.Name, d.Workload.Name, ErrNoEndpoint)
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	key := turnKey{d.Workload.Name, d.Service.Name}
-	u.turns[key]++
-	return at[u.turns[key]%uint64(len(at))], nil
 }
 
 func (u *Upstream) pool(w *policy.Workload) *pool {
@@ -165,28 +174,21 @@ func (u *Upstream) newPool(key poolKey) *pool {
 }
 
 func (u *Upstream) newTransport(id spiffeid.ID, versions *http.Protocols, alpn string) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout}
 	return &http.Transport{
-		Protocols:              versions,
-		DialContext:            dialer.DialContext,
-		DialTLSContext:         u.dialTLS(dialer, id, alpn),
+		Protocols: versions,
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return u.connecting(ctx, addr, nil)
+		},
+		// The handshake is complete before a byte is sent, so that a workload that
+		// is not who it should be never gets one.
+		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return u.connecting(ctx, addr, func(ctx context.Context, raw net.Conn) (net.Conn, error) {
+				return handshake(ctx, raw, certs.ClientTLS(u.source, certs.AuthorizeID(id), alpn))
+			})
+		},
 		DisableCompression:     true, // a body is relayed as it is
 		MaxIdleConnsPerHost:    maxIdle,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHead,
-	}
-}
-
-type dial func(ctx context.Context, network, addr string) (net.Conn, error)
-
-// dialTLS dials and completes the handshake, so that a workload that is not
-// who it should be is never sent a byte.
-func (u *Upstream) dialTLS(d *net.Dialer, id spiffeid.ID, proto string) dial {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		raw, err := d.DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return handshake(ctx, raw, certs.ClientTLS(u.source, certs.AuthorizeID(id), proto))
 	}
 }

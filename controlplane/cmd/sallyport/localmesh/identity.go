@@ -47,7 +47,7 @@ func (m *Mesh) entries(env string) []authority.Entry {
 		}
 		e := authority.Entry{ID: ID(name), Socket: m.layout.socket(name)}
 		if name == env+"-1" {
-			e.DNSNames = []string{"localhost"}
+			e.DNSNames = []string{"localhost", "127.0.0.1", name + "." + env + ".mesh"}
 			for _, other := range environments {
 				if other != env {
 					e.DNSNames = append(e.DNSNames, "*."+other+".mesh")

@@ -22,6 +22,9 @@ func Detail(w io.Writer, r *crossingv1.Record) error {
 	g.Row("destination", orQuestion(r.GetDestination()))
 	g.Row("transition", fmt.Sprintf("%s, owner %s, sink %s%s", Pair(t.GetFrom(), t.GetTo()), orQuestion(t.GetOwner()), orQuestion(t.GetSink()), delivered(t)))
 	g.Row("operation", service(r))
+	if asked := r.GetOperation().GetAuthority(); asked != "" {
+		g.Row("asked for", asked)
+	}
 	g.Row("trace", r.GetTrace())
 	end(g, "egress", "caller", r.GetEgress())
 	end(g, "ingress", "destination", r.GetIngress())
@@ -56,6 +59,9 @@ func end(g *Grid, side, peer string, e *crossingv1.End) {
 		return
 	}
 	g.Row(side, Name(e.GetGateway())+"  "+decided(e))
+	if e.GetDetail() != "" {
+		g.Row("", e.GetDetail())
+	}
 	g.Row("", opened(e)+closed(e))
 	if p := e.GetPeer(); p != nil {
 		g.Row("", peer+" "+peerText(p))
@@ -101,7 +107,7 @@ func closed(e *crossingv1.End) string {
 
 // unseen tells where a gateway let through what it could not read.
 func unseen(e *crossingv1.End) string {
-	if e.GetContentSeen() || e.GetDecision() != crossingv1.Decision_ALLOW {
+	if e.GetContentSeen() || e.GetDecision() != crossingv1.Decision_ALLOW || e.GetClose() == crossingv1.Cause_REFUSED {
 		return ""
 	}
 	return ", content not seen"

@@ -62,8 +62,16 @@ func LiveCrossings() *Grid {
 // CrossingRow adds a record to the table of `crossings`.
 func CrossingRow(g *Grid, r *crossingv1.Record) {
 	t := r.GetTransition()
-	g.Row(instant(Opened(r)), r.GetId(), Pair(t.GetFrom(), t.GetTo()), Name(r.GetSource()), Name(r.GetDestination()),
+	g.Row(instant(Opened(r)), r.GetId(), Pair(t.GetFrom(), t.GetTo()), Name(r.GetSource()), callee(r),
 		operation(r), decision(Decision(r)), halves(r), t.GetOwner())
+}
+
+// callee is the destination or, where there is no such one, what was asked for.
+func callee(r *crossingv1.Record) string {
+	if r.GetDestination() == "" {
+		return r.GetOperation().GetAuthority()
+	}
+	return Name(r.GetDestination())
 }
 
 // Decision on a record's crossing: DENY if either gateway denied it, unspecified
@@ -133,6 +141,8 @@ func halves(r *crossingv1.Record) string {
 		return "both ends agree"
 	case crossingv1.Record_DENIED:
 		return "at the near gateway"
+	case crossingv1.Record_REFUSED:
+		return "no way from the near gateway"
 	case crossingv1.Record_ONE_SIDED:
 		return oneSided(r)
 	case crossingv1.Record_DISAGREE:

@@ -151,7 +151,7 @@ func (t *Tour) record(ctx context.Context, id string) (*crossingv1.Record, error
 			return nil, fmt.Errorf("wait for the record of %s: %w", id, err)
 		}
 		switch r.GetState() {
-		case crossingv1.Record_JOINED, crossingv1.Record_DENIED, crossingv1.Record_DISAGREE:
+		case crossingv1.Record_JOINED, crossingv1.Record_DENIED, crossingv1.Record_REFUSED, crossingv1.Record_DISAGREE:
 			return r, nil
 		}
 	}

@@ -26,8 +26,8 @@ type Request struct {
 }
 
 // ReadHead reads the head of a request. It returns io.EOF if there is no byte,
-// io.ErrUnexpectedEOF if it is cut off, an *Error if it is refused, else the
-// reader's error. It reads nothing beyond the head out of br.
+// io.ErrUnexpectedEOF if it is cut off, what ParseHead returns if it is refused,
+// else the reader's error. It reads nothing beyond the head out of br.
 func ReadHead(br *bufio.Reader) (*Request, error) {
 	var head strings.Builder
 	for rows := 0; ; rows++ {
@@ -65,7 +65,8 @@ func readLine(br *bufio.Reader, head *strings.Builder, row int) error {
 	}
 }
 
-// ParseHead reads a whole head, its empty line included. Errors are *Error.
+// ParseHead reads a whole head, its empty line included. Errors are *Error; the
+// request is then as far as it was read, for the record alone, nil if not at all.
 func ParseHead(s string) (*Request, error) {
 	s, whole := strings.CutSuffix(s, "\r\n\r\n")
 	if !whole {
@@ -75,22 +76,22 @@ func ParseHead(s string) (*Request, error) {
 	r := &Request{}
 	target, err := r.parseRequestLine(line)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	if r.Head.Fields, err = parseFields(rows); err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := r.parseTarget(target); err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := r.parseFraming(); err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := r.parseConnection(); err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := r.Head.Check(); err != nil {
-		return nil, refuse(err)
+		return r, refuse(err)
 	}
 	return r, nil
 }
@@ -149,7 +150,9 @@ func (r *Request) parseTarget(target string) error {
 	switch {
 	case h.Method == "CONNECT":
 		r.Proxy, h.Authority = true, target
-		if _, port, err := l7.SplitAuthority(target); err != nil || port == "" {
+		if _, port, err := l7.SplitAuthority(target); err != nil {
+			return malformed("the target of a CONNECT: %v", err)
+		} else if port == "" {
 			return malformed("the target of a CONNECT is not HOST:PORT: %.80q", target)
 		}
 	case target[0] == '/' || target == "*":
@@ -178,6 +181,7 @@ func (r *Request) takeHost() (string, error) {
 		return "", malformed("%d Host fields, there must be one", rows)
 	}
 	if err := l7.CheckAuthority(host); err != nil {
+		r.Head.Authority = host
 		return "", malformed("Host: %v", err)
 	}
 	fields.Del("host")
@@ -195,6 +199,9 @@ func (r *Request) parseAbsolute(target string) error {
 		end = len(rest)
 	}
 	r.Proxy, h.Scheme, h.Authority, h.Path = true, scheme, rest[:end], rest[end:]
+	if _, _, err := l7.SplitAuthority(h.Authority); err != nil {
+		return malformed("%v", err)
+	}
 	switch {
 	case h.Path == "" && h.Method == "OPTIONS":
 		h.Path = "*" // RFC 9112 3.2.4

@@ -55,9 +55,15 @@ func (g *Guard) Retires(now time.Time) time.Duration {
 	return time.Duration(float64(left) * (0.7 + 0.1*rand.Float64()))
 }
 
+// ErrNoPolicy is what Authorize says as long as there is no policy to judge by:
+// it says nothing about the peer.
+var ErrNoPolicy = errors.New("this gateway has no policy yet")
+
 // IdentityReason is the reason for which package certs refused an SVID.
 func IdentityReason(err error) crossingv1.Reason {
 	switch {
+	case errors.Is(err, ErrNoPolicy):
+		return crossingv1.Reason_NO_POLICY
 	case errors.Is(err, certs.ErrExpired):
 		return crossingv1.Reason_EXPIRED_IDENTITY
 	case errors.Is(err, certs.ErrUnauthorized):

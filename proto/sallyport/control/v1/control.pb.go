@@ -889,7 +889,14 @@ type GatewayStatus struct {
 	// report is the gateway's own last word.
 	Report *ReportRequest `protobuf:"bytes,8,opt,name=report,proto3" json:"report,omitempty"`
 	// reported is when it came.
-	Reported      *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reported,proto3" json:"reported,omitempty"`
+	Reported *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reported,proto3" json:"reported,omitempty"`
+	// rejected is how many frames of its the control plane has refused for good
+	// since it started: an honest gateway has none.
+	Rejected uint64 `protobuf:"varint,11,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// rejected_why is what was wrong with the last of them.
+	RejectedWhy string `protobuf:"bytes,12,opt,name=rejected_why,json=rejectedWhy,proto3" json:"rejected_why,omitempty"`
+	// rejected_at is when that was.
+	RejectedAt    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=rejected_at,json=rejectedAt,proto3" json:"rejected_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -983,6 +990,27 @@ func (x *GatewayStatus) GetReport() *ReportRequest {
 func (x *GatewayStatus) GetReported() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Reported
+	}
+	return nil
+}
+
+func (x *GatewayStatus) GetRejected() uint64 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *GatewayStatus) GetRejectedWhy() string {
+	if x != nil {
+		return x.RejectedWhy
+	}
+	return ""
+}
+
+func (x *GatewayStatus) GetRejectedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RejectedAt
 	}
 	return nil
 }
@@ -1791,7 +1819,7 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\tunmatched\x18\t \x01(\x04R\tunmatched\"\x15\n" +
 	"\x13ListGatewaysRequest\"W\n" +
 	"\x14ListGatewaysResponse\x12?\n" +
-	"\bgateways\x18\x01 \x03(\v2#.sallyport.control.v1.GatewayStatusR\bgateways\"\xd3\x02\n" +
+	"\bgateways\x18\x01 \x03(\v2#.sallyport.control.v1.GatewayStatusR\bgateways\"\xcf\x03\n" +
 	"\rGatewayStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12\x0e\n" +
@@ -1801,7 +1829,11 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\brevision\x18\x06 \x01(\tR\brevision\x125\n" +
 	"\x04acks\x18\a \x03(\v2!.sallyport.control.v1.ResourceAckR\x04acks\x12;\n" +
 	"\x06report\x18\b \x01(\v2#.sallyport.control.v1.ReportRequestR\x06report\x126\n" +
-	"\breported\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\breported\"\x82\x01\n" +
+	"\breported\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\breported\x12\x1a\n" +
+	"\brejected\x18\v \x01(\x04R\brejected\x12!\n" +
+	"\frejected_why\x18\f \x01(\tR\vrejectedWhy\x12;\n" +
+	"\vrejected_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"rejectedAt\"\x82\x01\n" +
 	"\vResourceAck\x12\x19\n" +
 	"\btype_url\x18\x01 \x01(\tR\atypeUrl\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -1946,44 +1978,45 @@ var file_sallyport_control_v1_control_proto_depIdxs = []int32{
 	15, // 9: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
 	16, // 10: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
 	32, // 11: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
-	32, // 12: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
-	17, // 13: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
-	32, // 14: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
-	30, // 15: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
-	25, // 16: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
-	26, // 17: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
-	30, // 18: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
-	24, // 19: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
-	27, // 20: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
-	28, // 21: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
-	32, // 22: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
-	0,  // 23: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
-	2,  // 24: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
-	3,  // 25: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
-	6,  // 26: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
-	7,  // 27: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
-	9,  // 28: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
-	12, // 29: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
-	16, // 30: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
-	19, // 31: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
-	21, // 32: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
-	22, // 33: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
-	1,  // 34: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
-	29, // 35: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
-	4,  // 36: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
-	34, // 37: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
-	8,  // 38: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
-	10, // 39: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
-	13, // 40: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
-	18, // 41: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
-	20, // 42: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
-	24, // 43: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
-	23, // 44: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
-	34, // [34:45] is the sub-list for method output_type
-	23, // [23:34] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	32, // 12: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
+	32, // 13: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
+	17, // 14: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
+	32, // 15: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
+	30, // 16: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
+	25, // 17: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
+	26, // 18: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
+	30, // 19: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
+	24, // 20: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
+	27, // 21: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
+	28, // 22: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
+	32, // 23: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
+	0,  // 24: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
+	2,  // 25: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
+	3,  // 26: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
+	6,  // 27: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
+	7,  // 28: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
+	9,  // 29: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
+	12, // 30: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
+	16, // 31: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
+	19, // 32: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
+	21, // 33: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
+	22, // 34: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
+	1,  // 35: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
+	29, // 36: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
+	4,  // 37: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
+	34, // 38: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
+	8,  // 39: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
+	10, // 40: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
+	13, // 41: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
+	18, // 42: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
+	20, // 43: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
+	24, // 44: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
+	23, // 45: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
+	35, // [35:46] is the sub-list for method output_type
+	24, // [24:35] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_control_proto_init() }

@@ -557,12 +557,15 @@ const (
 	Record_OPEN Record_State = 1
 	// JOINED: both halves are there.
 	Record_JOINED Record_State = 2
-	// DENIED: refused at the egress gateway; one half is complete.
+	// DENIED: denied at the egress gateway; one half is complete.
 	Record_DENIED Record_State = 3
 	// ONE_SIDED: the other half is missing.
 	Record_ONE_SIDED Record_State = 4
 	// DISAGREE: both halves are there and differ.
 	Record_DISAGREE Record_State = 5
+	// REFUSED: allowed, but the egress gateway found no way to another one; one
+	// half is complete.
+	Record_REFUSED Record_State = 6
 )
 
 // Enum value maps for Record_State.
@@ -574,6 +577,7 @@ var (
 		3: "DENIED",
 		4: "ONE_SIDED",
 		5: "DISAGREE",
+		6: "REFUSED",
 	}
 	Record_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -582,6 +586,7 @@ var (
 		"DENIED":            3,
 		"ONE_SIDED":         4,
 		"DISAGREE":          5,
+		"REFUSED":           6,
 	}
 )
 
@@ -920,7 +925,8 @@ type Transition struct {
 	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	// to is the destination's environment; empty if unknown.
 	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// owner is the team that answers for it.
+	// owner is the team that answers for it; where there is no such transition,
+	// the team that answers for the source's environment.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// sink is where the log entry lands.
 	Sink string `protobuf:"bytes,4,opt,name=sink,proto3" json:"sink,omitempty"`
@@ -1005,7 +1011,10 @@ type Operation struct {
 	// service is the name of the service in the policy.
 	Service string `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
 	// streamed says that the answer came as a stream of events.
-	Streamed      bool `protobuf:"varint,4,opt,name=streamed,proto3" json:"streamed,omitempty"`
+	Streamed bool `protobuf:"varint,4,opt,name=streamed,proto3" json:"streamed,omitempty"`
+	// authority is the host and port as the caller asked for them, whether or not
+	// there is such a destination; quoted if it is no authority.
+	Authority     string `protobuf:"bytes,11,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1066,6 +1075,13 @@ func (x *Operation) GetStreamed() bool {
 		return x.Streamed
 	}
 	return false
+}
+
+func (x *Operation) GetAuthority() string {
+	if x != nil {
+		return x.Authority
+	}
+	return ""
 }
 
 // Peer is the party on the outer side of a gateway: the caller at the egress
@@ -1147,7 +1163,7 @@ type End struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// gateway is its SPIFFE ID.
 	Gateway string `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	// decision it took.
+	// decision: what the policy said. What became of it, reason and close say.
 	Decision Decision `protobuf:"varint,2,opt,name=decision,proto3,enum=sallyport.crossing.v1.Decision" json:"decision,omitempty"`
 	// policy it decided under.
 	Policy *PolicyRef `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
@@ -1155,7 +1171,7 @@ type End struct {
 	Named *PolicyRef `protobuf:"bytes,4,opt,name=named,proto3" json:"named,omitempty"`
 	// intent that decided.
 	Intent string `protobuf:"bytes,5,opt,name=intent,proto3" json:"intent,omitempty"`
-	// reason of a denial.
+	// reason of a denial, or of an end that this gateway brought about.
 	Reason Reason `protobuf:"varint,6,opt,name=reason,proto3,enum=sallyport.crossing.v1.Reason" json:"reason,omitempty"`
 	// peer is the party on its outer side.
 	Peer *Peer `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"`
@@ -1174,7 +1190,10 @@ type End struct {
 	// status is the HTTP status, or the gRPC status for gRPC.
 	Status uint32 `protobuf:"varint,14,opt,name=status,proto3" json:"status,omitempty"`
 	// close is why it ended.
-	Close         Cause `protobuf:"varint,15,opt,name=close,proto3,enum=sallyport.crossing.v1.Cause" json:"close,omitempty"`
+	Close Cause `protobuf:"varint,15,opt,name=close,proto3,enum=sallyport.crossing.v1.Cause" json:"close,omitempty"`
+	// detail of a refusal, for people: what was malformed, or what could not be
+	// reached. It is no part of the decision.
+	Detail        string `protobuf:"bytes,16,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1312,6 +1331,13 @@ func (x *End) GetClose() Cause {
 		return x.Close
 	}
 	return Cause_CAUSE_UNSPECIFIED
+}
+
+func (x *End) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
 }
 
 // Tunnel is what carried a crossing.
@@ -2186,17 +2212,18 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04sink\x18\x04 \x01(\tR\x04sink\x12\x1c\n" +
-	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"q\n" +
+	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\x8f\x01\n" +
 	"\tOperation\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\aservice\x18\x03 \x01(\tR\aservice\x12\x1a\n" +
-	"\bstreamed\x18\x04 \x01(\bR\bstreamed\"}\n" +
+	"\bstreamed\x18\x04 \x01(\bR\bstreamed\x12\x1c\n" +
+	"\tauthority\x18\v \x01(\tR\tauthority\"}\n" +
 	"\x04Peer\x125\n" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
 	"\x04svid\x18\x02 \x01(\tR\x04svid\x12\x10\n" +
 	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xaa\x05\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xc2\x05\n" +
 	"\x03End\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12;\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x128\n" +
@@ -2214,7 +2241,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\rrequest_bytes\x18\f \x01(\x04R\frequestBytes\x12%\n" +
 	"\x0eresponse_bytes\x18\r \x01(\x04R\rresponseBytes\x12\x16\n" +
 	"\x06status\x18\x0e \x01(\rR\x06status\x122\n" +
-	"\x05close\x18\x0f \x01(\x0e2\x1c.sallyport.crossing.v1.CauseR\x05close\"\x9c\x03\n" +
+	"\x05close\x18\x0f \x01(\x0e2\x1c.sallyport.crossing.v1.CauseR\x05close\x12\x16\n" +
+	"\x06detail\x18\x10 \x01(\tR\x06detail\"\x9c\x03\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\acarrier\x18\x01 \x01(\tR\acarrier\x12\x10\n" +
 	"\x03tls\x18\x02 \x01(\tR\x03tls\x128\n" +
@@ -2277,7 +2305,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12/\n" +
 	"\x04open\x18\x03 \x01(\v2\x1b.sallyport.crossing.v1.HalfR\x04open\x122\n" +
 	"\x05close\x18\x04 \x01(\v2\x1c.sallyport.crossing.v1.CloseR\x05close\x128\n" +
-	"\arefusal\x18\x05 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\"\xb3\x05\n" +
+	"\arefusal\x18\x05 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\"\xc0\x05\n" +
 	"\x06Record\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x129\n" +
@@ -2295,7 +2323,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06egress\x18\v \x01(\v2\x1a.sallyport.crossing.v1.EndR\x06egress\x124\n" +
 	"\aingress\x18\f \x01(\v2\x1a.sallyport.crossing.v1.EndR\aingress\x125\n" +
 	"\x06tunnel\x18\r \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\x12;\n" +
-	"\bevidence\x18\x0e \x01(\v2\x1f.sallyport.crossing.v1.EvidenceR\bevidence\"]\n" +
+	"\bevidence\x18\x0e \x01(\v2\x1f.sallyport.crossing.v1.EvidenceR\bevidence\"j\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04OPEN\x10\x01\x12\n" +
@@ -2304,7 +2332,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\n" +
 	"\x06DENIED\x10\x03\x12\r\n" +
 	"\tONE_SIDED\x10\x04\x12\f\n" +
-	"\bDISAGREE\x10\x05\"L\n" +
+	"\bDISAGREE\x10\x05\x12\v\n" +
+	"\aREFUSED\x10\x06\"L\n" +
 	"\bEvidence\x12\x12\n" +
 	"\x04pair\x18\x01 \x01(\tR\x04pair\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +

@@ -1,0 +1,86 @@
+package crossing
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+const (
+	// maxAuthority bounds operation.authority, in bytes: the longest host of RFC
+	// 1035 with a port, and room for quotes.
+	maxAuthority = 320
+	// maxEndDetail bounds end.detail, in bytes.
+	maxEndDetail = 512
+)
+
+// Authority is the host and port that a caller asked for as a record has it: as
+// they are, or quoted and cut if they are none. A user's name and password, which
+// no authority has here (RFC 9110 4.2.4), are left out.
+func Authority(s string) string {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		s = s[i:]
+	}
+	odd := func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("-._:[]", r)
+	}
+	if strings.IndexFunc(s, odd) >= 0 {
+		s = strconv.QuoteToASCII(s)
+	}
+	return s[:min(len(s), maxAuthority)]
+}
+
+// Detail is what went wrong, for people, as a record has it: visible ASCII,
+// other characters escaped, and cut.
+func Detail(s string) string {
+	if !visible(s) {
+		quoted := strconv.QuoteToASCII(s)
+		s = quoted[1 : len(quoted)-1]
+	}
+	return s[:min(len(s), maxEndDetail)]
+}
+
+// visible says that a text is ASCII without control characters, so that it does
+// to a terminal or a log what it says.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// Outage says that a reason is no decision but what kept one from being carried
+// out: of a crossing that was allowed and yet refused.
+func Outage(r crossingv1.Reason) bool {
+	switch r {
+	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING:
+		return true
+	}
+	return false
+}
+
+// Judged says that the policy was asked, and its transition known, where a half
+// has that reason.
+func Judged(r crossingv1.Reason) bool {
+	switch r {
+	case crossingv1.Reason_REASON_UNSPECIFIED, crossingv1.Reason_NO_INTENT,
+		crossingv1.Reason_DENIED_BY_INTENT, crossingv1.Reason_NOT_ENFORCEABLE:
+		return true
+	}
+	return Outage(r)
+}
+
+// checkTexts holds what callers may have had a word in.
+func checkTexts(h *crossingv1.Half) error {
+	switch authority, detail := h.GetOperation().GetAuthority(), h.GetEnd().GetDetail(); {
+	case len(authority) > maxAuthority || !visible(authority):
+		return errors.New("operation.authority is not short, visible ASCII")
+	case len(detail) > maxEndDetail || !visible(detail):
+		return errors.New("end.detail is not short, visible ASCII")
+	}
+	return nil
+}
