@@ -9,6 +9,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
@@ -41,14 +42,15 @@ func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
 		return nil, err
 	}
 	v.inventory, err = inventory.New(ctx, inventory.Config{
-		Store:    s.Bindings(),
-		Operator: func(id spiffeid.ID) bool { return slices.Contains(c.Operators, id) },
+		Store: s.Bindings(),
+		// A reader shows what is stored: it does not know who the operators were.
+		Operator: func(id spiffeid.ID) bool { return c.ReadOnly || slices.Contains(c.Operators, id) },
 		Log:      c.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.Store, c.Gateways, c.Inventory, c.Records = s, distributor{v.xds, v}, registrar{v.inventory, v}, records
+	c.Store, c.Memory, c.Gateways, c.Inventory, c.Records = s, s.Gateways(), distributor{v.xds, v}, registrar{v.inventory, v}, records
 	if v.api, err = api.New(ctx, c); err != nil {
 		return nil, err
 	}
@@ -97,17 +99,25 @@ func (v *view) register(r grpc.ServiceRegistrar) {
 	v.xds.Register(r)
 }
 
-// run keeps bindings and what gateways know of them current until ctx ends.
+// run keeps bindings, what gateways know of them, and what the store knows of
+// gateways current until ctx ends.
 func (v *view) run(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() { done <- v.inventory.Run(ctx) }()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return v.inventory.Run(ctx) })
+	group.Go(func() error { return v.api.Run(ctx) })
+	group.Go(func() error { return v.follow(ctx) })
+	return group.Wait()
+}
+
+// follow tells gateways of each change of a binding.
+func (v *view) follow(ctx context.Context) error {
 	for {
 		changed := v.inventory.Changed()
 		v.serveEndpoints()
 		select {
 		case <-changed:
-		case err := <-done:
-			return err
+		case <-ctx.Done():
+			return nil
 		}
 	}
 }

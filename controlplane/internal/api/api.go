@@ -1,7 +1,7 @@
 // Package api is the control plane's gRPC API: it decides who may call what,
 // checks what callers hand in, and answers from the store, the joined records,
-// the xDS server and the inventory. It keeps nothing of its own but gateways'
-// last reports, and it serves no console: the console calls it.
+// the xDS server and the inventory. It keeps nothing of its own but what gateways
+// said last, and it serves no console: the console calls it.
 //
 // The one invariant: a method that the access table does not open to the caller's
 // SPIFFE ID is never reached, whatever serves it.
@@ -75,8 +75,9 @@ type Records interface {
 
 // Config is what the API answers from.
 type Config struct {
-	// Store, Gateways, Inventory and Records as above.
+	// Store, Memory, Gateways, Inventory and Records as above.
 	Store     Store
+	Memory    Memory
 	Gateways  Gateways
 	Inventory Inventory
 	Records   Records
@@ -113,7 +114,7 @@ type Server struct {
 // New makes the API and takes up the policy that the store has. It fails if
 // that policy does not verify under the keys.
 func New(ctx context.Context, c Config) (*Server, error) {
-	if c.Store == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil {
+	if c.Store == nil || c.Memory == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil {
 		return nil, errors.New("make the API: a part that it answers from is missing")
 	}
 	if !c.ReadOnly {
@@ -140,13 +141,25 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		s.operators[id] = true
 	}
 	s.crossings = &crossings{config: c, policies: s.policies, log: log}
-	s.gateways = &gateways{config: c, policies: s.policies, reports: map[spiffeid.ID]report{}}
+	remembered, err := newMemory(ctx, c.Memory, log)
+	if err != nil {
+		s.end()
+		return nil, err
+	}
+	s.gateways = &gateways{config: c, policies: s.policies, memory: remembered, reports: map[spiffeid.ID]report{}}
 	s.workloads = &workloads{inventory: c.Inventory}
 	if err := s.policies.load(ctx); err != nil {
 		s.end()
 		return nil, err
 	}
 	return s, nil
+}
+
+// Run keeps what gateways say in the store until ctx ends. Without it they are
+// known for as long as the process lives.
+func (s *Server) Run(ctx context.Context) error {
+	s.gateways.run(ctx)
+	return nil
 }
 
 // Close ends all streams, each with UNAVAILABLE. Stop the gRPC server after it,

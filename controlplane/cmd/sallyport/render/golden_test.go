@@ -58,7 +58,10 @@ func TestGolden(t *testing.T) {
 		}},
 		{"gateways", map[string]func(*testing.T, []byte, io.Writer) error{
 			"table.txt": func(t *testing.T, in []byte, w io.Writer) error {
-				return Gateways(w, list[controlv1.GatewayStatus](t, in))
+				return Gateways(w, list[controlv1.GatewayStatus](t, in), false)
+			},
+			"stopped.txt": func(t *testing.T, in []byte, w io.Writer) error {
+				return Gateways(w, list[controlv1.GatewayStatus](t, in), true)
 			},
 		}},
 		{"transitions", map[string]func(*testing.T, []byte, io.Writer) error{

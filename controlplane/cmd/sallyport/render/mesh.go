@@ -31,11 +31,19 @@ func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
 }
 
 // Gateways writes the table of `gateways`, and under it a line for each answer
-// by which a gateway refused what it was sent.
-func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus) error {
-	g := NewGrid("GATEWAY", "ENVIRONMENT", "CONTROL PLANE", "POLICY", "ANSWER", "TUNNELS", "SPOOLED", "REPORTED")
+// by which a gateway refused what it was sent. Of a stopped mesh it is what was
+// known last.
+func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus, stopped bool) error {
+	g := NewGrid("GATEWAY", "ENVIRONMENT", "CONTROL PLANE", "POLICY", "ANSWER", "ANSWERED", "TUNNELS", "SPOOLED", "REPORTED")
 	for _, s := range gateways {
-		g.Row(s.GetName(), s.GetEnvironment(), connected(s), gatewayPolicy(s), answer(s), tunnels(s), spooled(s), reported(s))
+		state, held := connected(s), gatewayPolicy(s)
+		if stopped {
+			state = "stopped"
+			if s.GetRevision() == "" {
+				held = "unknown"
+			}
+		}
+		g.Row(s.GetName(), s.GetEnvironment(), state, held, answer(s), answeredAt(s), tunnels(s), spooled(s), reported(s))
 	}
 	if err := g.Flush(w); err != nil {
 		return err
@@ -68,6 +76,20 @@ func answer(s *controlv1.GatewayStatus) string {
 		}
 	}
 	return "ACK"
+}
+
+// answeredAt is when a gateway answered last.
+func answeredAt(s *controlv1.GatewayStatus) string {
+	var last time.Time
+	for _, a := range s.GetAcks() {
+		if at := a.GetAt(); at != nil && at.AsTime().After(last) {
+			last = at.AsTime()
+		}
+	}
+	if last.IsZero() {
+		return ""
+	}
+	return last.UTC().Format(time.RFC3339)
 }
 
 // tunnels counts a gateway's tunnels by peer: "2 (aws-1, azure-1)".
