@@ -14,8 +14,9 @@ import (
 // sample stands for "*" where a workload's pattern is asked for as one ID.
 const sample = "any"
 
-// RunTests asks a policy its own tests at a moment and says which are answered
-// otherwise than they expect. A test without a service is asked of each service
+// RunTests asks a policy its own tests at a moment and says which gateways would
+// answer otherwise than they expect: what is allowed under obligations that they
+// cannot keep yet, they deny. A test without a service is asked of each service
 // that the callee serves. The paths are those of the tests; p is the policy
 // that compiled was made from.
 func RunTests(p *policyv1.Policy, compiled *Policy, now time.Time) Faults {
@@ -61,8 +62,11 @@ func (p *Policy) ask(t *policyv1.Test, to *Workload, service string, now time.Ti
 	if service != t.GetService() {
 		got = "service " + service + " " + got
 	}
-	switch {
-	case d.Allow != (t.GetExpect() == "allow"):
+	if d.Allow && d.Limited {
+		got = "gateways of this release deny it: they cannot keep the limits and requirements of " + d.Intent + " yet"
+	}
+	switch allowed := d.Allow && !d.Limited; {
+	case allowed != (t.GetExpect() == "allow"):
 		return fmt.Sprintf("expected %s, but %s", t.GetExpect(), got)
 	case t.GetBy() != "" && d.Intent != t.GetBy():
 		return fmt.Sprintf("expected %s by %s, but %s", t.GetExpect(), t.GetBy(), got)

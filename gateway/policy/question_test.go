@@ -9,7 +9,8 @@ import (
 
 func TestRunTests(t *testing.T) {
 	p := small(t, `[{"name":"chat","allow":{"from":"one","to":"llm","service":"chat","methods":["POST"]}},
-		{"name":"agents","allow":{"from":"many","to":"vault"},"limits":{"requests":"1/day"}},
+		{"name":"agents","allow":{"from":"many","to":"vault"}},
+		{"name":"few","allow":{"from":"many","to":"llm","service":"chat"},"limits":{"requests":"1/day"}},
 		{"name":"closed","deny":{"from":"one","to":"vault"}}]`)
 	post := with{"http.method": "POST"}
 	for _, c := range []struct {
@@ -27,7 +28,8 @@ func TestRunTests(t *testing.T) {
 		{"all services must be denied", &policyv1.Test{From: "one", To: "llm", With: post, Expect: "deny"}, "expected deny, but service chat allowed by chat"},
 		{"by another", &policyv1.Test{From: "one", To: "vault", Service: "get", Expect: "deny", By: "chat"}, "expected deny by chat, but denied by closed"},
 		{"nobody owns it", &policyv1.Test{From: "one", To: "lone", Service: "get", Expect: "allow"}, "there is no such transition, so nobody owns it"},
-		{"under limits", &policyv1.Test{From: "many", To: "vault", Service: "get", Expect: "deny"}, "allowed by agents, under its limits"},
+		{"under limits", &policyv1.Test{From: "many", To: "llm", Service: "chat", Expect: "allow"}, "expected allow, but gateways of this release deny it: they cannot keep the limits and requirements of few yet"},
+		{"under limits is a deny", &policyv1.Test{From: "many", To: "llm", Service: "chat", Expect: "deny", By: "few"}, ""},
 	} {
 		p.Tests = []*policyv1.Test{c.test}
 		faults := RunTests(p, compiled(t, p), noon())

@@ -36,10 +36,11 @@ func (v *validator) environments() {
 		for _, gw := range slices.Sorted(maps.Keys(env.GetGateways())) {
 			at := key(key(path, "gateways"), gw)
 			if other, twice := gateways[gw]; twice {
-				v.fault(at, "gateway %s: the name is taken in environment %s", gw, other)
+				v.repeats(at, key(key(key("environments", other), "gateways"), gw), "gateway %s: the name is taken in environment %s", gw, other)
+			} else {
+				gateways[gw] = name
 			}
-			gateways[gw] = name
-			v.gateway(at, gw, env.GetGateways()[gw])
+			v.gateway(at, name, gw, env.GetGateways()[gw])
 		}
 		for i, l := range env.GetLayers() {
 			v.layer(at(key(path, "layers"), i), name, l)
@@ -99,7 +100,7 @@ func (v *validator) overlaps(networks []network) {
 	}
 }
 
-func (v *validator) gateway(path, name string, g *policyv1.Gateway) {
+func (v *validator) gateway(path, env, name string, g *policyv1.Gateway) {
 	subject := "gateway " + name
 	v.name(path, "gateway", name)
 	switch {
@@ -113,14 +114,27 @@ func (v *validator) gateway(path, name string, g *policyv1.Gateway) {
 			v.fault(key(path, "tunnel"), "%s: tunnel %v", subject, err)
 		}
 	}
-	v.addresses(key(path, "addresses"), subject, g.GetAddresses())
+	v.addresses(key(path, "addresses"), env, subject, g.GetAddresses())
 }
 
-func (v *validator) addresses(path, subject string, addresses []string) {
+// addresses demands IP addresses in an environment's networks; empty if it is not
+// known which one it is.
+func (v *validator) addresses(path, env, subject string, addresses []string) {
 	for i, a := range addresses {
 		if addr, err := netip.ParseAddr(a); err != nil || addr.Zone() != "" || addr.Is4In6() {
 			v.fault(at(path, i), "%s: %q is not an IP address", subject, a)
+		} else {
+			v.inNetwork(at(path, i), env, subject, addr)
 		}
+	}
+}
+
+func (v *validator) inNetwork(path, env, subject string, addr netip.Addr) {
+	if env == "" {
+		return
+	}
+	if err := v.nets.Check(env, addr); err != nil {
+		v.fault(path, "%s: %v", subject, err)
 	}
 }
 

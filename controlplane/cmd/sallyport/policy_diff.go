@@ -16,27 +16,30 @@ import (
 
 func (a *app) policyDiff() *cobra.Command {
 	var format render.Format
+	var flag string
 	cmd := &cobra.Command{
-		Use:   "diff FILE",
+		Use:   "diff FILE|DIR",
 		Short: "Say what a policy file would change of the policy in force",
 		Long: `Say what a policy file would change of the policy in force: what is added, removed and
 changed, and which calls may then cross that may not now, or the reverse. As with
 diff(1), the exit code is 0 if there is no difference and 1 if there is.`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.diff(cmd.Context(), args[0], format)
+			name, err := policyName(args, flag)
+			if err != nil {
+				return err
+			}
+			return a.diff(cmd.Context(), name, format)
 		},
 	}
+	fileFlag(cmd, &flag)
 	formatFlag(cmd, &format)
 	return cmd
 }
 
-func (a *app) diff(ctx context.Context, file string, format render.Format) error {
-	c, faults, err := a.checkFile(file)
+func (a *app) diff(ctx context.Context, name string, format render.Format) error {
+	c, err := a.checkPolicy(name, format)
 	if err != nil {
-		return err
-	}
-	if err := a.refuse(faults); err != nil {
 		return err
 	}
 	before := new(published)

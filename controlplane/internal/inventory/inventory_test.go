@@ -114,8 +114,8 @@ var (
 func testPolicy() *policyv1.Policy {
 	return &policyv1.Policy{
 		Environments: map[string]*policyv1.Environment{
-			"azure": {TrustDomain: "azure.test", Gateways: map[string]*policyv1.Gateway{"azure-1": {}}},
-			"aws":   {TrustDomain: "aws.test", Gateways: map[string]*policyv1.Gateway{"aws-1": {}}},
+			"azure": {TrustDomain: "azure.test", Networks: []string{"10.2.0.0/16", "fd00::/64"}, Gateways: map[string]*policyv1.Gateway{"azure-1": {}}},
+			"aws":   {TrustDomain: "aws.test", Networks: []string{"10.1.0.0/16", "127.1.0.0/16"}, Gateways: map[string]*policyv1.Gateway{"aws-1": {}}},
 		},
 		Workloads: map[string]*policyv1.Workload{
 			"llm": {
@@ -318,6 +318,10 @@ func TestRegistrationsThatAreNone(t *testing.T) {
 		{"multicast", chatAt("[ff02::1]:8000", 0)},
 		{"metadata service", chatAt("169.254.169.254:80", 0)},
 		{"metadata service, mapped", chatAt("[::ffff:169.254.169.254]:80", 0)},
+		{"address of nobody", chatAt("10.9.3.9:8000", 0)},
+		{"address of another environment", &controlv1.RegisterRequest{Addresses: []string{"10.1.3.9"}}},
+		{"address of another environment, mapped", chatAt("[::ffff:10.1.3.9]:8000", 0)},
+		{"loopback of another environment", chatAt("127.1.3.9:8000", 0)},
 		{"zone", chatAt("[fe80::1%eth0]:8000", 0)},
 		{"empty endpoint", chatAt("", 0)},
 		{"lease in the past", chatAt("10.2.3.9:8000", -time.Second)},

@@ -1,0 +1,28 @@
+package policy
+
+import (
+	"strings"
+
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+)
+
+// Unenforceable are the intents of a valid policy whose obligations no gateway of
+// this release can keep. They are no faults, and fail closed: gateways deny what
+// these intents allow.
+func Unenforceable(p *policyv1.Policy) Faults {
+	var f Faults
+	for i, in := range p.GetIntents() {
+		var what []string
+		if len(in.GetLimits()) > 0 {
+			what = append(what, "limits")
+		}
+		if in.GetRequire() != nil {
+			what = append(what, "require")
+		}
+		if in.GetAllow() != nil && len(what) > 0 {
+			f.add(key(at("intents", i), what[0]), "intent %s: gateways of this release cannot keep %s yet, so they deny what it allows",
+				in.GetName(), strings.Join(what, " and "))
+		}
+	}
+	return f.sorted()
+}
