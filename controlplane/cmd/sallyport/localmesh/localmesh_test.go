@@ -3,6 +3,7 @@ package localmesh
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -59,6 +60,60 @@ func models(ctx context.Context, t *testing.T, m *Mesh) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("status %d from the mesh in %s", resp.StatusCode, m.Dir())
 	}
+}
+
+// call makes one call as a workload and gives its answer.
+func call(ctx context.Context, t *testing.T, m *Mesh, as, method, url, body string) (int, string) {
+	t.Helper()
+	c, err := m.Client(ctx, as)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// TestEveryWorkloadIsThere: what the policy allows has somebody who answers.
+func TestEveryWorkloadIsThere(t *testing.T) {
+	const mcp, registry = "https://retriever.aws.mesh:8080/mcp", "https://registry.aws.mesh:5000/v2/"
+	with(t, dir(t), func(ctx context.Context, m *Mesh) {
+		for _, c := range []struct {
+			as, method, url, body string
+			status                int
+			want                  string
+		}{
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":1,"method":"initialize"}`, 200, `"protocolVersion":"` + mcpVersion},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, 202, ""},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":"a","method":"ping"}`, 200, `"id":"a"`},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":2,"method":"tools/list"}`, 200, `"name":"search"`},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"search","arguments":{"query":"outage review"}}}`, 200, "Minutes of the review"},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"delete_index"}}`, 200, "the only tool is search"},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":5,"method":"resources/list"}`, 200, "no such method"},
+			{"orchestrator", "POST", mcp, `{`, 400, "no JSON-RPC"},
+			{"llm", "GET", registry, "", 200, "{}"},
+			{"llm", "GET", registry + artefact + "/manifests/" + artefactTag, "", 200, digest(weights)},
+			{"llm", "GET", registry + artefact + "/blobs/" + digest(weights), "", 200, weights},
+			{"llm", "HEAD", registry + artefact + "/blobs/" + digest(weights), "", 200, ""},
+			{"llm", "GET", registry + "nothing/manifests/here", "", 404, "NAME_UNKNOWN"},
+		} {
+			if status, text := call(ctx, t, m, c.as, c.method, c.url, c.body); status != c.status || !strings.Contains(text, c.want) {
+				t.Errorf("%s %s %s = %d %q, want %d with %q", c.method, c.url, c.body, status, text, c.status, c.want)
+			}
+		}
+	})
 }
 
 // TestRestart stops a mesh and goes on in its directory.
