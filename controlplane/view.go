@@ -175,7 +175,7 @@ func (d distributor) Publish(ctx context.Context, signed *policyv1.SignedPolicy,
 }
 
 // registrar is the inventory, with an answer to a registration that means
-// something: the next call goes there.
+// something: the next call goes there, or no longer.
 type registrar struct {
 	*inventory.Inventory
 
@@ -186,14 +186,26 @@ type registrar struct {
 // after the time that a publish waits for them.
 func (r registrar) Register(ctx context.Context, caller spiffeid.ID, req *controlv1.RegisterRequest) (*controlv1.Binding, error) {
 	b, err := r.Inventory.Register(ctx, caller, req)
+	return b, r.known(ctx, b, err)
+}
+
+// Withdraw answers as Register does.
+func (r registrar) Withdraw(ctx context.Context, caller spiffeid.ID, req *controlv1.WithdrawRequest) (*controlv1.Binding, error) {
+	b, err := r.Inventory.Withdraw(ctx, caller, req)
+	return b, r.known(ctx, b, err)
+}
+
+// known waits for a bounded time until the environment's gateways know of a
+// change of a binding, unless it failed.
+func (r registrar) known(ctx context.Context, b *controlv1.Binding, err error) error {
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.view.serveEndpoints()
 	bounded, cancel := context.WithTimeout(ctx, xds.DefaultWait)
 	defer cancel()
 	if err := r.view.xds.WaitEndpoints(bounded, b.GetEnvironment()); err != nil {
-		r.view.log.Debug("gateways do not know of a registration yet", zap.String("workload", b.GetWorkload()), zap.Error(err))
+		r.view.log.Debug("gateways do not know of a binding's change yet", zap.String("workload", b.GetWorkload()), zap.Error(err))
 	}
-	return b, nil
+	return nil
 }

@@ -54,6 +54,9 @@ type Inventory interface {
 	// inventory.ErrInvalid, ErrUnknownWorkload and ErrNotAllowed, which may be
 	// told to the caller, and the store's.
 	Register(ctx context.Context, caller spiffeid.ID, req *controlv1.RegisterRequest) (*controlv1.Binding, error)
+	// Withdraw takes back what was registered, in the caller's name. Its errors are
+	// those of Register, and inventory.ErrNotRegistered.
+	Withdraw(ctx context.Context, caller spiffeid.ID, req *controlv1.WithdrawRequest) (*controlv1.Binding, error)
 	// Bindings are all bindings, by workload and source.
 	Bindings() []*controlv1.Binding
 }

@@ -416,3 +416,38 @@ func TestNewNeedsAStore(t *testing.T) {
 		t.Error("New without a store: no error")
 	}
 }
+
+// Everybody takes back what is theirs; an operator anybody's.
+func TestWithdraw(t *testing.T) {
+	m := newMemory()
+	i := newInventory(t, m)
+	register(t, i, llm, chatAt("10.2.3.11:8000", 0))
+	register(t, i, operator, chatAt("10.2.3.10:8000", 0))
+	withdraw := func(caller spiffeid.ID, source string) error {
+		_, err := i.Withdraw(t.Context(), caller, &controlv1.WithdrawRequest{Workload: "llm", Source: source})
+		return err
+	}
+	if err := withdraw(llm, operator.String()); !errors.Is(err, ErrNotAllowed) {
+		t.Errorf("Withdraw of another's = %v, want %v", err, ErrNotAllowed)
+	}
+	if err := withdraw(gatewayA, ""); !errors.Is(err, ErrNotRegistered) {
+		t.Errorf("Withdraw of nothing = %v, want %v", err, ErrNotRegistered)
+	}
+	changed := i.Changed()
+	if err := withdraw(operator, ""); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody was told")
+	}
+	wantEndpoints(t, i, "azure", Endpoint{"llm", "chat", []string{"10.2.3.11:8000"}}, healthOfPolicy)
+	if err := withdraw(operator, llm.String()); err != nil {
+		t.Fatal(err)
+	}
+	wantEndpoints(t, i, "azure", chatOfPolicy, healthOfPolicy)
+	if m.len() != 0 {
+		t.Errorf("%d registrations stay in the store", m.len())
+	}
+}

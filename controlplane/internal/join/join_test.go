@@ -305,14 +305,16 @@ func TestCounts(t *testing.T) {
 	end.Close.Status = 500
 	add(t, j, disagree.egressOpen(), disagree.egressClose(), disagree.ingressOpen(), end)
 	add(t, j, oneSided.egressOpen(), oneSided.egressClose())
-	add(t, j, aws.egressOpen())
+	lost := aws.egressClose()
+	lost.Close.Cause, lost.Close.Reason = crossingv1.Cause_PEER_LOST, crossingv1.Reason_UNREACHABLE
+	add(t, j, aws.egressOpen(), lost)
 	unknown := nowhere.egressOpen()
 	unknown.Open.Transition.To, unknown.Open.Destination = "", ""
 	unknown.Open.End.Reason = crossingv1.Reason_UNKNOWN_DESTINATION
 	add(t, j, unknown)
 	want := map[Transition]Counts{
 		toAzure: {Allowed: 3, Denied: 2, Unmatched: 2},
-		toAWS:   {Allowed: 1},
+		toAWS:   {Allowed: 1, Unmatched: 1, Failed: 1},
 	}
 	if d := cmp.Diff(want, j.Counts()); d != "" {
 		t.Errorf("counts (-want +got):\n%s", d)

@@ -12,9 +12,9 @@ import (
 )
 
 // Transitions writes the table of `transitions`: every ordered pair of
-// environments, those that are shut as well.
+// environments, those that are shut as well. FAILED are among the allowed.
 func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
-	g := NewGrid("TRANSITION", "STATE", "OWNER", "SINK", "REVIEW BY", "ALLOWED", "DENIED", "UNMATCHED")
+	g := NewGrid("TRANSITION", "STATE", "OWNER", "SINK", "REVIEW BY", "ALLOWED", "FAILED", "DENIED", "UNMATCHED")
 	wFrom, wTo := 0, 0
 	for _, t := range transitions {
 		wFrom, wTo = max(wFrom, columns(t.GetFrom())), max(wTo, columns(t.GetTo()))
@@ -25,7 +25,7 @@ func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
 			state = "open"
 		}
 		g.Row(Padded(t.GetFrom(), t.GetTo(), wFrom, wTo), state, t.GetOwner(), t.GetSink(), t.GetReviewBy(),
-			count(t.GetAllowed()), count(t.GetDenied()), count(t.GetUnmatched()))
+			count(t.GetAllowed()), count(t.GetFailed()), count(t.GetDenied()), count(t.GetUnmatched()))
 	}
 	return g.Flush(w)
 }

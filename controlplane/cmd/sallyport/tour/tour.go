@@ -192,7 +192,7 @@ func verdict(r *crossingv1.Record) string {
 // summary traces the whole tour, and counts.
 func (t *Tour) summary() error {
 	fmt.Fprintf(t.out, "\nEvery attempt has one record:\n  $ sallyport --dir %s trace %s\n", t.mesh.Dir(), t.trace)
-	if err := render.Trace(t.out, t.records); err != nil {
+	if err := render.Trace(t.out, t.records, false); err != nil {
 		return err
 	}
 	crossed, denied := 0, 0

@@ -22,7 +22,7 @@ func joined() *crossingv1.Record {
 		}
 	}
 	return &crossingv1.Record{
-		State: crossingv1.Record_JOINED, Agree: true, Egress: end(), Ingress: end(),
+		State: crossingv1.Record_JOINED, Agree: proto.Bool(true), Egress: end(), Ingress: end(),
 		Transition: &crossingv1.Transition{From: "onprem", To: "azure", Owner: "ml-platform"},
 	}
 }
@@ -30,7 +30,7 @@ func joined() *crossingv1.Record {
 // denied is a record as a step that was denied must leave it.
 func denied(reason crossingv1.Reason, intent string) *crossingv1.Record {
 	r := joined()
-	r.State, r.Agree, r.Ingress = crossingv1.Record_DENIED, false, nil
+	r.State, r.Agree, r.Ingress = crossingv1.Record_DENIED, nil, nil
 	r.Egress.Decision, r.Egress.Reason, r.Egress.Intent = crossingv1.Decision_DENY, reason, intent
 	return r
 }
