@@ -8,6 +8,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/network"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -28,7 +29,7 @@ const (
 // judges dates. A policy without faults compiles.
 func Validate(p *policyv1.Policy) Faults {
 	v := &validator{
-		p: p, domains: map[spiffeid.TrustDomain]string{}, nets: NetworksOf(p),
+		p: p, domains: map[spiffeid.TrustDomain]string{}, nets: network.Of(p),
 		teamNames:        slices.Sorted(maps.Keys(p.GetTeams())),
 		environmentNames: slices.Sorted(maps.Keys(p.GetEnvironments())),
 		workloadNames:    slices.Sorted(maps.Keys(p.GetWorkloads())),
@@ -50,7 +51,7 @@ type validator struct {
 	p       *policyv1.Policy
 	faults  Faults
 	domains map[spiffeid.TrustDomain]string // environment of a trust domain
-	nets    *Networks
+	nets    *network.Set
 
 	teamNames, environmentNames, workloadNames []string // sorted
 }

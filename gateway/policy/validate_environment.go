@@ -18,15 +18,15 @@ func layerNames() []string {
 	}
 }
 
-// network is one environment's address prefix.
-type network struct {
+// prefixOf is one environment's address prefix.
+type prefixOf struct {
 	prefix            netip.Prefix
 	path, environment string
 }
 
 func (v *validator) environments() {
 	gateways := map[string]string{} // environment of a gateway
-	var networks []network
+	var networks []prefixOf
 	for _, name := range v.environmentNames {
 		env, path, subject := v.p.GetEnvironments()[name], key("environments", name), "environment "+name
 		v.name(path, "environment", name)
@@ -62,8 +62,8 @@ func (v *validator) trustDomain(path, env, name string) {
 	v.domains[td] = env
 }
 
-func (v *validator) networks(path, env string, texts []string) []network {
-	var out []network
+func (v *validator) networks(path, env string, texts []string) []prefixOf {
+	var out []prefixOf
 	for i, text := range texts {
 		prefix, err := netip.ParsePrefix(text)
 		switch {
@@ -72,7 +72,7 @@ func (v *validator) networks(path, env string, texts []string) []network {
 		case prefix != prefix.Masked():
 			v.fault(at(path, i), "environment %s: network %s has bits beyond its length; write %s", env, text, prefix.Masked())
 		default:
-			out = append(out, network{prefix, at(path, i), env})
+			out = append(out, prefixOf{prefix, at(path, i), env})
 		}
 	}
 	return out
@@ -80,14 +80,14 @@ func (v *validator) networks(path, env string, texts []string) []network {
 
 // overlaps refuses two environments with a common address. Sorted, wider before
 // narrower, a prefix overlaps one before it only if the widest open one holds it.
-func (v *validator) overlaps(networks []network) {
-	slices.SortStableFunc(networks, func(a, b network) int {
+func (v *validator) overlaps(networks []prefixOf) {
+	slices.SortStableFunc(networks, func(a, b prefixOf) int {
 		if c := a.prefix.Addr().Compare(b.prefix.Addr()); c != 0 {
 			return c
 		}
 		return a.prefix.Bits() - b.prefix.Bits()
 	})
-	var open network
+	var open prefixOf
 	for _, n := range networks {
 		if !open.prefix.IsValid() || !open.prefix.Overlaps(n.prefix) {
 			open = n

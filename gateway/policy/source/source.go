@@ -60,7 +60,7 @@ func Check(files []File, now time.Time) (*Checked, error) {
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	warnings := d.placed(policy.Unenforceable(d.policy))
+	warnings := d.placed(unenforceable(d.policy))
 	warnings.sort()
 	return &Checked{Policy: d.policy, Warnings: warnings}, nil
 }
@@ -121,7 +121,7 @@ func (d *document) check(now time.Time) {
 		d.fail(place{0, 1, 1}, "%v", err)
 		return
 	}
-	d.place(policy.RunTests(d.policy, p, now))
+	d.place(runTests(d.policy, p, now))
 }
 
 // place puts faults where they belong in the text.

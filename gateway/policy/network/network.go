@@ -1,4 +1,10 @@
-package policy
+// Package network says which environment an address is in, by the networks that a
+// policy gives its environments. It asks no network anything, and does not judge
+// whether the networks themselves are well chosen: the policy's validation does.
+//
+// The invariant: an address that is in one environment's network is never taken
+// for one of another.
+package network
 
 import (
 	"fmt"
@@ -9,40 +15,38 @@ import (
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
-// Networks are the address prefixes of a policy's environments. They do not
-// change.
-type Networks struct {
+// Set is the address prefixes of a policy's environments. It does not change.
+type Set struct {
 	names    []string // of environments, sorted
 	prefixes map[string][]netip.Prefix
 }
 
-// NetworksOf reads a policy's networks. What is no prefix is left out: Validate
-// says so.
-func NetworksOf(p *policyv1.Policy) *Networks {
-	n := &Networks{names: slices.Sorted(maps.Keys(p.GetEnvironments())), prefixes: map[string][]netip.Prefix{}}
+// Of reads a policy's networks. What is no prefix is left out: validation says so.
+func Of(p *policyv1.Policy) *Set {
+	s := &Set{names: slices.Sorted(maps.Keys(p.GetEnvironments())), prefixes: map[string][]netip.Prefix{}}
 	for name, env := range p.GetEnvironments() {
 		for _, text := range env.GetNetworks() {
 			if prefix, err := netip.ParsePrefix(text); err == nil {
-				n.prefixes[name] = append(n.prefixes[name], prefix)
+				s.prefixes[name] = append(s.prefixes[name], prefix)
 			}
 		}
 	}
-	return n
+	return s
 }
 
 // Check says what is wrong with an address in an environment: it is in another
 // one's network, or the environment has networks and it is in none of them. An
 // environment without networks takes any, and loopback addresses that are in
 // nobody's network are each host's own.
-func (n *Networks) Check(environment string, a netip.Addr) error {
+func (s *Set) Check(environment string, a netip.Addr) error {
 	a = a.Unmap()
-	own := n.prefixes[environment]
+	own := s.prefixes[environment]
 	if holds(own, a) >= 0 {
 		return nil
 	}
-	for _, other := range n.names {
-		if i := holds(n.prefixes[other], a); i >= 0 {
-			return fmt.Errorf("%s is in network %s of environment %s, not in %s", a, n.prefixes[other][i], other, environment)
+	for _, other := range s.names {
+		if i := holds(s.prefixes[other], a); i >= 0 {
+			return fmt.Errorf("%s is in network %s of environment %s, not in %s", a, s.prefixes[other][i], other, environment)
 		}
 	}
 	if len(own) > 0 && !a.IsLoopback() {

@@ -1,4 +1,4 @@
-package policy
+package network
 
 import (
 	"net/netip"
@@ -7,8 +7,8 @@ import (
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
-func TestNetworksCheck(t *testing.T) {
-	n := NetworksOf(&policyv1.Policy{Environments: map[string]*policyv1.Environment{
+func TestCheck(t *testing.T) {
+	n := Of(&policyv1.Policy{Environments: map[string]*policyv1.Environment{
 		"aws":   {Networks: []string{"10.1.0.0/16", "127.2.0.0/16", "not a network"}},
 		"azure": {Networks: []string{"10.2.0.0/16", "fd00:2::/64"}},
 		"open":  {},
