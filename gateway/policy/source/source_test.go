@@ -429,15 +429,17 @@ func TestDiff(t *testing.T) {
 		{"nothing", load(exampleText(t)), nil},
 		{"a list's order", load(edit(t, `["GET", "HEAD"]`, `["GET", "HEAD"] # as before`)), nil},
 		{"a deny", load(edit(t, "intents:\n", "intents:\n  - name: closed\n    deny: {to: registry}\n")), []string{
-			"added intent closed",
+			"added intent closed: none before, deny * ─► registry now",
 			"changed calls llm ─► registry models: some calls before, no call now",
 			"changed calls orchestrator ─► registry models: no call before, no call now",
 		}},
 		{"an open door", load(edit(t, "intents:\n", "intents:\n  - name: open\n    allow: {from: orchestrator, to: registry}\n")), []string{
-			"added intent open",
+			"added intent open: none before, allow orchestrator ─► registry now",
 			"changed calls orchestrator ─► registry models: no call before, every call now",
 		}},
-		{"an owner", load(edit(t, "to: azure, owner: ml-platform", "to: azure, owner: agents-team")), []string{"changed transition onprem ─► azure"}},
+		{"an owner", load(edit(t, "to: azure, owner: ml-platform", "to: azure, owner: agents-team")), []string{
+			"changed transition onprem ─► azure: owner ml-platform, sink siem, review by 2027-06-30 before, owner agents-team, sink siem, review by 2027-06-30 now",
+		}},
 		{"an exception and a test gone", func() *policyv1.Policy {
 			p := load(exampleText(t))
 			p.Exceptions, p.Tests = nil, p.Tests[1:]
@@ -461,7 +463,7 @@ func TestDiff(t *testing.T) {
 	if changes := Diff(nil, was); len(changes) < 20 || changes[0].Object != "policy" {
 		t.Errorf("from nothing: %v", changes)
 	}
-	if changes := Diff(was, nil); !slices.Contains(changes, Change{What: "removed", Object: "intent", Name: "plan-with-the-llm"}) {
+	if changes := Diff(was, nil); !slices.ContainsFunc(changes, func(c Change) bool { return c.What == "removed" && c.Name == "plan-with-the-llm" && c.After == "" }) {
 		t.Errorf("to nothing: %v", changes)
 	}
 }
