@@ -66,6 +66,8 @@ The configuration, YAML or JSON, with paths relative to the file:
       socket: run/orchestrator.sock   # of the Workload API, one for each entry
       dnsNames: [orchestrator.onprem.mesh]
       uids: [1000]                    # who gets it; the authority's own user if absent
+  x509Ttl: 1h                         # how long an X509-SVID lasts; this is the default
+  jwtTtl: 1h                          # how long a JWT-SVID lasts; this is the default and the most
   federated: {aws.example: aws.json}  # SPIFFE bundle documents of the other trust domains
 
 Files of federated bundles are looked at every two seconds. While one is missing
