@@ -8,8 +8,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 )
@@ -201,12 +205,43 @@ func TestSecondInOneDirectory(t *testing.T) {
 	d := dir(t)
 	with(t, d, func(ctx context.Context, m *Mesh) {
 		err := Run(ctx, Config{Dir: d}, func(context.Context, *Mesh) error { return errSeen })
-		if err == nil || errors.Is(err, errSeen) {
-			t.Errorf("a second mesh in the same directory: %v", err)
+		if !errors.Is(err, ErrRunning) {
+			t.Errorf("a second mesh in the same directory: %v, want %v", err, ErrRunning)
 		}
-		t.Logf("said: %v", err)
 		models(ctx, t, m)
 	})
+}
+
+// TestLogs shows that no part is named twice in the log, and that a store which
+// was killed mends itself without alarming anybody.
+func TestLogs(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	d := dir(t)
+	for range 2 {
+		err := Run(t.Context(), Config{Dir: d, Log: zap.New(core)}, func(context.Context, *Mesh) error { return errSeen })
+		if !errors.Is(err, errSeen) {
+			t.Fatal(err)
+		}
+		// As a kill leaves it: JetStream's index is of before.
+		states, err := filepath.Glob(filepath.Join(d, "controlplane", "jetstream", "*", "streams", "*", "msgs", "index.db"))
+		if err != nil || len(states) == 0 {
+			t.Fatalf("no index of a stream: %v", err)
+		}
+		for _, path := range states {
+			if err := os.WriteFile(path, []byte("torn"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, e := range logs.All() {
+		parts := strings.Split(e.LoggerName, ".")
+		if slices.Sort(parts); len(slices.Compact(slices.Clone(parts))) != len(parts) {
+			t.Errorf("%q is logged by %q", e.Message, e.LoggerName)
+		}
+		if e.Level > zap.InfoLevel && strings.Contains(e.LoggerName, "nats") {
+			t.Errorf("%s of %s: %s", e.Level, e.LoggerName, e.Message)
+		}
+	}
 }
 
 var errBroken = errors.New("the part broke")
@@ -234,8 +269,9 @@ func TestGatewayFails(t *testing.T) {
 	}
 	defer l.Close()
 	err = Run(t.Context(), Config{Dir: d}, func(context.Context, *Mesh) error { return errSeen })
-	if err == nil || !strings.Contains(err.Error(), "gateway onprem-1") || !strings.Contains(err.Error(), b.GetAttach()) {
-		t.Errorf("Run() = %v, want an error that names the gateway and %s", err, b.GetAttach())
+	if err == nil || !strings.Contains(err.Error(), "gateway onprem-1") || !strings.Contains(err.Error(), b.GetAttach()) ||
+		!strings.Contains(err.Error(), "or start a new mesh with another --dir") {
+		t.Errorf("Run() = %v, want an error that names the gateway, %s and what to do", err, b.GetAttach())
 	}
 }
 
