@@ -126,7 +126,8 @@ func (k *kept) testCrossings(t *testing.T) {
 func (k *kept) testTrace(t *testing.T) {
 	id, trace := k.records[0].ID, k.records[0].Trace
 	whole := ask(t, k.dir, "trace", trace)
-	if strings.Count(whole, "ALLOW  both ends agree") != 2 || strings.Count(whole, "DENY   at the near gateway") != 1 {
+	if strings.Count(whole, "ALLOW  200  both ends agree") != 2 || strings.Count(whole, "DENY        at the near gateway") != 1 ||
+		strings.Count(whole, id) != 1 {
 		t.Errorf("trace of the tour:\n%s", whole)
 	}
 	if same := ask(t, k.dir, "trace", "00-"+trace+"-00f067aa0ba902b7-01"); same != whole {
@@ -298,7 +299,13 @@ func (k *kept) chat(t *testing.T) (status int, crossing string) {
 
 func (k *kept) testStopped(t *testing.T) {
 	live := ask(t, k.dir, "crossings", "-o", "json")
+	if s := sallyport(t, k.dir, "demo"); s.code != 2 || !strings.Contains(s.stderr, "a mesh already runs in "+k.dir+": ask it with sallyport --dir "+k.dir) {
+		t.Errorf("a second demo: exit code %d: %s", s.code, s.stderr)
+	}
 	k.demo.stop(t)
+	if said := ask(t, k.dir, "gateways"); strings.Count(said, "stopped") != 3 || strings.Count(said, " ACK ") != 3 || strings.Contains(said, "none") || strings.Contains(said, "never") {
+		t.Errorf("gateways of the stopped mesh:\n%s", said)
+	}
 	before := hashes(t, k.dir)
 	for _, args := range [][]string{
 		{"crossings"},

@@ -39,9 +39,11 @@ func (a *app) follow(ctx context.Context, format render.Format, request *control
 // followOn passes records on to the follower, and time.
 func (a *app) followOn(ctx context.Context, c *connection, request *controlv1.ListCrossingsRequest, f *follower, write func(*crossingv1.Record) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	records, ended := make(chan *crossingv1.Record), make(chan error, 1)
+	records, ended := make(chan *crossingv1.Record), make(chan struct{})
+	var failed error // once ended is closed
 	go func() {
-		ended <- a.eachRecord(ctx, c, request, func(r *crossingv1.Record) error {
+		defer close(ended)
+		failed = a.eachRecord(ctx, c, request, func(r *crossingv1.Record) error {
 			select {
 			case records <- r:
 				return nil
@@ -63,9 +65,8 @@ func (a *app) followOn(ctx context.Context, c *connection, request *controlv1.Li
 			due = f.take(r, a.now())
 		case <-tick.C:
 			due = f.overdue(a.now())
-		case err := <-ended:
-			ended <- err
-			return err
+		case <-ended:
+			return failed
 		}
 		for _, r := range due {
 			if err := write(r); err != nil {

@@ -210,8 +210,10 @@ func placesValue(errors source.Errors) render.List {
 	list := make(render.List, len(errors))
 	for i, e := range errors {
 		list[i] = render.Object{
-			{Name: "file", Value: e.File}, {Name: "line", Value: render.Number(e.Line)},
-			{Name: "column", Value: render.Number(e.Column)}, {Name: "message", Value: e.Message},
+			{Name: "file", Value: e.File},
+			{Name: "line", Value: render.Number(e.Line)},
+			{Name: "column", Value: render.Number(e.Column)},
+			{Name: "message", Value: e.Message},
 		}
 	}
 	return list

@@ -115,7 +115,8 @@ func replay(t *testing.T, session string, connect func(context.Context, meshFlag
 	t.Helper()
 	var out strings.Builder
 	lines := bufio.NewScanner(strings.NewReader(session))
-	for before, line := "", ""; lines.Scan(); before = line {
+	var before, line string
+	for ; lines.Scan(); before = line {
 		line = lines.Text()
 		if strings.HasPrefix(line, "#") && before == "" || // else it is of an answer
 			line == "" && out.Len() == 0 {

@@ -53,8 +53,11 @@ func (b build) String() string {
 
 func (b build) value() render.Object {
 	return render.Object{
-		{Name: "version", Value: b.version}, {Name: "revision", Value: b.revision}, {Name: "time", Value: b.time},
-		{Name: "modified", Value: b.modified}, {Name: "go", Value: b.goVersion},
+		{Name: "version", Value: b.version},
+		{Name: "revision", Value: b.revision},
+		{Name: "time", Value: b.time},
+		{Name: "modified", Value: b.modified},
+		{Name: "go", Value: b.goVersion},
 	}
 }
 
