@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -60,7 +59,10 @@ func (v *validator) fault(path, format string, args ...any) { v.faults.add(path,
 
 // repeats is a fault of something that stands at first already.
 func (v *validator) repeats(path, first, format string, args ...any) {
-	v.faults = append(v.faults, Fault{Path: path, Message: fmt.Sprintf(format, args...), First: first})
+	v.fault(path, format, args...)
+	if n := len(v.faults); v.faults[n-1].Path == path { // else they are too many already
+		v.faults[n-1].First = first
+	}
 }
 
 // name demands a DNS label.

@@ -206,6 +206,7 @@ type world struct {
 	egress      *Egress
 	tunnel      *fakeTunnel
 	unreachable error // of Pick
+	class       tunnel.Class
 	destination func(r *upstream.Request) (*upstream.Response, error)
 	served      chan struct{} // closed when the ingress half is through
 	policies    *xdsclient.Policies
@@ -213,7 +214,8 @@ type world struct {
 
 func (w *world) Policies() *xdsclient.Policies { return w.policies }
 
-func (w *world) Pick(context.Context, string) (tunnel.Tunnel, error) {
+func (w *world) Pick(_ context.Context, _ string, class tunnel.Class) (tunnel.Tunnel, error) {
+	w.class = class
 	return w.tunnel, w.unreachable
 }
 

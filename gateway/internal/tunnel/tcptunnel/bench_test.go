@@ -1,9 +1,10 @@
 package tcptunnel
 
 import (
-	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"io"
 	"testing"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 )
