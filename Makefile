@@ -19,12 +19,12 @@ generate: ## protobuf code from proto/
 	go tool -modfile=.ci/tools.mod buf generate
 
 golden: ## rewrite golden files; read the diff
-	go test ./controlplane/cmd/sallyport/... -update
+	go test ./controlplane/cmd/sallyport ./controlplane/cmd/sallyport/render -update
 
 fuzz: ## each fuzz target for 30 s
 	.ci/fuzz 30s
 
 bench: ## the figures of the README
-	go test ./e2e/bench -run '^$$' -bench . -count=5
+	SALLYPORT_FIGURES=1 go test ./e2e/bench -count=1 -v
 
 .PHONY: help demo test race lint generate golden fuzz bench

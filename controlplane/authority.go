@@ -63,7 +63,7 @@ func NewAuthority(c AuthorityConfig) (*Authority, error) {
 		}
 		a.files[td] = &bundleFile{path: path}
 	}
-	c.Authority.Log = a.log
+	c.Authority.Log = c.Log // it names itself
 	issuer, err := authority.New(c.Authority)
 	if err != nil {
 		return nil, err

@@ -78,8 +78,11 @@ func (p *plane) fill() state {
 	if _, err := controlv1.NewWorkloadServiceClient(p.as("azure.demo", "/ai/llm")).Register(p.t.Context(), req); err != nil {
 		p.t.Fatal(err)
 	}
+	if _, err := controlv1.NewWorkloadServiceClient(p.operator()).Register(p.t.Context(), req); err != nil {
+		p.t.Fatal(err)
+	}
 	s := stateOf(p.t, p.operator())
-	if len(s.Records) != 1 || len(s.Bindings.GetBindings()) != 2 || s.Refusals != 1 || len(s.Transitions.GetTransitions()) != 2 {
+	if len(s.Records) != 1 || len(s.Bindings.GetBindings()) != 3 || s.Refusals != 1 || len(s.Transitions.GetTransitions()) != 2 {
 		p.t.Fatalf("the state to keep is %+v", s)
 	}
 	return s

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
@@ -44,14 +45,15 @@ func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
 		return nil, err
 	}
 	v.inventory, err = inventory.New(ctx, inventory.Config{
-		Store:    s.Bindings(),
-		Operator: func(id spiffeid.ID) bool { return slices.Contains(c.Operators, id) },
+		Store: s.Bindings(),
+		// A reader shows what is stored: it does not know who the operators were.
+		Operator: func(id spiffeid.ID) bool { return c.ReadOnly || slices.Contains(c.Operators, id) },
 		Log:      c.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.Store, c.Gateways, c.Inventory, c.Records = s, distributor{v.xds, v}, registrar{v.inventory, v}, v.records
+	c.Store, c.Memory, c.Gateways, c.Inventory, c.Records = s, s.Gateways(), distributor{v.xds, v}, registrar{v.inventory, v}, v.records
 	if v.api, err = api.New(ctx, c); err != nil {
 		return nil, err
 	}
@@ -112,17 +114,25 @@ func (v *view) register(r grpc.ServiceRegistrar) {
 	v.xds.Register(r)
 }
 
-// run keeps bindings and what gateways know of them current until ctx ends.
+// run keeps bindings, what gateways know of them, and what the store knows of
+// gateways current until ctx ends.
 func (v *view) run(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() { done <- v.inventory.Run(ctx) }()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return v.inventory.Run(ctx) })
+	group.Go(func() error { return v.api.Run(ctx) })
+	group.Go(func() error { return v.follow(ctx) })
+	return group.Wait()
+}
+
+// follow tells gateways of each change of a binding.
+func (v *view) follow(ctx context.Context) error {
 	for {
 		changed := v.inventory.Changed()
 		v.serveEndpoints()
 		select {
 		case <-changed:
-		case err := <-done:
-			return err
+		case <-ctx.Done():
+			return nil
 		}
 	}
 }
@@ -180,7 +190,7 @@ func (d distributor) Publish(ctx context.Context, signed *policyv1.SignedPolicy,
 }
 
 // registrar is the inventory, with an answer to a registration that means
-// something: the next call goes there.
+// something: the next call goes there, or no longer.
 type registrar struct {
 	*inventory.Inventory
 
@@ -191,14 +201,26 @@ type registrar struct {
 // after the time that a publish waits for them.
 func (r registrar) Register(ctx context.Context, caller spiffeid.ID, req *controlv1.RegisterRequest) (*controlv1.Binding, error) {
 	b, err := r.Inventory.Register(ctx, caller, req)
+	return b, r.known(ctx, b, err)
+}
+
+// Withdraw answers as Register does.
+func (r registrar) Withdraw(ctx context.Context, caller spiffeid.ID, req *controlv1.WithdrawRequest) (*controlv1.Binding, error) {
+	b, err := r.Inventory.Withdraw(ctx, caller, req)
+	return b, r.known(ctx, b, err)
+}
+
+// known waits for a bounded time until the environment's gateways know of a
+// change of a binding, unless it failed.
+func (r registrar) known(ctx context.Context, b *controlv1.Binding, err error) error {
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.view.serveEndpoints()
 	bounded, cancel := context.WithTimeout(ctx, xds.DefaultWait)
 	defer cancel()
 	if err := r.view.xds.WaitEndpoints(bounded, b.GetEnvironment()); err != nil {
-		r.view.log.Debug("gateways do not know of a registration yet", zap.String("workload", b.GetWorkload()), zap.Error(err))
+		r.view.log.Debug("gateways do not know of a binding's change yet", zap.String("workload", b.GetWorkload()), zap.Error(err))
 	}
-	return b, nil
+	return nil
 }

@@ -98,6 +98,41 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
+// TestReadmeAttach runs the README's commands that attach a workload with curl, in
+// one shell, against a mesh.
+func TestReadmeAttach(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		if os.Getenv("SALLYPORT_REQUIRE_ALL") != "" {
+			t.Fatal("needs curl")
+		}
+		t.Skip("needs curl")
+	}
+	text := readme(t)
+	_, rest, found := strings.Cut(text, "```sh\nexport SPIFFE_ENDPOINT_SOCKET")
+	block, _, closed := strings.Cut(rest, "```\n")
+	if !found || !closed {
+		t.Fatal("the README has no block that attaches")
+	}
+	m := meshtest.Start(t, nil)
+	dir, err := os.MkdirTemp("", "sp") // short: a socket's path may have 103 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Symlink(m.Dir(), filepath.Join(dir, "mesh")); err != nil {
+		t.Fatal(err)
+	}
+	build(t, dir, text)
+	cmd := exec.Command("sh", "-e", "-c", "export SPIFFE_ENDPOINT_SOCKET"+block)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if calls := strings.Count(block, "curl "); err != nil || strings.Count(string(out), `"id":"gpt-oss-20b"`) != calls {
+		t.Errorf("%v, want %d answers of the llm:\n%s%s", err, calls, out, stderr.String())
+	}
+}
+
 // build runs the README's build command, with its output elsewhere.
 func build(t *testing.T, dir, text string) {
 	t.Helper()

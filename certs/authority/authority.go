@@ -24,8 +24,8 @@ import (
 
 const (
 	defaultX509TTL = time.Hour
-	defaultJWTTTL  = 5 * time.Minute
-	// maxJWTTTL is what the product's own verifiers accept.
+	// maxJWTTTL is what the product's own verifiers accept. It is the default as
+	// well: an SDK takes its API key at start and never again.
 	maxJWTTTL = time.Hour
 	// minX509TTL: certificates end on a whole second, up to one early, and must
 	// outlast half of their life to be replaced in time.
@@ -44,7 +44,7 @@ type Config struct {
 	// X509TTL is how long an X509-SVID lasts; it is replaced at half of it.
 	// Default one hour, at least four seconds.
 	X509TTL time.Duration
-	// JWTTTL is how long a JWT-SVID lasts. Default five minutes, at most an hour.
+	// JWTTTL is how long a JWT-SVID lasts. Default and most one hour.
 	JWTTTL time.Duration
 	// Log may be nil.
 	Log *zap.Logger
@@ -124,7 +124,7 @@ func (c *Config) validate() error {
 		c.X509TTL = defaultX509TTL
 	}
 	if c.JWTTTL == 0 {
-		c.JWTTTL = defaultJWTTTL
+		c.JWTTTL = maxJWTTTL
 	}
 	var faults []error
 	if c.TrustDomain.IsZero() {
@@ -133,13 +133,24 @@ func (c *Config) validate() error {
 	if c.Dir == "" {
 		faults = append(faults, errors.New("directory is missing"))
 	}
-	if c.X509TTL < minX509TTL {
-		faults = append(faults, fmt.Errorf("X509-SVIDs of %s: at least %s", c.X509TTL, minX509TTL))
-	}
-	if c.JWTTTL < time.Second || c.JWTTTL > maxJWTTTL {
-		faults = append(faults, fmt.Errorf("JWT-SVIDs of %s: from a second to %s", c.JWTTTL, maxJWTTTL))
-	}
+	faults = append(faults, CheckX509TTL(c.X509TTL), CheckJWTTTL(c.JWTTTL))
 	return errors.Join(append(faults, c.entryFaults()...)...)
+}
+
+// CheckX509TTL says whether X509-SVIDs may last so long.
+func CheckX509TTL(ttl time.Duration) error {
+	if ttl < minX509TTL {
+		return fmt.Errorf("X509-SVIDs of %s: at least %s", ttl, minX509TTL)
+	}
+	return nil
+}
+
+// CheckJWTTTL says whether JWT-SVIDs may last so long.
+func CheckJWTTTL(ttl time.Duration) error {
+	if ttl < time.Second || ttl > maxJWTTTL {
+		return fmt.Errorf("JWT-SVIDs of %s: from a second to %s", ttl, maxJWTTTL)
+	}
+	return nil
 }
 
 func (c *Config) entryFaults() []error {

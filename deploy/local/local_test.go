@@ -32,8 +32,12 @@ func TestPolicyLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
-	if err := source.CheckDates("policy.yaml", text, now); err != nil {
-		t.Error(err)
+	checked, err := source.Check([]source.File{{Name: "policy.yaml", Text: text}}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(checked.Warnings) > 0 {
+		t.Errorf("the demo's policy has warnings: %v", checked.Warnings)
 	}
 	c, err := policy.Compile(p, policy.Ref{Serial: 1})
 	if err != nil {

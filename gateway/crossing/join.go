@@ -47,7 +47,9 @@ func Join(egress, ingress *Account) *crossingv1.Record {
 		}
 	}
 	r.State, r.Differences = judge(egress, ingress, r)
-	r.Agree = r.State == crossingv1.Record_JOINED
+	if both := r.State == crossingv1.Record_JOINED || r.State == crossingv1.Record_DISAGREE; both {
+		r.Agree = proto.Bool(r.State == crossingv1.Record_JOINED)
+	}
 	return r
 }
 

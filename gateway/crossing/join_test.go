@@ -107,8 +107,8 @@ func TestJoinState(t *testing.T) {
 			if r.GetState() != tt.want || !cmp.Equal(r.GetDifferences(), tt.differ) {
 				t.Errorf("Join is %s %q, want %s %q", r.GetState(), r.GetDifferences(), tt.want, tt.differ)
 			}
-			if r.GetAgree() != (tt.want == joined) {
-				t.Errorf("agree is %t in state %s", r.GetAgree(), r.GetState())
+			if there := r.Agree != nil; r.GetAgree() != (tt.want == joined) || there != (tt.want == joined || r.GetState() == crossingv1.Record_DISAGREE) {
+				t.Errorf("agree is %v in state %s", r.Agree, r.GetState())
 			}
 		})
 	}
@@ -286,11 +286,11 @@ func checkRecord(t *rapid.T, r *crossingv1.Record) {
 			t.Fatalf("record %v", r)
 		}
 	case crossingv1.Record_DENIED, crossingv1.Record_REFUSED, crossingv1.Record_ONE_SIDED:
-		if two || r.GetAgree() {
+		if two || r.Agree != nil {
 			t.Fatalf("record %v", r)
 		}
 	case crossingv1.Record_OPEN:
-		if r.GetAgree() || len(r.GetDifferences()) > 0 {
+		if r.Agree != nil || len(r.GetDifferences()) > 0 {
 			t.Fatalf("record %v", r)
 		}
 	default:

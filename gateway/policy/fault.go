@@ -14,6 +14,8 @@ type Fault struct {
 	Path string
 	// Message says what is wrong and what to do, for people.
 	Message string
+	// First is the path of what it repeats; empty if that is not what is wrong.
+	First string
 }
 
 // String is the path and the message.
@@ -40,7 +42,7 @@ func (f *Faults) add(path, format string, args ...any) {
 	if len(*f) >= maxFaults {
 		return
 	}
-	*f = append(*f, Fault{path, fmt.Sprintf(format, args...)})
+	*f = append(*f, Fault{Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
 func (f Faults) sorted() Faults {

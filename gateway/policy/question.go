@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -13,24 +12,6 @@ import (
 
 // sample stands for "*" where a workload's pattern is asked for as one ID.
 const sample = "any"
-
-// RunTests asks a policy its own tests at a moment and says which are answered
-// otherwise than they expect. A test without a service is asked of each service
-// that the callee serves. The paths are those of the tests; p is the policy
-// that compiled was made from.
-func RunTests(p *policyv1.Policy, compiled *Policy, now time.Time) Faults {
-	var f Faults
-	for i, t := range p.GetTests() {
-		to := compiled.Workload(t.GetTo())
-		for _, service := range asked(t.GetService(), to) {
-			if wrong := compiled.ask(t, to, service, now); wrong != "" {
-				f.add(at("tests", i), "%s: %s", testSubject(t), wrong)
-				break
-			}
-		}
-	}
-	return f
-}
 
 // asked are the services that a question is about.
 func asked(service string, to *Workload) []string {
@@ -42,32 +23,6 @@ func asked(service string, to *Workload) []string {
 		all = append(all, to.Services[i].Name)
 	}
 	return all
-}
-
-// ask says what is wrong with the answer to a test, "" if nothing.
-func (p *Policy) ask(t *policyv1.Test, to *Workload, service string, now time.Time) string {
-	id, err := p.caller(t.GetFrom())
-	if err != nil {
-		return err.Error()
-	}
-	q := Query{From: id, To: to, Service: service, Now: now}
-	for name, text := range t.GetWith() {
-		if err := q.Attributes.Set(name, text); err != nil {
-			return err.Error()
-		}
-	}
-	d := p.Decide(&q)
-	got := p.Describe(d)
-	if service != t.GetService() {
-		got = "service " + service + " " + got
-	}
-	switch {
-	case d.Allow != (t.GetExpect() == "allow"):
-		return fmt.Sprintf("expected %s, but %s", t.GetExpect(), got)
-	case t.GetBy() != "" && d.Intent != t.GetBy():
-		return fmt.Sprintf("expected %s by %s, but %s", t.GetExpect(), t.GetBy(), got)
-	}
-	return ""
 }
 
 // testSubject names a test by what it asks.

@@ -3,49 +3,7 @@ package policy
 import (
 	"strings"
 	"testing"
-
-	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
-
-func TestRunTests(t *testing.T) {
-	p := small(t, `[{"name":"chat","allow":{"from":"one","to":"llm","service":"chat","methods":["POST"]}},
-		{"name":"agents","allow":{"from":"many","to":"vault"},"limits":{"requests":"1/day"}},
-		{"name":"closed","deny":{"from":"one","to":"vault"}}]`)
-	post := with{"http.method": "POST"}
-	for _, c := range []struct {
-		name string
-		test *policyv1.Test
-		want string // "" if it passes
-	}{
-		{"allowed", &policyv1.Test{From: "one", To: "llm", Service: "chat", With: post, Expect: "allow", By: "chat"}, ""},
-		{"denied", &policyv1.Test{From: "one", To: "llm", Service: "health", Expect: "deny"}, ""},
-		{"a pattern calls", &policyv1.Test{From: "many", To: "vault", Expect: "allow"}, ""},
-		{"no transition", &policyv1.Test{From: "one", To: "lone", Expect: "deny"}, ""},
-		{"nothing served", &policyv1.Test{From: "vault", To: "one", Expect: "deny"}, ""},
-		{"not known", &policyv1.Test{From: "one", To: "llm", Service: "chat", Expect: "allow"}, "expected allow, but denied: no intent allows it"},
-		{"all services must be allowed", &policyv1.Test{From: "one", To: "llm", With: post, Expect: "allow"}, "expected allow, but service health denied: no intent allows it"},
-		{"all services must be denied", &policyv1.Test{From: "one", To: "llm", With: post, Expect: "deny"}, "expected deny, but service chat allowed by chat"},
-		{"by another", &policyv1.Test{From: "one", To: "vault", Service: "get", Expect: "deny", By: "chat"}, "expected deny by chat, but denied by closed"},
-		{"nobody owns it", &policyv1.Test{From: "one", To: "lone", Service: "get", Expect: "allow"}, "there is no such transition, so nobody owns it"},
-		{"under limits", &policyv1.Test{From: "many", To: "vault", Service: "get", Expect: "deny"}, "allowed by agents, under its limits"},
-	} {
-		p.Tests = []*policyv1.Test{c.test}
-		faults := RunTests(p, compiled(t, p), noon())
-		switch {
-		case c.want == "" && len(faults) > 0, c.want != "" && len(faults) != 1:
-			t.Errorf("%s: %v", c.name, faults)
-		case c.want != "" && (faults[0].Path != "tests[0]" || !strings.Contains(faults[0].Message, c.want)):
-			t.Errorf("%s: %v, want %q", c.name, faults, c.want)
-		}
-	}
-}
-
-func TestExampleAnswersItsTests(t *testing.T) {
-	p := example(t)
-	if f := RunTests(p, compiled(t, p), noon()); len(f) > 0 {
-		t.Error(f)
-	}
-}
 
 func TestExplain(t *testing.T) {
 	p := compiled(t, example(t))

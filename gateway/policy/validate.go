@@ -7,6 +7,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/network"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -27,7 +28,7 @@ const (
 // judges dates. A policy without faults compiles.
 func Validate(p *policyv1.Policy) Faults {
 	v := &validator{
-		p: p, domains: map[spiffeid.TrustDomain]string{},
+		p: p, domains: map[spiffeid.TrustDomain]string{}, nets: network.Of(p),
 		teamNames:        slices.Sorted(maps.Keys(p.GetTeams())),
 		environmentNames: slices.Sorted(maps.Keys(p.GetEnvironments())),
 		workloadNames:    slices.Sorted(maps.Keys(p.GetWorkloads())),
@@ -49,11 +50,20 @@ type validator struct {
 	p       *policyv1.Policy
 	faults  Faults
 	domains map[spiffeid.TrustDomain]string // environment of a trust domain
+	nets    *network.Set
 
 	teamNames, environmentNames, workloadNames []string // sorted
 }
 
 func (v *validator) fault(path, format string, args ...any) { v.faults.add(path, format, args...) }
+
+// repeats is a fault of something that stands at first already.
+func (v *validator) repeats(path, first, format string, args ...any) {
+	v.fault(path, format, args...)
+	if n := len(v.faults); v.faults[n-1].Path == path { // else they are too many already
+		v.faults[n-1].First = first
+	}
+}
 
 // name demands a DNS label.
 func (v *validator) name(path, what, name string) {
@@ -139,15 +149,16 @@ func (v *validator) sinks() {
 }
 
 func (v *validator) transitions() {
-	seen := map[[2]string]bool{}
+	seen := map[[2]string]string{}
 	for i, t := range v.p.GetTransitions() {
 		path := at("transitions", i)
 		subject := "transition " + t.GetFrom() + " ─► " + t.GetTo()
 		pair := [2]string{t.GetFrom(), t.GetTo()}
-		if seen[pair] {
-			v.fault(path, "%s: stands twice", subject)
+		if first, twice := seen[pair]; twice {
+			v.repeats(path, first, "%s: stands twice", subject)
+		} else {
+			seen[pair] = path
 		}
-		seen[pair] = true
 		v.transition(path, subject, t)
 	}
 }

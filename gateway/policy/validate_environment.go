@@ -18,15 +18,15 @@ func layerNames() []string {
 	}
 }
 
-// network is one environment's address prefix.
-type network struct {
+// prefixOf is one environment's address prefix.
+type prefixOf struct {
 	prefix            netip.Prefix
 	path, environment string
 }
 
 func (v *validator) environments() {
 	gateways := map[string]string{} // environment of a gateway
-	var networks []network
+	var networks []prefixOf
 	for _, name := range v.environmentNames {
 		env, path, subject := v.p.GetEnvironments()[name], key("environments", name), "environment "+name
 		v.name(path, "environment", name)
@@ -36,10 +36,11 @@ func (v *validator) environments() {
 		for _, gw := range slices.Sorted(maps.Keys(env.GetGateways())) {
 			at := key(key(path, "gateways"), gw)
 			if other, twice := gateways[gw]; twice {
-				v.fault(at, "gateway %s: the name is taken in environment %s", gw, other)
+				v.repeats(at, key(key(key("environments", other), "gateways"), gw), "gateway %s: the name is taken in environment %s", gw, other)
+			} else {
+				gateways[gw] = name
 			}
-			gateways[gw] = name
-			v.gateway(at, gw, env.GetGateways()[gw])
+			v.gateway(at, name, gw, env.GetGateways()[gw])
 		}
 		for i, l := range env.GetLayers() {
 			v.layer(at(key(path, "layers"), i), name, l)
@@ -61,8 +62,8 @@ func (v *validator) trustDomain(path, env, name string) {
 	v.domains[td] = env
 }
 
-func (v *validator) networks(path, env string, texts []string) []network {
-	var out []network
+func (v *validator) networks(path, env string, texts []string) []prefixOf {
+	var out []prefixOf
 	for i, text := range texts {
 		prefix, err := netip.ParsePrefix(text)
 		switch {
@@ -71,7 +72,7 @@ func (v *validator) networks(path, env string, texts []string) []network {
 		case prefix != prefix.Masked():
 			v.fault(at(path, i), "environment %s: network %s has bits beyond its length; write %s", env, text, prefix.Masked())
 		default:
-			out = append(out, network{prefix, at(path, i), env})
+			out = append(out, prefixOf{prefix, at(path, i), env})
 		}
 	}
 	return out
@@ -79,14 +80,14 @@ func (v *validator) networks(path, env string, texts []string) []network {
 
 // overlaps refuses two environments with a common address. Sorted, wider before
 // narrower, a prefix overlaps one before it only if the widest open one holds it.
-func (v *validator) overlaps(networks []network) {
-	slices.SortStableFunc(networks, func(a, b network) int {
+func (v *validator) overlaps(networks []prefixOf) {
+	slices.SortStableFunc(networks, func(a, b prefixOf) int {
 		if c := a.prefix.Addr().Compare(b.prefix.Addr()); c != 0 {
 			return c
 		}
 		return a.prefix.Bits() - b.prefix.Bits()
 	})
-	var open network
+	var open prefixOf
 	for _, n := range networks {
 		if !open.prefix.IsValid() || !open.prefix.Overlaps(n.prefix) {
 			open = n
@@ -99,7 +100,7 @@ func (v *validator) overlaps(networks []network) {
 	}
 }
 
-func (v *validator) gateway(path, name string, g *policyv1.Gateway) {
+func (v *validator) gateway(path, env, name string, g *policyv1.Gateway) {
 	subject := "gateway " + name
 	v.name(path, "gateway", name)
 	switch {
@@ -113,14 +114,27 @@ func (v *validator) gateway(path, name string, g *policyv1.Gateway) {
 			v.fault(key(path, "tunnel"), "%s: tunnel %v", subject, err)
 		}
 	}
-	v.addresses(key(path, "addresses"), subject, g.GetAddresses())
+	v.addresses(key(path, "addresses"), env, subject, g.GetAddresses())
 }
 
-func (v *validator) addresses(path, subject string, addresses []string) {
+// addresses demands IP addresses in an environment's networks; empty if it is not
+// known which one it is.
+func (v *validator) addresses(path, env, subject string, addresses []string) {
 	for i, a := range addresses {
 		if addr, err := netip.ParseAddr(a); err != nil || addr.Zone() != "" || addr.Is4In6() {
 			v.fault(at(path, i), "%s: %q is not an IP address", subject, a)
+		} else {
+			v.inNetwork(at(path, i), env, subject, addr)
 		}
+	}
+}
+
+func (v *validator) inNetwork(path, env, subject string, addr netip.Addr) {
+	if env == "" {
+		return
+	}
+	if err := v.nets.Check(env, addr); err != nil {
+		v.fault(path, "%s: %v", subject, err)
 	}
 }
 

@@ -11,15 +11,16 @@ import (
 )
 
 func (v *validator) intents() {
-	seen := map[string]bool{}
+	seen := map[string]string{}
 	served := v.served()
 	for i, in := range v.p.GetIntents() {
 		path, subject := at("intents", i), "intent "+in.GetName()
 		v.name(key(path, "name"), "intent", in.GetName())
-		if seen[in.GetName()] {
-			v.fault(key(path, "name"), "%s: the name is taken by another intent", subject)
+		if first, twice := seen[in.GetName()]; twice {
+			v.repeats(key(path, "name"), first, "%s: the name is taken by another intent", subject)
+		} else {
+			seen[in.GetName()] = key(path, "name")
 		}
-		seen[in.GetName()] = true
 		v.intent(path, subject, in, served)
 	}
 }
@@ -66,7 +67,10 @@ func (v *validator) match(path, subject string, m *policyv1.Match, served []stri
 		v.reference(key(path, "service"), subject, "service", m.GetService(), known)
 	}
 	for i, method := range m.GetMethods() {
-		if method == "" || strings.Trim(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
+		if method == "CONNECT" {
+			v.fault(at(key(path, "methods"), i), "%s: CONNECT opens a byte stream, which has no method and no path, so this never matches. "+
+				"Allow a service tcp://:PORT without methods and paths.", subject)
+		} else if method == "" || strings.Trim(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
 			v.fault(at(key(path, "methods"), i), "%s: %q is not an HTTP method in capitals", subject, method)
 		}
 	}

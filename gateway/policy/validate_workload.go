@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -18,8 +19,8 @@ func (v *validator) workloads() {
 		w, path, subject := v.p.GetWorkloads()[name], key("workloads", name), "workload "+name
 		v.name(path, "workload", name)
 		v.team(key(path, "owner"), subject, "owner", w.GetOwner(), "Name the team that answers for it.")
-		v.workloadDetails(path, subject, w)
 		form, ok := v.identity(key(path, "id"), subject, w.GetId())
+		v.workloadDetails(path, v.domains[form.td], subject, w)
 		switch {
 		case !ok:
 		case form.exact():
@@ -80,11 +81,12 @@ func (v *validator) form(path, name string, w *policyv1.Workload, form *pattern,
 	forms[form.td].add(form.segments, len(*named)-1)
 }
 
-func (v *validator) workloadDetails(path, subject string, w *policyv1.Workload) {
+// workloadDetails judges what a workload of an environment says of itself.
+func (v *validator) workloadDetails(path, env, subject string, w *policyv1.Workload) {
 	if w.GetData() != nil {
 		v.class(key(path, "data.class"), subject, w.GetData().GetClass())
 	}
-	v.addresses(key(path, "addresses"), subject, w.GetAddresses())
+	v.addresses(key(path, "addresses"), env, subject, w.GetAddresses())
 	if w.GetPlaintext() != nil {
 		v.team(key(path, "plaintext.acceptedBy"), subject, "acceptedBy", w.GetPlaintext().GetAcceptedBy(),
 			"Name the team that accepts that it is reached without TLS.")
@@ -102,6 +104,9 @@ func (v *validator) workloadDetails(path, subject string, w *policyv1.Workload) 
 		if err != nil {
 			v.fault(at, "%s, service %s: %v", subject, name, err)
 			continue
+		}
+		if host, err := netip.ParseAddr(s.Host); err == nil {
+			v.inNetwork(at, env, subject+", service "+name, host)
 		}
 		if other, taken := ports[s.Port]; taken {
 			v.fault(at, "%s: services %s and %s are both at port %d", subject, other, name, s.Port)

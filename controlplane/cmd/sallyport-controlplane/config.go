@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -54,6 +55,11 @@ type authorityFile struct {
 	Dir string `yaml:"dir"`
 	// Entries are who gets an SVID.
 	Entries []authorityEntry `yaml:"entries"`
+	// X509TTL is how long an X509-SVID lasts, such as 1h, the default; at least 4s.
+	X509TTL *time.Duration `yaml:"x509Ttl"`
+	// JWTTTL is how long a JWT-SVID lasts, such as 15m; 1h is the default and the
+	// most, because whoever holds one is believed.
+	JWTTTL *time.Duration `yaml:"jwtTtl"`
 	// Federated are files of SPIFFE bundle documents by trust domain, read again
 	// within two seconds of a change.
 	Federated map[string]string `yaml:"federated"`
@@ -197,10 +203,24 @@ func readAuthority(path string) (controlplane.AuthorityConfig, error) {
 		f.add("dir", errors.New("must be set: the keys are in it"))
 	}
 	cfg := controlplane.AuthorityConfig{
-		Authority: authority.Config{TrustDomain: td, Dir: f.resolve(file.Dir), Entries: f.entries(file.Entries)},
+		Authority: authority.Config{
+			TrustDomain: td, Dir: f.resolve(file.Dir), Entries: f.entries(file.Entries),
+			X509TTL: f.lifetime("x509Ttl", file.X509TTL, authority.CheckX509TTL),
+			JWTTTL:  f.lifetime("jwtTtl", file.JWTTTL, authority.CheckJWTTTL),
+		},
 		Federated: f.federated(file.Federated),
 	}
 	return cfg, f.join()
+}
+
+// lifetime is how long something lasts; 0, which is the default, if the file does
+// not say.
+func (f *faults) lifetime(where string, ttl *time.Duration, check func(time.Duration) error) time.Duration {
+	if ttl == nil {
+		return 0
+	}
+	f.add(where, check(*ttl))
+	return *ttl
 }
 
 func (f *faults) entries(entries []authorityEntry) []authority.Entry {

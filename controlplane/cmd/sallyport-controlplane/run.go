@@ -67,6 +67,8 @@ The configuration, YAML or JSON, with paths relative to the file:
       dnsNames: [orchestrator.onprem.mesh]
       users: [orchestrator]           # who gets it, by name, or by number:
       uids: [1000]                    # with neither, the authority's own user
+  x509Ttl: 1h                         # how long an X509-SVID lasts; this is the default
+  jwtTtl: 1h                          # how long a JWT-SVID lasts; this is the default and the most
   federated: {aws.example: aws.json}  # SPIFFE bundle documents of the other trust domains
 
 Files of federated bundles are looked at every two seconds. While one is missing

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -69,6 +70,7 @@ A mesh is named by --dir (a local one, running or stopped) or by --server and
 
 Exit codes: 0 yes; 1 no (a refused policy, a denied call, nothing found);
 2 could not tell (no connection, bad usage).`,
+		Version:       buildOf(debug.ReadBuildInfo()).String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -81,7 +83,8 @@ Exit codes: 0 yes; 1 no (a refused policy, a denied call, nothing found);
 	f.StringVar(&a.mesh.workloadAPI, "workload-api", "", "address of the Workload API that gives your SVID (SPIFFE_ENDPOINT_SOCKET)")
 	f.StringVar(&a.mesh.keySet, "keyset", "", "file of the keys that may sign a policy (DIR/operator/keyset.json)")
 	root.AddCommand(a.policyCommand(), a.traceCommand(), a.crossingsCommand(), a.transitionsCommand(),
-		a.gatewaysCommand(), a.workloadsCommand(), a.demoCommand())
+		a.gatewaysCommand(), a.workloadsCommand(), a.svidCommand(), a.demoCommand(), a.versionCommand())
+	root.SetVersionTemplate("{{.Version}}\n")
 	return root
 }
 

@@ -41,6 +41,7 @@ func TestCrossingsAskForWhatTheFlagsSay(t *testing.T) {
 		{"environments", "--from onprem --to azure", &controlv1.ListCrossingsRequest{From: "onprem", To: "azure"}},
 		{"identity", "--identity spiffe://a/b", &controlv1.ListCrossingsRequest{Identity: "spiffe://a/b"}},
 		{"allowed", "--decision allow", &controlv1.ListCrossingsRequest{Decision: crossingv1.Decision_ALLOW}},
+		{"in capitals", "--decision DENY", &controlv1.ListCrossingsRequest{Decision: crossingv1.Decision_DENY}},
 		{"denied", "--decision deny", &controlv1.ListCrossingsRequest{Decision: crossingv1.Decision_DENY}},
 		{"since a time", "--since 2026-11-23T10:15:00+01:00", &controlv1.ListCrossingsRequest{
 			Since: timestamppb.New(time.Date(2026, 11, 23, 9, 15, 0, 0, time.UTC)),
@@ -64,7 +65,7 @@ func TestFollowIsALineForEachRecord(t *testing.T) {
 	for _, format := range []string{"table", "json", "yaml"} {
 		t.Run(format, func(t *testing.T) {
 			f := newFakeMesh(t)
-			lines := &lineCounter{want: map[string]int{"table": 1, "json": 1, "yaml": 1}[format] * len(f.records), mark: "01a207e6"}
+			lines := &lineCounter{want: len(f.records) - 1, mark: "01a207e6"} // one of them is open
 			ctx, cancel := context.WithCancel(t.Context())
 			lines.done = cancel
 			f.onFollow = func() {}
@@ -132,7 +133,7 @@ func TestTraceIsInTimeOrder(t *testing.T) {
 	for _, r := range records[2:] { // the first two have no time
 		last = append(last, r.ID[len(r.ID)-1:])
 	}
-	if diff := cmp.Diff([]string{"8", "2", "3", "4"}, last); diff != "" {
+	if diff := cmp.Diff([]string{"8", "2", "3", "4", "7", "8"}, last); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }

@@ -3,23 +3,32 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
 // crossingFilter is the flags of `crossings`.
 type crossingFilter struct {
 	request  controlv1.ListCrossingsRequest
+	identity string
 	decision string
 	since    string
+	open     bool
 	format   render.Format
 }
 
@@ -34,8 +43,11 @@ func (a *app) crossingsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if request.Identity, err = a.identity(cmd.Context(), f.identity); err != nil {
+				return err
+			}
 			if request.GetFollow() {
-				return a.follow(cmd.Context(), f.format, request)
+				return a.follow(cmd.Context(), f.format, request, f.open)
 			}
 			return a.list(cmd.Context(), f.format, request)
 		},
@@ -50,19 +62,23 @@ func (f *crossingFilter) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.request.From, "from", "", "environment of the caller")
 	flags.StringVar(&f.request.To, "to", "", "environment of the callee")
-	flags.StringVar(&f.request.Identity, "identity", "", "SPIFFE ID of the caller or the callee")
+	flags.StringVar(&f.identity, "identity", "", "the caller or the callee: a workload's name or a SPIFFE ID")
 	flags.StringVar(&f.decision, "decision", "", "allow (neither gateway denied it) or deny (one did)")
 	flags.StringVar(&f.since, "since", "", "RFC 3339 time, or how long ago, such as 10m")
 	flags.StringVar(&f.request.Owner, "owner", "", "team that owns the transition")
 	flags.Uint32Var(&f.request.Limit, "limit", 0, "the newest so many; 0 for all")
-	flags.BoolVar(&f.request.Follow, "follow", false, "go on with each record that changes")
+	flags.BoolVar(&f.request.Follow, "follow", false, "go on with each crossing, once it is finished")
+	flags.BoolVar(&f.open, "open", false, "with --follow: show each crossing when it opens, too")
 	complete(cmd, "decision", "allow", "deny")
 }
 
 // build makes the request that the flags ask for.
 func (f *crossingFilter) build(now time.Time) (*controlv1.ListCrossingsRequest, error) {
 	request := proto.CloneOf(&f.request)
-	switch f.decision {
+	if f.open && !request.GetFollow() {
+		return nil, usage("--open goes with --follow: a list shows open crossings anyway")
+	}
+	switch strings.ToLower(f.decision) {
 	case "":
 	case "allow":
 		request.Decision = crossingv1.Decision_ALLOW
@@ -91,6 +107,42 @@ func since(text string, now time.Time) (*timestamppb.Timestamp, error) {
 	return timestamppb.New(now.Add(-ago)), nil
 }
 
+// identity is the SPIFFE ID that a name or an ID stands for. A name is the
+// policy's: what is neither would match nothing, and look like an answer.
+func (a *app) identity(ctx context.Context, text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	if strings.Contains(text, "://") {
+		id, err := spiffeid.FromString(text)
+		if err != nil {
+			return "", usage("--identity %q is no SPIFFE ID: %v", text, err)
+		}
+		return id.String(), nil
+	}
+	var workload *policyv1.Workload
+	var known []string
+	err := a.withPolicy(ctx, func(p *published) error {
+		workload, known = p.policy.GetWorkloads()[text], slices.Collect(maps.Keys(p.policy.GetWorkloads()))
+		return nil
+	})
+	if err != nil && !errors.Is(err, errNoPolicy) {
+		return "", err
+	}
+	switch id := workload.GetId(); {
+	case workload == nil:
+		hint := ""
+		if near := policy.Nearest(text, known); near != "" {
+			hint = fmt.Sprintf("; did you mean %q?", near)
+		}
+		return "", usage("--identity %q is no workload of the policy in force and no SPIFFE ID%s", text, hint)
+	case strings.Contains(id, "*"):
+		return "", usage("--identity %q stands for any ID of the form %s: give one of them", text, id)
+	default:
+		return id, nil
+	}
+}
+
 func (a *app) list(ctx context.Context, format render.Format, request *controlv1.ListCrossingsRequest) error {
 	records, err := a.records(ctx, request)
 	if err != nil {
@@ -106,34 +158,6 @@ func (a *app) list(ctx context.Context, format render.Format, request *controlv1
 		return err
 	}
 	return found(len(records), "crossing")
-}
-
-// follow writes each record as it comes until it is interrupted: a row, an
-// object on one line, or a YAML document.
-func (a *app) follow(ctx context.Context, format render.Format, request *controlv1.ListCrossingsRequest) error {
-	g := render.LiveCrossings()
-	err := a.ask(ctx, func(c *connection) error {
-		if c.stopped {
-			return usage("the mesh in %s is stopped: there is nothing to follow", a.mesh.dir)
-		}
-		return a.eachRecord(ctx, c, request, func(r *crossingv1.Record) error {
-			switch format {
-			case render.JSON:
-				return render.WriteLine(a.stdout, render.Message(r))
-			case render.YAML:
-				if _, err := io.WriteString(a.stdout, "---\n"); err != nil {
-					return err
-				}
-				return render.WriteYAML(a.stdout, render.Message(r))
-			}
-			render.CrossingRow(g, r)
-			return g.Flush(a.stdout)
-		})
-	})
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil // the only way to end it
-	}
-	return err
 }
 
 func (a *app) refusedCommand() *cobra.Command {

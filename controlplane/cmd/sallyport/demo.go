@@ -25,6 +25,7 @@ type demo struct {
 	*app
 	once bool
 	logs string
+	kept bool // the mesh's directory outlasts the demo
 }
 
 func (a *app) demoCommand() *cobra.Command {
@@ -48,6 +49,7 @@ did not. With --dir it keeps everything in that directory and goes on there next
 
 func (d *demo) run(ctx context.Context) error {
 	dir := d.mesh.dir
+	d.kept = dir != ""
 	if dir == "" {
 		var err error
 		if dir, err = os.MkdirTemp("", "sallyport-"); err != nil {
@@ -65,8 +67,11 @@ func (d *demo) run(ctx context.Context) error {
 	err = localmesh.Run(ctx, localmesh.Config{Dir: dir, Log: log}, func(ctx context.Context, m *localmesh.Mesh) error {
 		return d.show(ctx, m, began)
 	})
-	if errors.Is(err, errToured) {
+	switch {
+	case errors.Is(err, errToured):
 		return nil
+	case errors.Is(err, localmesh.ErrRunning):
+		return usage("a mesh already runs in %s: ask it with sallyport --dir %s crossings, or start another with another --dir", dir, dir)
 	}
 	return err
 }
@@ -80,7 +85,11 @@ func (d *demo) show(ctx context.Context, m *localmesh.Mesh, began time.Time) err
 	}
 	took := d.now().Sub(began).Seconds()
 	if d.once {
-		fmt.Fprintf(d.stdout, "\nDone in %.1f s. Without --once the mesh stays up.\n", took)
+		after := ""
+		if !d.kept {
+			after = ", and with --dir DIR it can be asked afterwards"
+		}
+		fmt.Fprintf(d.stdout, "\nDone in %.1f s. Without --once the mesh stays up%s.\n", took, after)
 		return errToured
 	}
 	fmt.Fprintf(d.stdout, "\nThe mesh stays up until Ctrl-C. In another shell:\n"+
@@ -90,11 +99,27 @@ func (d *demo) show(ctx context.Context, m *localmesh.Mesh, began time.Time) err
 	return nil
 }
 
-// tour makes the tour. A step that fails is a no of a demo that was asked to run
-// once; otherwise it is said, and the mesh stays up to be looked into: its
-// directory may well hold another policy than the tour was written for.
+// tour makes the tour, unless the policy in force is another than it was written
+// for. A step that fails is a no of a demo that was asked to run once; otherwise it
+// is said, and the mesh stays up to be looked into.
 func (d *demo) tour(ctx context.Context, m *localmesh.Mesh) error {
-	err := tour.Run(ctx, d.stdout, m)
+	p, err := m.InForce(ctx)
+	if err != nil {
+		return err
+	}
+	if misfit := tour.Misfit(p, d.now()); misfit != "" {
+		const line = "the policy in force, serial %d, is not the tour's, so the tour is skipped (%s)"
+		if d.once {
+			return no(line, p.Ref().Serial, misfit)
+		}
+		_, err := fmt.Fprintf(d.stdout, line+"\n", p.Ref().Serial, misfit)
+		return err
+	}
+	tool := "sallyport"
+	if d.kept || !d.once { // else its directory is gone when this is read
+		tool += " --dir " + m.Dir()
+	}
+	err = tour.Run(ctx, d.stdout, m, tool)
 	if _, failed := errors.AsType[*tour.StepError](err); !failed {
 		return err
 	}

@@ -227,6 +227,16 @@ func (f *fakeMesh) Register(_ context.Context, q *controlv1.RegisterRequest) (*c
 	return b, nil
 }
 
+func (f *fakeMesh) Withdraw(_ context.Context, q *controlv1.WithdrawRequest) (*controlv1.Binding, error) {
+	for i, b := range f.bindings {
+		if b.GetWorkload() == q.GetWorkload() && b.GetSource() == q.GetSource() {
+			f.bindings = slices.Delete(f.bindings, i, i+1)
+			return b, nil
+		}
+	}
+	return nil, status.Error(codes.NotFound, "nothing is registered by the operator")
+}
+
 func (f *fakeMesh) ListBindings(_ context.Context, q *controlv1.ListBindingsRequest) (*controlv1.ListBindingsResponse, error) {
 	r := new(controlv1.ListBindingsResponse)
 	for _, b := range f.bindings {

@@ -33,14 +33,7 @@ func (a *app) transitionsCommand() *cobra.Command {
 
 func (a *app) gatewaysCommand() *cobra.Command {
 	var format render.Format
-	list := func(cmd *cobra.Command, _ []string) error {
-		r, err := call(cmd.Context(), a, "list gateways", controlv1.GatewayServiceClient.ListGateways,
-			controlv1.NewGatewayServiceClient, &controlv1.ListGatewaysRequest{})
-		if err != nil {
-			return err
-		}
-		return listed(a, format, "gateway", r.GetGateways(), render.Gateways)
-	}
+	list := func(cmd *cobra.Command, _ []string) error { return a.listGateways(cmd.Context(), format) }
 	const short = "List the gateways: the policy each enforces, its answers, its tunnels"
 	cmd := &cobra.Command{Use: "gateways", Short: short, Args: cobra.NoArgs, RunE: list}
 	again := &cobra.Command{Use: "list", Short: short, Args: cobra.NoArgs, RunE: list}
@@ -48,6 +41,21 @@ func (a *app) gatewaysCommand() *cobra.Command {
 	formatFlag(again, &format)
 	cmd.AddCommand(again, a.gatewaysAdd())
 	return cmd
+}
+
+// listGateways says of a stopped mesh what was known last.
+func (a *app) listGateways(ctx context.Context, format render.Format) error {
+	return a.ask(ctx, func(c *connection) error {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		r, err := controlv1.NewGatewayServiceClient(c).ListGateways(ctx, &controlv1.ListGatewaysRequest{})
+		if err != nil {
+			return answered("list gateways", c, err)
+		}
+		return listed(a, format, "gateway", r.GetGateways(), func(w io.Writer, all []*controlv1.GatewayStatus) error {
+			return render.Gateways(w, all, c.stopped)
+		})
+	})
 }
 
 // call connects and asks one question with one answer.

@@ -113,7 +113,10 @@ was compiled from it, so that it can be edited and applied again.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withPolicy(cmd.Context(), func(p *published) error {
 				text := written(p.policy)
-				return a.print(format, render.Sparse(text), func(w io.Writer) error {
+				if format == render.YAML { // a comment, so that it can be applied
+					fmt.Fprintf(a.stdout, "# serial %d, revision %s\n", p.ref().Serial, p.ref().Revision)
+				}
+				return a.print(format, shownValue(format, p.ref(), text), func(w io.Writer) error {
 					return render.Policy(w, p.manifest, text)
 				})
 			})
@@ -121,6 +124,18 @@ was compiled from it, so that it can be edited and applied again.`,
 	}
 	formatFlag(cmd, &format)
 	return cmd
+}
+
+// shownValue is a policy for scripts, after its serial and revision; in YAML
+// without them, as people write it.
+func shownValue(format render.Format, ref policy.Ref, text *policyv1.Policy) render.Object {
+	o := render.Sparse(text)
+	if format == render.YAML {
+		return o
+	}
+	return append(render.Object{
+		{Name: "serial", Value: render.Number(ref.Serial)}, {Name: "revision", Value: ref.Revision},
+	}, o...)
 }
 
 // withPolicy asks for the policy in force and passes it on.

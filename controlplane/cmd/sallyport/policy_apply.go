@@ -29,30 +29,35 @@ type applyFlags struct {
 
 func (a *app) policyApply() *cobra.Command {
 	var f applyFlags
+	var flag string
 	cmd := &cobra.Command{
-		Use:   "apply FILE",
-		Short: "Check, sign and publish a policy file",
-		Long: `Check a policy file, run its tests, sign it as the successor of the policy in force,
-and publish it. The answer comes when every connected gateway enforces it; if some do
-not within two seconds they are named, and the exit code is 2. A mesh's first policy
-comes before its gateways, so that it is enough that it is published.`,
-		Args: cobra.ExactArgs(1),
+		Use:   "apply FILE|DIR",
+		Short: "Check, sign and publish a policy",
+		Long: `Check a policy, run its tests, sign it as the successor of the policy in force, and
+publish it. The answer comes when every connected gateway enforces it; if some do not
+within two seconds they are named, and the exit code is 2. A mesh's first policy comes
+before its gateways, so that it is enough that it is published.
+
+` + aPolicy,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.apply(cmd.Context(), args[0], f)
+			name, err := policyName(args, flag)
+			if err != nil {
+				return err
+			}
+			return a.apply(cmd.Context(), name, f)
 		},
 	}
+	fileFlag(cmd, &flag)
 	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "file of a policy key; repeat it where the key set wants several (DIR/operator/policy.key)")
 	cmd.Flags().BoolVar(&f.urgent, "urgent", false, "do not wait until every gateway is prepared: for denies that cannot wait")
 	formatFlag(cmd, &f.format)
 	return cmd
 }
 
-func (a *app) apply(ctx context.Context, file string, f applyFlags) error {
-	c, faults, err := a.checkFile(file)
+func (a *app) apply(ctx context.Context, name string, f applyFlags) error {
+	c, err := a.checkPolicy(name, f.format)
 	if err != nil {
-		return err
-	}
-	if err := a.refuse(faults); err != nil {
 		return err
 	}
 	a.warn(c)

@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
+	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -23,64 +22,129 @@ import (
 // is the policy's own limit that is named to the author.
 const maxPolicyFile = 16 << 20
 
-// checked is a policy file that may be published.
+// checked is a policy that may be published.
 type checked struct {
 	policy   *policyv1.Policy
 	revision string
-	warnings []string
+	warnings source.Errors
 }
+
+// aPolicy is how a command's help names a policy's text.
+const aPolicy = `The policy is a file, - for standard input, or a directory: then all its files named
+*.yaml are read, in the order of their names, as one policy.`
 
 func (a *app) policyCheck() *cobra.Command {
 	var format render.Format
+	var flag string
 	cmd := &cobra.Command{
-		Use:   "check FILE",
-		Short: "Check a policy file and run its tests; nothing is published",
-		Args:  cobra.ExactArgs(1),
+		Use:   "check FILE|DIR",
+		Short: "Check a policy and run its tests; nothing is published",
+		Long:  "Check a policy and run its tests; nothing is published.\n\n" + aPolicy,
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c, faults, err := a.checkFile(args[0])
+			name, err := policyName(args, flag)
 			if err != nil {
 				return err
 			}
-			if err := a.print(format, checkValue(args[0], c, faults), func(w io.Writer) error {
-				return checkText(w, args[0], c)
-			}); err != nil {
+			c, err := a.checkPolicy(name, format)
+			if err != nil {
 				return err
 			}
-			return a.refuse(faults)
+			return a.print(format, checkValue(name, c, nil), func(w io.Writer) error { return checkText(w, name, c) })
 		},
 	}
+	fileFlag(cmd, &flag)
 	formatFlag(cmd, &format)
 	return cmd
 }
 
-// checkFile reads and checks a policy file; "-" is standard input. Faults are
-// what its author has to mend; an error means that it could not be read.
-func (a *app) checkFile(name string) (*checked, source.Errors, error) {
-	text, err := a.readPolicy(name)
-	if err != nil {
-		return nil, nil, err
-	}
-	p, faults, err := loadPolicy(name, text, a.now())
-	if err != nil || len(faults) > 0 {
-		return nil, faults, err
-	}
-	canonical, err := policy.Canonical(proto.CloneOf(p))
-	if err != nil {
-		return nil, nil, fmt.Errorf("make the canonical form of %s: %w", name, err)
-	}
-	return &checked{policy: p, revision: policy.Revision(canonical), warnings: unenforceable(p)}, nil, nil
+// fileFlag gives a command the other way to name a policy's text.
+func fileFlag(cmd *cobra.Command, name *string) {
+	cmd.Flags().StringVarP(name, "file", "f", "", "policy file or directory, in place of the argument")
 }
 
-func (a *app) readPolicy(name string) ([]byte, error) {
-	r := a.stdin
-	if name != "-" {
+// policyName is the one name that the argument or --file gives.
+func policyName(args []string, flag string) (string, error) {
+	switch {
+	case len(args) == 1 && flag == "":
+		return args[0], nil
+	case len(args) == 0 && flag != "":
+		return flag, nil
+	case len(args) == 1:
+		return "", usage("which policy, %s or %s? Give one", args[0], flag)
+	}
+	return "", usage("which policy? Give a file, a directory of files, or - for standard input")
+}
+
+// checkPolicy reads and checks a policy's text. What its author has to mend it
+// says at once, in the wanted format, and the error is a no; another error means
+// that it could not be read.
+func (a *app) checkPolicy(name string, format render.Format) (*checked, error) {
+	files, err := a.readPolicy(name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := source.Check(files, a.now())
+	if faults, ok := errors.AsType[source.Errors](err); ok {
+		return nil, a.refuse(name, format, faults)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("check %s: %w", name, err)
+	}
+	canonical, err := policy.Canonical(c.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("make the canonical form of %s: %w", name, err)
+	}
+	return &checked{policy: c.Policy, revision: policy.Revision(canonical), warnings: c.Warnings}, nil
+}
+
+// readPolicy reads a file, standard input, or a directory of files.
+func (a *app) readPolicy(name string) ([]source.File, error) {
+	if name == "-" {
+		text, err := readBounded(a.stdin)
+		return []source.File{{Name: name, Text: text}}, err
+	}
+	names := []string{name}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		if names, err = filesIn(name); err != nil {
+			return nil, err
+		}
+	}
+	files := make([]source.File, len(names))
+	for i, name := range names {
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, fmt.Errorf("read the policy: %w", err)
 		}
-		defer f.Close()
-		r = f
+		text, err := readBounded(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, err
+		}
+		files[i] = source.File{Name: name, Text: text}
 	}
+	return files, nil
+}
+
+// filesIn are the files of a policy's directory, by name. Hidden ones are an
+// editor's.
+func filesIn(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the policy: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if name := e.Name(); strings.HasSuffix(name, ".yaml") && !strings.HasPrefix(name, ".") {
+			names = append(names, filepath.Join(dir, name))
+		}
+	}
+	if len(names) == 0 {
+		return nil, usage("read the policy: no file in %s is named *.yaml", dir)
+	}
+	return names, nil
+}
+
+func readBounded(r io.Reader) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxPolicyFile))
 	if err != nil {
 		return nil, fmt.Errorf("read the policy: %w", err)
@@ -88,28 +152,11 @@ func (a *app) readPolicy(name string) ([]byte, error) {
 	return text, nil
 }
 
-// loadPolicy reads a policy that may be published now, or gives all that is wrong
-// with it at once, dates among it.
-func loadPolicy(name string, text []byte, now time.Time) (*policyv1.Policy, source.Errors, error) {
-	err := source.CheckDates(name, text, now)
-	var p *policyv1.Policy
-	if err == nil {
-		p, err = source.Load(name, text)
-	}
-	if err == nil {
-		return p, nil, nil
-	}
-	if faults, ok := errors.AsType[source.Errors](err); ok {
-		return nil, faults, nil
-	}
-	return nil, nil, fmt.Errorf("check %s: %w", name, err)
-}
-
-// refuse says what is wrong with a policy file, one line each, and that nothing
-// was published. No faults are no refusal.
-func (a *app) refuse(faults source.Errors) error {
-	if len(faults) == 0 {
-		return nil
+// refuse says what is wrong with a policy, one line each, and that nothing was
+// published; to scripts, as a value.
+func (a *app) refuse(name string, format render.Format, faults source.Errors) error {
+	if err := a.print(format, checkValue(name, nil, faults), func(io.Writer) error { return nil }); err != nil {
+		return err
 	}
 	for _, f := range faults {
 		fmt.Fprintln(a.stderr, render.Printable(f.Error()))
@@ -121,38 +168,20 @@ func (a *app) refuse(faults source.Errors) error {
 // warn says what a policy promises that gateways of this release refuse.
 func (a *app) warn(c *checked) {
 	for _, w := range c.warnings {
-		fmt.Fprintln(a.stderr, render.Printable("warning: "+w))
+		fmt.Fprintln(a.stderr, warning(w))
 	}
 }
 
-// unenforceable names the intents whose obligations no gateway of this release
-// can keep. It fails closed: what they allow is denied.
-func unenforceable(p *policyv1.Policy) []string {
-	var warnings []string
-	for _, i := range p.GetIntents() {
-		var what []string
-		if len(i.GetLimits()) > 0 {
-			what = append(what, "limits")
-		}
-		if i.GetRequire() != nil {
-			what = append(what, "require")
-		}
-		if i.GetAllow() != nil && len(what) > 0 {
-			warnings = append(warnings, fmt.Sprintf("intent %s: gateways of this release cannot keep %s yet, so they deny what it allows",
-				i.GetName(), strings.Join(what, " and ")))
-		}
-	}
-	slices.Sort(warnings)
-	return warnings
+// warning is FILE:LINE:COLUMN: warning: MESSAGE.
+func warning(w source.Error) string {
+	w.Message = "warning: " + w.Message
+	return render.Printable(w.Error())
 }
 
 func checkText(w io.Writer, name string, c *checked) error {
-	if c == nil {
-		return nil
-	}
 	p := c.policy
-	for _, warning := range c.warnings {
-		if _, err := fmt.Fprintf(w, "%s: warning: %s\n", name, render.Printable(warning)); err != nil {
+	for _, one := range c.warnings {
+		if _, err := fmt.Fprintln(w, warning(one)); err != nil {
 			return err
 		}
 	}
@@ -171,15 +200,23 @@ func checkValue(name string, c *checked, faults source.Errors) render.Object {
 	if c != nil {
 		o = append(o, render.Member{Name: "revision", Value: c.revision},
 			render.Member{Name: "tests", Value: render.Number(len(c.policy.GetTests()))},
-			render.Member{Name: "warnings", Value: render.Strings(c.warnings...)})
+			render.Member{Name: "warnings", Value: placesValue(c.warnings)})
 	}
-	list := make(render.List, len(faults))
-	for i, f := range faults {
+	return append(o, render.Member{Name: "errors", Value: placesValue(faults)})
+}
+
+// placesValue is what is to be said of places in a text.
+func placesValue(errors source.Errors) render.List {
+	list := make(render.List, len(errors))
+	for i, e := range errors {
 		list[i] = render.Object{
-			{Name: "line", Value: render.Number(f.Line)}, {Name: "column", Value: render.Number(f.Column)}, {Name: "message", Value: f.Message},
+			{Name: "file", Value: e.File},
+			{Name: "line", Value: render.Number(e.Line)},
+			{Name: "column", Value: render.Number(e.Column)},
+			{Name: "message", Value: e.Message},
 		}
 	}
-	return append(o, render.Member{Name: "errors", Value: list})
+	return list
 }
 
 // counted is a number with its noun: "1 error", "2 errors".

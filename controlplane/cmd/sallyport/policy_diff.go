@@ -16,27 +16,34 @@ import (
 
 func (a *app) policyDiff() *cobra.Command {
 	var format render.Format
+	var flag string
 	cmd := &cobra.Command{
-		Use:   "diff FILE",
-		Short: "Say what a policy file would change of the policy in force",
-		Long: `Say what a policy file would change of the policy in force: what is added, removed and
-changed, and which calls may then cross that may not now, or the reverse. As with
-diff(1), the exit code is 0 if there is no difference and 1 if there is.`,
-		Args: cobra.ExactArgs(1),
+		Use:   "diff FILE|DIR",
+		Short: "Say what a policy would change of the policy in force",
+		Long: `Say what a policy would change of the policy in force: what is added, removed and
+changed, intents and transitions with what they were and are, and which calls may then
+cross that may not now, or the reverse; of more than 100,000 pairs of workloads only
+that they are so many. As with diff(1), the exit code is 0 if there is no difference
+and 1 if there is.
+
+` + aPolicy,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.diff(cmd.Context(), args[0], format)
+			name, err := policyName(args, flag)
+			if err != nil {
+				return err
+			}
+			return a.diff(cmd.Context(), name, format)
 		},
 	}
+	fileFlag(cmd, &flag)
 	formatFlag(cmd, &format)
 	return cmd
 }
 
-func (a *app) diff(ctx context.Context, file string, format render.Format) error {
-	c, faults, err := a.checkFile(file)
+func (a *app) diff(ctx context.Context, name string, format render.Format) error {
+	c, err := a.checkPolicy(name, format)
 	if err != nil {
-		return err
-	}
-	if err := a.refuse(faults); err != nil {
 		return err
 	}
 	before := new(published)
@@ -73,13 +80,21 @@ func diffText(w io.Writer, before *policyv1.Manifest, revision string, changes [
 	}
 	g := render.NewGrid().Indent()
 	for _, c := range changes {
-		detail := ""
-		if c.Before != "" || c.After != "" {
-			detail = cmp.Or(c.Before, "none") + " before, " + cmp.Or(c.After, "none") + " now"
-		}
-		g.Row(c.What, c.Object, c.Name, detail)
+		g.Row(c.What, c.Object, c.Name, beforeAfter(c))
 	}
 	return g.Flush(w)
+}
+
+// beforeAfter is what an object was and is: of an added or a removed one only the
+// one that it is.
+func beforeAfter(c source.Change) string {
+	switch {
+	case c.Before == "" && c.After == "":
+		return ""
+	case c.What == "changed":
+		return cmp.Or(c.Before, "none") + " before, " + cmp.Or(c.After, "none") + " now"
+	}
+	return c.Before + c.After
 }
 
 func diffValue(before *policyv1.Manifest, revision string, changes []source.Change) render.Object {

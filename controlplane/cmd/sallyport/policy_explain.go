@@ -34,7 +34,7 @@ call would be denied.`,
 		},
 	}
 	cmd.Flags().StringArrayVar(&f.with, "with", nil, "attribute of the call as NAME=VALUE, such as ai.model=gpt-oss-20b; repeat it")
-	cmd.Flags().StringVarP(&f.file, "file", "f", "", "policy file to ask instead of the policy in force")
+	cmd.Flags().StringVarP(&f.file, "file", "f", "", "policy file or directory to ask instead of the policy in force")
 	formatFlag(cmd, &f.format)
 	return cmd
 }
@@ -44,7 +44,7 @@ func (a *app) explain(ctx context.Context, f explainFlags, who []string) error {
 	if err != nil {
 		return err
 	}
-	compiled, err := a.askedPolicy(ctx, f.file)
+	compiled, err := a.askedPolicy(ctx, f.file, f.format)
 	if err != nil {
 		return err
 	}
@@ -64,13 +64,10 @@ func (a *app) explain(ctx context.Context, f explainFlags, who []string) error {
 }
 
 // askedPolicy is the policy of a file, or without one the policy in force.
-func (a *app) askedPolicy(ctx context.Context, file string) (*policy.Policy, error) {
+func (a *app) askedPolicy(ctx context.Context, file string, format render.Format) (*policy.Policy, error) {
 	if file != "" {
-		c, faults, err := a.checkFile(file)
+		c, err := a.checkPolicy(file, format)
 		if err != nil {
-			return nil, err
-		}
-		if err := a.refuse(faults); err != nil {
 			return nil, err
 		}
 		return policy.Compile(c.policy, policy.Ref{Revision: c.revision})

@@ -115,9 +115,11 @@ func replay(t *testing.T, session string, connect func(context.Context, meshFlag
 	t.Helper()
 	var out strings.Builder
 	lines := bufio.NewScanner(strings.NewReader(session))
-	for lines.Scan() {
-		line := lines.Text()
-		if strings.HasPrefix(line, "#") || line == "" && out.Len() == 0 {
+	var before, line string
+	for ; lines.Scan(); before = line {
+		line = lines.Text()
+		if strings.HasPrefix(line, "#") && before == "" || // else it is of an answer
+			line == "" && out.Len() == 0 {
 			fmt.Fprintln(&out, line)
 		}
 		if !strings.HasPrefix(line, "$ ") {

@@ -47,7 +47,7 @@ func (a *app) trace(ctx context.Context, format render.Format, request *controlv
 		return no("no record of %s; a crossing's record comes when its gateways delivered it (sallyport gateways shows what is spooled)", request.GetId()+request.GetTrace())
 	}
 	return a.print(format, recordList(records), func(w io.Writer) error {
-		if err := render.Trace(w, records); err != nil || request.GetId() == "" {
+		if err := render.Trace(w, records, request.GetTrace() != ""); err != nil || request.GetId() == "" {
 			return err
 		}
 		for _, r := range records {

@@ -14,7 +14,8 @@ import (
 )
 
 func (a *app) workloadsCommand() *cobra.Command {
-	return group("workloads", "List workloads and register where they are", a.workloadsList(), a.workloadsBindings(), a.workloadsRegister())
+	return group("workloads", "List workloads and register where they are",
+		a.workloadsList(), a.workloadsBindings(), a.workloadsRegister(), a.workloadsWithdraw())
 }
 
 func (a *app) workloadsList() *cobra.Command {
@@ -123,6 +124,31 @@ func (f *registerFlags) request(workload string) (*controlv1.RegisterRequest, er
 		request.Lease = durationpb.New(f.lease)
 	}
 	return request, nil
+}
+
+func (a *app) workloadsWithdraw() *cobra.Command {
+	var source string
+	var format render.Format
+	cmd := &cobra.Command{
+		Use:   "withdraw WORKLOAD",
+		Short: "Take back what you registered of a workload",
+		Long: `Take back what you registered of a workload, or what --source did: then what others
+registered or the policy says holds. The next call goes there.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := call(cmd.Context(), a, "withdraw "+args[0], controlv1.WorkloadServiceClient.Withdraw,
+				controlv1.NewWorkloadServiceClient, &controlv1.WithdrawRequest{Workload: args[0], Source: source})
+			if err != nil {
+				return err
+			}
+			return a.print(format, render.Message(b), func(w io.Writer) error {
+				return render.Bindings(w, []*controlv1.Binding{b})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&source, "source", "", "SPIFFE ID that registered it (you)")
+	formatFlag(cmd, &format)
+	return cmd
 }
 
 func (a *app) register(ctx context.Context, format render.Format, request *controlv1.RegisterRequest) error {

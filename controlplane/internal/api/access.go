@@ -69,7 +69,7 @@ func access(method string) (rule, bool) {
 	case controlv1.CrossingService_Deliver_FullMethodName,
 		controlv1.GatewayService_Report_FullMethodName:
 		return rule{gateway, true}, true
-	case controlv1.WorkloadService_Register_FullMethodName:
+	case controlv1.WorkloadService_Register_FullMethodName, controlv1.WorkloadService_Withdraw_FullMethodName:
 		// The inventory judges further: a workload registers itself only, a
 		// gateway only its own environment's.
 		return rule{operator | gateway | workload, true}, true

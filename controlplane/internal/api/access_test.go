@@ -48,6 +48,7 @@ func allowed() map[string][]string {
 		"/sallyport.control.v1.GatewayService/GetBootstrap":     readers,
 		// An operator's ID in an environment's trust domain is a workload's like any other.
 		"/sallyport.control.v1.WorkloadService/Register":                                   {"operator", "gateway", "workload", "operator elsewhere"},
+		"/sallyport.control.v1.WorkloadService/Withdraw":                                   {"operator", "gateway", "workload", "operator elsewhere"},
 		"/sallyport.control.v1.WorkloadService/ListBindings":                               readers,
 		"/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources":  candidates,
 		"/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources": candidates,

@@ -1,7 +1,8 @@
 // Package api is the control plane's gRPC API: it decides who may call what,
 // checks what callers hand in, and answers from the store, the joined records,
-// the xDS server and the inventory. It keeps nothing of its own but gateways'
-// last reports and what was rejected of theirs, and it serves no console: the console calls it.
+// the xDS server and the inventory. It keeps nothing of its own but what gateways
+// said last and what was rejected of it, and it serves no console: the console
+// calls it.
 //
 // The one invariant: a method that the access table does not open to the caller's
 // SPIFFE ID is never reached, whatever serves it.
@@ -56,6 +57,9 @@ type Inventory interface {
 	// inventory.ErrInvalid, ErrUnknownWorkload and ErrNotAllowed, which may be
 	// told to the caller, and the store's.
 	Register(ctx context.Context, caller spiffeid.ID, req *controlv1.RegisterRequest) (*controlv1.Binding, error)
+	// Withdraw takes back what was registered, in the caller's name. Its errors are
+	// those of Register, and inventory.ErrNotRegistered.
+	Withdraw(ctx context.Context, caller spiffeid.ID, req *controlv1.WithdrawRequest) (*controlv1.Binding, error)
 	// Bindings are all bindings, by workload and source.
 	Bindings() []*controlv1.Binding
 }
@@ -77,8 +81,9 @@ type Records interface {
 
 // Config is what the API answers from.
 type Config struct {
-	// Store, Gateways, Inventory and Records as above.
+	// Store, Memory, Gateways, Inventory and Records as above.
 	Store     Store
+	Memory    Memory
 	Gateways  Gateways
 	Inventory Inventory
 	Records   Records
@@ -115,7 +120,7 @@ type Server struct {
 // New makes the API and takes up the policy that the store has. It fails if
 // that policy does not verify under the keys.
 func New(ctx context.Context, c Config) (*Server, error) {
-	if c.Store == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil {
+	if c.Store == nil || c.Memory == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil {
 		return nil, errors.New("make the API: a part that it answers from is missing")
 	}
 	if !c.ReadOnly {
@@ -143,13 +148,27 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	rejections := newRejections()
 	s.crossings = &crossings{config: c, policies: s.policies, charters: newCharters(c.Store, log), rejections: rejections, log: log}
-	s.gateways = &gateways{config: c, policies: s.policies, rejections: rejections, reports: map[spiffeid.ID]report{}}
+	remembered, err := newMemory(ctx, c.Memory, log)
+	if err != nil {
+		s.end()
+		return nil, err
+	}
+	s.gateways = &gateways{
+		config: c, policies: s.policies, rejections: rejections, memory: remembered, reports: map[spiffeid.ID]report{},
+	}
 	s.workloads = &workloads{inventory: c.Inventory}
 	if err := s.policies.load(ctx); err != nil {
 		s.end()
 		return nil, err
 	}
 	return s, nil
+}
+
+// Run keeps what gateways say in the store until ctx ends. Without it they are
+// known for as long as the process lives.
+func (s *Server) Run(ctx context.Context) error {
+	s.gateways.run(ctx)
+	return nil
 }
 
 // Close ends all streams, each with UNAVAILABLE. Stop the gRPC server after it,

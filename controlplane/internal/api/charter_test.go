@@ -54,7 +54,7 @@ func carriedHalf(ref *crossingv1.PolicyRef) *crossingv1.Half {
 }
 
 // kept makes it one that onprem-1 refused.
-func kept(h *crossingv1.Half, reason crossingv1.Reason) {
+func keptRecords(h *crossingv1.Half, reason crossingv1.Reason) {
 	h.Key.Ingress, h.End.Reason, h.End.Close = "", reason, crossingv1.Cause_REFUSED
 	if !crossing.Outage(reason) {
 		h.End.Decision = crossingv1.Decision_DENY
@@ -97,19 +97,19 @@ func TestHalvesAreHeldAgainstThePolicy(t *testing.T) {
 		want   string // "" if it is accepted
 	}{
 		{"carried", func(*crossingv1.Half) {}, ""},
-		{"denied", func(h *crossingv1.Half) { kept(h, crossingv1.Reason_NO_INTENT) }, ""},
-		{"unreachable", func(h *crossingv1.Half) { kept(h, crossingv1.Reason_UNREACHABLE) }, ""},
+		{"denied", func(h *crossingv1.Half) { keptRecords(h, crossingv1.Reason_NO_INTENT) }, ""},
+		{"unreachable", func(h *crossingv1.Half) { keptRecords(h, crossingv1.Reason_UNREACHABLE) }, ""},
 		{"to nowhere", func(h *crossingv1.Half) {
-			kept(h, crossingv1.Reason_UNKNOWN_DESTINATION)
+			keptRecords(h, crossingv1.Reason_UNKNOWN_DESTINATION)
 			h.Transition, h.Destination = &crossingv1.Transition{From: "onprem", Owner: "datacentre"}, ""
 		}, ""},
 		{"to its own environment", func(h *crossingv1.Half) {
-			kept(h, crossingv1.Reason_NO_TRANSITION)
+			keptRecords(h, crossingv1.Reason_NO_TRANSITION)
 			h.Transition = &crossingv1.Transition{From: "onprem", To: "onprem", Owner: "datacentre"}
 			h.Destination = "spiffe://onprem.demo" + workloadPath
 		}, ""},
 		{"without a policy", func(h *crossingv1.Half) {
-			kept(h, crossingv1.Reason_NO_POLICY)
+			keptRecords(h, crossingv1.Reason_NO_POLICY)
 			h.Transition, h.Destination, h.End.Policy = &crossingv1.Transition{From: "onprem"}, "", nil
 		}, ""},
 		{"denied at ingress", arrived, ""},
@@ -122,23 +122,23 @@ func TestHalvesAreHeldAgainstThePolicy(t *testing.T) {
 		{"another owner", func(h *crossingv1.Half) { h.Transition.Owner = "cloud" }, `the owner is "cloud", and by the policy "ml-platform"`},
 		{"another sink", func(h *crossingv1.Half) { h.Transition.Sink = "nowhere" }, "the sink"},
 		{"another owner of a denial", func(h *crossingv1.Half) {
-			kept(h, crossingv1.Reason_MALFORMED)
+			keptRecords(h, crossingv1.Reason_MALFORMED)
 			h.Transition, h.Destination = &crossingv1.Transition{From: "onprem", Owner: "cloud"}, ""
 		}, `the owner is "cloud", and by the policy "datacentre"`},
 		{"another pair", func(h *crossingv1.Half) {
-			kept(h, crossingv1.Reason_NO_TRANSITION)
+			keptRecords(h, crossingv1.Reason_NO_TRANSITION)
 			h.Transition = &crossingv1.Transition{From: "azure", To: "onprem", Owner: "cloud"}
 		}, "not of environment"},
 		{"another source of a denial", func(h *crossingv1.Half) {
-			kept(h, crossingv1.Reason_NO_INTENT)
+			keptRecords(h, crossingv1.Reason_NO_INTENT)
 			h.Transition.From = "azure"
 		}, "not of environment"},
 		{"a destination elsewhere", func(h *crossingv1.Half) {
-			kept(h, crossingv1.Reason_NO_INTENT)
+			keptRecords(h, crossingv1.Reason_NO_INTENT)
 			h.Destination = "spiffe://onprem.demo" + workloadPath
 		}, "not of environment"},
 		{"a way without a destination", func(h *crossingv1.Half) {
-			kept(h, crossingv1.Reason_NO_INTENT)
+			keptRecords(h, crossingv1.Reason_NO_INTENT)
 			h.Destination = ""
 		}, "azure"},
 		{"an ingress gateway elsewhere", func(h *crossingv1.Half) { h.Key.Ingress = onprem1 + "-b" }, "not of environment"},

@@ -13,6 +13,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
@@ -180,7 +181,25 @@ func (c *crossings) append(ctx context.Context, caller spiffeid.ID, batch *contr
 
 // ListCrossings are the records that match, oldest first.
 func (c *crossings) ListCrossings(req *controlv1.ListCrossingsRequest, stream grpc.ServerStreamingServer[crossingv1.Record]) error {
-	return c.config.Records.List(stream.Context(), req, stream.Send)
+	return c.config.Records.List(stream.Context(), req, func(r *crossingv1.Record) error {
+		return stream.Send(c.shown(r))
+	})
+}
+
+// shown is a record with whether it has landed in its sink: what is shown comes
+// from the store, so it has if the sink is the mesh's own store. No gateway says
+// so, and records are shared: they are not changed.
+func (c *crossings) shown(r *crossingv1.Record) *crossingv1.Record {
+	landed := false
+	if g := c.policies.current.Load(); g != nil {
+		landed = g.source.GetSinks()[r.GetTransition().GetSink()].GetStore() != ""
+	}
+	if landed == r.GetTransition().GetDelivered() {
+		return r
+	}
+	r = proto.CloneOf(r)
+	r.Transition.Delivered = landed
+	return r
 }
 
 // ListRefusals are the failures before identity, oldest first.
@@ -230,7 +249,7 @@ func (c *crossings) pairs() map[join.Transition]bool {
 }
 
 func (c *crossings) status(t join.Transition, n join.Counts) *controlv1.TransitionStatus {
-	status := &controlv1.TransitionStatus{From: t.From, To: t.To, Allowed: n.Allowed, Denied: n.Denied, Unmatched: n.Unmatched}
+	status := &controlv1.TransitionStatus{From: t.From, To: t.To, Allowed: n.Allowed, Denied: n.Denied, Unmatched: n.Unmatched, Failed: n.Failed}
 	p := c.policies.compiled()
 	if p == nil {
 		return status

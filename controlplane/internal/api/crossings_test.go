@@ -233,7 +233,11 @@ func TestGatewayThatLeftThePolicyDeliversNoMore(t *testing.T) {
 
 func TestListCrossings(t *testing.T) {
 	m := published(t, nil)
-	m.records.records = []*crossingv1.Record{{Id: "1"}, {Id: "2"}}
+	in := func(sink string, delivered bool) *crossingv1.Transition {
+		return &crossingv1.Transition{From: "onprem", Sink: sink, Delivered: delivered}
+	}
+	m.records.records = []*crossingv1.Record{{Id: "1"}, {Id: "2", Transition: in("records", false)}, {Id: "3", Transition: in("siem", true)}}
+	before := m.records.records[1]
 	req := &controlv1.ListCrossingsRequest{From: "onprem", Trace: "t"}
 	stream, err := controlv1.NewCrossingServiceClient(m.operator()).ListCrossings(t.Context(), req)
 	if err != nil {
@@ -250,7 +254,13 @@ func TestListCrossings(t *testing.T) {
 		}
 		got = append(got, r)
 	}
-	if diff := cmp.Diff(m.records.records, got, protocmp.Transform()); diff != "" {
+	// What is shown is stored: it has landed in the store, and in no sink that a
+	// gateway merely says it has.
+	want := []*crossingv1.Record{{Id: "1"}, {Id: "2", Transition: in("records", true)}, {Id: "3", Transition: in("siem", false)}}
+	if before.GetTransition().GetDelivered() {
+		t.Error("a shared record was changed")
+	}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("ListCrossings() (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(req, m.records.asked, protocmp.Transform()); diff != "" {
@@ -287,7 +297,7 @@ func TestListRefusals(t *testing.T) {
 func TestListTransitions(t *testing.T) {
 	m := published(t, nil)
 	m.records.counts = map[join.Transition]join.Counts{
-		{From: "onprem", To: "azure"}: {Allowed: 7, Denied: 2, Unmatched: 1},
+		{From: "onprem", To: "azure"}: {Allowed: 7, Denied: 2, Unmatched: 1, Failed: 4},
 		{From: "onprem", To: "gone"}:  {Denied: 3},
 	}
 	got, err := controlv1.NewCrossingServiceClient(m.operator()).ListTransitions(t.Context(), &controlv1.ListTransitionsRequest{})
@@ -298,7 +308,7 @@ func TestListTransitions(t *testing.T) {
 		{From: "azure", To: "onprem"},
 		{
 			From: "onprem", To: "azure", Owner: "ml-platform", Sink: "records", ReviewBy: "2999-01-01", Open: true,
-			Allowed: 7, Denied: 2, Unmatched: 1,
+			Allowed: 7, Denied: 2, Unmatched: 1, Failed: 4,
 		},
 		{From: "onprem", To: "gone", Denied: 3},
 	}}

@@ -42,6 +42,7 @@ type gateways struct {
 	config     Config
 	policies   *policies
 	rejections *rejections
+	memory     *memory
 
 	// mu guards reports: one for each gateway that was ever in the policy.
 	mu      sync.Mutex
@@ -51,22 +52,28 @@ type gateways struct {
 // ListGateways are the policy's gateways and what is known of each, by
 // environment and name.
 func (g *gateways) ListGateways(context.Context, *controlv1.ListGatewaysRequest) (*controlv1.ListGatewaysResponse, error) {
+	return &controlv1.ListGatewaysResponse{Gateways: g.list()}, nil
+}
+
+func (g *gateways) list() []*controlv1.GatewayStatus {
 	p := g.policies.compiled()
 	if p == nil {
-		return &controlv1.ListGatewaysResponse{}, nil
+		return nil
 	}
 	states := map[spiffeid.ID]xds.Status{}
 	for _, state := range g.config.Gateways.Gateways() {
 		states[state.ID] = state
 	}
-	resp := new(controlv1.ListGatewaysResponse)
+	all := make([]*controlv1.GatewayStatus, 0, len(p.Gateways()))
 	for _, gw := range p.Gateways() {
-		resp.Gateways = append(resp.Gateways, g.status(gw, states[gw.ID]))
+		status := g.status(gw, states[gw.ID])
+		g.memory.recall(status)
+		all = append(all, status)
 	}
-	slices.SortFunc(resp.Gateways, func(a, b *controlv1.GatewayStatus) int {
+	slices.SortFunc(all, func(a, b *controlv1.GatewayStatus) int {
 		return cmp.Or(cmp.Compare(a.GetEnvironment(), b.GetEnvironment()), cmp.Compare(a.GetName(), b.GetName()))
 	})
-	return resp, nil
+	return all
 }
 
 func (g *gateways) status(gw policy.Gateway, state xds.Status) *controlv1.GatewayStatus {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap/zaptest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -116,6 +117,94 @@ func TestWhatXDSKnowsIsShown(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, gatewaysByName(m), protocmp.Transform()); diff != "" {
 		t.Errorf("ListGateways() (-want +got):\n%s", diff)
+	}
+}
+
+// What gateways said outlasts the process that heard it.
+func TestWhatGatewaysSaidIsKept(t *testing.T) {
+	at := time.Unix(1_795_000_000, 0)
+	said := &controlv1.ReportRequest{Run: testRun, Serial: 7, Spooled: 42}
+	m := published(t, func(c *Config) {
+		c.Gateways = statuses{c.Gateways, []xds.Status{{
+			ID: spiffeid.RequireFromString(onprem1), Connected: true, Serial: 7, Revision: "sha256:ab",
+			Acks: []xds.Ack{{TypeURL: xds.TypePolicy, Version: "v", At: at}, {TypeURL: xds.TypeState, Version: "w", Nack: "no", At: at}},
+		}}}
+	})
+	if _, err := controlv1.NewGatewayServiceClient(m.gateway()).Report(t.Context(), said); err != nil {
+		t.Fatal(err)
+	}
+	want := gatewaysByName(m)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := m.server.Run(ended); err != nil {
+		t.Fatal(err)
+	}
+	m.stop()
+	m.serve(nil)
+	want["onprem-1"].Connected = false
+	if diff := cmp.Diff(want, gatewaysByName(m), protocmp.Transform()); diff != "" {
+		t.Errorf("after a restart (-want +got):\n%s", diff)
+	}
+	// What it says now stands beside what it has not said again.
+	m.stop()
+	m.serve(func(c *Config) {
+		c.Gateways = statuses{c.Gateways, []xds.Status{{
+			ID: spiffeid.RequireFromString(onprem1), Connected: true,
+			Acks: []xds.Ack{{TypeURL: xds.TypeState, Version: "x", At: at}},
+		}}}
+	})
+	want["onprem-1"].Connected = true
+	want["onprem-1"].Acks[0].Version, want["onprem-1"].Acks[0].Nack = "x", ""
+	if diff := cmp.Diff(want, gatewaysByName(m), protocmp.Transform()); diff != "" {
+		t.Errorf("after it answered again (-want +got):\n%s", diff)
+	}
+}
+
+// countingMemory counts what is written.
+type countingMemory struct {
+	Memory
+	puts int
+}
+
+func (c *countingMemory) Put(ctx context.Context, key string, value []byte, expected uint64) (uint64, error) {
+	c.puts++
+	return c.Memory.Put(ctx, key, value, expected)
+}
+
+// Reports come every few seconds; they are not all written. Answers are, over
+// what another control plane wrote meanwhile as well.
+func TestReportsAreWrittenAtABoundedRate(t *testing.T) {
+	s := newMesh(t, nil).store
+	counted := &countingMemory{Memory: s.Gateways()}
+	k, err := newMemory(t.Context(), counted, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_795_000_000, 0)
+	status := &controlv1.GatewayStatus{Id: onprem1, Serial: 1}
+	for range 60 {
+		now = now.Add(time.Second)
+		status.Report, status.Reported = &controlv1.ReportRequest{Serial: 1}, timestamppb.New(now)
+		k.keep(t.Context(), []*controlv1.GatewayStatus{status}, now, false)
+	}
+	if counted.puts != 2 {
+		t.Errorf("a report a second for a minute is written %d times, want 2", counted.puts)
+	}
+	_, revision, err := s.Gateways().Get(t.Context(), onprem1)
+	if err == nil {
+		_, err = s.Gateways().Put(t.Context(), onprem1, nil, revision)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	status.Serial = 2
+	k.keep(t.Context(), []*controlv1.GatewayStatus{status}, now.Add(time.Second), false)
+	again, err := newMemory(t.Context(), s.Gateways(), zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := again.known[onprem1].status.GetSerial(); got != 2 {
+		t.Errorf("kept serial %d, want 2", got)
 	}
 }
 

@@ -141,7 +141,7 @@ func (m *mesh) config(change func(*Config)) (Config, *xds.Server) {
 	}
 	distributor := xds.New(xds.Config{Peer: Peer})
 	c := Config{
-		Store: m.store, Gateways: distributor, Inventory: where, Records: m.records,
+		Store: m.store, Memory: m.store.Gateways(), Gateways: distributor, Inventory: where, Records: m.records,
 		Keys: m.keys, Operators: operators,
 		Bootstrap: func() (Bootstrap, error) {
 			return Bootstrap{Address: "cp:1", ID: "spiffe://mesh.demo/sallyport/controlplane/cp-1", Bundle: "{}"}, nil

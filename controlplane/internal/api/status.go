@@ -98,7 +98,7 @@ func statusOf(err error) (st *status.Status, told bool) {
 		return status.New(codes.ResourceExhausted, "records change faster than they are read: list again"), true
 	case errors.Is(err, inventory.ErrInvalid):
 		return status.New(codes.InvalidArgument, err.Error()), true
-	case errors.Is(err, inventory.ErrUnknownWorkload):
+	case errors.Is(err, inventory.ErrUnknownWorkload), errors.Is(err, inventory.ErrNotRegistered):
 		return status.New(codes.NotFound, err.Error()), true
 	case errors.Is(err, inventory.ErrNotAllowed):
 		return status.New(codes.PermissionDenied, err.Error()), true

@@ -23,6 +23,15 @@ func (w *workloads) Register(ctx context.Context, req *controlv1.RegisterRequest
 	return w.inventory.Register(ctx, caller, req)
 }
 
+// Withdraw takes back what was registered of a workload.
+func (w *workloads) Withdraw(ctx context.Context, req *controlv1.WithdrawRequest) (*controlv1.Binding, error) {
+	caller, err := Peer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return w.inventory.Withdraw(ctx, caller, req)
+}
+
 // ListBindings are all bindings, or those of one workload.
 func (w *workloads) ListBindings(_ context.Context, req *controlv1.ListBindingsRequest) (*controlv1.ListBindingsResponse, error) {
 	resp := new(controlv1.ListBindingsResponse)

@@ -26,6 +26,8 @@ var (
 	ErrInvalid = errors.New("invalid registration")
 	// ErrUnknownWorkload says that the policy in force has no such workload.
 	ErrUnknownWorkload = errors.New("no such workload in the policy in force")
+	// ErrNotRegistered says that there is nothing to withdraw.
+	ErrNotRegistered = errors.New("nothing is registered")
 	// ErrNotAllowed says that the caller may not register this workload.
 	ErrNotAllowed = errors.New("may not register this workload")
 )

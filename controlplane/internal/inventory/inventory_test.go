@@ -114,8 +114,8 @@ var (
 func testPolicy() *policyv1.Policy {
 	return &policyv1.Policy{
 		Environments: map[string]*policyv1.Environment{
-			"azure": {TrustDomain: "azure.test", Gateways: map[string]*policyv1.Gateway{"azure-1": {}}},
-			"aws":   {TrustDomain: "aws.test", Gateways: map[string]*policyv1.Gateway{"aws-1": {}}},
+			"azure": {TrustDomain: "azure.test", Networks: []string{"10.2.0.0/16", "fd00::/64"}, Gateways: map[string]*policyv1.Gateway{"azure-1": {}}},
+			"aws":   {TrustDomain: "aws.test", Networks: []string{"10.1.0.0/16", "127.1.0.0/16"}, Gateways: map[string]*policyv1.Gateway{"aws-1": {}}},
 		},
 		Workloads: map[string]*policyv1.Workload{
 			"llm": {
@@ -318,6 +318,10 @@ func TestRegistrationsThatAreNone(t *testing.T) {
 		{"multicast", chatAt("[ff02::1]:8000", 0)},
 		{"metadata service", chatAt("169.254.169.254:80", 0)},
 		{"metadata service, mapped", chatAt("[::ffff:169.254.169.254]:80", 0)},
+		{"address of nobody", chatAt("10.9.3.9:8000", 0)},
+		{"address of another environment", &controlv1.RegisterRequest{Addresses: []string{"10.1.3.9"}}},
+		{"address of another environment, mapped", chatAt("[::ffff:10.1.3.9]:8000", 0)},
+		{"loopback of another environment", chatAt("127.1.3.9:8000", 0)},
 		{"zone", chatAt("[fe80::1%eth0]:8000", 0)},
 		{"empty endpoint", chatAt("", 0)},
 		{"lease in the past", chatAt("10.2.3.9:8000", -time.Second)},
@@ -410,5 +414,40 @@ func TestBindingsFollowThePolicy(t *testing.T) {
 func TestNewNeedsAStore(t *testing.T) {
 	if _, err := New(t.Context(), Config{}); err == nil {
 		t.Error("New without a store: no error")
+	}
+}
+
+// Everybody takes back what is theirs; an operator anybody's.
+func TestWithdraw(t *testing.T) {
+	m := newMemory()
+	i := newInventory(t, m)
+	register(t, i, llm, chatAt("10.2.3.11:8000", 0))
+	register(t, i, operator, chatAt("10.2.3.10:8000", 0))
+	withdraw := func(caller spiffeid.ID, source string) error {
+		_, err := i.Withdraw(t.Context(), caller, &controlv1.WithdrawRequest{Workload: "llm", Source: source})
+		return err
+	}
+	if err := withdraw(llm, operator.String()); !errors.Is(err, ErrNotAllowed) {
+		t.Errorf("Withdraw of another's = %v, want %v", err, ErrNotAllowed)
+	}
+	if err := withdraw(gatewayA, ""); !errors.Is(err, ErrNotRegistered) {
+		t.Errorf("Withdraw of nothing = %v, want %v", err, ErrNotRegistered)
+	}
+	changed := i.Changed()
+	if err := withdraw(operator, ""); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody was told")
+	}
+	wantEndpoints(t, i, "azure", Endpoint{"llm", "chat", []string{"10.2.3.11:8000"}}, healthOfPolicy)
+	if err := withdraw(operator, llm.String()); err != nil {
+		t.Fatal(err)
+	}
+	wantEndpoints(t, i, "azure", chatOfPolicy, healthOfPolicy)
+	if m.len() != 0 {
+		t.Errorf("%d registrations stay in the store", m.len())
 	}
 }

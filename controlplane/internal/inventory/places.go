@@ -10,6 +10,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/network"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -24,6 +25,7 @@ type places struct {
 type place struct {
 	environment string
 	id          string // a SPIFFE ID, or a pattern in which a whole segment may be "*"
+	networks    *network.Set
 	gateways    map[spiffeid.ID]bool
 	services    map[string]*service
 	binding     *controlv1.Binding // nil if the policy does not say where it is
@@ -41,6 +43,7 @@ func newPlaces(p *policyv1.Policy) *places {
 		environments: slices.Sorted(maps.Keys(p.GetEnvironments())),
 		workloads:    map[string]*place{},
 	}
+	networks := network.Of(p)
 	gateways := map[string]map[spiffeid.ID]bool{}
 	domains := map[string]string{}
 	for name, env := range p.GetEnvironments() {
@@ -54,6 +57,7 @@ func newPlaces(p *policyv1.Policy) *places {
 			continue // validated policies have none; nobody could answer for it
 		}
 		all.workloads[name] = newPlace(name, env, w, gateways[env])
+		all.workloads[name].networks = networks
 	}
 	return all
 }

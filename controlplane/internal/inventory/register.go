@@ -32,7 +32,7 @@ const putTries = 3
 func (i *Inventory) Register(ctx context.Context, caller spiffeid.ID, req *controlv1.RegisterRequest) (*controlv1.Binding, error) {
 	b, err := i.check(caller, req)
 	if err != nil {
-		return nil, fmt.Errorf("register workload %q: %w", req.GetWorkload(), err)
+		return nil, err // in words for the caller, who knows what it asked for
 	}
 	value, err := proto.Marshal(b)
 	if err != nil {
@@ -79,12 +79,12 @@ func checkRequest(req *controlv1.RegisterRequest, p *place) error {
 		if p.services[name] == nil {
 			return fmt.Errorf("the policy says of no service %q that this workload serves it", name)
 		}
-		if err := checkEndpoint(at); err != nil {
+		if err := p.checkEndpoint(at); err != nil {
 			return fmt.Errorf("endpoint of %q: %w", name, err)
 		}
 	}
 	for _, a := range req.GetAddresses() {
-		if err := checkAddress(a); err != nil {
+		if err := p.checkAddress(a); err != nil {
 			return err
 		}
 	}
@@ -107,18 +107,19 @@ func checkSizes(req *controlv1.RegisterRequest) error {
 	return nil
 }
 
-func checkEndpoint(at string) error {
+func (p *place) checkEndpoint(at string) error {
 	host, port, err := net.SplitHostPort(at)
 	if err != nil || !validPort(port) {
 		return fmt.Errorf("%q is not HOST:PORT", at)
 	}
-	return checkAddress(host)
+	return p.checkAddress(host)
 }
 
 // checkAddress refuses names, because who answers for one may be another
-// tomorrow, and addresses that are no one host's. Link-local ones would let a
+// tomorrow, and addresses that are no one host's, or not of the workload's
+// environment. Link-local ones would let a
 // registration turn a gateway to its own host's metadata service.
-func checkAddress(text string) error {
+func (p *place) checkAddress(text string) error {
 	ip, err := netip.ParseAddr(text)
 	if err != nil || ip.Zone() != "" {
 		return fmt.Errorf("%q is not an IP address", text)
@@ -127,7 +128,7 @@ func checkAddress(text string) error {
 	if ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return fmt.Errorf("%s is no workload's address", ip)
 	}
-	return nil
+	return p.networks.Check(p.environment, ip)
 }
 
 // put writes a key over whatever revision it has. A store that fails for

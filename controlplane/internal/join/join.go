@@ -32,6 +32,8 @@ type Counts struct {
 	Allowed, Denied uint64
 	// Unmatched are records that are one-sided, or whose halves disagree.
 	Unmatched uint64
+	// Failed were allowed, and ended by something else than their two parties.
+	Failed uint64
 }
 
 // slot places a half: two crossings of one gateway never share it.
@@ -221,6 +223,9 @@ func (j *Joiner) count(r *crossingv1.Record, add bool) {
 		c.Denied += one
 	} else {
 		c.Allowed += one
+		if failed(r) {
+			c.Failed += one
+		}
 	}
 	switch r.GetState() {
 	case crossingv1.Record_ONE_SIDED, crossingv1.Record_DISAGREE:
@@ -234,6 +239,20 @@ func (j *Joiner) count(r *crossingv1.Record, add bool) {
 // denied says that one of the gateways denied it.
 func denied(r *crossingv1.Record) bool {
 	return r.GetEgress().GetDecision() == crossingv1.Decision_DENY || r.GetIngress().GetDecision() == crossingv1.Decision_DENY
+}
+
+// failed says that something else than the crossing's two parties ended it, as the
+// gateway nearest to the caller saw it.
+func failed(r *crossingv1.Record) bool {
+	end := r.GetEgress()
+	if end == nil {
+		end = r.GetIngress()
+	}
+	switch end.GetClose() {
+	case crossingv1.Cause_CAUSE_UNSPECIFIED, crossingv1.Cause_DONE, crossingv1.Cause_CALLER_GONE:
+		return false
+	}
+	return true
 }
 
 // Counts are what crossed each transition.

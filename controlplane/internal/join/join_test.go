@@ -305,27 +305,29 @@ func TestCounts(t *testing.T) {
 	end.Close.Status = 500
 	add(t, j, disagree.egressOpen(), disagree.egressClose(), disagree.ingressOpen(), end)
 	add(t, j, oneSided.egressOpen(), oneSided.egressClose())
-	add(t, j, aws.egressOpen())
+	lost := aws.egressClose()
+	lost.Close.Cause, lost.Close.Reason = crossingv1.Cause_PEER_LOST, crossingv1.Reason_UNREACHABLE
+	add(t, j, aws.egressOpen(), lost)
 	unknown := nowhere.egressOpen()
 	unknown.Open.Transition.To, unknown.Open.Destination = "", ""
 	unknown.Open.End.Reason = crossingv1.Reason_UNKNOWN_DESTINATION
 	add(t, j, unknown)
 	outage := newTrip(7)
 	outage.ingress = ""
-	lost := outage.egressOpen()
-	lost.Open.End.Decision, lost.Open.End.Reason = crossingv1.Decision_ALLOW, crossingv1.Reason_UNREACHABLE
+	noWay := outage.egressOpen()
+	noWay.Open.End.Decision, noWay.Open.End.Reason = crossingv1.Decision_ALLOW, crossingv1.Reason_UNREACHABLE
 	stranger := newTrip(8).ingressOpen()
 	stranger.Open.Transition.From, stranger.Open.End.Decision, stranger.Open.End.Reason = "", crossingv1.Decision_DENY, crossingv1.Reason_UNKNOWN_PEER
-	add(t, j, lost, stranger)
+	add(t, j, noWay, stranger)
 	want := map[Transition]Counts{
-		toAzure: {Allowed: 4, Denied: 2, Unmatched: 2},
-		toAWS:   {Allowed: 1},
+		toAzure: {Allowed: 4, Denied: 2, Unmatched: 2, Failed: 1},
+		toAWS:   {Allowed: 1, Unmatched: 1, Failed: 1},
 	}
 	if d := cmp.Diff(want, j.Counts()); d != "" {
 		t.Errorf("counts (-want +got):\n%s", d)
 	}
 	add(t, j, oneSided.ingressOpen(), oneSided.ingressClose()) // late, it mends
-	want[toAzure] = Counts{Allowed: 4, Denied: 2, Unmatched: 1}
+	want[toAzure] = Counts{Allowed: 4, Denied: 2, Unmatched: 1, Failed: 1}
 	if d := cmp.Diff(want, j.Counts()); d != "" {
 		t.Errorf("counts after a late half (-want +got):\n%s", d)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -79,23 +78,16 @@ func (e *embedded) close() error {
 	return e.lock.release()
 }
 
-// natsLogger turns the server's log into ours: its notices are about nothing
-// that our operators act on, so they are debug.
+// natsLogger turns the server's log into ours. Its notices and warnings are about
+// nothing that our operators act on, such as what it finds and mends after it was
+// killed, so they are debug: what it cannot do, a write's error says.
 type natsLogger struct{ log *zap.SugaredLogger }
 
 func (l natsLogger) Noticef(format string, v ...any) { l.log.Debugf(format, v...) }
 func (l natsLogger) Errorf(format string, v ...any)  { l.log.Errorf(format, v...) }
+func (l natsLogger) Warnf(format string, v ...any)   { l.log.Debugf(format, v...) }
 func (l natsLogger) Debugf(format string, v ...any)  { l.log.Debugf(format, v...) }
 func (l natsLogger) Tracef(format string, v ...any)  { l.log.Debugf(format, v...) }
-
-// Warnf passes on all but the advice on maxPayload, which is as large as it is
-// because a policy is one message.
-func (l natsLogger) Warnf(format string, v ...any) {
-	if strings.HasPrefix(format, "Maximum payloads over") {
-		return
-	}
-	l.log.Warnf(format, v...)
-}
 
 // Fatalf is an error here: a library does not end our process.
 func (l natsLogger) Fatalf(format string, v ...any) { l.log.Errorf(format, v...) }

@@ -1,5 +1,5 @@
 // Package store is the control plane's memory: the signed policy, the bindings,
-// and the frames that gateways delivered, in NATS JetStream. The server is
+// what gateways said last, and the frames that gateways delivered, in NATS JetStream. The server is
 // embedded, in this process and without a listener, or external by its URL; the
 // code is the same. It is not an index and does not look into frames: package
 // join does, from what Replay hands it.
@@ -60,6 +60,7 @@ type Store struct {
 	js       jetstream.JetStream
 	policies jetstream.KeyValue
 	bindings *Bucket
+	gateways *Bucket
 	frames   jetstream.Stream
 }
 
@@ -131,16 +132,25 @@ func (s *Store) create(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the bucket of bindings: %w", err)
 	}
+	gateways, err := s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: "sallyport-gateways", Description: "what gateways said last", History: 1, Storage: jetstream.FileStorage,
+	})
+	if err != nil {
+		return fmt.Errorf("make the bucket of gateways: %w", err)
+	}
 	frames, err := s.js.CreateOrUpdateStream(ctx, framesStream())
 	if err != nil {
 		return fmt.Errorf("make the stream of frames: %w", err)
 	}
-	s.policies, s.bindings, s.frames = policies, &Bucket{kv: bindings}, frames
+	s.policies, s.bindings, s.gateways, s.frames = policies, &Bucket{kv: bindings}, &Bucket{kv: gateways}, frames
 	return nil
 }
 
 // Bindings is the bucket of where workloads are.
 func (s *Store) Bindings() *Bucket { return s.bindings }
+
+// Gateways is the bucket of what gateways said last.
+func (s *Store) Gateways() *Bucket { return s.gateways }
 
 // Close ends the connection, and the embedded server if it is that. What was
 // answered for is on disk already.

@@ -19,7 +19,8 @@ type Status struct {
 	// empty if it never said so.
 	Serial   uint64
 	Revision string
-	// Acks are its last answers, by type URL. They outlast the stream.
+	// Acks are its last answers, by type URL. They outlast the stream, and the API
+	// has them outlast this process.
 	Acks []Ack
 }
 

@@ -24,7 +24,8 @@ type Change struct {
 	Object string
 	// Name of the object. Of calls: "CALLER ─► CALLEE SERVICE".
 	Name string
-	// Before and After, of calls and data classes only: what it was and is.
+	// Before and After say in short what it was and is: of calls, of intents and
+	// transitions, and of what the policy has one of. Empty where there was nothing.
 	Before, After string
 }
 
@@ -44,18 +45,23 @@ func (c Change) String() string {
 func Diff(from, to *policyv1.Policy) []Change {
 	changes := diffHeads(from, to)
 	was, is := objects(from), objects(to)
+	touched := newTouched()
 	for _, k := range slices.SortedFunc(maps.Keys(union(was, is)), object.compare) {
 		before, after := was[k], is[k]
+		c := Change{What: "changed", Object: k.kind, Name: k.name, Before: inShort(before), After: inShort(after)}
 		switch {
 		case before == nil:
-			changes = append(changes, Change{What: "added", Object: k.kind, Name: k.name})
+			c.What = "added"
 		case after == nil:
-			changes = append(changes, Change{What: "removed", Object: k.kind, Name: k.name})
-		case !proto.Equal(before, after):
-			changes = append(changes, Change{What: "changed", Object: k.kind, Name: k.name})
+			c.What = "removed"
+		case proto.Equal(before, after):
+			continue
 		}
+		changes = append(changes, c)
+		touched.add(k, before, after)
 	}
-	return append(changes, diffCalls(from, to, time.Now())...)
+	touched.all = !slices.Equal(from.GetDataClasses(), to.GetDataClasses())
+	return append(changes, diffCalls(from, to, touched, time.Now())...)
 }
 
 func diffHeads(from, to *policyv1.Policy) []Change {
@@ -120,53 +126,4 @@ func union(a, b map[object]proto.Message) map[object]proto.Message {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
 	return all
-}
-
-// pair is a caller's name and what it calls.
-type pair struct{ from, to, service string }
-
-// diffCalls says of which calls it changed whether they may cross.
-func diffCalls(from, to *policyv1.Policy, now time.Time) []Change {
-	was, ok := reaches(from, now)
-	is, both := reaches(to, now)
-	if !ok || !both {
-		return nil
-	}
-	all := maps.Clone(was)
-	maps.Copy(all, is)
-	var changes []Change
-	for p := range all {
-		if was[p] != is[p] {
-			name := strings.TrimSpace(p.from + " ─► " + p.to + " " + p.service)
-			changes = append(changes, Change{"changed", "calls", name, was[p].String(), is[p].String()})
-		}
-	}
-	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Name, b.Name) })
-	return changes
-}
-
-// reaches are the calls of which some may cross.
-func reaches(p *policyv1.Policy, now time.Time) (map[pair]policy.Reach, bool) {
-	out := map[pair]policy.Reach{}
-	if p == nil {
-		return out, true
-	}
-	compiled, err := policy.Compile(p, policy.Ref{})
-	if err != nil {
-		return nil, false
-	}
-	for _, to := range compiled.Workloads() {
-		for _, from := range compiled.Workloads() {
-			if compiled.TransitionOf(from.Environment, to.Environment) == nil {
-				continue
-			}
-			for i := range to.Services {
-				service := to.Services[i].Name
-				if r := compiled.ReachOf(from, to, service, now); r != policy.Never {
-					out[pair{from.Name, to.Name, service}] = r
-				}
-			}
-		}
-	}
-	return out, true
 }

@@ -19,7 +19,7 @@ func (e Error) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Message)
 }
 
-// Errors are all that is wrong with a policy's text, in its order.
+// Errors are all that is wrong with a policy's text, in its order: files by name.
 type Errors []Error
 
 // Error has one line for each.
@@ -33,6 +33,6 @@ func (e Errors) Error() string {
 
 func (e Errors) sort() {
 	slices.SortStableFunc(e, func(a, b Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Message, b.Message))
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Message, b.Message))
 	})
 }

@@ -17,28 +17,30 @@ import (
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
-// read reads a text by the policy's schema. What cannot be read is said and
-// left out.
-func read(name string, source []byte) *document {
+// read reads a policy's files by its schema, as if they stood one after the
+// other. What cannot be read is said and left out.
+func read(files []File) *document {
 	d := &document{
-		file: name, policy: &policyv1.Policy{},
+		files: files, policy: &policyv1.Policy{},
 		places: map[string]place{}, spoiled: map[string]bool{}, texts: map[string]text{},
 	}
-	root := d.parse(source)
-	if root == nil {
-		d.spoiled[""] = true
-		return d
+	for i := range files {
+		d.file = i
+		if root := d.parse(files[i].Text); root != nil {
+			d.message(root, d.policy.ProtoReflect(), "")
+		} else {
+			d.spoiled[""] = true
+		}
+		d.size += len(files[i].Text)
 	}
-	d.lines = strings.Split(string(source), "\n")
-	d.message(root, d.policy.ProtoReflect(), "")
 	return d
 }
 
 // parse is the text's one document; nil if there is none.
 func (d *document) parse(text []byte) *yaml.Node {
-	start := place{1, 1}
+	start := place{d.file, 1, 1}
 	switch {
-	case len(text) > MaxBytes:
+	case d.size+len(text) > MaxBytes:
 		d.fail(start, "the policy has more than %d MiB, the limit", MaxBytes>>20)
 		return nil
 	case !utf8.Valid(text):
@@ -60,7 +62,7 @@ func (d *document) parse(text []byte) *yaml.Node {
 	case err != nil:
 		d.syntax(err)
 	default:
-		d.fail(place{max(more.Line, 1), max(more.Column, 1)}, "a second document: a policy is one")
+		d.fail(place{d.file, max(more.Line, 1), max(more.Column, 1)}, "a second document: a file has one")
 	}
 	return nil
 }
@@ -68,7 +70,7 @@ func (d *document) parse(text []byte) *yaml.Node {
 // syntax says what the YAML parser says. It knows lines only: of what it could
 // not read, or of where what it was reading began, and then counts from 0.
 func (d *document) syntax(err error) {
-	at, text := place{1, 1}, strings.TrimPrefix(err.Error(), "yaml: ")
+	at, text := place{d.file, 1, 1}, strings.TrimPrefix(err.Error(), "yaml: ")
 	if m := regexp.MustCompile(`^line (\d+): `).FindStringSubmatch(text); m != nil {
 		at.line, _ = strconv.Atoi(m[1])
 		text = text[len(m[0]):]
@@ -82,18 +84,18 @@ func (d *document) syntax(err error) {
 	d.fail(at, "not YAML: %s", text)
 }
 
-func placeOf(n *yaml.Node) place { return place{n.Line, n.Column} }
+func (d *document) placeOf(n *yaml.Node) place { return place{d.file, n.Line, n.Column} }
 
 // plain refuses what YAML has and a policy does not: the text would then say
 // what does not stand in it.
 func (d *document) plain(n *yaml.Node) bool {
 	switch {
 	case n.Kind == yaml.AliasNode:
-		d.fail(placeOf(n), "an alias: write it out")
+		d.fail(d.placeOf(n), "an alias: write it out")
 	case n.Anchor != "":
-		d.fail(placeOf(n), "an anchor: nothing may refer to it")
+		d.fail(d.placeOf(n), "an anchor: nothing may refer to it")
 	case n.Style&yaml.TaggedStyle != 0:
-		d.fail(placeOf(n), "a tag: the schema says what things are")
+		d.fail(d.placeOf(n), "a tag: the schema says what things are")
 	default:
 		return true
 	}
@@ -108,7 +110,7 @@ func (d *document) mapping(n *yaml.Node, path, what string, entry func(key *yaml
 	}
 	if n.Kind != yaml.MappingNode {
 		d.spoiled[path] = true
-		d.fail(placeOf(n), "%s takes keys and values, not %s", what, describe(n))
+		d.fail(d.placeOf(n), "%s takes keys and values, not %s", what, describe(n))
 		return
 	}
 	seen := map[string]int{}
@@ -116,12 +118,12 @@ func (d *document) mapping(n *yaml.Node, path, what string, entry func(key *yaml
 		k := n.Content[i]
 		if k.Kind != yaml.ScalarNode || !d.plain(k) || k.Value == "" {
 			d.spoiled[path] = true
-			d.fail(placeOf(k), "%s has a key that is no name", what)
+			d.fail(d.placeOf(k), "%s has a key that is no name", what)
 			continue
 		}
 		if line, twice := seen[k.Value]; twice {
 			d.spoiled[path] = true
-			d.fail(placeOf(k), "duplicate key %q; the first is in line %d", k.Value, line)
+			d.fail(d.placeOf(k), "duplicate key %q; the first is in line %d", k.Value, line)
 			continue
 		}
 		seen[k.Value] = k.Line
@@ -132,7 +134,7 @@ func (d *document) mapping(n *yaml.Node, path, what string, entry func(key *yaml
 // message reads a mapping as a message.
 func (d *document) message(n *yaml.Node, m protoreflect.Message, path string) {
 	if _, there := d.places[path]; !there {
-		d.places[path] = placeOf(n)
+		d.places[path] = d.placeOf(n)
 	}
 	fields := m.Descriptor().Fields()
 	d.mapping(n, path, nameOf(path), func(k, v *yaml.Node) {
@@ -140,9 +142,9 @@ func (d *document) message(n *yaml.Node, m protoreflect.Message, path string) {
 		switch {
 		case fd == nil:
 			d.spoiled[path] = true
-			d.fail(placeOf(k), "unknown key %q%s", k.Value, suggest(k.Value, fields))
+			d.fail(d.placeOf(k), "unknown key %q%s", k.Value, suggest(k.Value, fields))
 		case isCondition(fd):
-			d.fail(placeOf(k), "condition is what `when` is compiled to; write `when`")
+			d.fail(d.placeOf(k), "condition is what `when` is compiled to; write `when`")
 		default:
 			d.field(v, m, fd, join(path, k.Value))
 		}
@@ -155,9 +157,31 @@ func isCondition(fd protoreflect.FieldDescriptor) bool {
 }
 
 func (d *document) field(n *yaml.Node, m protoreflect.Message, fd protoreflect.FieldDescriptor, path string) {
-	d.places[path] = placeOf(n)
+	if first, again := d.places[path]; again && first.file != d.file {
+		d.again(n, m, fd, path, first)
+		return
+	}
+	d.places[path] = d.placeOf(n)
+	d.value(n, m, fd, path)
+}
+
+// again reads a field that an earlier file has too: names and lists are united,
+// and all else must be the same in both.
+func (d *document) again(n *yaml.Node, m protoreflect.Message, fd protoreflect.FieldDescriptor, path string, first place) {
+	if fd.IsMap() || fd.IsList() && fd.Message() != nil {
+		d.value(n, m, fd, path)
+		return
+	}
+	other := m.New()
+	d.value(n, other, fd, path)
+	if !other.Get(fd).Equal(m.Get(fd)) {
+		d.fail(d.placeOf(n), "%s is not what it is at %s", nameOf(path), d.at(first))
+	}
+}
+
+func (d *document) value(n *yaml.Node, m protoreflect.Message, fd protoreflect.FieldDescriptor, path string) {
 	if fd.Name() == "when" {
-		d.texts[path] = text{placeOf(n), n.Style}
+		d.texts[path] = text{d.placeOf(n), n.Style}
 	}
 	switch {
 	case fd.IsMap():
@@ -178,15 +202,19 @@ func (d *document) field(n *yaml.Node, m protoreflect.Message, fd protoreflect.F
 
 // entry reads a map's entry. One that has a name of its own stands at its key.
 func (d *document) entry(k, v *yaml.Node, entries protoreflect.Map, fd protoreflect.FieldDescriptor, path string) {
+	if first, twice := d.places[path]; twice && first.file != d.file {
+		d.fail(d.placeOf(k), "duplicate key %q; the first is at %s", k.Value, d.at(first))
+		return
+	}
 	key := protoreflect.ValueOfString(k.Value).MapKey()
 	if fd.Message() != nil {
-		d.places[path] = placeOf(k)
+		d.places[path] = d.placeOf(k)
 		value := entries.NewValue()
 		d.message(v, value.Message(), path)
 		entries.Set(key, value)
 		return
 	}
-	d.places[path] = placeOf(v)
+	d.places[path] = d.placeOf(v)
 	if value, ok := d.scalar(v, fd, path); ok {
 		entries.Set(key, value)
 	}
@@ -197,12 +225,12 @@ func (d *document) list(n *yaml.Node, list protoreflect.List, fd protoreflect.Fi
 		return
 	}
 	if n.Kind != yaml.SequenceNode {
-		d.fail(placeOf(n), "%s takes a list, not %s", nameOf(path), describe(n))
+		d.fail(d.placeOf(n), "%s takes a list, not %s", nameOf(path), describe(n))
 		return
 	}
-	for i, item := range n.Content {
-		at := path + "[" + strconv.Itoa(i) + "]"
-		d.places[at] = placeOf(item)
+	for _, item := range n.Content {
+		at := path + "[" + strconv.Itoa(list.Len()) + "]"
+		d.places[at] = d.placeOf(item)
 		if fd.Message() != nil {
 			d.message(item, list.AppendMutable().Message(), at)
 			continue
@@ -221,7 +249,7 @@ func (d *document) list(n *yaml.Node, list protoreflect.List, fd protoreflect.Fi
 func (d *document) scalar(n *yaml.Node, fd protoreflect.FieldDescriptor, path string) (protoreflect.Value, bool) {
 	fail := func(takes string) (protoreflect.Value, bool) {
 		d.spoiled[path] = true
-		d.fail(placeOf(n), "%s takes %s, not %s", nameOf(path), takes, describe(n))
+		d.fail(d.placeOf(n), "%s takes %s, not %s", nameOf(path), takes, describe(n))
 		return protoreflect.Value{}, false
 	}
 	if !d.plain(n) {

@@ -10,20 +10,39 @@ package source
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
-// MaxBytes is how long a policy's text may be.
+// MaxBytes is how long a policy's text may be, all its files together.
 const MaxBytes = 8 << 20
 
-// Load reads, compiles and validates a policy and asks it its tests, as of now.
-// name is the file's name for messages. The error is Errors, with all that is
-// wrong. Dates are not judged: see CheckDates.
+// File is a policy's text, or one file of it: each team may have its own. What
+// the files say is united, whatever the split.
+type File struct {
+	// Name for messages.
+	Name string
+	// Text is YAML.
+	Text []byte
+}
+
+// Checked is a policy that may be published.
+type Checked struct {
+	// Policy is valid and compiled.
+	Policy *policyv1.Policy
+	// Warnings are what it promises and gateways of this release refuse.
+	Warnings Errors
+}
+
+// Load reads, compiles and validates a policy of one file and asks it its tests,
+// as of now. The error is Errors, with all that is wrong. Dates are not judged:
+// see Check.
 func Load(name string, yaml []byte) (*policyv1.Policy, error) {
-	d := read(name, yaml)
+	d := read([]File{{name, yaml}})
 	d.check(time.Now())
 	if err := d.err(); err != nil {
 		return nil, err
@@ -31,19 +50,26 @@ func Load(name string, yaml []byte) (*policyv1.Policy, error) {
 	return d.policy, nil
 }
 
-// CheckDates is what is judged once more when a policy is published at now:
-// dates, and the policy's tests at that moment. If the text cannot be read the
-// error is Load's. The error is Errors.
-func CheckDates(name string, yaml []byte, now time.Time) error {
-	d := read(name, yaml)
+// Check does what Load does of a policy of one file or of several, and judges
+// its dates, as if it were published at now. The error is Errors.
+func Check(files []File, now time.Time) (*Checked, error) {
+	files = slices.SortedFunc(slices.Values(files), func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	d := read(files)
 	d.check(now)
 	d.place(policy.ValidateDates(d.policy, now))
-	return d.err()
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	warnings := d.placed(unenforceable(d.policy))
+	warnings.sort()
+	return &Checked{Policy: d.policy, Warnings: warnings}, nil
 }
 
 // document is a text on the way to a policy.
 type document struct {
-	file   string
+	files  []File // by name
+	file   int    // that is being read
+	size   int    // of those before it, in bytes
 	policy *policyv1.Policy
 	errors Errors
 	places map[string]place // by path, as in policy.Fault
@@ -51,14 +77,27 @@ type document struct {
 	// is missing there may be what was misspelt, and is not said twice.
 	spoiled map[string]bool
 	texts   map[string]text // of intents' when, by path
-	lines   []string
 }
 
-// place is where something stands, counted from 1.
-type place struct{ line, column int }
+// place is where something stands: in which file, counted from 0, and where in
+// it, counted from 1.
+type place struct{ file, line, column int }
 
 func (d *document) fail(at place, format string, args ...any) {
-	d.errors = append(d.errors, Error{d.file, at.line, at.column, fmt.Sprintf(format, args...)})
+	d.errors = append(d.errors, d.error(at, fmt.Sprintf(format, args...)))
+}
+
+func (d *document) error(at place, message string) Error {
+	name := ""
+	if at.file < len(d.files) {
+		name = d.files[at.file].Name
+	}
+	return Error{name, at.line, at.column, message}
+}
+
+// at is a place for people: FILE:LINE:COLUMN.
+func (d *document) at(p place) string {
+	return fmt.Sprintf("%s:%d:%d", d.files[p.file].Name, p.line, p.column)
 }
 
 // err is all that went wrong, in the order of the text.
@@ -79,21 +118,32 @@ func (d *document) check(now time.Time) {
 	}
 	p, err := policy.Compile(d.policy, policy.Ref{})
 	if err != nil {
-		d.fail(place{1, 1}, "%v", err)
+		d.fail(place{0, 1, 1}, "%v", err)
 		return
 	}
-	d.place(policy.RunTests(d.policy, p, now))
+	d.place(runTests(d.policy, p, now))
 }
 
 // place puts faults where they belong in the text.
-func (d *document) place(faults policy.Faults) {
+func (d *document) place(faults policy.Faults) { d.errors = append(d.errors, d.placed(faults)...) }
+
+// placed are faults with their places. One that repeats something says where
+// that is.
+func (d *document) placed(faults policy.Faults) Errors {
+	var errors Errors
 	for _, f := range faults {
 		at, exact, parent := d.find(f.Path)
 		if !exact && d.spoiled[parent] || d.spoiled[f.Path] {
 			continue
 		}
-		d.fail(at, "%s", f.Message)
+		message := f.Message
+		if f.First != "" {
+			first, _, _ := d.find(f.First)
+			message += "; the first is at " + d.at(first)
+		}
+		errors = append(errors, d.error(at, message))
 	}
+	return errors
 }
 
 // find is the place of a path or, if nothing stands there, of the nearest thing
@@ -104,7 +154,7 @@ func (d *document) find(path string) (at place, exact bool, found string) {
 			return at, rest == path, rest
 		}
 		if rest == "" {
-			return place{1, 1}, false, ""
+			return place{0, 1, 1}, false, ""
 		}
 	}
 }

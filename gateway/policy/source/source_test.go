@@ -57,19 +57,21 @@ func TestLoadExample(t *testing.T) {
 		t.Errorf("revision %s, want %s", got, want)
 	}
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	if err := CheckDates("policy.yaml", []byte(exampleText(t)), now); err != nil {
+	if _, err := Check(one(exampleText(t)), now); err != nil {
 		t.Error(err)
 	}
 }
 
+func one(text string) []File { return []File{{"policy.yaml", []byte(text)}} }
+
 func TestCheckDates(t *testing.T) {
-	err := CheckDates("policy.yaml", []byte(exampleText(t)), time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC))
+	_, err := Check(one(exampleText(t)), time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC))
 	want := "policy.yaml:111:14: exception SCOPE of networkpolicy in aws: expired on 2027-01-31. Repair the layer and delete it, or have it approved again."
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %v", err, want)
 	}
 	var errs Errors
-	if err := CheckDates("policy.yaml", []byte("version: [1]"), time.Now()); !errors.As(err, &errs) {
+	if _, err := Check(one("version: [1]"), time.Now()); !errors.As(err, &errs) {
 		t.Errorf("a text that cannot be read: %v", err)
 	}
 }
@@ -118,13 +120,41 @@ func TestErrors(t *testing.T) {
 		{"anchor", "policy: acme-ai", "policy: &x acme-ai", []string{"policy.yaml:4:9: an anchor"}},
 		{"tag", "policy: acme-ai", "policy: !!str acme-ai", []string{"policy.yaml:4:9: a tag"}},
 		{"condition by hand", "    limits: {bytes: 200GiB/day}", "    condition: {}", []string{"policy.yaml:94:5: condition is what `when` is compiled to; write `when`"}},
-		{"second document", "lists:\n", "---\nlists:\n", []string{"policy.yaml:99:1: a second document: a policy is one"}},
+		{"second document", "lists:\n", "---\nlists:\n", []string{"policy.yaml:99:1: a second document: a file has one"}},
 		{"not YAML", "  siem: {", "  siem: {{", []string{"policy.yaml:16:1: not YAML: did not find expected ',' or '}' in what begins here"}},
 		{"a name where it stands", "  llm:\n", "  LLM:\n", []string{`policy.yaml:60:3: workload "LLM": a name is a DNS label`}},
 		{"a service where it stands", `"openai://:8000"`, `"openia://:8000"`, []string{`policy.yaml:65:20: workload llm, service chat: unknown protocol "openia"; did you mean "openai"?`}},
 		{
-			"a test fails", "ai.model: gpt-oss-20b}, expect: allow}", "ai.model: x}, expect: allow}",
+			"a test fails", "ai.model: gpt-oss-20b}, expect: deny}", "ai.model: x}, expect: allow}",
 			[]string{"policy.yaml:115:5: test orchestrator ─► llm chat: expected allow, but denied: no intent allows it"},
+		},
+		{
+			"a test of what gateways cannot keep", "ai.model: gpt-oss-20b}, expect: deny}", "ai.model: gpt-oss-20b}, expect: allow}",
+			[]string{"policy.yaml:115:5: test orchestrator ─► llm chat: expected allow, but gateways of this release deny it: they cannot keep the limits and requirements of plan-with-the-llm yet"},
+		},
+		{
+			"an intent twice", "  - name: search-the-corpus", "  - name: plan-with-the-llm",
+			[]string{"policy.yaml:87:11: intent plan-with-the-llm: the name is taken by another intent; the first is at policy.yaml:83:11"},
+		},
+		{
+			"a transition twice", transition, transition + "\n  - " + transition,
+			[]string{"policy.yaml:78:5: transition azure ─► aws: stands twice; the first is at policy.yaml:77:5"},
+		},
+		{
+			"a byte stream has no method", "service: chat}", "service: chat, methods: [CONNECT]}",
+			[]string{"policy.yaml:84:67: intent plan-with-the-llm: CONNECT opens a byte stream, which has no method and no path, so this never matches. Allow a service tcp://:PORT without methods and paths."},
+		},
+		{
+			"an address of another environment", "addresses: [10.1.7.20]", "addresses: [10.0.7.20]",
+			[]string{"policy.yaml:58:17: workload retriever: 10.0.7.20 is in network 10.0.0.0/16 of environment onprem, not in aws"},
+		},
+		{
+			"an address of nobody's", "addresses: [10.1.7.20]", "addresses: [10.9.7.20]",
+			[]string{"policy.yaml:58:17: workload retriever: 10.9.7.20 is in none of the networks of environment aws"},
+		},
+		{
+			"a service's address", `"openai://:8000"`, `"openai://10.9.7.20:8000"`,
+			[]string{"policy.yaml:65:20: workload llm, service chat: 10.9.7.20 is in none of the networks of environment azure"},
 		},
 		{
 			"a test is decided by another", "by: restricted-data-stays-home", "by: search-the-corpus",
@@ -146,6 +176,108 @@ func TestErrors(t *testing.T) {
 				t.Errorf("said twice:\n%v", err)
 			}
 		})
+	}
+}
+
+// files are the example, split: each item of a top-level list or mapping goes to
+// one of n files.
+func files(t *testing.T, n int, random *rand.Rand) []File {
+	t.Helper()
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(exampleText(t)), &doc); err != nil {
+		t.Fatal(err)
+	}
+	parts := make([]yaml.Node, n)
+	for i := range parts {
+		parts[i] = yaml.Node{Kind: yaml.MappingNode}
+	}
+	for pair := range slices.Chunk(doc.Content[0].Content, 2) {
+		key, all := pair[0], pair[1]
+		size := map[yaml.Kind]int{yaml.MappingNode: 2, yaml.SequenceNode: 1}[all.Kind]
+		shares := make([]*yaml.Node, n)
+		for i := range shares {
+			share := *all
+			shares[i] = &share
+			if size > 0 && key.Value != "dataClasses" {
+				share.Content = nil
+			}
+		}
+		if size > 0 && key.Value != "dataClasses" {
+			for item := range slices.Chunk(all.Content, size) {
+				i := random.IntN(n)
+				shares[i].Content = append(shares[i].Content, item...)
+			}
+		}
+		for i, share := range shares {
+			if len(share.Content) > 0 || share.Kind == yaml.ScalarNode {
+				parts[i].Content = append(parts[i].Content, key, share)
+			}
+		}
+	}
+	out := make([]File, n)
+	for i := range parts {
+		text, err := yaml.Marshal(&parts[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[i] = File{string(rune('a'+i)) + ".yaml", text}
+	}
+	return out
+}
+
+// TestSplitTextIsOnePolicy: into which files a policy is split is not seen.
+func TestSplitTextIsOnePolicy(t *testing.T) {
+	p, err := Load("policy.yaml", []byte(exampleText(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, random := revision(t, p), rand.New(rand.NewPCG(1, 2))
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for n := range 5 {
+		split := files(t, n+1, random)
+		random.Shuffle(len(split), func(i, j int) { split[i], split[j] = split[j], split[i] })
+		c, err := Check(split, now)
+		if err != nil {
+			t.Fatalf("%d files: %v", n+1, err)
+		}
+		if got := revision(t, c.Policy); got != want {
+			t.Errorf("%d files: revision %s, want %s", n+1, got, want)
+		}
+	}
+}
+
+// TestErrorsOfSeveralFiles: each names its own file, and what stands twice both.
+func TestErrorsOfSeveralFiles(t *testing.T) {
+	more := "teams:\n  fourth: {contact: x}\n  search-team: {contact: x}\n"
+	for _, c := range []struct{ name, text, want string }{
+		{"a name twice", more, `team.yaml:3:3: duplicate key "search-team"; the first is at policy.yaml:12:3`},
+		{"an intent twice", "intents:\n  - name: search-the-corpus\n    allow: {from: llm, to: registry}\n", "team.yaml:2:11: intent search-the-corpus: the name is taken by another intent; the first is at policy.yaml:87:11"},
+		{"a transition twice", "transitions: [{from: onprem, to: azure, owner: ml-platform, sink: siem, reviewBy: 2027-06-30}]", "team.yaml:1:15: transition onprem ─► azure: stands twice; the first is at policy.yaml:75:5"},
+		{"another version", "version: 2", "team.yaml:1:10: version is not what it is at policy.yaml:3:10"},
+		{"another policy", "policy: other", "team.yaml:1:9: policy is not what it is at policy.yaml:4:9"},
+		{"other classes", "dataClasses: [public]", "team.yaml:1:14: dataClasses is not what it is at policy.yaml:5:14"},
+		{"no owner", "transitions:\n  - {from: aws, to: onprem, sink: siem, reviewBy: 2027-06-30}\n", "team.yaml:2:5: transition aws ─► onprem: no owner. Name the team that answers for it, or delete the transition."},
+		{"in a condition", "intents:\n  - name: x\n    allow: {from: llm, to: registry}\n    when: |\n      ai.modle == 'x'\n", `team.yaml:5:7: intent x: unknown attribute "ai.modle"; did you mean "ai.model"?`},
+		{"not YAML", "a: [", "team.yaml:2:1: not YAML: "},
+		{"empty", "", "team.yaml:1:1: the policy is empty"},
+		{"a test fails", "tests:\n  - {from: llm, to: orchestrator, expect: allow}\n", "team.yaml:2:5: test llm ─► orchestrator: expected allow, but denied"},
+		{"too long together", "# " + strings.Repeat("x", MaxBytes-100), "team.yaml:1:1: the policy has more than 8 MiB, the limit"},
+	} {
+		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+		_, err := Check([]File{{"team.yaml", []byte(c.text)}, {"policy.yaml", []byte(exampleText(t))}}, now)
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got\n%v\nwant one line that begins\n%s", c.name, err, c.want)
+		}
+	}
+}
+
+// TestWarnings: what gateways cannot keep yet is said where it stands.
+func TestWarnings(t *testing.T) {
+	c, err := Check(one(exampleText(t)), time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
+	want := "policy.yaml:86:13: intent plan-with-the-llm: gateways of this release cannot keep limits yet, so they deny what it allows\n" +
+		"policy.yaml:94:13: intent pull-released-models: gateways of this release cannot keep limits and require yet, so they deny what it allows"
+	if err != nil || c.Warnings.Error() != want {
+		t.Errorf("Check = %v\n%v\nwant\n%s", err, c.Warnings, want)
 	}
 }
 
@@ -297,15 +429,17 @@ func TestDiff(t *testing.T) {
 		{"nothing", load(exampleText(t)), nil},
 		{"a list's order", load(edit(t, `["GET", "HEAD"]`, `["GET", "HEAD"] # as before`)), nil},
 		{"a deny", load(edit(t, "intents:\n", "intents:\n  - name: closed\n    deny: {to: registry}\n")), []string{
-			"added intent closed",
+			"added intent closed: none before, deny * ─► registry now",
 			"changed calls llm ─► registry models: some calls before, no call now",
 			"changed calls orchestrator ─► registry models: no call before, no call now",
 		}},
 		{"an open door", load(edit(t, "intents:\n", "intents:\n  - name: open\n    allow: {from: orchestrator, to: registry}\n")), []string{
-			"added intent open",
+			"added intent open: none before, allow orchestrator ─► registry now",
 			"changed calls orchestrator ─► registry models: no call before, every call now",
 		}},
-		{"an owner", load(edit(t, "to: azure, owner: ml-platform", "to: azure, owner: agents-team")), []string{"changed transition onprem ─► azure"}},
+		{"an owner", load(edit(t, "to: azure, owner: ml-platform", "to: azure, owner: agents-team")), []string{
+			"changed transition onprem ─► azure: owner ml-platform, sink siem, review by 2027-06-30 before, owner agents-team, sink siem, review by 2027-06-30 now",
+		}},
 		{"an exception and a test gone", func() *policyv1.Policy {
 			p := load(exampleText(t))
 			p.Exceptions, p.Tests = nil, p.Tests[1:]
@@ -329,7 +463,7 @@ func TestDiff(t *testing.T) {
 	if changes := Diff(nil, was); len(changes) < 20 || changes[0].Object != "policy" {
 		t.Errorf("from nothing: %v", changes)
 	}
-	if changes := Diff(was, nil); !slices.Contains(changes, Change{What: "removed", Object: "intent", Name: "plan-with-the-llm"}) {
+	if changes := Diff(was, nil); !slices.ContainsFunc(changes, func(c Change) bool { return c.What == "removed" && c.Name == "plan-with-the-llm" && c.After == "" }) {
 		t.Errorf("to nothing: %v", changes)
 	}
 }

@@ -12,7 +12,7 @@ import (
 func (d *document) compileConditions() {
 	cel, err := newProfile()
 	if err != nil {
-		d.fail(place{1, 1}, "no conditions can be read: %v", err)
+		d.fail(place{0, 1, 1}, "no conditions can be read: %v", err)
 		return
 	}
 	for i, in := range d.policy.GetIntents() {
@@ -41,18 +41,18 @@ func (d *document) inside(path string, w wrong) place {
 	t := d.texts[path]
 	switch {
 	case t.style&yaml.LiteralStyle != 0:
-		line := t.line + w.line
-		if line > len(d.lines) {
+		line, lines := t.line+w.line, strings.Split(string(d.files[t.file].Text), "\n")
+		if line > len(lines) {
 			return t.place
 		}
 		// The first line of the block gives its indentation to all.
-		first := d.lines[t.line]
+		first := lines[t.line]
 		indent := len(first) - len(strings.TrimLeft(first, " "))
-		return place{line, indent + w.column + 1}
+		return place{t.file, line, indent + w.column + 1}
 	case t.style&yaml.FoldedStyle != 0 || w.line > 1:
 		return t.place
 	case t.style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
-		return place{t.line, t.column + 1 + w.column}
+		return place{t.file, t.line, t.column + 1 + w.column}
 	}
-	return place{t.line, t.column + w.column}
+	return place{t.file, t.line, t.column + w.column}
 }

@@ -20,7 +20,7 @@ func (m *Mesh) startAuthorities(context.Context) error {
 			TrustDomain: trustDomain(env),
 			Dir:         m.layout.authority(env),
 			Entries:     m.entries(env),
-			Log:         m.cfg.Log.Named("authority").Named(env),
+			Log:         m.cfg.Log.Named(env),
 		})
 		if err != nil {
 			return fmt.Errorf("authority of %s: %w", env, err)

@@ -72,6 +72,7 @@ func (l layout) operator() string            { return filepath.Join(string(l), "
 func (l layout) key() string                 { return filepath.Join(l.operator(), "policy.key") }
 func (l layout) keySet() string              { return filepath.Join(l.operator(), "keyset.json") }
 func (l layout) policy() string              { return filepath.Join(string(l), "policy.yaml") }
+func (l layout) lock() string                { return filepath.Join(string(l), "lock") }
 func (l layout) meshFile() string            { return filepath.Join(string(l), "mesh.json") }
 func (l layout) controlPlane() string        { return filepath.Join(string(l), "controlplane") }
 func (l layout) socket(name string) string   { return filepath.Join(l.run(), name+".sock") }

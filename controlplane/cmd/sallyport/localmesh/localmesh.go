@@ -85,8 +85,16 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Mesh) err
 		Gateways: map[string]*gateway.Gateway{}, sources: map[string]*certs.Source{},
 		tunnels: map[string]string{}, given: map[string]bool{},
 	}
+	if err := m.makeDirs(); err != nil {
+		return err
+	}
+	release, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := m.up(running); err != nil {
-		fail(err)
+		fail(m.remedy(err))
 	} else if err := ready(running, m); err != nil {
 		fail(err)
 	}
@@ -111,7 +119,6 @@ func (m *Mesh) up(ctx context.Context) error {
 		what string
 		do   func(context.Context) error
 	}{
-		{"make the directories", m.makeDirs},
 		{"start the authorities", m.startAuthorities},
 		{"start the control plane", m.startControlPlane},
 		{"start the gateways", m.startGateways},
@@ -127,13 +134,13 @@ func (m *Mesh) up(ctx context.Context) error {
 	return nil
 }
 
-func (m *Mesh) makeDirs(context.Context) error {
+func (m *Mesh) makeDirs() error {
 	if err := m.layout.check(); err != nil {
 		return err
 	}
 	for _, dir := range m.layout.dirs() {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
+			return fmt.Errorf("make the directories: %w", err)
 		}
 	}
 	return nil

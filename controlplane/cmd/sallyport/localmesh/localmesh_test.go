@@ -3,6 +3,7 @@ package localmesh
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -11,6 +12,9 @@ import (
 	"sort"
 	"strings"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 )
@@ -61,6 +65,60 @@ func models(ctx context.Context, t *testing.T, m *Mesh) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("status %d from the mesh in %s", resp.StatusCode, m.Dir())
 	}
+}
+
+// call makes one call as a workload and gives its answer.
+func call(ctx context.Context, t *testing.T, m *Mesh, as, method, url, body string) (int, string) {
+	t.Helper()
+	c, err := m.Client(ctx, as)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// TestEveryWorkloadIsThere: what the policy allows has somebody who answers.
+func TestEveryWorkloadIsThere(t *testing.T) {
+	const mcp, registry = "https://retriever.aws.mesh:8080/mcp", "https://registry.aws.mesh:5000/v2/"
+	with(t, dir(t), func(ctx context.Context, m *Mesh) {
+		for _, c := range []struct {
+			as, method, url, body string
+			status                int
+			want                  string
+		}{
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":1,"method":"initialize"}`, 200, `"protocolVersion":"` + mcpVersion},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, 202, ""},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":"a","method":"ping"}`, 200, `"id":"a"`},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":2,"method":"tools/list"}`, 200, `"name":"search"`},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"search","arguments":{"query":"outage review"}}}`, 200, "Minutes of the review"},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"delete_index"}}`, 200, "the only tool is search"},
+			{"orchestrator", "POST", mcp, `{"jsonrpc":"2.0","id":5,"method":"resources/list"}`, 200, "no such method"},
+			{"orchestrator", "POST", mcp, `{`, 400, "no JSON-RPC"},
+			{"llm", "GET", registry, "", 200, "{}"},
+			{"llm", "GET", registry + artefact + "/manifests/" + artefactTag, "", 200, digest(weights)},
+			{"llm", "GET", registry + artefact + "/blobs/" + digest(weights), "", 200, weights},
+			{"llm", "HEAD", registry + artefact + "/blobs/" + digest(weights), "", 200, ""},
+			{"llm", "GET", registry + "nothing/manifests/here", "", 404, "NAME_UNKNOWN"},
+		} {
+			if status, text := call(ctx, t, m, c.as, c.method, c.url, c.body); status != c.status || !strings.Contains(text, c.want) {
+				t.Errorf("%s %s %s = %d %q, want %d with %q", c.method, c.url, c.body, status, text, c.status, c.want)
+			}
+		}
+	})
 }
 
 // TestRestart stops a mesh and goes on in its directory.
@@ -148,12 +206,43 @@ func TestSecondInOneDirectory(t *testing.T) {
 	d := dir(t)
 	with(t, d, func(ctx context.Context, m *Mesh) {
 		err := Run(ctx, Config{Dir: d}, func(context.Context, *Mesh) error { return errSeen })
-		if err == nil || errors.Is(err, errSeen) {
-			t.Errorf("a second mesh in the same directory: %v", err)
+		if !errors.Is(err, ErrRunning) {
+			t.Errorf("a second mesh in the same directory: %v, want %v", err, ErrRunning)
 		}
-		t.Logf("said: %v", err)
 		models(ctx, t, m)
 	})
+}
+
+// TestLogs shows that no part is named twice in the log, and that a store which
+// was killed mends itself without alarming anybody.
+func TestLogs(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	d := dir(t)
+	for range 2 {
+		err := Run(t.Context(), Config{Dir: d, Log: zap.New(core)}, func(context.Context, *Mesh) error { return errSeen })
+		if !errors.Is(err, errSeen) {
+			t.Fatal(err)
+		}
+		// As a kill leaves it: JetStream's index is of before.
+		states, err := filepath.Glob(filepath.Join(d, "controlplane", "jetstream", "*", "streams", "*", "msgs", "index.db"))
+		if err != nil || len(states) == 0 {
+			t.Fatalf("no index of a stream: %v", err)
+		}
+		for _, path := range states {
+			if err := os.WriteFile(path, []byte("torn"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, e := range logs.All() {
+		parts := strings.Split(e.LoggerName, ".")
+		if slices.Sort(parts); len(slices.Compact(slices.Clone(parts))) != len(parts) {
+			t.Errorf("%q is logged by %q", e.Message, e.LoggerName)
+		}
+		if e.Level > zap.InfoLevel && strings.Contains(e.LoggerName, "nats") {
+			t.Errorf("%s of %s: %s", e.Level, e.LoggerName, e.Message)
+		}
+	}
 }
 
 var errBroken = errors.New("the part broke")
@@ -181,8 +270,9 @@ func TestGatewayFails(t *testing.T) {
 	}
 	defer l.Close()
 	err = Run(t.Context(), Config{Dir: d}, func(context.Context, *Mesh) error { return errSeen })
-	if err == nil || !strings.Contains(err.Error(), "gateway onprem-1") || !strings.Contains(err.Error(), b.GetAttach()) {
-		t.Errorf("Run() = %v, want an error that names the gateway and %s", err, b.GetAttach())
+	if err == nil || !strings.Contains(err.Error(), "gateway onprem-1") || !strings.Contains(err.Error(), b.GetAttach()) ||
+		!strings.Contains(err.Error(), "or start a new mesh with another --dir") {
+		t.Errorf("Run() = %v, want an error that names the gateway, %s and what to do", err, b.GetAttach())
 	}
 }
 

@@ -51,7 +51,7 @@ func (m *Mesh) startControlPlane(ctx context.Context) error {
 			WorkloadAPI: m.layout.workloadAPI("controlplane"),
 			PolicyKeys:  keys,
 			Operators:   []spiffeid.ID{ID("operator")},
-			Log:         m.cfg.Log.Named("controlplane"),
+			Log:         m.cfg.Log,
 		})
 		return err
 	}

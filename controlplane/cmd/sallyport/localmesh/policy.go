@@ -29,6 +29,23 @@ func (m *Mesh) inForce(ctx context.Context, keys *policyv1.KeySet) (uint64, stri
 	return manifest.GetSerial(), manifest.GetRevision(), nil
 }
 
+// InForce is the policy in force, verified and ready to be asked.
+func (m *Mesh) InForce(ctx context.Context) (*policy.Policy, error) {
+	keys, err := m.keySet()
+	if err != nil {
+		return nil, err
+	}
+	signed, err := m.Reload(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the policy in force: %w", err)
+	}
+	manifest, p, err := policy.Verify(signed, keys)
+	if err != nil {
+		return nil, fmt.Errorf("verify the policy in force: %w", err)
+	}
+	return policy.Compile(p, policy.Ref{Serial: manifest.GetSerial(), Revision: manifest.GetRevision()})
+}
+
 // PolicyLine says which policy is in force where.
 func (m *Mesh) PolicyLine(ctx context.Context) (string, error) {
 	gateways, err := controlv1.NewGatewayServiceClient(m.conn).ListGateways(ctx, &controlv1.ListGatewaysRequest{})

@@ -18,23 +18,37 @@ import (
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
-// startWorkloads starts the llm with its two services and registers where they
-// are, as the llm itself.
+// startWorkloads starts all that is called: the llm, the retriever and the
+// registry. Each takes nobody but its own gateway, and registers itself.
 func (m *Mesh) startWorkloads(ctx context.Context) error {
-	source, err := m.Source(ctx, "llm")
-	if err != nil {
-		return err
+	for _, w := range []struct {
+		name, service string
+		handler       http.Handler
+	}{
+		{"llm", "chat", scriptedLLM()},
+		{"retriever", "mcp", scriptedRetriever()},
+		{"registry", "models", scriptedRegistry()},
+	} {
+		source, err := m.Source(ctx, w.name)
+		if err != nil {
+			return err
+		}
+		fromGateway := certs.AuthorizeID(GatewayID(identities[w.name].environment))
+		at, err := m.serveHTTP(w.name, certs.ServerTLS(source, fromGateway, "http/1.1"), w.handler)
+		if err != nil {
+			return err
+		}
+		endpoints := map[string]string{w.service: at}
+		if w.name == "llm" {
+			if endpoints["health"], err = m.serveHealth(certs.ServerTLS(source, fromGateway, "h2")); err != nil {
+				return err
+			}
+		}
+		if err := m.Register(ctx, w.name, endpoints); err != nil {
+			return err
+		}
 	}
-	fromGateway := certs.AuthorizeID(GatewayID("azure"))
-	chatAt, err := m.serveHTTP(certs.ServerTLS(source, fromGateway, "http/1.1"), scriptedLLM())
-	if err != nil {
-		return err
-	}
-	healthAt, err := m.serveHealth(certs.ServerTLS(source, fromGateway, "h2"))
-	if err != nil {
-		return err
-	}
-	return m.Register(ctx, "llm", map[string]string{"chat": chatAt, "health": healthAt})
+	return nil
 }
 
 // Register says, as the workload itself, where its services are.
@@ -57,10 +71,10 @@ func (m *Mesh) Register(ctx context.Context, workload string, endpoints map[stri
 	return nil
 }
 
-func (m *Mesh) serveHTTP(config *tls.Config, h http.Handler) (string, error) {
+func (m *Mesh) serveHTTP(name string, config *tls.Config, h http.Handler) (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", fmt.Errorf("listen for the llm: %w", err)
+		return "", fmt.Errorf("listen for the %s: %w", name, err)
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	m.carrying.run(m.fail, func(ctx context.Context) error {
@@ -68,7 +82,7 @@ func (m *Mesh) serveHTTP(config *tls.Config, h http.Handler) (string, error) {
 			srv.Close() //nolint:errcheck // Serve returns the reason
 		})()
 		if err := srv.Serve(tls.NewListener(l, config)); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve the llm: %w", err)
+			return fmt.Errorf("serve the %s: %w", name, err)
 		}
 		return nil
 	})

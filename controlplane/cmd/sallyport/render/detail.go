@@ -67,17 +67,27 @@ func end(g *Grid, side, peer string, e *crossingv1.End) {
 		g.Row("", peer+" "+peerText(p))
 	}
 	if e.GetClose() != crossingv1.Cause_CAUSE_UNSPECIFIED {
-		g.Row("", fmt.Sprintf("%s of request, %s of answer, status %d%s",
-			Size(e.GetRequestBytes()), Size(e.GetResponseBytes()), e.GetStatus(), unseen(e)))
+		g.Row("", fmt.Sprintf("%s of request, %s of answer%s%s",
+			Size(e.GetRequestBytes()), Size(e.GetResponseBytes()), status(e), unseen(e)))
 	}
 }
 
+// status is what the caller got, if it got anything. 0 is gRPC's for OK, and
+// nobody's where there was no answer.
+func status(e *crossingv1.End) string {
+	if e.GetStatus() == 0 && (e.GetDecision() != crossingv1.Decision_ALLOW || e.GetClose() != crossingv1.Cause_DONE) {
+		return ""
+	}
+	return fmt.Sprintf(", status %d", e.GetStatus())
+}
+
+// decided is the decision alone: what went wrong after an allow is no reason of it.
 func decided(e *crossingv1.End) string {
 	text := decision(e.GetDecision())
 	if e.GetIntent() != "" {
 		text += " by " + e.GetIntent()
 	}
-	if e.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
+	if e.GetDecision() != crossingv1.Decision_ALLOW && e.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
 		text += ": " + Why(e.GetReason())
 	}
 	text += "  policy " + Ref(e.GetPolicy())
@@ -99,6 +109,9 @@ func closed(e *crossingv1.End) string {
 		return ", not ended"
 	}
 	text := ", ended after " + span(e.GetDuration()) + ": " + e.GetClose().String()
+	if e.GetDecision() == crossingv1.Decision_ALLOW && e.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
+		text += ", " + Why(e.GetReason())
+	}
 	if e.GetFirstByte() != nil {
 		text += ", first byte after " + span(e.GetFirstByte())
 	}

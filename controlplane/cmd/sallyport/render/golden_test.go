@@ -29,7 +29,10 @@ func TestGolden(t *testing.T) {
 	}{
 		{"records", map[string]func(*testing.T, []byte, io.Writer) error{
 			"trace.txt": func(t *testing.T, in []byte, w io.Writer) error {
-				return Trace(w, list[crossingv1.Record](t, in))
+				return Trace(w, list[crossingv1.Record](t, in), false)
+			},
+			"ids.txt": func(t *testing.T, in []byte, w io.Writer) error {
+				return Trace(w, list[crossingv1.Record](t, in), true)
 			},
 			"crossings.txt": func(t *testing.T, in []byte, w io.Writer) error {
 				g := Crossings()
@@ -58,7 +61,10 @@ func TestGolden(t *testing.T) {
 		}},
 		{"gateways", map[string]func(*testing.T, []byte, io.Writer) error{
 			"table.txt": func(t *testing.T, in []byte, w io.Writer) error {
-				return Gateways(w, list[controlv1.GatewayStatus](t, in))
+				return Gateways(w, list[controlv1.GatewayStatus](t, in), false)
+			},
+			"stopped.txt": func(t *testing.T, in []byte, w io.Writer) error {
+				return Gateways(w, list[controlv1.GatewayStatus](t, in), true)
 			},
 		}},
 		{"transitions", map[string]func(*testing.T, []byte, io.Writer) error{

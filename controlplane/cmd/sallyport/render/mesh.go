@@ -12,9 +12,9 @@ import (
 )
 
 // Transitions writes the table of `transitions`: every ordered pair of
-// environments, those that are shut as well.
+// environments, those that are shut as well. FAILED are among the allowed.
 func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
-	g := NewGrid("TRANSITION", "STATE", "OWNER", "SINK", "REVIEW BY", "ALLOWED", "DENIED", "UNMATCHED")
+	g := NewGrid("TRANSITION", "STATE", "OWNER", "SINK", "REVIEW BY", "ALLOWED", "FAILED", "DENIED", "UNMATCHED")
 	wFrom, wTo := 0, 0
 	for _, t := range transitions {
 		wFrom, wTo = max(wFrom, columns(t.GetFrom())), max(wTo, columns(t.GetTo()))
@@ -25,17 +25,25 @@ func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
 			state = "open"
 		}
 		g.Row(Padded(t.GetFrom(), t.GetTo(), wFrom, wTo), state, t.GetOwner(), t.GetSink(), t.GetReviewBy(),
-			count(t.GetAllowed()), count(t.GetDenied()), count(t.GetUnmatched()))
+			count(t.GetAllowed()), count(t.GetFailed()), count(t.GetDenied()), count(t.GetUnmatched()))
 	}
 	return g.Flush(w)
 }
 
 // Gateways writes the table of `gateways`, and under it a line for each answer
-// by which a gateway refused what it was sent.
-func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus) error {
-	g := NewGrid("GATEWAY", "ENVIRONMENT", "CONTROL PLANE", "POLICY", "ANSWER", "TUNNELS", "SPOOLED", "REPORTED")
+// by which a gateway refused what it was sent. Of a stopped mesh it is what was
+// known last.
+func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus, stopped bool) error {
+	g := NewGrid("GATEWAY", "ENVIRONMENT", "CONTROL PLANE", "POLICY", "ANSWER", "ANSWERED", "TUNNELS", "SPOOLED", "REPORTED")
 	for _, s := range gateways {
-		g.Row(s.GetName(), s.GetEnvironment(), connected(s), gatewayPolicy(s), answer(s), tunnels(s), spooled(s), reported(s))
+		state, held := connected(s), gatewayPolicy(s)
+		if stopped {
+			state = "stopped"
+			if s.GetRevision() == "" {
+				held = "unknown"
+			}
+		}
+		g.Row(s.GetName(), s.GetEnvironment(), state, held, answer(s), answeredAt(s), tunnels(s), spooled(s), reported(s))
 	}
 	if err := g.Flush(w); err != nil {
 		return err
@@ -68,6 +76,20 @@ func answer(s *controlv1.GatewayStatus) string {
 		}
 	}
 	return "ACK"
+}
+
+// answeredAt is when a gateway answered last.
+func answeredAt(s *controlv1.GatewayStatus) string {
+	var last time.Time
+	for _, a := range s.GetAcks() {
+		if at := a.GetAt(); at != nil && at.AsTime().After(last) {
+			last = at.AsTime()
+		}
+	}
+	if last.IsZero() {
+		return ""
+	}
+	return last.UTC().Format(time.RFC3339)
 }
 
 // tunnels counts a gateway's tunnels by peer: "2 (aws-1, azure-1)".

@@ -21,6 +21,17 @@ func Opened(r *crossingv1.Record) time.Time {
 	return time.Time{}
 }
 
+// Closed is when a record's crossing ended, by the clock that Opened is by; zero
+// if that half does not say so.
+func Closed(r *crossingv1.Record) time.Time {
+	for _, e := range ends(r) {
+		if e.GetOpen() != nil {
+			return e.GetOpen().AsTime().Add(e.GetDuration().AsDuration())
+		}
+	}
+	return time.Time{}
+}
+
 // Sort puts records into the order in which their crossings opened; crossings of
 // one instant are ordered by id.
 func Sort(records []*crossingv1.Record) {
@@ -33,8 +44,9 @@ func Sort(records []*crossingv1.Record) {
 }
 
 // Trace writes one line for each record: from where to where, what, the decision,
-// what the halves say of one another, who answers for it, and under which policy.
-func Trace(w io.Writer, records []*crossingv1.Record) error {
+// how it ended, what the halves say of one another, who answers for it, and under
+// which policy; with ids also which crossing it is.
+func Trace(w io.Writer, records []*crossingv1.Record, ids bool) error {
 	wFrom, wTo := 0, 0
 	for _, r := range records {
 		wFrom = max(wFrom, columns(orQuestion(r.GetTransition().GetFrom())))
@@ -43,27 +55,33 @@ func Trace(w io.Writer, records []*crossingv1.Record) error {
 	g := NewGrid().Indent()
 	for _, r := range records {
 		t := r.GetTransition()
-		g.Row(Padded(t.GetFrom(), t.GetTo(), wFrom, wTo), operation(r), decision(Decision(r)), halves(r),
-			"owner "+orQuestion(t.GetOwner()), "policy "+Ref(decider(r).GetPolicy()))
+		cells := []string{
+			Padded(t.GetFrom(), t.GetTo(), wFrom, wTo), operation(r), decision(Decision(r)), Ending(r), halves(r),
+			"owner " + orQuestion(t.GetOwner()), "policy " + Ref(decider(r).GetPolicy()),
+		}
+		if ids {
+			cells = append(cells, r.GetId())
+		}
+		g.Row(cells...)
 	}
 	return g.Flush(w)
 }
 
 // Crossings is the table of `crossings`.
 func Crossings() *Grid {
-	return NewGrid("OPENED", "CROSSING", "TRANSITION", "FROM", "TO", "OPERATION", "DECISION", "RECORD", "OWNER")
+	return NewGrid("OPENED", "CROSSING", "TRANSITION", "FROM", "TO", "OPERATION", "DECISION", "END", "RECORD", "OWNER")
 }
 
 // LiveCrossings is the same for rows that come one by one.
 func LiveCrossings() *Grid {
-	return Crossings().Least(24, 36, 16, 12, 12, 24, 8, 15)
+	return Crossings().Least(24, 36, 16, 12, 12, 24, 8, 15, 15)
 }
 
 // CrossingRow adds a record to the table of `crossings`.
 func CrossingRow(g *Grid, r *crossingv1.Record) {
 	t := r.GetTransition()
 	g.Row(instant(Opened(r)), r.GetId(), Pair(t.GetFrom(), t.GetTo()), Name(r.GetSource()), callee(r),
-		operation(r), decision(Decision(r)), halves(r), t.GetOwner())
+		operation(r), decision(Decision(r)), Ending(r), halves(r), t.GetOwner())
 }
 
 // callee is the destination or, where there is no such one, what was asked for.
@@ -87,6 +105,40 @@ func Decision(r *crossingv1.Record) crossingv1.Decision {
 		}
 	}
 	return crossingv1.Decision_ALLOW
+}
+
+// Ending is how a crossing ended, as its caller saw it: the status that it got,
+// and what went wrong if something did; "" while it is open. That it was allowed
+// does not say that it arrived.
+func Ending(r *crossingv1.Record) string {
+	all := ends(r)
+	if r.GetState() == crossingv1.Record_OPEN || len(all) == 0 || all[0].GetClose() == crossingv1.Cause_CAUSE_UNSPECIFIED {
+		return ""
+	}
+	var words []string
+	if s := all[0].GetStatus(); s != 0 {
+		words = append(words, strconv.FormatUint(uint64(s), 10))
+	}
+	if Decision(r) == crossingv1.Decision_DENY {
+		return strings.Join(words, "") // why is what the decision says
+	}
+	if cause := all[0].GetClose(); cause != crossingv1.Cause_DONE {
+		words = append(words, wentWrong(all, cause))
+	}
+	if len(words) == 0 {
+		return "done"
+	}
+	return strings.Join(words, " ")
+}
+
+// wentWrong is the reason that a gateway gave, else the cause.
+func wentWrong(all []*crossingv1.End, cause crossingv1.Cause) string {
+	for _, e := range all {
+		if e.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
+			return e.GetReason().String()
+		}
+	}
+	return cause.String()
 }
 
 func decision(d crossingv1.Decision) string {

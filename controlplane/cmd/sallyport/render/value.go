@@ -47,7 +47,8 @@ func Strings(texts ...string) List {
 // Message makes the JSON object of a protobuf message, in the order in which the
 // schema declares its fields. It differs from protojson in two points: 64-bit
 // integers are numbers, because jq and spreadsheets compare them, and booleans are
-// written even if false, because to a script an absent `agree` is not a false one.
+// written even if false, because to a script an absent `delivered` is not a false
+// one; but for those whose absence says something, such as `agree`.
 func Message(m proto.Message) Object {
 	return message(m.ProtoReflect(), true)
 }
@@ -63,7 +64,7 @@ func message(m protoreflect.Message, bools bool) Object {
 	o := make(Object, 0, fields.Len())
 	for i := range fields.Len() {
 		fd := fields.Get(i)
-		always := bools && fd.Kind() == protoreflect.BoolKind && fd.Cardinality() != protoreflect.Repeated
+		always := bools && fd.Kind() == protoreflect.BoolKind && fd.Cardinality() != protoreflect.Repeated && !fd.HasPresence()
 		if !m.Has(fd) && !always {
 			continue
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -33,6 +34,7 @@ const column = 51
 type Tour struct {
 	out     io.Writer
 	mesh    *localmesh.Mesh
+	tool    string
 	client  *http.Client
 	trace   string // W3C trace id of all the tour's calls
 	records []*crossingv1.Record
@@ -75,16 +77,42 @@ func (f *StepError) Error() string { return fmt.Sprintf("step %d, %s: %v", f.Ste
 // Unwrap is what came instead.
 func (f *StepError) Unwrap() error { return f.Err }
 
-// Run walks through the mesh and writes what it sees to out. A step that fails
-// does not keep the others from being tried: the error joins a *StepError for
-// each. Any other error means that the tour could not be made.
-func Run(ctx context.Context, out io.Writer, m *localmesh.Mesh) error {
+// Misfit says what a policy decides otherwise than the tour needs, "" if nothing.
+// A policy is its owner's to change; the tour is written for the one that the mesh
+// began with.
+func Misfit(p *policy.Policy, now time.Time) string {
+	for i, need := range []struct {
+		to, service  string
+		method, path string
+		allow        bool
+	}{
+		{"llm", "chat", http.MethodPost, "/v1/chat/completions", true},
+		{"llm", "chat", http.MethodPost, "/v1/chat/completions", true},
+		{"registry", "models", http.MethodGet, "/v2/", false},
+	} {
+		e, err := policy.Explain(p, "orchestrator", need.to, need.service,
+			map[string]string{"http.method": need.method, "http.path": need.path}, now)
+		switch {
+		case err != nil:
+			return fmt.Sprintf("%s: %v", steps[i].title, err)
+		case (e.Decision.Allow && !e.Decision.Limited) != need.allow:
+			return fmt.Sprintf("%s: %s", steps[i].title, e.Summary)
+		}
+	}
+	return ""
+}
+
+// Run walks through the mesh and writes what it sees to out. tool is how the
+// operator's tool is called to ask this mesh. A step that fails does not keep the
+// others from being tried: the error joins a *StepError for each. Any other error
+// means that the tour could not be made.
+func Run(ctx context.Context, out io.Writer, m *localmesh.Mesh, tool string) error {
 	client, err := m.Client(ctx, "orchestrator")
 	if err != nil {
 		return err
 	}
 	defer client.CloseIdleConnections()
-	t := &Tour{out: out, mesh: m, client: client, trace: randomHex(16)}
+	t := &Tour{out: out, mesh: m, tool: tool, client: client, trace: randomHex(16)}
 	return t.walk(ctx, steps)
 }
 
@@ -102,7 +130,7 @@ func (t *Tour) walk(ctx context.Context, steps []step) error {
 		}
 	}
 	if len(failures) > 0 {
-		fmt.Fprintf(t.out, "\nWhat was recorded of it:\n  $ sallyport --dir %s trace %s\n", t.mesh.Dir(), t.trace)
+		fmt.Fprintf(t.out, "\nWhat was recorded of it:\n  $ %s trace %s\n", t.tool, t.trace)
 		return errors.Join(failures...)
 	}
 	return t.summary()
@@ -191,8 +219,8 @@ func verdict(r *crossingv1.Record) string {
 
 // summary traces the whole tour, and counts.
 func (t *Tour) summary() error {
-	fmt.Fprintf(t.out, "\nEvery attempt has one record:\n  $ sallyport --dir %s trace %s\n", t.mesh.Dir(), t.trace)
-	if err := render.Trace(t.out, t.records); err != nil {
+	fmt.Fprintf(t.out, "\nEvery attempt has one record:\n  $ %s trace %s\n", t.tool, t.trace)
+	if err := render.Trace(t.out, t.records, false); err != nil {
 		return err
 	}
 	crossed, denied := 0, 0

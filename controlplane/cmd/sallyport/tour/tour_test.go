@@ -6,10 +6,14 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
+	"github.com/sallyport-mesh/sallyport/deploy/local"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/source"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -22,7 +26,7 @@ func joined() *crossingv1.Record {
 		}
 	}
 	return &crossingv1.Record{
-		State: crossingv1.Record_JOINED, Agree: true, Egress: end(), Ingress: end(),
+		State: crossingv1.Record_JOINED, Agree: proto.Bool(true), Egress: end(), Ingress: end(),
 		Transition: &crossingv1.Transition{From: "onprem", To: "azure", Owner: "ml-platform"},
 	}
 }
@@ -30,7 +34,7 @@ func joined() *crossingv1.Record {
 // denied is a record as a step that was denied must leave it.
 func denied(reason crossingv1.Reason, intent string) *crossingv1.Record {
 	r := joined()
-	r.State, r.Agree, r.Ingress = crossingv1.Record_DENIED, false, nil
+	r.State, r.Agree, r.Ingress = crossingv1.Record_DENIED, nil, nil
 	r.Egress.Decision, r.Egress.Reason, r.Egress.Intent = crossingv1.Decision_DENY, reason, intent
 	return r
 }
@@ -150,5 +154,34 @@ func TestWalkEndsWithTheMesh(t *testing.T) {
 	}
 	if _, failed := errors.AsType[*StepError](err); failed {
 		t.Errorf("walk() = %v, which blames a step", err)
+	}
+}
+
+// TestMisfit: the tour fits the policy that the demo begins with, and no policy
+// that decides one of its calls otherwise.
+func TestMisfit(t *testing.T) {
+	text, err := local.Policy(local.Values{ReviewBy: "2999-01-01", Tunnels: map[string]string{
+		"onprem-1": "127.0.0.1:1", "aws-1": "127.0.0.1:2", "azure-1": "127.0.0.1:3",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, intent, want string }{
+		{"the demo's", "", ""},
+		{"the llm is shut", "  - {name: no-llm, deny: {to: llm}}\n", "orchestrator asks the llm in azure: denied by no-llm"},
+		{"the registry is open", "  - {name: pull, allow: {from: orchestrator, to: registry}}\n", "orchestrator asks the registry in aws: allowed by pull"},
+	} {
+		changed, _, _ := strings.Cut(string(text), "\n# Run by") // its own tests would fail
+		p, err := source.Load("policy.yaml", []byte(strings.Replace(changed, "intents:\n", "intents:\n"+c.intent, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		compiled, err := policy.Compile(p, policy.Ref{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Misfit(compiled, time.Now()); got != c.want {
+			t.Errorf("%s: Misfit = %q, want %q", c.name, got, c.want)
+		}
 	}
 }

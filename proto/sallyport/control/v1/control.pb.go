@@ -688,7 +688,9 @@ type TransitionStatus struct {
 	// denied crossings.
 	Denied uint64 `protobuf:"varint,8,opt,name=denied,proto3" json:"denied,omitempty"`
 	// unmatched records: one-sided or disagreeing.
-	Unmatched     uint64 `protobuf:"varint,9,opt,name=unmatched,proto3" json:"unmatched,omitempty"`
+	Unmatched uint64 `protobuf:"varint,9,opt,name=unmatched,proto3" json:"unmatched,omitempty"`
+	// failed crossings: allowed, and ended by something else than their two parties.
+	Failed        uint64 `protobuf:"varint,21,opt,name=failed,proto3" json:"failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +784,13 @@ func (x *TransitionStatus) GetDenied() uint64 {
 func (x *TransitionStatus) GetUnmatched() uint64 {
 	if x != nil {
 		return x.Unmatched
+	}
+	return 0
+}
+
+func (x *TransitionStatus) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
 	}
 	return 0
 }
@@ -1554,6 +1563,62 @@ func (x *RegisterRequest) GetLease() *durationpb.Duration {
 	return nil
 }
 
+// WithdrawRequest takes back a registration.
+type WithdrawRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// workload is its name in the policy.
+	Workload string `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
+	// source is the SPIFFE ID that registered it; the caller's if empty. Only an
+	// operator may name another.
+	Source        string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawRequest) Reset() {
+	*x = WithdrawRequest{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawRequest) ProtoMessage() {}
+
+func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
+func (*WithdrawRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *WithdrawRequest) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *WithdrawRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 // ListBindingsRequest filters bindings.
 type ListBindingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1565,7 +1630,7 @@ type ListBindingsRequest struct {
 
 func (x *ListBindingsRequest) Reset() {
 	*x = ListBindingsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1642,7 @@ func (x *ListBindingsRequest) String() string {
 func (*ListBindingsRequest) ProtoMessage() {}
 
 func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1655,7 @@ func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListBindingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListBindingsRequest) GetWorkload() string {
@@ -1611,7 +1676,7 @@ type ListBindingsResponse struct {
 
 func (x *ListBindingsResponse) Reset() {
 	*x = ListBindingsResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1688,7 @@ func (x *ListBindingsResponse) String() string {
 func (*ListBindingsResponse) ProtoMessage() {}
 
 func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1701,7 @@ func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListBindingsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListBindingsResponse) GetBindings() []*Binding {
@@ -1673,7 +1738,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1750,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1763,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Binding) GetWorkload() string {
@@ -1806,7 +1871,7 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\"\x18\n" +
 	"\x16ListTransitionsRequest\"c\n" +
 	"\x17ListTransitionsResponse\x12H\n" +
-	"\vtransitions\x18\x01 \x03(\v2&.sallyport.control.v1.TransitionStatusR\vtransitions\"\xe1\x01\n" +
+	"\vtransitions\x18\x01 \x03(\v2&.sallyport.control.v1.TransitionStatusR\vtransitions\"\xf9\x01\n" +
 	"\x10TransitionStatus\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1816,7 +1881,8 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x04open\x18\x06 \x01(\bR\x04open\x12\x18\n" +
 	"\aallowed\x18\a \x01(\x04R\aallowed\x12\x16\n" +
 	"\x06denied\x18\b \x01(\x04R\x06denied\x12\x1c\n" +
-	"\tunmatched\x18\t \x01(\x04R\tunmatched\"\x15\n" +
+	"\tunmatched\x18\t \x01(\x04R\tunmatched\x12\x16\n" +
+	"\x06failed\x18\x15 \x01(\x04R\x06failed\"\x15\n" +
 	"\x13ListGatewaysRequest\"W\n" +
 	"\x14ListGatewaysResponse\x12?\n" +
 	"\bgateways\x18\x01 \x03(\v2#.sallyport.control.v1.GatewayStatusR\bgateways\"\xcf\x03\n" +
@@ -1878,7 +1944,10 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"1\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"E\n" +
+	"\x0fWithdrawRequest\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\"1\n" +
 	"\x13ListBindingsRequest\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\"Q\n" +
 	"\x14ListBindingsResponse\x129\n" +
@@ -1910,9 +1979,10 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x0eGatewayService\x12e\n" +
 	"\fListGateways\x12).sallyport.control.v1.ListGatewaysRequest\x1a*.sallyport.control.v1.ListGatewaysResponse\x12S\n" +
 	"\x06Report\x12#.sallyport.control.v1.ReportRequest\x1a$.sallyport.control.v1.ReportResponse\x12e\n" +
-	"\fGetBootstrap\x12).sallyport.control.v1.GetBootstrapRequest\x1a*.sallyport.control.v1.GetBootstrapResponse2\xca\x01\n" +
+	"\fGetBootstrap\x12).sallyport.control.v1.GetBootstrapRequest\x1a*.sallyport.control.v1.GetBootstrapResponse2\x9c\x02\n" +
 	"\x0fWorkloadService\x12P\n" +
-	"\bRegister\x12%.sallyport.control.v1.RegisterRequest\x1a\x1d.sallyport.control.v1.Binding\x12e\n" +
+	"\bRegister\x12%.sallyport.control.v1.RegisterRequest\x1a\x1d.sallyport.control.v1.Binding\x12P\n" +
+	"\bWithdraw\x12%.sallyport.control.v1.WithdrawRequest\x1a\x1d.sallyport.control.v1.Binding\x12e\n" +
 	"\fListBindings\x12).sallyport.control.v1.ListBindingsRequest\x1a*.sallyport.control.v1.ListBindingsResponseBJZHgithub.com/sallyport-mesh/sallyport/proto/sallyport/control/v1;controlv1b\x06proto3"
 
 var (
@@ -1927,7 +1997,7 @@ func file_sallyport_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_sallyport_control_v1_control_proto_rawDescData
 }
 
-var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_sallyport_control_v1_control_proto_goTypes = []any{
 	(*PublishRequest)(nil),          // 0: sallyport.control.v1.PublishRequest
 	(*PublishResponse)(nil),         // 1: sallyport.control.v1.PublishResponse
@@ -1951,45 +2021,46 @@ var file_sallyport_control_v1_control_proto_goTypes = []any{
 	(*GetBootstrapRequest)(nil),     // 19: sallyport.control.v1.GetBootstrapRequest
 	(*GetBootstrapResponse)(nil),    // 20: sallyport.control.v1.GetBootstrapResponse
 	(*RegisterRequest)(nil),         // 21: sallyport.control.v1.RegisterRequest
-	(*ListBindingsRequest)(nil),     // 22: sallyport.control.v1.ListBindingsRequest
-	(*ListBindingsResponse)(nil),    // 23: sallyport.control.v1.ListBindingsResponse
-	(*Binding)(nil),                 // 24: sallyport.control.v1.Binding
-	nil,                             // 25: sallyport.control.v1.RegisterRequest.EndpointsEntry
-	nil,                             // 26: sallyport.control.v1.RegisterRequest.LabelsEntry
-	nil,                             // 27: sallyport.control.v1.Binding.EndpointsEntry
-	nil,                             // 28: sallyport.control.v1.Binding.LabelsEntry
-	(*v1.SignedPolicy)(nil),         // 29: sallyport.policy.v1.SignedPolicy
-	(*durationpb.Duration)(nil),     // 30: google.protobuf.Duration
-	(v11.Decision)(0),               // 31: sallyport.crossing.v1.Decision
-	(*timestamppb.Timestamp)(nil),   // 32: google.protobuf.Timestamp
-	(*v11.Refusal)(nil),             // 33: sallyport.crossing.v1.Refusal
-	(*v11.Record)(nil),              // 34: sallyport.crossing.v1.Record
+	(*WithdrawRequest)(nil),         // 22: sallyport.control.v1.WithdrawRequest
+	(*ListBindingsRequest)(nil),     // 23: sallyport.control.v1.ListBindingsRequest
+	(*ListBindingsResponse)(nil),    // 24: sallyport.control.v1.ListBindingsResponse
+	(*Binding)(nil),                 // 25: sallyport.control.v1.Binding
+	nil,                             // 26: sallyport.control.v1.RegisterRequest.EndpointsEntry
+	nil,                             // 27: sallyport.control.v1.RegisterRequest.LabelsEntry
+	nil,                             // 28: sallyport.control.v1.Binding.EndpointsEntry
+	nil,                             // 29: sallyport.control.v1.Binding.LabelsEntry
+	(*v1.SignedPolicy)(nil),         // 30: sallyport.policy.v1.SignedPolicy
+	(*durationpb.Duration)(nil),     // 31: google.protobuf.Duration
+	(v11.Decision)(0),               // 32: sallyport.crossing.v1.Decision
+	(*timestamppb.Timestamp)(nil),   // 33: google.protobuf.Timestamp
+	(*v11.Refusal)(nil),             // 34: sallyport.crossing.v1.Refusal
+	(*v11.Record)(nil),              // 35: sallyport.crossing.v1.Record
 }
 var file_sallyport_control_v1_control_proto_depIdxs = []int32{
-	29, // 0: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
-	30, // 1: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
+	30, // 0: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
+	31, // 1: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
 	5,  // 2: sallyport.control.v1.Ack.rejected:type_name -> sallyport.control.v1.Rejection
-	31, // 3: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
-	32, // 4: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
-	32, // 5: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
-	33, // 6: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
+	32, // 3: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
+	33, // 4: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
+	33, // 5: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
+	34, // 6: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
 	11, // 7: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
 	14, // 8: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
 	15, // 9: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
 	16, // 10: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
-	32, // 11: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
-	32, // 12: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
-	32, // 13: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
+	33, // 11: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
+	33, // 12: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
+	33, // 13: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
 	17, // 14: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
-	32, // 15: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
-	30, // 16: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
-	25, // 17: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
-	26, // 18: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
-	30, // 19: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
-	24, // 20: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
-	27, // 21: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
-	28, // 22: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
-	32, // 23: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
+	33, // 15: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
+	31, // 16: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
+	26, // 17: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
+	27, // 18: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
+	31, // 19: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
+	25, // 20: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
+	28, // 21: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
+	29, // 22: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
+	33, // 23: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
 	0,  // 24: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
 	2,  // 25: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
 	3,  // 26: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
@@ -2000,20 +2071,22 @@ var file_sallyport_control_v1_control_proto_depIdxs = []int32{
 	16, // 31: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
 	19, // 32: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
 	21, // 33: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
-	22, // 34: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
-	1,  // 35: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
-	29, // 36: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
-	4,  // 37: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
-	34, // 38: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
-	8,  // 39: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
-	10, // 40: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
-	13, // 41: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
-	18, // 42: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
-	20, // 43: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
-	24, // 44: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
-	23, // 45: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
-	35, // [35:46] is the sub-list for method output_type
-	24, // [24:35] is the sub-list for method input_type
+	22, // 34: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
+	23, // 35: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
+	1,  // 36: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
+	30, // 37: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
+	4,  // 38: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
+	35, // 39: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
+	8,  // 40: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
+	10, // 41: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
+	13, // 42: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
+	18, // 43: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
+	20, // 44: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
+	25, // 45: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
+	25, // 46: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
+	24, // 47: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
+	36, // [36:48] is the sub-list for method output_type
+	24, // [24:36] is the sub-list for method input_type
 	24, // [24:24] is the sub-list for extension type_name
 	24, // [24:24] is the sub-list for extension extendee
 	0,  // [0:24] is the sub-list for field type_name
@@ -2030,7 +2103,7 @@ func file_sallyport_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_control_v1_control_proto_rawDesc), len(file_sallyport_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

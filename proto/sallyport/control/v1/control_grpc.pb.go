@@ -599,6 +599,7 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	WorkloadService_Register_FullMethodName     = "/sallyport.control.v1.WorkloadService/Register"
+	WorkloadService_Withdraw_FullMethodName     = "/sallyport.control.v1.WorkloadService/Withdraw"
 	WorkloadService_ListBindings_FullMethodName = "/sallyport.control.v1.WorkloadService/ListBindings"
 )
 
@@ -610,6 +611,8 @@ const (
 type WorkloadServiceClient interface {
 	// Register says where a workload is, for the lease's time.
 	Register(ctx context.Context, in *RegisterRequest, opts ...grpc.CallOption) (*Binding, error)
+	// Withdraw takes back what was registered of a workload. NOT_FOUND: nothing was.
+	Withdraw(ctx context.Context, in *WithdrawRequest, opts ...grpc.CallOption) (*Binding, error)
 	// ListBindings are all bindings: the policy's and the registered.
 	ListBindings(ctx context.Context, in *ListBindingsRequest, opts ...grpc.CallOption) (*ListBindingsResponse, error)
 }
@@ -626,6 +629,16 @@ func (c *workloadServiceClient) Register(ctx context.Context, in *RegisterReques
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Binding)
 	err := c.cc.Invoke(ctx, WorkloadService_Register_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadServiceClient) Withdraw(ctx context.Context, in *WithdrawRequest, opts ...grpc.CallOption) (*Binding, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Binding)
+	err := c.cc.Invoke(ctx, WorkloadService_Withdraw_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -650,6 +663,8 @@ func (c *workloadServiceClient) ListBindings(ctx context.Context, in *ListBindin
 type WorkloadServiceServer interface {
 	// Register says where a workload is, for the lease's time.
 	Register(context.Context, *RegisterRequest) (*Binding, error)
+	// Withdraw takes back what was registered of a workload. NOT_FOUND: nothing was.
+	Withdraw(context.Context, *WithdrawRequest) (*Binding, error)
 	// ListBindings are all bindings: the policy's and the registered.
 	ListBindings(context.Context, *ListBindingsRequest) (*ListBindingsResponse, error)
 	mustEmbedUnimplementedWorkloadServiceServer()
@@ -664,6 +679,9 @@ type UnimplementedWorkloadServiceServer struct{}
 
 func (UnimplementedWorkloadServiceServer) Register(context.Context, *RegisterRequest) (*Binding, error) {
 	return nil, status.Error(codes.Unimplemented, "method Register not implemented")
+}
+func (UnimplementedWorkloadServiceServer) Withdraw(context.Context, *WithdrawRequest) (*Binding, error) {
+	return nil, status.Error(codes.Unimplemented, "method Withdraw not implemented")
 }
 func (UnimplementedWorkloadServiceServer) ListBindings(context.Context, *ListBindingsRequest) (*ListBindingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListBindings not implemented")
@@ -707,6 +725,24 @@ func _WorkloadService_Register_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkloadService_Withdraw_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WithdrawRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadServiceServer).Withdraw(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkloadService_Withdraw_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadServiceServer).Withdraw(ctx, req.(*WithdrawRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WorkloadService_ListBindings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListBindingsRequest)
 	if err := dec(in); err != nil {
@@ -735,6 +771,10 @@ var WorkloadService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Register",
 			Handler:    _WorkloadService_Register_Handler,
+		},
+		{
+			MethodName: "Withdraw",
+			Handler:    _WorkloadService_Withdraw_Handler,
 		},
 		{
 			MethodName: "ListBindings",

@@ -930,7 +930,8 @@ type Transition struct {
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// sink is where the log entry lands.
 	Sink string `protobuf:"bytes,4,opt,name=sink,proto3" json:"sink,omitempty"`
-	// delivered says that it has landed there.
+	// delivered says that it has landed there. A gateway does not say so: whoever
+	// shows the record knows.
 	Delivered     bool `protobuf:"varint,5,opt,name=delivered,proto3" json:"delivered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1951,8 +1952,8 @@ type Record struct {
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// state of the record.
 	State Record_State `protobuf:"varint,3,opt,name=state,proto3,enum=sallyport.crossing.v1.Record_State" json:"state,omitempty"`
-	// agree says that both halves say the same.
-	Agree bool `protobuf:"varint,4,opt,name=agree,proto3" json:"agree,omitempty"`
+	// agree says that both halves say the same; absent unless both are there, whole.
+	Agree *bool `protobuf:"varint,4,opt,name=agree,proto3,oneof" json:"agree,omitempty"`
 	// differences names the fields in which they do not.
 	Differences []string `protobuf:"bytes,5,rep,name=differences,proto3" json:"differences,omitempty"`
 	// transition and who answers for it.
@@ -2029,8 +2030,8 @@ func (x *Record) GetState() Record_State {
 }
 
 func (x *Record) GetAgree() bool {
-	if x != nil {
-		return x.Agree
+	if x != nil && x.Agree != nil {
+		return *x.Agree
 	}
 	return false
 }
@@ -2305,12 +2306,12 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12/\n" +
 	"\x04open\x18\x03 \x01(\v2\x1b.sallyport.crossing.v1.HalfR\x04open\x122\n" +
 	"\x05close\x18\x04 \x01(\v2\x1c.sallyport.crossing.v1.CloseR\x05close\x128\n" +
-	"\arefusal\x18\x05 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\"\xc0\x05\n" +
+	"\arefusal\x18\x05 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\"\xcf\x05\n" +
 	"\x06Record\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x129\n" +
-	"\x05state\x18\x03 \x01(\x0e2#.sallyport.crossing.v1.Record.StateR\x05state\x12\x14\n" +
-	"\x05agree\x18\x04 \x01(\bR\x05agree\x12 \n" +
+	"\x05state\x18\x03 \x01(\x0e2#.sallyport.crossing.v1.Record.StateR\x05state\x12\x19\n" +
+	"\x05agree\x18\x04 \x01(\bH\x00R\x05agree\x88\x01\x01\x12 \n" +
 	"\vdifferences\x18\x05 \x03(\tR\vdifferences\x12A\n" +
 	"\n" +
 	"transition\x18\x06 \x01(\v2!.sallyport.crossing.v1.TransitionR\n" +
@@ -2333,7 +2334,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06DENIED\x10\x03\x12\r\n" +
 	"\tONE_SIDED\x10\x04\x12\f\n" +
 	"\bDISAGREE\x10\x05\x12\v\n" +
-	"\aREFUSED\x10\x06\"L\n" +
+	"\aREFUSED\x10\x06B\b\n" +
+	"\x06_agree\"L\n" +
 	"\bEvidence\x12\x12\n" +
 	"\x04pair\x18\x01 \x01(\tR\x04pair\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
@@ -2484,6 +2486,7 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 	if File_sallyport_crossing_v1_crossing_proto != nil {
 		return
 	}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
