@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -27,6 +28,8 @@ const drainTimeout = 5 * time.Second
 // destinations reaches workloads of this gateway's environment.
 type destinations interface {
 	RoundTrip(ctx context.Context, d upstream.Destination, r *upstream.Request) (*upstream.Response, error)
+	// Connect opens a byte stream.
+	Connect(ctx context.Context, d upstream.Destination) (net.Conn, *crossingv1.Peer, error)
 }
 
 // Ingress brings crossings from peer gateways to the workloads.
@@ -119,6 +122,9 @@ func (i *Ingress) readHead(s tunnel.Stream, in *l7.FrameReader) (*l7.RequestHead
 	if (frame.Request.Method == http.MethodConnect) != (s.Header().GetKind() == crossingv1.Header_BYTES) {
 		return nil, false, errors.New("kind of the header is not that of the head")
 	}
+	if frame.End && frame.Request.Method == http.MethodConnect {
+		return nil, false, errors.New("head of a byte stream says that nothing follows")
+	}
 	return frame.Request, frame.End, nil
 }
 
@@ -144,6 +150,10 @@ func (a *arrival) serve(ctx context.Context, d destinations, v *authz.Verdict, h
 	if !v.Allow {
 		a.ended(crossingv1.Cause_REFUSED, v.Reason)
 		a.refuse(v.Reason)
+		return
+	}
+	if head.Method == http.MethodConnect {
+		a.forwardBytes(ctx, d, v)
 		return
 	}
 	a.forward(ctx, d, v, head, ended)
@@ -177,8 +187,6 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	switch {
 	case cause != crossingv1.Cause_DONE:
 		a.breakOff(cause, body, cancel)
-	case head.Method == http.MethodConnect:
-		cause = a.rest(running, body)
 	default:
 		a.drain(body, cancel)
 	}
@@ -304,25 +312,6 @@ func (a *arrival) drain(body *requestBody, cancel context.CancelFunc) {
 		<-body.closed
 	}
 	body.drain()
-}
-
-// rest waits for the caller's direction of a byte stream, which may go on after
-// the destination's has ended.
-func (a *arrival) rest(running context.Context, body *requestBody) crossingv1.Cause {
-	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
-	<-body.closed
-	switch err := body.ended(); {
-	case errors.Is(err, io.EOF):
-		return crossingv1.Cause_DONE
-	case running.Err() != nil:
-		a.stream.Reset(tunnel.Stopped)
-		return crossingv1.Cause_GATEWAY_STOPPED
-	case err != nil:
-		a.stream.Reset(tunnel.DestinationGone)
-		return lost(err)
-	}
-	a.stream.Reset(tunnel.DestinationGone) // it takes no more
-	return crossingv1.Cause_DESTINATION_FAILED
 }
 
 // discard reads what the peer still sends, so that it is not left waiting.

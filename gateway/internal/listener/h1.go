@@ -166,6 +166,9 @@ func (c *h1) exchangeWith(ctx context.Context, caller Caller, r *http1.Request, 
 	}
 	answer := &h1Response{resp, b}
 	c.handle(ctx, req, answer)
+	if b.detached {
+		return false
+	}
 	b.stop()
 	if !resp.Whole() {
 		answer.Abort()
@@ -269,10 +272,26 @@ func (o output) CloseWrite() error {
 	return o.nc.Close()
 }
 
+var _ Detacher = (*h1Response)(nil)
+
 // h1Response is a Response whose Abort breaks the connection at once.
 type h1Response struct {
 	*http1.Response
 	body *h1Body
+}
+
+// Detach implements Detacher.
+func (r *h1Response) Detach() (*net.TCPConn, []byte) {
+	c := r.body.c
+	tcp, ok := c.nc.(*net.TCPConn)
+	if !ok || !r.Raw() {
+		return nil, nil
+	}
+	early := make([]byte, c.br.Buffered())
+	_, _ = io.ReadFull(c.br, early) // they are there
+	r.body.detach()
+	c.putBuffer()
+	return tcp, early
 }
 
 func (r *h1Response) Abort() {

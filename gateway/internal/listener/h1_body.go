@@ -27,6 +27,8 @@ type h1Body struct {
 	body    io.Reader
 	done    func() bool
 
+	detached bool // the connection was given away; the Handler's
+
 	mu      sync.Mutex // guards the deadline and what follows; taken inside reading
 	stopped bool
 	ended   bool // nothing of this request is left to read
@@ -98,6 +100,14 @@ func (b *h1Body) end() {
 		_ = b.c.nc.SetReadDeadline(time.Time{})
 		b.c.watching = b.c.in.watch(b.gone)
 	}
+}
+
+// detach lets go of the connection.
+func (b *h1Body) detach() {
+	b.stop()
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	b.body, b.detached = nil, true
 }
 
 func (b *h1Body) isStopped() bool {

@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"io"
+	"net"
 	"net/netip"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -45,6 +46,15 @@ type Response interface {
 	End(trailers l7.Fields) error
 	// Abort breaks the answer off so that the caller cannot take it for whole.
 	Abort()
+}
+
+// Detacher is a Response that can give the connection of a CONNECT away.
+type Detacher interface {
+	// Detach gives the bare connection after WriteHead has accepted a CONNECT, and
+	// what was read of it already; nil if there is no bare connection. Afterwards
+	// the Request's Body and the Response are of no use but for Abort, and the
+	// connection is closed when the Handler returns.
+	Detach() (tcp *net.TCPConn, early []byte)
 }
 
 // Handler answers exchanges. When it returns, the exchange is over; it may

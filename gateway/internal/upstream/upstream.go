@@ -99,16 +99,12 @@ func (u *Upstream) CloseIdle() {
 	}
 }
 
-// RoundTrip asks the destination. For a CONNECT the answer's body is the
-// destination's side of the byte stream.
+// RoundTrip asks the destination; byte streams are Connect's.
 func (u *Upstream) RoundTrip(ctx context.Context, d Destination, r *Request) (*Response, error) {
 	addr, err := u.pick(d)
 	if err != nil {
 		r.Body.Close()
 		return nil, err
-	}
-	if r.Head.Method == http.MethodConnect {
-		return u.connect(ctx, addr, r)
 	}
 	p := u.pool(d.Workload)
 	req, err := outgoing(ctx, addr, d.Workload.Plaintext, r)
