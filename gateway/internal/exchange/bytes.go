@@ -103,9 +103,11 @@ func (c caller) Read(p []byte) (int, error)  { return c.req.Body.Read(p) }
 func (c caller) Write(p []byte) (int, error) { return c.resp.Write(p) }
 func (c caller) CloseWrite() error           { return c.resp.End(nil) }
 
-// Interrupt ends reading; closing a body that nobody reads any more says
-// nothing new.
-func (c caller) Interrupt() { c.req.Body.Close() } //nolint:errcheck // as above
+// Interrupt ends reading: a Read fails once its body is closed.
+func (c caller) Interrupt() { c.req.Body.Close() }
+
+// Break does nothing: the listener bounds each Write by its idle time.
+func (c caller) Break() {}
 
 // forwardBytes connects to the destination and relays. The gateway stops when
 // running ends, and then the stream is reset.
@@ -192,4 +194,8 @@ func (d destination) CloseWrite() error {
 
 func (d destination) Interrupt() {
 	d.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a connection that is closed has nobody who waits
+}
+
+func (d destination) Break() {
+	d.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
 }

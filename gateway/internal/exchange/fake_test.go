@@ -233,7 +233,7 @@ type world struct {
 	unreachable error // of Pick
 	destination func(r *upstream.Request) (*upstream.Response, error)
 	stranger    func(*net.TCPConn) // the destination of a byte stream; nil if it is not there
-	served      chan struct{} // closed when the ingress half is through
+	served      chan struct{}      // closed when the ingress half is through
 	policies    *xdsclient.Policies
 }
 

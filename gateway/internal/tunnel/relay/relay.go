@@ -9,12 +9,19 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
+	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 )
 
-// copyBuffer is how much of each direction is in memory.
-const copyBuffer = 32 << 10
+const (
+	// copyBuffer is how much of each direction is in memory.
+	copyBuffer = 32 << 10
+	// grace is how long the local side may take what has arrived before the
+	// stream was reset.
+	grace = 2 * time.Second
+)
 
 // Local is a connection, or what stands for one, at this gateway's side.
 type Local interface {
@@ -27,6 +34,8 @@ type Local interface {
 	CloseWrite() error
 	// Interrupt makes a Read that waits, and all further ones, fail.
 	Interrupt()
+	// Break makes a Write that waits fail too, at once or within a bounded time.
+	Break()
 }
 
 // Join relays between the stream and the local side, each way with an end of its
@@ -38,13 +47,16 @@ func Join(s tunnel.Stream, tcp *net.TCPConn, local Local, code tunnel.ResetCode)
 		return r.Relay(tcp, code)
 	}
 	j := join{stream: s, local: local, code: code}
-	in := make(chan struct{})
+	var both sync.WaitGroup
+	over := make(chan struct{})
+	both.Go(j.receive)
+	both.Go(j.send)
 	go func() {
-		defer close(in)
-		j.receive()
+		defer close(over)
+		both.Wait()
 	}()
-	j.send()
-	<-in
+	j.watch(over)
+	<-over
 	return j.outcome()
 }
 
@@ -57,6 +69,23 @@ type join struct {
 	sent, received    uint64
 	reading, writing  error // of the local side
 	sending, arriving error // of the stream
+}
+
+// watch makes the local side let go once the stream was reset.
+func (j *join) watch(over <-chan struct{}) {
+	select {
+	case <-j.stream.Done():
+	case <-over:
+	}
+	if j.reset() == nil {
+		return
+	}
+	j.local.Interrupt()
+	select {
+	case <-time.After(grace):
+		j.local.Break()
+	case <-over:
+	}
 }
 
 // send carries what the local side says, until it ends or the stream does.
@@ -94,21 +123,16 @@ func (j *join) receive() {
 			j.received += uint64(n)
 		}
 		if errors.Is(err, io.EOF) {
-			if j.writing = j.local.CloseWrite(); j.writing == nil {
-				<-j.stream.Done() // a reset now would leave the reading to wait
-			}
+			j.writing = j.local.CloseWrite()
 			break
 		}
 		if err != nil {
 			j.arriving = err
-			break
+			return
 		}
 	}
 	if j.writing != nil {
 		j.stream.Reset(j.code)
-	}
-	if j.reset() != nil {
-		j.local.Interrupt()
 	}
 }
 
