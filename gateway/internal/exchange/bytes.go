@@ -30,7 +30,36 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 		d.endBytes(crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED)
 		return
 	}
-	d.endBytes(d.joinBytes(), crossingv1.Reason_REASON_UNSPECIFIED)
+	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(d.detached()) {
+		return
+	}
+	cause = d.joinBytes(nil, caller{d.req, d.resp})
+	if cause != crossingv1.Cause_DONE {
+		d.resp.Abort()
+	}
+	d.endBytes(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+}
+
+// detached is what goes on with the caller's bare connection. It holds nothing
+// that the end does not need, for it may be idle for long.
+func (d *departure) detached() func(context.Context, *net.TCPConn, []byte) {
+	d.slim()
+	rest := &departure{account: d.account, stream: d.stream}
+	return func(ctx context.Context, tcp *net.TCPConn, early []byte) {
+		stop := context.AfterFunc(ctx, func() { rest.stream.Reset(tunnel.CallerGone) })
+		defer stop()
+		var cause crossingv1.Cause
+		if _, err := rest.stream.Write(early); err != nil {
+			cause = lost(err)
+		} else {
+			rest.close.RequestBytes = uint64(len(early))
+			cause = rest.joinBytes(tcp, destination{tcp})
+		}
+		if cause != crossingv1.Cause_DONE {
+			tcp.SetLinger(0) //nolint:errcheck // so that the caller does not take it for a good end
+		}
+		rest.endBytes(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+	}
 }
 
 // connect asks the peer gateway. Without a head the cause says why there is none.
@@ -51,32 +80,17 @@ func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Re
 }
 
 // joinBytes relays until both directions have ended, and says why they have.
-func (d *departure) joinBytes() crossingv1.Cause {
-	var tcp *net.TCPConn
-	if r, ok := d.resp.(listener.Detacher); ok {
-		var early []byte
-		if tcp, early = r.Detach(); len(early) > 0 {
-			if _, err := d.stream.Write(early); err != nil {
-				d.resp.Abort()
-				return lost(err)
-			}
-			d.close.RequestBytes = uint64(len(early))
-		}
-	}
-	end := relay.Join(d.stream, tcp, caller{d.req, d.resp}, tunnel.CallerGone)
+func (d *departure) joinBytes(tcp *net.TCPConn, l relay.Local) crossingv1.Cause {
+	end := relay.Join(d.stream, tcp, l, tunnel.CallerGone)
 	d.close.RequestBytes += end.Sent
 	d.close.ResponseBytes = end.Received
-	cause := crossingv1.Cause_DONE
 	switch {
 	case end.Local != nil:
-		cause = crossingv1.Cause_CALLER_GONE
+		return crossingv1.Cause_CALLER_GONE
 	case end.Stream != nil:
-		cause = lost(end.Stream)
+		return lost(end.Stream)
 	}
-	if cause != crossingv1.Cause_DONE {
-		d.resp.Abort()
-	}
-	return cause
+	return crossingv1.Cause_DONE
 }
 
 // endBytes ends the stream and closes the record.
@@ -109,9 +123,9 @@ func (c caller) Interrupt() { c.req.Body.Close() }
 // Break does nothing: the listener bounds each Write by its idle time.
 func (c caller) Break() {}
 
-// forwardBytes connects to the destination and relays. The gateway stops when
-// running ends, and then the stream is reset.
-func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz.Verdict) {
+// forwardBytes connects to the destination, and gives what relays to it. The
+// gateway stops when running ends, and then the stream is reset.
+func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz.Verdict) (rest func()) {
 	nc, err := a.dial(running, d, v)
 	if err != nil {
 		cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
@@ -119,16 +133,23 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 			reason = crossingv1.Reason_UNREACHABLE
 			a.ended(cause, reason)
 			a.refuse(reason)
-			return
+			return nil
 		}
 		a.stream.Reset(resetCode(cause))
 		a.ended(cause, reason)
-		return
+		return nil
 	}
-	cause := a.accept(running)
-	if cause == crossingv1.Cause_DONE {
-		cause = a.joinBytes(running, nc)
+	if cause := a.accept(running); cause != crossingv1.Cause_DONE {
+		a.endBytes(nc, cause)
+		return nil
 	}
+	a.slim()
+	left := &arrival{account: a.account, stream: a.stream} // what the end does not need goes
+	return func() { left.endBytes(nc, left.joinBytes(running, nc)) }
+}
+
+// endBytes closes the connection and the record.
+func (a *arrival) endBytes(nc net.Conn, cause crossingv1.Cause) {
 	if tcp, ok := nc.(*net.TCPConn); ok && cause != crossingv1.Cause_DONE {
 		tcp.SetLinger(0) //nolint:errcheck // so that the destination does not take it for a good end
 	}

@@ -54,13 +54,25 @@ type arrival struct {
 // ServeStream decides again on a crossing, records it, and carries it to the
 // workload and its answer back. It returns when the stream has ended.
 func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) {
+	rest := make(chan func(), 1)
+	go func() { rest <- i.receive(ctx, t, s) }()
+	if f := <-rest; f != nil {
+		f()
+	}
+}
+
+// receive does all of a crossing but the relaying of a byte stream, which it
+// gives back. It has a goroutine of its own, whose stack goes with it: what a
+// decision and a record take must not be held for as long as a byte stream is
+// idle.
+func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) (rest func()) {
 	info := t.Info()
 	h := s.Header()
 	trace, err := checkHeader(h, info.Peer)
 	if err != nil {
 		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", info.Peer.String()+": "+err.Error())
 		s.Reset(tunnel.ProtocolError)
-		return
+		return nil
 	}
 	in := l7.NewFrameReader(s)
 	head, ended, err := i.readHead(s, in)
@@ -81,7 +93,7 @@ func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Str
 	if err == nil {
 		a.asked(head)
 	}
-	a.serve(ctx, i.destinations, v, head, ended)
+	return a.serve(ctx, i.destinations, v, head, ended)
 }
 
 // checkHeader refuses a header that no half record could be made of.
@@ -142,21 +154,21 @@ func (a *arrival) identify(info tunnel.Info) {
 	a.traced(a.trace)
 }
 
-func (a *arrival) serve(ctx context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
+func (a *arrival) serve(ctx context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) (rest func()) {
 	if err := a.open(ctx, v.Durable()); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
-		return
+		return nil
 	}
 	if !v.Allow {
 		a.ended(crossingv1.Cause_REFUSED, v.Reason)
 		a.refuse(v.Reason)
-		return
+		return nil
 	}
 	if head.Method == http.MethodConnect {
-		a.forwardBytes(ctx, d, v)
-		return
+		return a.forwardBytes(ctx, d, v)
 	}
 	a.forward(ctx, d, v, head, ended)
+	return nil
 }
 
 // forward asks the destination and relays its answer. The gateway stops when

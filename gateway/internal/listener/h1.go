@@ -86,6 +86,9 @@ func (c *h1) serve(ctx context.Context) {
 
 // release waits for the watch, which ends because the connection is closed.
 func (c *h1) release() {
+	if c.detached != nil {
+		return
+	}
 	_ = c.nc.Close()
 	if c.watching != nil {
 		if err := <-c.watching; err != nil {
@@ -166,7 +169,7 @@ func (c *h1) exchangeWith(ctx context.Context, caller Caller, r *http1.Request, 
 	}
 	answer := &h1Response{resp, b}
 	c.handle(ctx, req, answer)
-	if b.detached {
+	if c.detached != nil {
 		return false
 	}
 	b.stop()
@@ -281,17 +284,18 @@ type h1Response struct {
 }
 
 // Detach implements Detacher.
-func (r *h1Response) Detach() (*net.TCPConn, []byte) {
+func (r *h1Response) Detach(then func(context.Context, *net.TCPConn, []byte)) bool {
 	c := r.body.c
 	tcp, ok := c.nc.(*net.TCPConn)
 	if !ok || !r.Raw() {
-		return nil, nil
+		return false
 	}
 	early := make([]byte, c.br.Buffered())
 	_, _ = io.ReadFull(c.br, early) // they are there
 	r.body.detach()
 	c.putBuffer()
-	return tcp, early
+	c.detached = func(ctx context.Context) { then(ctx, tcp, early) }
+	return true
 }
 
 func (r *h1Response) Abort() {

@@ -27,8 +27,6 @@ type h1Body struct {
 	body    io.Reader
 	done    func() bool
 
-	detached bool // the connection was given away; the Handler's
-
 	mu      sync.Mutex // guards the deadline and what follows; taken inside reading
 	stopped bool
 	ended   bool // nothing of this request is left to read
@@ -107,7 +105,7 @@ func (b *h1Body) detach() {
 	b.stop()
 	b.reading.Lock()
 	defer b.reading.Unlock()
-	b.body, b.detached = nil, true
+	b.body = nil
 }
 
 func (b *h1Body) isStopped() bool {

@@ -50,11 +50,13 @@ type Response interface {
 
 // Detacher is a Response that can give the connection of a CONNECT away.
 type Detacher interface {
-	// Detach gives the bare connection after WriteHead has accepted a CONNECT, and
-	// what was read of it already; nil if there is no bare connection. Afterwards
-	// the Request's Body and the Response are of no use but for Abort, and the
-	// connection is closed when the Handler returns.
-	Detach() (tcp *net.TCPConn, early []byte)
+	// Detach makes then be called with the bare connection, and with what was
+	// read of it already, once the Handler has returned. It says false, and does
+	// nothing, if there is no bare connection or WriteHead has not accepted a
+	// CONNECT. Afterwards the Request and the Response are of no use any more.
+	// then has a goroutine of its own, and a context that ends when the listener
+	// must; the connection is closed when it returns.
+	Detach(then func(ctx context.Context, tcp *net.TCPConn, early []byte)) bool
 }
 
 // Handler answers exchanges. When it returns, the exchange is over; it may

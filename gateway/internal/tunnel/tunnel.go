@@ -47,6 +47,7 @@ type Relayer interface {
 	// of the two has failed. If the local connection fails, the stream is reset
 	// with code. Nobody else may read or write either of them until it returns;
 	// deadlines of the connection are lost; closing it is left to the caller.
+	// Header gives nothing any more, because a relay may be idle for long.
 	Relay(local *net.TCPConn, code ResetCode) Relayed
 }
 

@@ -1,11 +1,11 @@
 package tcptunnel
 
 import (
-	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"io"
 	"testing"
 
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 )
 
 // BenchmarkOpenAndEcho asks what one crossing costs in a tunnel that is there:

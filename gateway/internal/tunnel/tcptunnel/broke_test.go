@@ -31,8 +31,8 @@ func TestBrokenProtocolIsTold(t *testing.T) {
 				x := newConn(a, mux.Acceptor, settings(l), tunnel.Info{Peer: peerID("aws")}, l,
 					carrier.Guard{Broke: func(fault error) { told = fault }}, zap.NewNop())
 				defer x.Close()
-				go io.Copy(io.Discard, b) //nolint:errcheck // ends with the pipe
-				synctest.Wait()           // its first PING is out: a write that fails would end the tunnel first
+				go io.Copy(io.Discard, b)
+				synctest.Wait() // its first PING is out: a write that fails would end the tunnel first
 				if _, err := b.Write(c.bytes); err != nil {
 					t.Fatal(err)
 				}

@@ -11,8 +11,14 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 )
 
-// atOnce is how many blocks one write to a local connection takes.
-const atOnce = 16
+const (
+	// atOnce is how many blocks one write to a local connection takes.
+	atOnce = 16
+	// quiet is how many bytes a relay leaves to the tunnel's writer before its
+	// goroutine writes by itself: that is faster, but its stack then grows by
+	// what TLS needs, for connections that hardly say anything.
+	quiet = 4 << 10
+)
 
 // past interrupts who waits.
 var past = time.Unix(1, 0)
@@ -177,7 +183,7 @@ func (o *outgoing) read(fd uintptr) bool {
 		buf := buffers[o.class].Get().(*[]byte)
 		n, err := readNow(fd, (*buf)[mux.HeaderLen:])
 		if n > 0 {
-			o.err = o.s.send((*buf)[:mux.HeaderLen+n])
+			o.err = o.s.send((*buf)[:mux.HeaderLen+n], o.sent < quiet)
 		}
 		buffers[o.class].Put(buf)
 		switch {
@@ -220,14 +226,21 @@ func classOf(sent uint64) int {
 }
 
 // send is Write of what lies behind a gap for a frame's header. Much of it is
-// written from where it is, if nobody else has anything to write.
-func (s *stream) send(buf []byte) error {
+// written from where it is, if nobody else has anything to write; what comes
+// early is left to the writer.
+func (s *stream) send(buf []byte, early bool) error {
 	c := s.c
 	n := len(buf) - mux.HeaderLen
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := s.writable(); err != nil {
 		return err
+	}
+	if early && n < direct && c.out.first(s) && c.mux.Credit(s.state) >= n && c.out.roomy(s) {
+		c.out.pending = mux.AppendData(c.out.pending, s.state.ID(), buf[mux.HeaderLen:], false)
+		c.sent(s, n)
+		c.kick()
+		return nil
 	}
 	if n < direct || c.out.writing || len(c.out.pending) > 0 || !c.out.first(s) || c.mux.Credit(s.state) < n {
 		_, err := s.write(buf[mux.HeaderLen:])

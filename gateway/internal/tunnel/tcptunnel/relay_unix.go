@@ -24,6 +24,7 @@ func (s *stream) Relay(local *net.TCPConn, code tunnel.ResetCode) tunnel.Relayed
 		s.Reset(code)
 		return tunnel.Relayed{Local: err}
 	}
+	s.header = nil
 	s.attach(r)
 	o := outgoing{s: s}
 	if err := r.raw.Read(o.read); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
