@@ -91,6 +91,7 @@ type ControlPlane struct {
 	ownSource bool
 	store     *store.Store
 	view      *view
+	refusals  *refusals
 	listener  net.Listener
 	server    *grpc.Server
 }
@@ -138,7 +139,8 @@ func (c *ControlPlane) build(ctx context.Context) error {
 		return err
 	}
 	tls := certs.ServerTLS(c.source, certs.AuthorizeAny(), "h2")
-	c.server = newServer(c.view.api, grpc.Creds(newExpiring(tls)))
+	c.refusals = newRefusals(c.source, c.view.keep, c.log)
+	c.server = newServer(c.view.api, grpc.Creds(newExpiring(tls, c.refusals.refuse)))
 	c.view.register(c.server)
 	c.log.Info("control plane ready", zap.Stringer("id", c.source.ID()), zap.Stringer("address", c.Addr()))
 	return nil
@@ -169,6 +171,7 @@ func (c *ControlPlane) ID() spiffeid.ID { return c.source.ID() }
 func (c *ControlPlane) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.view.run(running) })
+	group.Go(func() error { c.refusals.serve(running); return nil })
 	group.Go(func() error { return serve(running, c.server, c.listener, c.view.stop) })
 	err := group.Wait()
 	c.view.api.Wait()

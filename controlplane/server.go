@@ -70,16 +70,19 @@ func serve(ctx context.Context, server *grpc.Server, l net.Listener, stop func()
 // peer showed expires: nothing else asks a live connection again who it is.
 type expiring struct {
 	credentials.TransportCredentials
+
+	refuse func(raw net.Conn, err error) // is told of handshakes that fail
 }
 
-func newExpiring(c *tls.Config) credentials.TransportCredentials {
-	return expiring{credentials.NewTLS(c)}
+func newExpiring(c *tls.Config, refuse func(net.Conn, error)) credentials.TransportCredentials {
+	return expiring{credentials.NewTLS(c), refuse}
 }
 
 // ServerHandshake does the handshake and starts the clock.
 func (e expiring) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := e.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
+		e.refuse(raw, err)
 		return nil, nil, err
 	}
 	bounded := &boundedConn{Conn: conn}
@@ -91,7 +94,7 @@ func (e expiring) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 
 // Clone keeps the bound on copies that grpc makes.
 func (e expiring) Clone() credentials.TransportCredentials {
-	return expiring{e.TransportCredentials.Clone()}
+	return expiring{e.TransportCredentials.Clone(), e.refuse}
 }
 
 // expiry is when the first certificate of the peer's chain expires. Every

@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -27,6 +28,8 @@ type view struct {
 	api       *api.Server
 	xds       *xds.Server
 	inventory *inventory.Inventory
+	store     *store.Store
+	records   *join.Joiner
 	log       *zap.Logger
 
 	serving sync.Mutex // held from asking the inventory until its answer is served
@@ -35,9 +38,9 @@ type view struct {
 // newView fills in what the API answers from, over a store, and takes up what is
 // in it: records, bindings, policy.
 func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
-	v := &view{xds: xds.New(xds.Config{Peer: api.Peer, Log: c.Log}), log: c.Log}
-	records, err := replay(ctx, s, c.Log)
-	if err != nil {
+	v := &view{xds: xds.New(xds.Config{Peer: api.Peer, Log: c.Log}), store: s, log: c.Log}
+	var err error
+	if v.records, err = replay(ctx, s, c.Log); err != nil {
 		return nil, err
 	}
 	v.inventory, err = inventory.New(ctx, inventory.Config{
@@ -48,7 +51,7 @@ func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Store, c.Gateways, c.Inventory, c.Records = s, distributor{v.xds, v}, registrar{v.inventory, v}, records
+	c.Store, c.Gateways, c.Inventory, c.Records = s, distributor{v.xds, v}, registrar{v.inventory, v}, v.records
 	if v.api, err = api.New(ctx, c); err != nil {
 		return nil, err
 	}
@@ -73,6 +76,18 @@ func replay(ctx context.Context, s *store.Store, log *zap.Logger) (*join.Joiner,
 		return nil
 	})
 	return r, err
+}
+
+// keep stores a frame of the control plane's own and joins it.
+func (v *view) keep(ctx context.Context, f *crossingv1.Frame) error {
+	data, err := crossing.MarshalFrame(f)
+	if err != nil {
+		return err
+	}
+	if err := v.store.AppendFrames(ctx, f.GetGateway(), [][]byte{data}); err != nil {
+		return err
+	}
+	return v.records.Add(f)
 }
 
 // serveStored serves the policy that the store had, to gateways that connect.

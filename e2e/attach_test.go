@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -15,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
@@ -122,8 +122,12 @@ func TestNoIdentity(t *testing.T) {
 // awaitRefusals waits until the control plane counts n failures before identity.
 func awaitRefusals(t *testing.T, m *meshtest.Mesh, n uint64) {
 	t.Helper()
-	for {
-		stream, err := controlv1.NewCrossingServiceClient(m.API()).ListRefusals(m.Context, &controlv1.ListRefusalsRequest{})
+	ctx, cancel := context.WithTimeout(m.Context, meshtest.Patience)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for ; ; <-ticker.C {
+		stream, err := controlv1.NewCrossingServiceClient(m.API()).ListRefusals(ctx, &controlv1.ListRefusalsRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +148,7 @@ func awaitRefusals(t *testing.T, m *meshtest.Mesh, n uint64) {
 		if count >= n {
 			return
 		}
-		if err := m.Context.Err(); err != nil || t.Context().Err() != nil {
+		if ctx.Err() != nil {
 			t.Fatalf("%d refusals, want %d", count, n)
 		}
 	}
@@ -237,20 +241,7 @@ func connect(t *testing.T, m *meshtest.Mesh, target string) (net.Conn, *http.Res
 func TestForgery(t *testing.T) {
 	m := meshtest.Start(t, nil)
 	seen := make(chan http.Header, 1)
-	source, err := m.Source(m.Context, "llm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	secure := tls.NewListener(l, certs.ServerTLS(source, certs.AuthorizeID(localmesh.GatewayID("azure")), "http/1.1"))
-	go http.Serve(secure, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header }))
-	t.Cleanup(func() { l.Close() })
-	if err := m.Register(m.Context, "llm", map[string]string{"chat": l.Addr().String()}); err != nil {
-		t.Fatal(err)
-	}
+	m.ServeChat(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header })
 	forged := http.Header{
 		"X-Forwarded-Client-Cert": {"By=spiffe://azure.demo/x;URI=spiffe://aws.demo/ai/retriever"},
 		"Sallyport-Crossing":      {"01a207e6-e4d8-7d3e-9a54-1f0e6b7c2d88"},
@@ -258,7 +249,9 @@ func TestForgery(t *testing.T) {
 		"X-Kept":                  {"yes"},
 	}
 	resp := chat(m.Context, t, m.As(t, "orchestrator"), false, forged)
-	readAll(t, resp)
+	if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
+		t.Fatalf("status %d: %s", resp.StatusCode, body)
+	}
 	h := <-seen
 	xfcc := h.Get("X-Forwarded-Client-Cert")
 	if len(h.Values("X-Forwarded-Client-Cert")) != 1 || !strings.Contains(xfcc, "URI=spiffe://onprem.demo/ai/orchestrator") ||
@@ -270,55 +263,5 @@ func TestForgery(t *testing.T) {
 	}
 	if h.Get("X-Kept") != "yes" || h.Get("Traceparent") == "" {
 		t.Errorf("x-kept %q, traceparent %q", h.Get("X-Kept"), h.Get("Traceparent"))
-	}
-}
-
-// TestMalformed sends what no gateway may pass on. The caller is known, so
-// each is a record.
-func TestMalformed(t *testing.T) {
-	m := meshtest.Start(t, nil)
-	source, err := m.Source(m.Context, "orchestrator")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := certs.ClientTLS(source, certs.AuthorizeID(localmesh.GatewayID("onprem")), "http/1.1")
-	const post = "POST /v1/chat/completions HTTP/1.1\r\nHost: llm.azure.mesh:8000\r\n"
-	cases := []struct{ name, request string }{
-		{"both lengths", post + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
-		{"two lengths", post + "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"},
-		{"bare line feed", strings.ReplaceAll(post, "\r\n", "\n") + "\n"},
-		{"folded field", post + "X: a\r\n b\r\n\r\n"},
-		{"space before colon", post + "X : a\r\n\r\n"},
-		{"two hosts", post + "Host: registry.aws.mesh\r\n\r\n"},
-		{"oversized head", post + "X: " + strings.Repeat("a", 70<<10) + "\r\n\r\n"},
-		{"not HTTP", "\x00\x01\x02\x03\r\n\r\n"},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			conn, err := tls.Dial("tcp", m.Gateways["onprem-1"].AttachAddr().String(), config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			go io.Copy(conn, bytes.NewReader([]byte(c.request)))
-			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if body := readAll(t, resp); resp.StatusCode/100 != 4 {
-				t.Errorf("status %d: %s", resp.StatusCode, body)
-			}
-		})
-	}
-	// One record for each, and the gateway goes on.
-	for range cases {
-		m.Follow(t, &controlv1.ListCrossingsRequest{Decision: crossingv1.Decision_DENY}, func(r *crossingv1.Record) bool {
-			return len(m.Crossings(t, &controlv1.ListCrossingsRequest{Decision: crossingv1.Decision_DENY})) >= len(cases)
-		})
-	}
-	if resp := chat(m.Context, t, m.As(t, "orchestrator"), false, nil); resp.StatusCode != http.StatusOK {
-		t.Errorf("status %d after all that", resp.StatusCode)
-	} else {
-		readAll(t, resp)
 	}
 }

@@ -135,7 +135,7 @@ func awaitMore(t *testing.T, c *caller, n int, deadline time.Time) {
 	defer ticker.Stop()
 	for want := c.count(http.StatusOK) + n; c.count(http.StatusOK) < want; <-ticker.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d calls succeeded, want %d: %v", c.count(http.StatusOK), want, c.answered)
+			t.Fatalf("%d calls succeeded, want %d", c.count(http.StatusOK), want)
 		}
 	}
 }

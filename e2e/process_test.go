@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
 // binDir is where this run of the tests builds the commands.
@@ -124,7 +126,7 @@ func startDemo(t *testing.T, dir string) *demoProcess {
 	case <-up:
 	case <-p.exited:
 		t.Fatalf("the demo ended: %s%s", p.out(), p.err())
-	case <-time.After(30 * time.Second):
+	case <-time.After(meshtest.Patience):
 		t.Fatalf("the demo does not come up: %s%s", p.out(), p.err())
 	}
 	return p
@@ -164,7 +166,7 @@ func (p *demoProcess) stop(t *testing.T) {
 	}
 	select {
 	case <-p.exited:
-	case <-time.After(10 * time.Second):
+	case <-time.After(meshtest.Patience):
 		t.Fatalf("the demo goes on after SIGINT: %s", p.err())
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != 0 {

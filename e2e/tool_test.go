@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -267,7 +268,7 @@ func (k *kept) await(t *testing.T, id string) recordJSON {
 // mesh's directory.
 func (k *kept) chat(t *testing.T) (status int, crossing string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), meshtest.Patience)
 	defer cancel()
 	source, err := certs.NewSource(ctx, certs.Options{WorkloadAPI: "unix://" + filepath.Join(k.dir, "run", "orchestrator.sock")})
 	if err != nil {
@@ -453,7 +454,8 @@ func TestGatewaysAdd(t *testing.T) {
 	}
 }
 
-// awaitGateway waits until a gateway enforces a policy.
+// awaitGateway waits until a gateway enforces a policy and knows where its
+// environment's workloads are.
 func awaitGateway(t *testing.T, m *meshtest.Mesh, name string) {
 	t.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)
@@ -464,7 +466,10 @@ func awaitGateway(t *testing.T, m *meshtest.Mesh, name string) {
 			t.Fatal(err)
 		}
 		for _, g := range all.GetGateways() {
-			if g.GetName() == name && g.GetConnected() && g.GetSerial() > 0 {
+			knows := slices.ContainsFunc(g.GetAcks(), func(a *controlv1.ResourceAck) bool {
+				return strings.HasSuffix(a.GetTypeUrl(), ".ClusterLoadAssignment") && a.GetNack() == ""
+			})
+			if g.GetName() == name && g.GetConnected() && g.GetSerial() > 0 && knows {
 				return
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 )
@@ -40,6 +41,8 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		checkAddress("attach", b.Attach, true),
 		checkAddress("attachLoopback", b.AttachLoopback, false),
 		checkAddress("tunnel", b.Tunnel, false),
+		checkAddress("admin", b.Admin, false),
+		checkCarriers(b.Carriers),
 		required("environment", b.Environment),
 		required("stateDir", b.StateDir),
 	)
@@ -69,6 +72,15 @@ func checkAddress(field, addr string, must bool) error {
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fault(field, "want HOST:PORT: port %q is not a number up to 65535", port)
+	}
+	return nil
+}
+
+func checkCarriers(carriers []string) error {
+	for i, c := range carriers {
+		if c != tunnel.TCP && c != tunnel.QUIC {
+			return fault("carriers["+strconv.Itoa(i)+"]", "want %s or %s, not %q", tunnel.TCP, tunnel.QUIC, c)
+		}
 	}
 	return nil
 }

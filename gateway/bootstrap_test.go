@@ -49,6 +49,8 @@ func TestBootstrapFaults(t *testing.T) {
 		{"policyKeys.threshold", func(b *configv1.Bootstrap) { b.PolicyKeys.Threshold = 2 }},
 		{"attach", func(b *configv1.Bootstrap) { b.Attach = "8443" }},
 		{"tunnel", func(b *configv1.Bootstrap) { b.Tunnel = "x" }},
+		{"admin", func(b *configv1.Bootstrap) { b.Admin = "9090" }},
+		{"carriers[1]", func(b *configv1.Bootstrap) { b.Carriers = []string{"TCP", "SCTP"} }},
 	} {
 		t.Run(c.field, func(t *testing.T) {
 			b := good()

@@ -21,13 +21,12 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tcptunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -53,9 +52,12 @@ type Gateway struct {
 	source    *certs.Source
 	conn      *grpc.ClientConn
 	recorder  *recorder.Recorder
+	metrics   *admin.Metrics
+	meter     *admin.Meter
+	admin     *admin.Server // nil if nobody may ask
 	xds       *xdsclient.Client
 	pool      *tunnel.Pool
-	tunnels   *tcptunnel.Listener // nil if nobody may dial this gateway
+	tunnels   []acceptor // none if nobody may dial this gateway
 	attach    *listener.Listener
 	ingress   *exchange.Ingress
 	upstream  *upstream.Upstream
@@ -72,7 +74,7 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway")}
+	g := &Gateway{bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway"), metrics: admin.NewMetrics()}
 	if err := g.build(ctx, b); err != nil {
 		if g.recorder != nil {
 			err = errors.Join(err, g.recorder.CloseSpool())
@@ -102,6 +104,7 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 	if err != nil {
 		return err
 	}
+	g.meter = g.metrics.Meter(g.recorder)
 	g.xds, err = xdsclient.New(xdsclient.Config{
 		Conn: g.conn, Node: self, StateDir: b.GetStateDir(), Keys: b.GetPolicyKeys(), Log: g.log.Named("xds"),
 	})
@@ -147,39 +150,39 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 	both := exchange.Config{
 		Self:  self,
 		Authz: authz.New(g.bootstrap.GetEnvironment(), g.xds),
-		Spool: g.recorder,
+		Spool: g.meter,
 		Log:   g.log,
 	}
-	shared := carrier.Config{
-		Source: g.source, Authorize: g.authorizePeer, Refuse: g.refuseTunnel, Log: g.log.Named("tunnel"),
+	if err := g.tunnel(); err != nil {
+		return err
 	}
-	g.pool = tunnel.NewPool(tunnel.PoolConfig{Dialer: tcptunnel.NewDialer(shared), Log: g.log.Named("tunnel")})
 	g.upstream = upstream.New(g.source, g.xds)
 	g.ingress = exchange.NewIngress(both, g.upstream)
 	egress := exchange.NewEgress(both, g.pool)
 	var err error
-	if addr := g.bootstrap.GetTunnel(); addr != "" {
-		if g.tunnels, err = tcptunnel.Listen(addr, shared); err != nil {
-			return err
-		}
-	}
 	g.attach, err = listener.New(listener.Config{
 		Address:  g.bootstrap.GetAttach(),
 		Loopback: g.bootstrap.GetAttachLoopback(),
 		Source:   g.source,
 		Audience: self.String(),
 		Handler:  egress,
-		Refuser:  refuser{g.recorder, egress},
+		Refuser:  refuser{g.meter, egress},
 		Log:      g.log.Named("attach"),
 	})
+	if addr := g.bootstrap.GetAdmin(); err == nil && addr != "" {
+		g.admin, err = admin.Listen(addr, g.metrics, g.state)
+	}
 	return err
 }
 
 // close lets go of what New has got so far.
 func (g *Gateway) close() error {
 	var errs []error
-	if g.tunnels != nil {
-		errs = append(errs, g.tunnels.Close())
+	if g.admin != nil {
+		errs = append(errs, g.admin.Close())
+	}
+	for _, l := range g.tunnels {
+		errs = append(errs, l.Close())
 	}
 	if g.conn != nil {
 		errs = append(errs, g.conn.Close())
@@ -202,7 +205,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	crossings, carrying := errgroup.WithContext(running)
 	crossings.Go(func() error { return g.attach.Run(carrying) })
 	crossings.Go(func() error { return g.pool.Run(carrying, g.ingress.ServeStream) })
-	crossings.Go(func() error { return g.accept(carrying) })
+	for _, l := range g.tunnels {
+		crossings.Go(func() error { return g.accept(carrying, l) })
+	}
 	crossings.Go(func() error { g.followPeers(carrying); return nil })
 	group.Go(func() error {
 		defer stop()
@@ -211,6 +216,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.recorder.Run(after) })
 	group.Go(func() error { return g.xds.Run(after) })
 	group.Go(func() error { g.report(after); return nil })
+	if g.admin != nil {
+		group.Go(func() error { return g.admin.Run(after) })
+	}
 	err := group.Wait()
 	g.upstream.CloseIdle()
 	err = errors.Join(err, g.close())
@@ -220,29 +228,19 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return err
 }
 
-// accept hands tunnels that peers dialled to the pool.
-func (g *Gateway) accept(ctx context.Context) error {
-	if g.tunnels == nil {
-		<-ctx.Done()
-		return nil
-	}
-	for {
-		t, err := g.tunnels.Accept(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil //nolint:nilerr // told to stop
-		case err != nil:
-			return fmt.Errorf("accept tunnels: %w", err)
-		}
-		g.pool.Add(t)
-	}
-}
-
 // AttachAddr is where workloads attach by TLS.
 func (g *Gateway) AttachAddr() net.Addr { return g.attach.Addr() }
 
 // LoopbackAddr is where workloads attach on loopback; nil if they cannot.
 func (g *Gateway) LoopbackAddr() net.Addr { return g.attach.LoopbackAddr() }
+
+// AdminAddr is where health and metrics are; nil if they are nowhere.
+func (g *Gateway) AdminAddr() net.Addr {
+	if g.admin == nil {
+		return nil
+	}
+	return g.admin.Addr()
+}
 
 // Policy is the policy that the gateway enforces now; zero if it has none.
 func (g *Gateway) Policy() policy.Ref {
@@ -254,3 +252,7 @@ func (g *Gateway) Policy() policy.Ref {
 
 // PolicyChanged is closed when the policy changes; ask again for the next one.
 func (g *Gateway) PolicyChanged() <-chan struct{} { return g.xds.Changed() }
+
+// Connected is closed once the control plane has heard from this gateway, and
+// answered.
+func (g *Gateway) Connected() <-chan struct{} { return g.xds.Heard() }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -11,9 +12,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -37,7 +38,7 @@ func (g *Gateway) authorizePeer(id spiffeid.ID) error {
 }
 
 func (g *Gateway) refuseTunnel(reason crossingv1.Reason, addr netip.AddrPort, detail string) {
-	g.recorder.Refuse(reason, addr, "tunnel", detail)
+	g.meter.Refuse(reason, addr, "tunnel", detail)
 }
 
 // followPeers keeps the pool's peers those of the policy in force.
@@ -86,6 +87,17 @@ func (g *Gateway) report(ctx context.Context) {
 	}
 }
 
+// state is what the gateway is like now, for those who run it.
+func (g *Gateway) state() admin.State {
+	s := admin.State{Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Tunnels: g.pool.Tunnels()}
+	if _, err := g.source.GetX509SVID(); err != nil {
+		s.NotReady = err
+	} else if s.Serial == 0 {
+		s.NotReady = errors.New("there is no policy yet")
+	}
+	return s
+}
+
 func (g *Gateway) status() *controlv1.ReportRequest {
 	ref := g.Policy()
 	r := &controlv1.ReportRequest{
@@ -100,15 +112,17 @@ func (g *Gateway) status() *controlv1.ReportRequest {
 			Streams:   uint32(t.Streams),
 			Since:     timestamppb.New(t.Since),
 			RoundTrip: durationpb.New(t.RoundTrip),
+			Bulk:      t.Class == tunnel.Bulk,
+			Loss:      t.Loss,
 		})
 	}
 	return r
 }
 
-// refuser sends refusals before identity to the recorder and those of a known
+// refuser sends refusals before identity to the spool and those of a known
 // caller to the egress half.
 type refuser struct {
-	*recorder.Recorder
+	*admin.Meter
 	egress *exchange.Egress
 }
 

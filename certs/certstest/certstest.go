@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -57,16 +58,45 @@ func Mesh(t testing.TB, tds ...string) map[string]*Domain {
 	return mesh
 }
 
+// Stolen is the trust domain of an authority whose keys are in the file, as
+// certs/authority keeps them: what a test makes with it, others take for the
+// authority's own. Its sources know no bundles but its own until they Trust some.
+func Stolen(t testing.TB, name, file string) *Domain {
+	t.Helper()
+	td := trustDomain(t, name)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("keys of %q: %v", name, err)
+	}
+	i, err := issuer.Parse(td, text)
+	if err != nil {
+		t.Fatalf("keys of %q: %v", name, err)
+	}
+	d := domainOf(t, td, i)
+	d.Trust(d.Bundle())
+	return d
+}
+
 func newDomain(t testing.TB, name string) *Domain {
+	t.Helper()
+	td := trustDomain(t, name)
+	i, err := issuer.New(td, time.Now())
+	if err != nil {
+		t.Fatalf("issuer of %q: %v", name, err)
+	}
+	return domainOf(t, td, i)
+}
+
+func trustDomain(t testing.TB, name string) spiffeid.TrustDomain {
 	t.Helper()
 	td, err := spiffeid.TrustDomainFromString(name)
 	if err != nil {
 		t.Fatalf("trust domain %q: %v", name, err)
 	}
-	i, err := issuer.New(td, time.Now())
-	if err != nil {
-		t.Fatalf("issuer of %q: %v", name, err)
-	}
+	return td
+}
+
+func domainOf(t testing.TB, td spiffeid.TrustDomain, i *issuer.Issuer) *Domain {
 	return &Domain{
 		TTL: time.Hour, t: t, td: td, issuer: i,
 		x509: x509bundle.NewSet(), jwt: jwtbundle.NewSet(),
@@ -126,10 +156,7 @@ func (d *Domain) Rotate(s *certs.Source) { d.refresh(s, d.TTL) }
 // signals them.
 func (d *Domain) Distrust(td string) {
 	d.t.Helper()
-	name, err := spiffeid.TrustDomainFromString(td)
-	if err != nil {
-		d.t.Fatalf("trust domain %q: %v", td, err)
-	}
+	name := trustDomain(d.t, td)
 	d.x509.Remove(name)
 	d.jwt.Remove(name)
 	d.signal()

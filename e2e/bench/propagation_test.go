@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
@@ -21,23 +22,28 @@ const propagationBound = 100 * time.Millisecond
 // TestPropagation measures the time from the operator's publish call until the
 // last of three gateways enforces the policy: signed, sent, verified, prepared
 // everywhere and made current.
-// What else the machine does can only add to it, so the best of three rounds
-// counts.
+// What else the machine does can only add to it: the best of three rounds
+// counts, and a bound is missed only in rounds that had the machine for
+// themselves.
 func TestPropagation(t *testing.T) {
 	m := meshtest.Start(t, nil)
 	var p50, p99 time.Duration
 	for round := range 3 {
+		before, began := spentNow(t), time.Now()
 		p50, p99 = propagate(t, m, round)
-		if p99 <= propagationBound {
+		if raceEnabled || p99 <= propagationBound {
+			return // under the race detector the figure says what the detector does
+		}
+		if others := before.others(t, time.Since(began), runtime.NumCPU()); others > quiet {
+			t.Logf("round %d says what the machine did: others took %.0f%% of it", round+1, 100*others)
 			return
 		}
 	}
-	// Beside other tests, or under the race detector, the figure says what the
-	// machine does: there it is printed, and a median beyond the goal fails.
-	if alone := os.Getenv("SALLYPORT_FIGURES") != "" && !raceEnabled; alone {
+	// Beside other tests the figure is printed, and a median beyond the goal fails.
+	if os.Getenv("SALLYPORT_FIGURES") != "" {
 		t.Errorf("p99 %s, want at most %s", p99, propagationBound)
 	}
-	if !raceEnabled && p50 > propagationBound {
+	if p50 > propagationBound {
 		t.Errorf("p50 %s, want at most %s", p50, propagationBound)
 	}
 }

@@ -12,6 +12,8 @@ var gatewayMay = []string{
 	"github.com/envoyproxy/go-control-plane/envoy/...", // endpoints, as xDS carries them
 	"github.com/go-jose/go-jose/v4/...",                // JWT-SVIDs
 	"github.com/google/uuid",
+	"github.com/prometheus/client_golang/...", // metrics
+	"github.com/quic-go/quic-go/...",
 	"github.com/spiffe/go-spiffe/v2/...",
 	"go.uber.org/zap/...",
 	"golang.org/x/sync/...",

@@ -55,7 +55,7 @@ type fence struct {
 var fences = []fence{
 	{"github.com/spiffe/go-spiffe/v2/workloadapi", []string{"certs/..."}, "identity comes from one place"},
 	{"github.com/spiffe/go-spiffe/v2/spiffetls/...", []string{"certs/..."}, "every TLS configuration is made in certs"},
-	{"github.com/quic-go/...", []string{"gateway/internal/tunnel/...", "gateway/internal/listener"}, "QUIC is a carrier"},
+	{"github.com/quic-go/...", []string{"gateway/internal/tunnel/quictunnel", "gateway/internal/listener"}, "QUIC is a carrier"},
 	{"github.com/envoyproxy/go-control-plane/pkg/...", []string{"controlplane/internal/xds"}, "xDS caches are hidden behind our own types"},
 	{"github.com/envoyproxy/go-control-plane/envoy/...", []string{"controlplane/internal/xds", "gateway/internal/xdsclient"}, "Envoy's types are for the wire"},
 	{"github.com/nats-io/...", []string{"controlplane/internal/store"}, "NATS is one store"},

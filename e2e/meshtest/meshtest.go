@@ -19,13 +19,15 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// patience bounds every wait: far longer than anything takes.
-const patience = 30 * time.Second
+// Patience bounds every wait: far longer than anything takes, on a machine that
+// does other things too.
+const Patience = 30 * time.Second
 
 // Mesh is a mesh that is up.
 type Mesh struct {
@@ -126,6 +128,26 @@ func (m *Mesh) CAFile(t testing.TB, environment string) string {
 	return path
 }
 
+// ServeChat serves in place of the mesh's own llm, until the test ends.
+func (m *Mesh) ServeChat(t testing.TB, h http.HandlerFunc) {
+	t.Helper()
+	source, err := m.Source(m.Context, "llm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := certs.ServerTLS(source, certs.AuthorizeID(localmesh.GatewayID("azure")), "http/1.1")
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: Patience}
+	go srv.Serve(tls.NewListener(l, config)) //nolint:errcheck // it ends with the test
+	t.Cleanup(func() { srv.Close() })        //nolint:errcheck // nobody is served any more
+	if err := m.Register(m.Context, "llm", map[string]string{"chat": l.Addr().String()}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // DialTo makes a dialler that reaches one address whatever name it is given.
 func DialTo(addr net.Addr) func(ctx context.Context, network, _ string) (net.Conn, error) {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -136,7 +158,7 @@ func DialTo(addr net.Addr) func(ctx context.Context, network, _ string) (net.Con
 // Crossings asks the API.
 func (m *Mesh) Crossings(t testing.TB, req *controlv1.ListCrossingsRequest) []*crossingv1.Record {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(m.Context, patience)
+	ctx, cancel := context.WithTimeout(m.Context, Patience)
 	defer cancel()
 	stream, err := controlv1.NewCrossingServiceClient(m.API()).ListCrossings(ctx, req)
 	if err != nil {
@@ -158,7 +180,7 @@ func (m *Mesh) Crossings(t testing.TB, req *controlv1.ListCrossingsRequest) []*c
 // Follow waits for a record that want accepts.
 func (m *Mesh) Follow(t testing.TB, req *controlv1.ListCrossingsRequest, want func(*crossingv1.Record) bool) *crossingv1.Record {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(m.Context, patience)
+	ctx, cancel := context.WithTimeout(m.Context, Patience)
 	defer cancel()
 	req.Follow = true
 	stream, err := controlv1.NewCrossingServiceClient(m.API()).ListCrossings(ctx, req)

@@ -1,12 +1,16 @@
 package sdk
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/openai/openai-go/v3"
@@ -72,31 +76,44 @@ func TestOpenAINode(t *testing.T) {
 		skipUnlessRequired(t, "needs Node and the SDK: npm ci --prefix e2e/sdk/node")
 	}
 	m := meshtest.Start(t, nil)
-	cmd := exec.CommandContext(m.Context, "node", "client.mjs")
+	llm := newPacedLLM()
+	m.ServeChat(t, llm.ServeHTTP)
+	ctx, cancel := context.WithTimeout(m.Context, meshtest.Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "client.mjs")
 	cmd.Dir = "node"
 	cmd.Env = append(os.Environ(), "OPENAI_BASE_URL="+baseURL(m), "OPENAI_API_KEY="+m.Token(t, "orchestrator", "onprem"))
 	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatalf("node: %v\n%s", err, out)
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
 	var got struct {
+		Piece           *string
 		Whole, Streamed string
 		Events          int
-		Spread          float64 // milliseconds from the first event to the last
 		Denied          struct {
 			Status   int
 			Crossing string
 		}
 	}
-	if err := json.Unmarshal(out, &got); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		got.Piece = nil
+		if err := json.Unmarshal(lines.Bytes(), &got); err != nil {
+			t.Errorf("%v: %s", err, lines.Text())
+		}
+		if got.Piece != nil {
+			llm.read()
+		}
 	}
-	if got.Whole == "" || got.Whole != got.Streamed || got.Events < 20 {
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("node, after %d pieces: %v; %v", llm.sent.Load(), err, ctx.Err())
+	}
+	if got.Whole == "" || got.Whole != got.Streamed || got.Events != len(pieces) {
 		t.Errorf("%d events gave %q, the whole answer was %q", got.Events, got.Streamed, got.Whole)
-	}
-	if got.Spread < float64(got.Events) {
-		t.Errorf("%d events came within %.0f ms: they were held back", got.Events, got.Spread)
 	}
 	if got.Denied.Status != http.StatusForbidden {
 		t.Errorf("a denied call came as %+v", got.Denied)
@@ -105,6 +122,57 @@ func TestOpenAINode(t *testing.T) {
 		t.Errorf("a denied call has the record %v", r)
 	}
 	allAgree(t, m, 2)
+}
+
+// pieces are what a pacedLLM streams.
+var pieces = strings.SplitAfter("each piece of this is sent when the one before it was read", " ")
+
+// pacedLLM speaks the OpenAI chat API, and streams a piece when it is told
+// that the one before was read: with events that are held back, it would wait
+// for ever.
+type pacedLLM struct {
+	next chan struct{}
+	sent atomic.Int32
+}
+
+func newPacedLLM() *pacedLLM {
+	l := &pacedLLM{next: make(chan struct{}, len(pieces))}
+	l.read() // nothing comes before the first
+	return l
+}
+
+// read says that the last piece that was sent was read.
+func (l *pacedLLM) read() {
+	select {
+	case l.next <- struct{}{}:
+	default: // there is no further piece
+	}
+}
+
+func (l *pacedLLM) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var req struct{ Stream bool }
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	const format = `{"id":"c","object":%q,"created":1,"model":"m","choices":[{"index":0,%q:{"role":"assistant","content":%q},"finish_reason":null}]}`
+	if !req.Stream {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, format, "chat.completion", "message", strings.Join(pieces, ""))
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, piece := range pieces {
+		select {
+		case <-l.next:
+		case <-r.Context().Done():
+			return
+		}
+		fmt.Fprintf(w, "data: "+format+"\n\n", "chat.completion.chunk", "delta", piece)
+		http.NewResponseController(w).Flush()
+		l.sent.Add(1)
+	}
+	fmt.Fprint(w, "data: [DONE]\n\n")
 }
 
 // TestCurl uses curl: HTTP/1.1 and HTTP/2 by mTLS and by token, and as a client

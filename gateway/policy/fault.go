@@ -19,8 +19,12 @@ type Fault struct {
 // String is the path and the message.
 func (f Fault) String() string { return f.Path + ": " + f.Message }
 
-// Faults are all that is wrong with a policy, sorted by path. As an error it
-// has one line for each.
+// maxFaults bounds what is said of one policy: nobody reads more, and a policy
+// of megabytes could have millions.
+const maxFaults = 1000
+
+// Faults are all that is wrong with a policy, sorted by path, and of very many
+// the first 1,000 that were found. As an error it has one line for each.
 type Faults []Fault //nolint:errname // they are faults of a policy before they are an error
 
 // Error has one line for each fault.
@@ -33,6 +37,9 @@ func (f Faults) Error() string {
 }
 
 func (f *Faults) add(path, format string, args ...any) {
+	if len(*f) >= maxFaults {
+		return
+	}
 	*f = append(*f, Fault{path, fmt.Sprintf(format, args...)})
 }
 

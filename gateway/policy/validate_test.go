@@ -199,6 +199,16 @@ func TestValidateSaysAllAtOnce(t *testing.T) {
 }
 
 // TestValidateSurvives: whatever is missing, nothing panics.
+func TestValidateSaysNoMoreThanAnybodyReads(t *testing.T) {
+	p := example(t)
+	for range 10 * maxFaults {
+		p.DataClasses = append(p.DataClasses, "listed-twice")
+	}
+	if n := len(Validate(p)); n != maxFaults {
+		t.Errorf("%d faults, want %d", n, maxFaults)
+	}
+}
+
 func TestValidateSurvives(t *testing.T) {
 	for _, p := range []*policyv1.Policy{
 		nil,

@@ -19,6 +19,8 @@ var (
 	ErrManifest = errors.New("bad manifest")
 	// ErrRevision: the policy is not the one that the manifest names.
 	ErrRevision = errors.New("the policy is not the one that the manifest names")
+	// ErrTooLarge: the policy is longer than MaxCanonical.
+	ErrTooLarge = errors.New("the policy is too large")
 )
 
 const (
@@ -41,7 +43,10 @@ func Verify(sp *policyv1.SignedPolicy, keys *policyv1.KeySet) (*policyv1.Manifes
 	if err != nil {
 		return nil, nil, fmt.Errorf("verify policy: %w", err)
 	}
-	if len(sp.GetPolicy()) > MaxCanonical || Revision(sp.GetPolicy()) != m.GetRevision() {
+	if n := len(sp.GetPolicy()); n > MaxCanonical {
+		return nil, nil, fmt.Errorf("verify policy: %w: it has %d bytes, at most %d", ErrTooLarge, n, MaxCanonical)
+	}
+	if Revision(sp.GetPolicy()) != m.GetRevision() {
 		return nil, nil, fmt.Errorf("verify policy: %w", ErrRevision)
 	}
 	p, err := Decode(sp.GetPolicy())

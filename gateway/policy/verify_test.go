@@ -100,6 +100,12 @@ func TestVerifyRefuses(t *testing.T) {
 		sp.Policy = b
 		return sp
 	}
+	huge := func() *policyv1.SignedPolicy {
+		b := make([]byte, MaxCanonical+1)
+		sp := manifest(&policyv1.Manifest{Policy: "acme-ai", Serial: 1, Revision: Revision(b)}, s[0])
+		sp.Policy = b
+		return sp
+	}
 	var faults Faults
 	for _, c := range []struct {
 		name string
@@ -108,6 +114,7 @@ func TestVerifyRefuses(t *testing.T) {
 		is   error
 	}{
 		{"no signature", signed(t), keySet(1, public, "key-0"), ErrSignature},
+		{"too large", huge(), keySet(1, public, "key-0"), ErrTooLarge},
 		{"unknown key", signed(t, s[2]), keySet(1, public, "key-0"), ErrSignature},
 		{"below the threshold", signed(t, s[0]), keySet(2, public, "key-0", "key-1"), ErrSignature},
 		{"one key twice", signed(t, s[0], s[0]), keySet(2, public, "key-0", "key-1"), ErrSignature},

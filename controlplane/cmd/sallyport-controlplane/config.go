@@ -7,8 +7,10 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -65,8 +67,10 @@ type authorityEntry struct {
 	Socket string `yaml:"socket"`
 	// DNSNames in the X509-SVID.
 	DNSNames []string `yaml:"dnsNames"`
-	// UIDs of the users who get it; the authority's own if there are none.
+	// UIDs of the users who get it. With no UIDs and no Users: the authority's own.
 	UIDs []uint32 `yaml:"uids"`
+	// Users who get it, by name. Looked up once, at start.
+	Users []string `yaml:"users"`
 }
 
 // decode reads a YAML or JSON file strictly: a key that is not known, or is
@@ -207,9 +211,27 @@ func (f *faults) entries(entries []authorityEntry) []authority.Entry {
 		if e.Socket == "" {
 			f.add(fmt.Sprintf("entries[%d].socket", i), errors.New("must be set"))
 		}
-		all = append(all, authority.Entry{ID: id, Socket: f.resolve(e.Socket), DNSNames: e.DNSNames, UIDs: e.UIDs})
+		uids := append(slices.Clone(e.UIDs), f.users(fmt.Sprintf("entries[%d].users", i), e.Users)...)
+		all = append(all, authority.Entry{ID: id, Socket: f.resolve(e.Socket), DNSNames: e.DNSNames, UIDs: uids})
 	}
 	return all
+}
+
+// users are the UIDs of users by name. A name that nobody has is a fault: left
+// out, its entry might fall to the authority's own user.
+func (f *faults) users(where string, names []string) []uint32 {
+	var uids []uint32
+	for _, name := range names {
+		u, err := user.Lookup(name)
+		if err != nil {
+			f.add(where, err)
+			continue
+		}
+		uid, err := strconv.ParseUint(u.Uid, 10, 32)
+		f.add(where+": "+name, err)
+		uids = append(uids, uint32(uid))
+	}
+	return uids
 }
 
 func (f *faults) federated(files map[string]string) map[spiffeid.TrustDomain]string {

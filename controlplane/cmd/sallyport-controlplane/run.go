@@ -65,7 +65,8 @@ The configuration, YAML or JSON, with paths relative to the file:
     - id: spiffe://onprem.example/ai/orchestrator
       socket: run/orchestrator.sock   # of the Workload API, one for each entry
       dnsNames: [orchestrator.onprem.mesh]
-      uids: [1000]                    # who gets it; the authority's own user if absent
+      users: [orchestrator]           # who gets it, by name, or by number:
+      uids: [1000]                    # with neither, the authority's own user
   federated: {aws.example: aws.json}  # SPIFFE bundle documents of the other trust domains
 
 Files of federated bundles are looked at every two seconds. While one is missing
@@ -120,6 +121,7 @@ func (f *flags) runControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tellReady(log)
 	return c.Run(ctx)
 }
 
@@ -137,7 +139,15 @@ func (f *flags) runAuthority(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tellReady(log)
 	return a.Run(ctx)
+}
+
+// tellReady is no reason to end if it fails: whoever waits for it in vain will.
+func tellReady(log *zap.Logger) {
+	if err := notifyReady(); err != nil {
+		log.Warn("readiness not told", zap.Error(err))
+	}
 }
 
 // logger writes JSON to standard error.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,27 @@ workloadApi: unix:///run/cp.sock
 	}
 }
 
+// TestUsers: an entry's users may be named and numbered.
+func TestUsers(t *testing.T) {
+	dir := write(t, map[string]string{"authority.yaml": `
+trustDomain: onprem.demo
+dir: keys
+entries:
+  - {id: "spiffe://onprem.demo/a", socket: a.sock, uids: [7], users: [root]}
+  - {id: "spiffe://onprem.demo/b", socket: b.sock}
+`})
+	cfg, err := readAuthority(filepath.Join(dir, "authority.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cfg.Authority.Entries[0].UIDs; !slices.Equal(got, []uint32{7, 0}) {
+		t.Errorf("UIDs = %v, want 7 and root's", got)
+	}
+	if got := cfg.Authority.Entries[1].UIDs; len(got) != 0 {
+		t.Errorf("UIDs of an entry without users = %v", got)
+	}
+}
+
 func TestRefusedConfigurations(t *testing.T) {
 	dir := write(t, map[string]string{
 		"keyset.json": keySet,
@@ -74,7 +96,7 @@ bundles: {"no domain": x.json, aws.demo: missing.json}
 		"empty.yaml":    "",
 		"two.yaml":      "dir: a\n---\ndir: b\n",
 		"wrong.yaml":    "dir: [a]\nlisten: {}\n",
-		"authority.yml": "trustDomain: \"no domain\"\nentries: [{id: x}, {id: \"spiffe://a.demo/x\", socket: s}]\nfederated: {\"b b\": f}\n",
+		"authority.yml": "trustDomain: \"no domain\"\nentries: [{id: x}, {id: \"spiffe://a.demo/x\", socket: s, users: [root, no-such-user]}]\nfederated: {\"b b\": f}\n",
 	})
 	tests := []struct {
 		name string
@@ -96,7 +118,7 @@ bundles: {"no domain": x.json, aws.demo: missing.json}
 		{"wrong types, all", []string{"run", "--config", "wrong.yaml"}, []string{"line 1", "line 2"}},
 		{"log level", []string{"run", "--config", "two.yaml", "--log-level", "loud"}, []string{"--log-level", "loud"}},
 		{"authority, many faults, all", []string{"authority", "--config", "authority.yml"}, []string{
-			"authority.yml: trustDomain", "dir: must be set", "entries[0].id", "entries[0].socket", "federated: b b",
+			"authority.yml: trustDomain", "dir: must be set", "entries[0].id", "entries[0].socket", "entries[1].users", "no-such-user", "federated: b b",
 		}},
 	}
 	for _, tt := range tests {

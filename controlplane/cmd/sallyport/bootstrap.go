@@ -40,6 +40,8 @@ to know it, and the keys that may sign a policy. The keys come from your own key
 	flags.StringVar(&f.own.Attach, "attach", "", "HOST:PORT where workloads attach by TLS (127.0.0.1:8443)")
 	flags.StringVar(&f.own.AttachLoopback, "attach-loopback", "", "loopback HOST:PORT where workloads attach by a JWT-SVID without TLS (none)")
 	flags.StringVar(&f.own.Tunnel, "tunnel", "", "HOST:PORT to listen on for peer gateways (the policy's tunnel address)")
+	flags.StringVar(&f.own.Admin, "admin", "", "loopback HOST:PORT of health, readiness and metrics (none)")
+	flags.StringSliceVar(&f.own.Carriers, "carrier", nil, "carrier of tunnels to use, TCP or QUIC (both)")
 	flags.StringVar(&f.stateDir, "state-dir", "", "directory of the last good policy and the spool (/var/lib/sallyport/NAME)")
 	return cmd
 }
@@ -87,6 +89,8 @@ func (f *bootstrapFlags) bootstrap(name string, r *controlv1.GetBootstrapRespons
 		Attach:         f.own.GetAttach(),
 		AttachLoopback: f.own.GetAttachLoopback(),
 		Tunnel:         f.own.GetTunnel(),
+		Admin:          f.own.GetAdmin(),
+		Carriers:       f.own.GetCarriers(),
 		StateDir:       f.stateDir,
 	}
 	if b.Tunnel == "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,8 @@ func (a *app) policyApply() *cobra.Command {
 		Short: "Check, sign and publish a policy file",
 		Long: `Check a policy file, run its tests, sign it as the successor of the policy in force,
 and publish it. The answer comes when every connected gateway enforces it; if some do
-not within two seconds they are named, and the exit code is 2.`,
+not within two seconds they are named, and the exit code is 2. A mesh's first policy
+comes before its gateways, so that it is enough that it is published.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.apply(cmd.Context(), args[0], f)
@@ -121,7 +123,27 @@ func (a *app) publish(ctx context.Context, conn *connection, pinned *policyv1.Ke
 	if err != nil {
 		return notPublished(conn, err)
 	}
+	if before.manifest.GetSerial() == 0 && len(response.GetInForce()) == 0 && noneConnected(ctx, conn) {
+		return a.first(f.format, response)
+	}
 	return a.inForce(f.format, response)
+}
+
+// noneConnected says that surely no gateway asks the control plane for policies.
+func noneConnected(ctx context.Context, conn *connection) bool {
+	r, err := controlv1.NewGatewayServiceClient(conn).ListGateways(ctx, &controlv1.ListGatewaysRequest{})
+	return err == nil && !slices.ContainsFunc(r.GetGateways(), (*controlv1.GatewayStatus).GetConnected)
+}
+
+// first says that a mesh's first policy is published. Bootstrap files are written
+// for the gateways that a policy names, so that none can be there before it: that
+// it is in force nowhere is no fault.
+func (a *app) first(format render.Format, r *controlv1.PublishResponse) error {
+	return a.print(format, render.Message(r), func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "policy %s serial %d published; no gateway is there yet: `sallyport gateways add NAME` writes the bootstrap file of each\n",
+			render.Short(r.GetRevision()), r.GetSerial())
+		return err
+	})
 }
 
 // notPublished tells a refusal, which is a no, from not knowing.

@@ -56,8 +56,12 @@ func TestAStoppedMeshIsReadFromItsDirectory(t *testing.T) {
 	t.Setenv("SALLYPORT_DIR", dir)
 
 	code, stdout, stderr := invoke(t, "policy", "apply", "policy.yaml")
-	if code != couldNotSay || !strings.Contains(stdout, "serial 1 in force at 0 of 2 gateways") || !strings.Contains(stderr, "behind: azure-1, onprem-1") {
-		t.Fatalf("apply without a gateway connected = %d, %q, %q; want exit 2 that names who is behind", code, stdout, stderr)
+	if code != yes || !strings.Contains(stdout, "serial 1 published; no gateway is there yet") || strings.Contains(stderr, "behind") {
+		t.Fatalf("the first apply, without a gateway = %d, %q, %q; want exit 0 that says what comes next", code, stdout, stderr)
+	}
+	code, stdout, stderr = invoke(t, "policy", "apply", "next.yaml")
+	if code != couldNotSay || !strings.Contains(stdout, "serial 2 in force at 0 of 2 gateways") || !strings.Contains(stderr, "behind: azure-1, onprem-1") {
+		t.Fatalf("the next apply, without a gateway = %d, %q, %q; want exit 2 that names who is behind", code, stdout, stderr)
 	}
 	reads := []string{"policy show -o yaml", "workloads list", "workloads bindings -o json", "transitions -o json", "policy explain orchestrator llm chat -o json"}
 	running := map[string]string{}

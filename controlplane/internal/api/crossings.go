@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -152,10 +151,7 @@ func (c *crossings) check(caller spiffeid.ID, batch *controlv1.Batch, ack *contr
 // reject tells a gateway why a frame of its own was refused. What a frame says
 // may be in the words, so they are made text again and short.
 func reject(ack *controlv1.Ack, index int, caller spiffeid.ID, why error) {
-	words := strings.ToValidUTF8(fmt.Sprintf("from %s: %v", caller, why), "?")
-	if len(words) > maxWhy {
-		words = strings.ToValidUTF8(words[:maxWhy], "")
-	}
+	words := clip(fmt.Sprintf("from %s: %v", caller, why), maxWhy)
 	ack.Rejected = append(ack.Rejected, &controlv1.Rejection{Index: uint32(index), Why: words}) //nolint:gosec // at most maxBatch
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
@@ -13,6 +14,10 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 )
+
+// maxWords bounds what a caller is told of what is wrong, in bytes. A status
+// travels as a header: one that is too long costs the whole connection.
+const maxWords = 4 << 10
 
 // errUnidentified says that a caller's connection did not prove who it is.
 var errUnidentified = errors.New("caller not identified")
@@ -30,7 +35,17 @@ type fault struct {
 func (f *fault) Error() string { return f.text }
 
 func invalid(format string, a ...any) error {
-	return &fault{codes.InvalidArgument, fmt.Sprintf(format, a...)}
+	return &fault{codes.InvalidArgument, clip(fmt.Sprintf(format, a...), maxWords)}
+}
+
+// clip makes words text again, of at most that many bytes.
+func clip(words string, most int) string {
+	words = strings.ToValidUTF8(words, "?")
+	if len(words) <= most {
+		return words
+	}
+	const rest = " ..."
+	return strings.ToValidUTF8(words[:most-len(rest)], "") + rest
 }
 
 func precondition(format string, a ...any) error {

@@ -64,3 +64,20 @@ func TestStatusOfInventory(t *testing.T) {
 		}
 	}
 }
+
+func TestWordsAreClipped(t *testing.T) {
+	for _, tt := range []struct{ name, words, want string }{
+		{"short", "no", "no"},
+		{"just as long as may be", strings.Repeat("a", 16), strings.Repeat("a", 16)},
+		{"too long", strings.Repeat("a", 17), strings.Repeat("a", 12) + " ..."},
+		{"cut inside a letter", strings.Repeat("a", 11) + "\u00e9 and more", strings.Repeat("a", 11) + " ..."},
+		{"no text", "a\xff", "a?"},
+	} {
+		if got := clip(tt.words, 16); got != tt.want {
+			t.Errorf("%s: clip(%q) = %q, want %q", tt.name, tt.words, got, tt.want)
+		}
+	}
+	if n := len(invalid("%s", strings.Repeat("a", 1<<20)).Error()); n > maxWords {
+		t.Errorf("a caller is told %d bytes", n)
+	}
+}

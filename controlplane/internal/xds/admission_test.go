@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -72,13 +73,15 @@ func TestWhoMaySubscribe(t *testing.T) {
 }
 
 func TestNodeMayNotChange(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 1)
-	g := m.gateway("aws")
-	g.send(&discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: "spiffe://onprem.test/sallyport/gateway/onprem-1"}, TypeUrl: TypeEndpoints})
-	if got := g.refused(); got != codes.PermissionDenied {
-		t.Errorf("stream ended with %v, want %v", got, codes.PermissionDenied)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 1)
+		g := m.gateway("aws")
+		g.send(&discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: "spiffe://onprem.test/sallyport/gateway/onprem-1"}, TypeUrl: TypeEndpoints})
+		if got := g.refused(); got != codes.PermissionDenied {
+			t.Errorf("stream ended with %v, want %v", got, codes.PermissionDenied)
+		}
+	})
 }
 
 func TestStateOfTheWorldIsRefused(t *testing.T) {
@@ -105,58 +108,64 @@ type nobody struct {
 func (n *nobody) Context() context.Context { return n.ctx }
 
 func TestPolicyExpelsGatewaysThatItDoesNotName(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 1)
-	aws, azure := m.gateway("aws"), m.gateway("azure")
-	aws.acceptAll()
-	gone := make(chan codes.Code, 1)
-	go func() { gone <- azure.refused() }()
-	sp, manifest := signed(t, testPolicy("b", "aws", "onprem"), 2, true)
-	result, err := m.server.Publish(t.Context(), sp, manifest)
-	if err != nil {
-		t.Fatalf("Publish error: %v", err)
-	}
-	if got := <-gone; got != codes.PermissionDenied {
-		t.Errorf("azure's stream ended with %v, want %v", got, codes.PermissionDenied)
-	}
-	if len(result.InForce) != 1 || result.InForce[0] != "aws-1" {
-		t.Errorf("in force at %v, want [aws-1]", result.InForce)
-	}
-	for _, g := range m.server.Gateways() {
-		if g.Name == "azure-1" {
-			t.Errorf("azure-1 is still listed: %+v", g)
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 1)
+		aws, azure := m.gateway("aws"), m.gateway("azure")
+		aws.acceptAll()
+		gone := make(chan codes.Code, 1)
+		go func() { gone <- azure.refused() }()
+		sp, manifest := signed(t, testPolicy("b", "aws", "onprem"), 2, true)
+		result, err := m.server.Publish(t.Context(), sp, manifest)
+		if err != nil {
+			t.Fatalf("Publish error: %v", err)
 		}
-	}
+		if got := <-gone; got != codes.PermissionDenied {
+			t.Errorf("azure's stream ended with %v, want %v", got, codes.PermissionDenied)
+		}
+		if len(result.InForce) != 1 || result.InForce[0] != "aws-1" {
+			t.Errorf("in force at %v, want [aws-1]", result.InForce)
+		}
+		for _, g := range m.server.Gateways() {
+			if g.Name == "azure-1" {
+				t.Errorf("azure-1 is still listed: %+v", g)
+			}
+		}
+	})
 }
 
 func TestSecondStreamReplacesTheFirst(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 1)
-	first := m.gateway("aws")
-	first.ack(first.next(TypePolicy))
-	second := m.gateway("aws")
-	second.acceptAll()
-	if got := first.refused(); got != codes.Aborted {
-		t.Errorf("first stream ended with %v, want %v", got, codes.Aborted)
-	}
-	result := m.publish(testPolicy("b", environments...), 2)
-	if len(result.InForce) != 1 || result.InForce[0] != "aws-1" {
-		t.Errorf("in force at %v, want [aws-1]", result.InForce)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 1)
+		first := m.gateway("aws")
+		first.ack(first.next(TypePolicy))
+		second := m.gateway("aws")
+		second.acceptAll()
+		if got := first.refused(); got != codes.Aborted {
+			t.Errorf("first stream ended with %v, want %v", got, codes.Aborted)
+		}
+		result := m.publish(testPolicy("b", environments...), 2)
+		if len(result.InForce) != 1 || result.InForce[0] != "aws-1" {
+			t.Errorf("in force at %v, want [aws-1]", result.InForce)
+		}
+	})
 }
 
 func TestCloseEndsStreamsAndRefusesNewOnes(t *testing.T) {
-	m := newMesh(t)
-	g := m.gateway("aws")
-	if _, err := g.stream.Recv(); err != nil {
-		t.Fatalf("first response: %v", err)
-	}
-	m.server.Close()
-	if got := g.refused(); got != codes.Unavailable {
-		t.Errorf("stream ended with %v, want %v", got, codes.Unavailable)
-	}
-	late := m.connect("onprem.test", "/sallyport/gateway/onprem-1")
-	if got := late.refused(); got != codes.Unavailable {
-		t.Errorf("new stream ended with %v, want %v", got, codes.Unavailable)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		g := m.gateway("aws")
+		if _, err := g.stream.Recv(); err != nil {
+			t.Fatalf("first response: %v", err)
+		}
+		m.server.Close()
+		if got := g.refused(); got != codes.Unavailable {
+			t.Errorf("stream ended with %v, want %v", got, codes.Unavailable)
+		}
+		late := m.connect("onprem.test", "/sallyport/gateway/onprem-1")
+		if got := late.refused(); got != codes.Unavailable {
+			t.Errorf("new stream ended with %v, want %v", got, codes.Unavailable)
+		}
+	})
 }

@@ -60,44 +60,48 @@ func TestEndpointsGoToTheirOwnEnvironmentAlone(t *testing.T) {
 }
 
 func TestOnlyWhatChangedIsSent(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 1)
-	one, two := at("llm", "chat", []string{"10.2.3.9:8000"}), at("llm", "health", []string{"10.2.3.9:9000"})
-	m.setEndpoints("azure", one, two)
-	azure := m.gateway("azure")
-	first := azure.next(TypeEndpoints)
-	if len(first.GetResources()) != 2 {
-		t.Fatalf("first response has %v", names(first))
-	}
-	azure.ack(first)
-	two.Addresses = []string{"10.2.3.10:9000"}
-	m.setEndpoints("azure", one, two)
-	second := azure.next(TypeEndpoints)
-	if diff := cmp.Diff(map[string][]string{"health.llm.azure.mesh": {"10.2.3.10"}}, endpointsOf(t, second)); diff != "" {
-		t.Errorf("second response (-want +got):\n%s", diff)
-	}
-	azure.ack(second)
-	m.setEndpoints("azure", two)
-	third := azure.next(TypeEndpoints)
-	if len(third.GetResources()) != 0 || !slices.Equal(third.GetRemovedResources(), []string{"chat.llm.azure.mesh"}) {
-		t.Errorf("third response has %v, removes %v", names(third), third.GetRemovedResources())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 1)
+		one, two := at("llm", "chat", []string{"10.2.3.9:8000"}), at("llm", "health", []string{"10.2.3.9:9000"})
+		m.setEndpoints("azure", one, two)
+		azure := m.gateway("azure")
+		first := azure.next(TypeEndpoints)
+		if len(first.GetResources()) != 2 {
+			t.Fatalf("first response has %v", names(first))
+		}
+		azure.ack(first)
+		two.Addresses = []string{"10.2.3.10:9000"}
+		m.setEndpoints("azure", one, two)
+		second := azure.next(TypeEndpoints)
+		if diff := cmp.Diff(map[string][]string{"health.llm.azure.mesh": {"10.2.3.10"}}, endpointsOf(t, second)); diff != "" {
+			t.Errorf("second response (-want +got):\n%s", diff)
+		}
+		azure.ack(second)
+		m.setEndpoints("azure", two)
+		third := azure.next(TypeEndpoints)
+		if len(third.GetResources()) != 0 || !slices.Equal(third.GetRemovedResources(), []string{"chat.llm.azure.mesh"}) {
+			t.Errorf("third response has %v, removes %v", names(third), third.GetRemovedResources())
+		}
+	})
 }
 
 func TestEndpointsOfAnEnvironmentThatIsGoneAreDropped(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 1)
-	m.setEndpoints("azure", at("llm", "chat", []string{"10.2.3.9:8000"}))
-	m.publish(testPolicy("b", "aws", "onprem"), 2)
-	m.publish(testPolicy("c", environments...), 3)
-	azure := m.gateway("azure")
-	azure.acceptAll()
-	m.await(func() bool { return m.statusOf("azure-1").Serial == 3 })
-	m.server.mu.Lock()
-	defer m.server.mu.Unlock()
-	if held := m.server.records[azure.id].held[TypeEndpoints]; len(held) != 0 {
-		t.Errorf("azure still gets %v", held)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 1)
+		m.setEndpoints("azure", at("llm", "chat", []string{"10.2.3.9:8000"}))
+		m.publish(testPolicy("b", "aws", "onprem"), 2)
+		m.publish(testPolicy("c", environments...), 3)
+		azure := m.gateway("azure")
+		azure.acceptAll()
+		m.await(func() bool { return m.statusOf("azure-1").Serial == 3 })
+		m.server.mu.Lock()
+		defer m.server.mu.Unlock()
+		if held := m.server.records[azure.id].held[TypeEndpoints]; len(held) != 0 {
+			t.Errorf("azure still gets %v", held)
+		}
+	})
 }
 
 func TestSetEndpointsRefuses(t *testing.T) {

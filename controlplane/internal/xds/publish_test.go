@@ -148,38 +148,40 @@ func TestUrgentPolicyOvertakes(t *testing.T) {
 }
 
 func TestRefusalsAreShown(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 1)
-	aws, azure := m.gateway("aws"), m.gateway("azure")
-	azure.acceptAll()
-	aws.nack(aws.next(TypePolicy), "not signed by enough known keys")
-	aws.nack(aws.next(TypeState), "revision unknown")
-	done := m.publishAside(testPolicy("b", environments...), 2, false)
-	resp := aws.next(TypePolicy)
-	aws.nack(resp, strings.Repeat("é", maxNack))
-	got := drain(aws, done)
-	if !slices.Equal(got.result.InForce, []string{"azure-1"}) {
-		t.Errorf("in force at %v, want [azure-1]", got.result.InForce)
-	}
-	if got.result.Took > time.Second {
-		t.Errorf("Publish waited %v for a gateway that had refused", got.result.Took)
-	}
-	s := m.statusOf("aws-1")
-	if s.Serial != 0 || !s.Connected {
-		t.Errorf("aws-1: %+v", s)
-	}
-	var nacks []string
-	for _, a := range s.Acks {
-		if a.Version == "" {
-			t.Errorf("answer without a version: %+v", a)
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 1)
+		aws, azure := m.gateway("aws"), m.gateway("azure")
+		azure.acceptAll()
+		aws.nack(aws.next(TypePolicy), "not signed by enough known keys")
+		aws.nack(aws.next(TypeState), "revision unknown")
+		done := m.publishAside(testPolicy("b", environments...), 2, false)
+		resp := aws.next(TypePolicy)
+		aws.nack(resp, strings.Repeat("é", maxNack))
+		got := drain(aws, done)
+		if !slices.Equal(got.result.InForce, []string{"azure-1"}) {
+			t.Errorf("in force at %v, want [azure-1]", got.result.InForce)
 		}
-		nacks = append(nacks, a.TypeURL+": "+a.Nack)
-	}
-	want := []string{TypeEndpoints + ": ", TypeState + ": revision unknown", TypePolicy + ": " + strings.Repeat("é", maxNack/2)}
-	slices.Sort(want)
-	if diff := cmp.Diff(want, nacks); diff != "" {
-		t.Errorf("answers (-want +got):\n%s", diff)
-	}
+		if got.result.Took > time.Second {
+			t.Errorf("Publish waited %v for a gateway that had refused", got.result.Took)
+		}
+		s := m.statusOf("aws-1")
+		if s.Serial != 0 || !s.Connected {
+			t.Errorf("aws-1: %+v", s)
+		}
+		var nacks []string
+		for _, a := range s.Acks {
+			if a.Version == "" {
+				t.Errorf("answer without a version: %+v", a)
+			}
+			nacks = append(nacks, a.TypeURL+": "+a.Nack)
+		}
+		want := []string{TypeEndpoints + ": ", TypeState + ": revision unknown", TypePolicy + ": " + strings.Repeat("é", maxNack/2)}
+		slices.Sort(want)
+		if diff := cmp.Diff(want, nacks); diff != "" {
+			t.Errorf("answers (-want +got):\n%s", diff)
+		}
+	})
 }
 
 // drain refuses every state and policy until a Publish is done.
@@ -202,29 +204,31 @@ func drain(g *fakeGateway, done <-chan published) published {
 }
 
 func TestLateAckAfterNackCounts(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 1)
-	aws := m.gateway("aws")
-	aws.ack(aws.next(TypePolicy))
-	state := aws.next(TypeState)
-	aws.nack(state, "not yet")
-	m.await(func() bool { return m.nackOf("aws-1", TypeState) == "not yet" })
-	if got := m.statusOf("aws-1").Serial; got != 0 {
-		t.Errorf("in force after a NACK: serial %d", got)
-	}
-	stale := proto.CloneOf(state)
-	stale.Nonce = "999"
-	aws.ack(stale)
-	aws.nack(state, "still not")
-	m.await(func() bool { return m.nackOf("aws-1", TypeState) == "still not" })
-	if got := m.statusOf("aws-1").Serial; got != 0 {
-		t.Errorf("in force by an answer to another response: serial %d", got)
-	}
-	aws.ack(state)
-	m.await(func() bool { return m.statusOf("aws-1").Serial == 1 })
-	if got := m.nackOf("aws-1", TypeState); got != "" {
-		t.Errorf("NACK %q is still shown", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 1)
+		aws := m.gateway("aws")
+		aws.ack(aws.next(TypePolicy))
+		state := aws.next(TypeState)
+		aws.nack(state, "not yet")
+		m.await(func() bool { return m.nackOf("aws-1", TypeState) == "not yet" })
+		if got := m.statusOf("aws-1").Serial; got != 0 {
+			t.Errorf("in force after a NACK: serial %d", got)
+		}
+		stale := proto.CloneOf(state)
+		stale.Nonce = "999"
+		aws.ack(stale)
+		aws.nack(state, "still not")
+		m.await(func() bool { return m.nackOf("aws-1", TypeState) == "still not" })
+		if got := m.statusOf("aws-1").Serial; got != 0 {
+			t.Errorf("in force by an answer to another response: serial %d", got)
+		}
+		aws.ack(state)
+		m.await(func() bool { return m.statusOf("aws-1").Serial == 1 })
+		if got := m.nackOf("aws-1", TypeState); got != "" {
+			t.Errorf("NACK %q is still shown", got)
+		}
+	})
 }
 
 func (m *mesh) nackOf(name, typ string) string {
@@ -251,113 +255,125 @@ func (m *mesh) await(holds func() bool) {
 }
 
 func TestLastAnswersOutlastTheStream(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 1)
-	aws := m.gateway("aws")
-	aws.acceptAll()
-	m.await(func() bool { return m.statusOf("aws-1").Serial == 1 && len(m.statusOf("aws-1").Acks) == 3 })
-	before := m.statusOf("aws-1")
-	aws.end()
-	m.await(func() bool { return !m.statusOf("aws-1").Connected })
-	before.Connected = false
-	if diff := cmp.Diff(before, m.statusOf("aws-1"), cmpopts.EquateComparable(spiffeid.ID{})); diff != "" {
-		t.Errorf("after the stream (-want +got):\n%s", diff)
-	}
-	result := m.publish(testPolicy("b", environments...), 2)
-	if len(result.InForce) != 0 {
-		t.Errorf("in force at %v, and nobody is connected", result.InForce)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 1)
+		aws := m.gateway("aws")
+		aws.acceptAll()
+		m.await(func() bool { return m.statusOf("aws-1").Serial == 1 && len(m.statusOf("aws-1").Acks) == 3 })
+		before := m.statusOf("aws-1")
+		aws.end()
+		m.await(func() bool { return !m.statusOf("aws-1").Connected })
+		before.Connected = false
+		if diff := cmp.Diff(before, m.statusOf("aws-1"), cmpopts.EquateComparable(spiffeid.ID{})); diff != "" {
+			t.Errorf("after the stream (-want +got):\n%s", diff)
+		}
+		result := m.publish(testPolicy("b", environments...), 2)
+		if len(result.InForce) != 0 {
+			t.Errorf("in force at %v, and nobody is connected", result.InForce)
+		}
+	})
 }
 
 func TestGatewayResumesAtARestartedServer(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 7)
-	before := m.gateway("aws")
-	before.ack(before.next(TypePolicy))
-	before.ack(before.next(TypeState))
-	m.stop()
-	m.start()
-	m.publish(testPolicy("a", environments...), 7)
-	after := m.connect("aws.test", "/sallyport/gateway/aws-1")
-	after.held = before.held
-	after.subscribe()
-	m.await(func() bool { return m.statusOf("aws-1").Serial == 7 })
-	after.send(&discovery.DeltaDiscoveryRequest{TypeUrl: "end"})
-	for {
-		resp, err := after.stream.Recv()
-		if err != nil {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 7)
+		before := m.gateway("aws")
+		before.ack(before.next(TypePolicy))
+		before.ack(before.next(TypeState))
+		m.stop()
+		m.start()
+		m.publish(testPolicy("a", environments...), 7)
+		after := m.connect("aws.test", "/sallyport/gateway/aws-1")
+		after.held = before.held
+		after.subscribe()
+		m.await(func() bool { return m.statusOf("aws-1").Serial == 7 })
+		after.send(&discovery.DeltaDiscoveryRequest{TypeUrl: "end"})
+		for {
+			resp, err := after.stream.Recv()
+			if err != nil {
+				break
+			}
+			if n := len(resp.GetResources()) + len(resp.GetRemovedResources()); n > 0 {
+				t.Errorf("%d resources of %s came again", n, resp.GetTypeUrl())
+			}
 		}
-		if n := len(resp.GetResources()) + len(resp.GetRemovedResources()); n > 0 {
-			t.Errorf("%d resources of %s came again", n, resp.GetTypeUrl())
-		}
-	}
+	})
 }
 
 func TestGatewayThatConnectsBeforeThePolicyIsServedAgain(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 7)
-	before := m.gateway("aws")
-	before.ack(before.next(TypePolicy))
-	before.ack(before.next(TypeState))
-	m.stop()
-	m.start()
-	after := m.connect("aws.test", "/sallyport/gateway/aws-1")
-	after.held = before.held
-	after.subscribe()
-	after.acceptAll()
-	m.await(func() bool { return m.statusOf("aws-1").Connected })
-	result := m.publish(testPolicy("a", environments...), 7)
-	if !slices.Equal(result.InForce, []string{"aws-1"}) {
-		t.Errorf("in force at %v, want [aws-1]", result.InForce)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 7)
+		before := m.gateway("aws")
+		before.ack(before.next(TypePolicy))
+		before.ack(before.next(TypeState))
+		m.stop()
+		m.start()
+		after := m.connect("aws.test", "/sallyport/gateway/aws-1")
+		after.held = before.held
+		after.subscribe()
+		after.acceptAll()
+		m.await(func() bool { return m.statusOf("aws-1").Connected })
+		result := m.publish(testPolicy("a", environments...), 7)
+		if !slices.Equal(result.InForce, []string{"aws-1"}) {
+			t.Errorf("in force at %v, want [aws-1]", result.InForce)
+		}
+	})
 }
 
 func TestTheSameContentAgainIsAnotherPolicy(t *testing.T) {
-	m := newMesh(t)
-	m.gateway("aws").acceptAll()
-	for serial, note := range []string{"a", "b", "a", "a"} {
-		result := m.publish(testPolicy(note, environments...), uint64(serial+1))
-		if !slices.Equal(result.InForce, []string{"aws-1"}) {
-			t.Errorf("serial %d in force at %v, want [aws-1]", serial+1, result.InForce)
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.gateway("aws").acceptAll()
+		for serial, note := range []string{"a", "b", "a", "a"} {
+			result := m.publish(testPolicy(note, environments...), uint64(serial+1))
+			if !slices.Equal(result.InForce, []string{"aws-1"}) {
+				t.Errorf("serial %d in force at %v, want [aws-1]", serial+1, result.InForce)
+			}
+			if got := m.statusOf("aws-1").Serial; got != uint64(serial+1) {
+				t.Errorf("aws-1 enforces serial %d, want %d", got, serial+1)
+			}
 		}
-		if got := m.statusOf("aws-1").Serial; got != uint64(serial+1) {
-			t.Errorf("aws-1 enforces serial %d, want %d", got, serial+1)
-		}
-	}
+	})
 }
 
 func TestAStateOfAnEarlierPolicyWithTheSameContentDoesNotCount(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("a", environments...), 1)
-	before := m.gateway("aws")
-	before.ack(before.next(TypePolicy))
-	before.ack(before.next(TypeState))
-	m.await(func() bool { return m.statusOf("aws-1").Serial == 1 })
-	before.end()
-	m.await(func() bool { return !m.statusOf("aws-1").Connected })
-	m.publish(testPolicy("b", environments...), 2)
-	m.publish(testPolicy("a", environments...), 3)
-	after := m.connect("aws.test", "/sallyport/gateway/aws-1")
-	after.held = before.held // the state is that of serial 3, to the byte
-	after.subscribe()
-	resp := after.next(TypePolicy)
-	if got := m.statusOf("aws-1").Serial; got != 1 {
-		t.Errorf("aws-1 enforces serial %d before it has the policy, want 1", got)
-	}
-	after.ack(resp)
-	m.await(func() bool { return m.statusOf("aws-1").Serial == 3 })
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("a", environments...), 1)
+		before := m.gateway("aws")
+		before.ack(before.next(TypePolicy))
+		before.ack(before.next(TypeState))
+		m.await(func() bool { return m.statusOf("aws-1").Serial == 1 })
+		before.end()
+		m.await(func() bool { return !m.statusOf("aws-1").Connected })
+		m.publish(testPolicy("b", environments...), 2)
+		m.publish(testPolicy("a", environments...), 3)
+		after := m.connect("aws.test", "/sallyport/gateway/aws-1")
+		after.held = before.held // the state is that of serial 3, to the byte
+		after.subscribe()
+		resp := after.next(TypePolicy)
+		if got := m.statusOf("aws-1").Serial; got != 1 {
+			t.Errorf("aws-1 enforces serial %d before it has the policy, want 1", got)
+		}
+		after.ack(resp)
+		m.await(func() bool { return m.statusOf("aws-1").Serial == 3 })
+	})
 }
 
 func TestOldPoliciesAreNotServed(t *testing.T) {
-	m := newMesh(t)
-	for serial, note := range []string{"a", "b", "c"} {
-		m.publish(testPolicy(note, environments...), uint64(serial+1))
-	}
-	resp := m.gateway("aws").next(TypePolicy)
-	if len(resp.GetResources()) != 1 || names(resp)[0] != m.server.current.revision {
-		t.Errorf("served %v, want only %s", names(resp), m.server.current.revision)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		for serial, note := range []string{"a", "b", "c"} {
+			m.publish(testPolicy(note, environments...), uint64(serial+1))
+		}
+		resp := m.gateway("aws").next(TypePolicy)
+		if len(resp.GetResources()) != 1 || names(resp)[0] != m.server.current.revision {
+			t.Errorf("served %v, want only %s", names(resp), m.server.current.revision)
+		}
+	})
 }
 
 func TestPrepareAndCommitRefuse(t *testing.T) {
@@ -402,21 +418,23 @@ func TestPrepareAndCommitRefuse(t *testing.T) {
 }
 
 func TestEveryPolicyReachesEveryGateway(t *testing.T) {
-	m := newMesh(t)
-	m.publish(testPolicy("begin", environments...), 1)
-	for _, env := range environments {
-		m.gateway(env).acceptAll()
-	}
-	m.await(func() bool { return len(m.server.Gateways()) == 3 && m.statusOf("onprem-1").Serial == 1 })
-	for serial := uint64(2); serial <= 21; serial++ {
-		result := m.publish(testPolicy(strings.Repeat("n", int(serial)), environments...), serial)
-		if want := []string{"aws-1", "azure-1", "onprem-1"}; !slices.Equal(result.InForce, want) {
-			t.Fatalf("serial %d in force at %v, want %v", serial, result.InForce, want)
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.publish(testPolicy("begin", environments...), 1)
+		for _, env := range environments {
+			m.gateway(env).acceptAll()
 		}
-		for _, s := range m.server.Gateways() {
-			if s.Serial != serial || s.Revision != m.server.current.revision {
-				t.Errorf("%s enforces serial %d, want %d", s.Name, s.Serial, serial)
+		m.await(func() bool { return len(m.server.Gateways()) == 3 && m.statusOf("onprem-1").Serial == 1 })
+		for serial := uint64(2); serial <= 21; serial++ {
+			result := m.publish(testPolicy(strings.Repeat("n", int(serial)), environments...), serial)
+			if want := []string{"aws-1", "azure-1", "onprem-1"}; !slices.Equal(result.InForce, want) {
+				t.Fatalf("serial %d in force at %v, want %v", serial, result.InForce, want)
+			}
+			for _, s := range m.server.Gateways() {
+				if s.Serial != serial || s.Revision != m.server.current.revision {
+					t.Errorf("%s enforces serial %d, want %d", s.Name, s.Serial, serial)
+				}
 			}
 		}
-	}
+	})
 }

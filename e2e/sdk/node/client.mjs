@@ -10,11 +10,14 @@ const request = {
 
 const whole = await client.chat.completions.create(request);
 
-const arrivals = [];
+// Each piece is written out as it comes, a line of JSON for each.
 let streamed = '';
+let events = 0;
 for await (const chunk of await client.chat.completions.create({ ...request, stream: true })) {
-  arrivals.push(performance.now());
-  streamed += chunk.choices[0]?.delta?.content ?? '';
+  const piece = chunk.choices[0]?.delta?.content ?? '';
+  streamed += piece;
+  events += 1;
+  console.log(JSON.stringify({ piece }));
 }
 
 let denied = {};
@@ -27,7 +30,6 @@ try {
 console.log(JSON.stringify({
   whole: whole.choices[0].message.content,
   streamed,
-  events: arrivals.length,
-  spread: arrivals.at(-1) - arrivals[0],
+  events,
   denied,
 }));

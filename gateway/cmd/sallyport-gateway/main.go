@@ -85,6 +85,9 @@ func serve(ctx context.Context, cfg gateway.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := notifyReady(); err != nil {
+		cfg.Log.Warn("readiness not told", zap.Error(err))
+	}
 	err = g.Run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil

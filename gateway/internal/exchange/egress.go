@@ -21,7 +21,7 @@ import (
 
 // tunnels finds a live tunnel to a gateway of an environment.
 type tunnels interface {
-	Pick(ctx context.Context, environment string) (tunnel.Tunnel, error)
+	Pick(ctx context.Context, environment string, class tunnel.Class) (tunnel.Tunnel, error)
 }
 
 // Egress takes workloads' requests out of their environment.
@@ -65,7 +65,7 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 		d.refuse(ctx, v, v.Reason)
 		return
 	}
-	t, err := e.tunnels.Pick(ctx, v.To)
+	t, err := e.tunnels.Pick(ctx, v.To, classOf(v.Service, &req.Head))
 	if err != nil {
 		d.refuse(ctx, v, crossingv1.Reason_UNREACHABLE)
 		return
@@ -146,18 +146,6 @@ func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel
 	d.relay(v)
 }
 
-func carrier(info tunnel.Info) *crossingv1.Tunnel {
-	t := &crossingv1.Tunnel{Carrier: info.Carrier, Tls: info.TLS}
-	if info.RoundTrip > 0 {
-		t.RoundTrip = durationpb.New(info.RoundTrip)
-		// What a round trip can tell of the peer's clock is known to half of it.
-		t.Clock = &crossingv1.Clock{
-			Offset: durationpb.New(info.ClockOffset), Error: durationpb.New(info.RoundTrip / 2),
-		}
-	}
-	return t
-}
-
 func (d *departure) header(v *authz.Verdict) *crossingv1.Header {
 	kind := crossingv1.Header_HTTP
 	if d.req.Head.Method == http.MethodConnect {
@@ -234,7 +222,10 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 	cause, reason := crossingv1.Cause_PROTOCOL_ERROR, crossingv1.Reason_UNREACHABLE
 	switch {
 	case err != nil:
-		cause = p.blame(lost(err))
+		var refused crossingv1.Reason
+		if cause, refused = p.blame(lost(err)); refused != crossingv1.Reason_REASON_UNSPECIFIED {
+			reason = refused
+		}
 	case frame.Kind == l7.KindRefusal:
 		cause, reason = crossingv1.Cause_REFUSED_BY_PEER, frame.Refusal.Reason
 	}
@@ -267,7 +258,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 		switch {
 		case err != nil:
 			d.resp.Abort()
-			return p.blame(lost(err)), crossingv1.Reason_REASON_UNSPECIFIED
+			return p.blame(lost(err))
 		case frame.Kind == l7.KindTrailers:
 			if grpc {
 				d.grpcStatus(frame.Trailers)
@@ -279,7 +270,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			return crossingv1.Cause_PROTOCOL_ERROR, crossingv1.Reason_MALFORMED
 		}
 		if cause := d.data(frames, buf); cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
-			return p.blame(cause), crossingv1.Reason_REASON_UNSPECIFIED
+			return p.blame(cause)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
@@ -203,6 +204,31 @@ func TestCallerBreaksOff(t *testing.T) {
 	e, i := w.near.account(t), w.far.account(t)
 	if e.Close.GetCause() != crossingv1.Cause_CALLER_GONE || i.Close.GetCause() != crossingv1.Cause_CALLER_GONE {
 		t.Errorf("near %s, far %s", e.Close.GetCause(), i.Close.GetCause())
+	}
+}
+
+// TestContentThatIsNone: a caller whose content is not well formed has not gone
+// away. It is told, and the record says whose fault it was.
+func TestContentThatIsNone(t *testing.T) {
+	w := newWorld(t, nil)
+	whole := false
+	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+		_, err := io.ReadAll(r.Body)
+		whole = err == nil
+		r.Body.Close()
+		return nil, err
+	}
+	req := request("POST", "/v1/chat", "x")
+	req.Body = breaking{strings.NewReader("half a requ"), &http1.Error{Status: 400, Reason: crossingv1.Reason_MALFORMED, Detail: "a chunk has no size"}}
+	r := w.ask(t, req)
+	if whole {
+		t.Error("the destination read a whole request")
+	}
+	if r.head.Status != 400 || !strings.Contains(r.body.String(), "MALFORMED") || r.aborted {
+		t.Errorf("status %d, aborted %t: %s", r.head.Status, r.aborted, r.body.String())
+	}
+	if e := w.near.account(t); e.Close.GetCause() != crossingv1.Cause_PROTOCOL_ERROR || e.Close.GetReason() != crossingv1.Reason_MALFORMED {
+		t.Errorf("near %v", e.Close)
 	}
 }
 

@@ -231,6 +231,7 @@ type world struct {
 	egress      *Egress
 	tunnel      *fakeTunnel
 	unreachable error // of Pick
+	class       tunnel.Class
 	destination func(r *upstream.Request) (*upstream.Response, error)
 	stranger    func(*net.TCPConn) // the destination of a byte stream; nil if it is not there
 	served      chan struct{}      // closed when the ingress half is through
@@ -239,7 +240,8 @@ type world struct {
 
 func (w *world) Policies() *xdsclient.Policies { return w.policies }
 
-func (w *world) Pick(context.Context, string) (tunnel.Tunnel, error) {
+func (w *world) Pick(_ context.Context, _ string, class tunnel.Class) (tunnel.Tunnel, error) {
+	w.class = class
 	return w.tunnel, w.unreachable
 }
 

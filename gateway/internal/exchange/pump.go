@@ -1,11 +1,13 @@
 package exchange
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -22,7 +24,8 @@ type pump struct {
 	mu      sync.Mutex // held while a frame is being sent
 	stopped bool
 	bytes   uint64
-	gone    bool // the caller broke off
+	gone    bool              // the caller broke off
+	refused crossingv1.Reason // why the caller's content is none, if it is not well formed
 }
 
 func newPump(s tunnel.Stream, req *listener.Request) *pump {
@@ -50,7 +53,7 @@ func (p *pump) run(head *l7.RequestHead) {
 			return
 		}
 		if err != nil {
-			p.broken()
+			p.broken(err)
 			return
 		}
 	}
@@ -97,14 +100,22 @@ func (p *pump) end() error {
 }
 
 // broken ends both directions: the caller broke off in the middle of its
-// request, and the destination must not take it for whole.
-func (p *pump) broken() {
+// request, or went on with what is no content, and the destination must not
+// take it for whole.
+func (p *pump) broken(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.stopped {
-		p.stopped, p.gone = true, true
-		p.stream.Reset(tunnel.CallerGone)
+	if p.stopped {
+		return
 	}
+	p.stopped = true
+	if refused, ok := errors.AsType[*http1.Error](err); ok {
+		p.refused = refused.Reason
+		p.stream.Reset(tunnel.ProtocolError)
+		return
+	}
+	p.gone = true
+	p.stream.Reset(tunnel.CallerGone)
 }
 
 // stop ends this direction, wherever it is. Nothing is sent afterwards.
@@ -124,13 +135,16 @@ func (p *pump) sent() uint64 {
 	return p.bytes
 }
 
-// blame tells a stream that this gateway reset because the caller broke off
-// from one that was lost.
-func (p *pump) blame(cause crossingv1.Cause) crossingv1.Cause {
+// blame tells a stream that this gateway reset because of the caller from one
+// that was lost. The reason is why the caller's content was refused, if it was.
+func (p *pump) blame(cause crossingv1.Cause) (crossingv1.Cause, crossingv1.Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.gone {
-		return crossingv1.Cause_CALLER_GONE
+	switch {
+	case p.gone:
+		return crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED
+	case p.refused != crossingv1.Reason_REASON_UNSPECIFIED:
+		return crossingv1.Cause_PROTOCOL_ERROR, p.refused
 	}
-	return cause
+	return cause, crossingv1.Reason_REASON_UNSPECIFIED
 }

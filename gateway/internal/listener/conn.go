@@ -86,6 +86,7 @@ func (c *conn) handshake(ctx context.Context) (proto string, err error) {
 		c.mu.Lock()
 		c.chain = state.PeerCertificates
 		c.mu.Unlock()
+		c.verifyAgain() // bundles may have changed since, and nobody rechecked what was not here
 	}
 	return state.NegotiatedProtocol, nil
 }

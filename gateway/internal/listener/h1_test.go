@@ -132,27 +132,39 @@ func TestH1MalformedBody(t *testing.T) {
 }
 
 func TestSlowHead(t *testing.T) {
-	f := start(t, ok, func(c *Config) { c.HeadTimeout = 50 * time.Millisecond })
-	c := f.dialLoopback()
-	if r := send(t, c, bufio.NewReader(c), "GET / HTTP/1.1\r\nHost:", "GET"); r.StatusCode != 408 {
-		t.Errorf("answer = %v, want 408", r.Status)
-	}
-	f.refusals.want(t, crossingv1.Reason_MALFORMED, "")
-
-	silent := f.dialLoopback()
-	if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("a connection that says nothing: %v, want io.EOF", err)
-	}
+	limit := func(c *Config) { c.HeadTimeout = 5 * time.Second }
+	inBubble(t, ok, limit, func(t *testing.T, f *fixture, dial func() net.Conn) {
+		began := time.Now()
+		c := dial()
+		if r := send(t, c, bufio.NewReader(c), "GET / HTTP/1.1\r\nHost:", "GET"); r.StatusCode != 408 {
+			t.Errorf("answer = %v, want 408", r.Status)
+		}
+		f.refusals.want(t, crossingv1.Reason_MALFORMED, "")
+		if _, err := dial().Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("a connection that says nothing: %v, want io.EOF", err)
+		}
+		if took := time.Since(began); took != 2*5*time.Second {
+			t.Errorf("both took %s, want 5 s each", took)
+		}
+	})
 }
 
 func TestIdle(t *testing.T) {
-	f := start(t, ok, func(c *Config) { c.IdleTimeout = 50 * time.Millisecond })
-	c := f.dial()
-	br := bufio.NewReader(c)
-	send(t, c, br, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET")
-	if _, err := br.ReadByte(); !errors.Is(err, io.EOF) {
-		t.Errorf("an idle connection: %v, want io.EOF", err)
-	}
+	limit := func(c *Config) { c.IdleTimeout = time.Minute }
+	inBubble(t, ok, limit, func(t *testing.T, f *fixture, dial func() net.Conn) {
+		c := dial()
+		br := bufio.NewReader(c)
+		if r := send(t, c, br, "GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "+f.jwt()+"\r\n\r\n", "GET"); r.StatusCode != 200 {
+			t.Errorf("answer = %v", r.Status)
+		}
+		began := time.Now()
+		if _, err := br.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("an idle connection: %v, want io.EOF", err)
+		}
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("it was kept for %s, want a minute", took)
+		}
+	})
 }
 
 func TestPipelining(t *testing.T) {

@@ -12,7 +12,9 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/certs"
@@ -22,7 +24,7 @@ import (
 )
 
 // patience bounds what a test waits for; it is reached only in a failure.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // refusal is what a Refuser was told.
 type refusal struct {
@@ -86,7 +88,8 @@ type fixture struct {
 	stop     func() // ends Run and waits for it
 }
 
-func start(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
+// bind makes a listener that does not run.
+func bind(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, mesh: certstest.Mesh(t, "onprem.test", "azure.test"), refusals: make(refusals, 1000)}
 	cfg := Config{
@@ -102,9 +105,16 @@ func start(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
 		t.Fatal(err)
 	}
 	f.Listener = l
+	return f
+}
+
+// start runs a listener until the test ends.
+func start(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
+	t.Helper()
+	f := bind(t, h, change...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- l.Run(ctx); close(done) }()
+	go func() { done <- f.Run(ctx); close(done) }()
 	f.stop = func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -113,6 +123,30 @@ func start(t *testing.T, h handlerFunc, change ...func(*Config)) *fixture {
 	}
 	t.Cleanup(f.stop)
 	return f
+}
+
+// inBubble has a listener serve connections in memory, on virtual time. dial
+// gives the caller's end of another one, without TLS.
+func inBubble(t *testing.T, h handlerFunc, change func(*Config), test func(t *testing.T, f *fixture, dial func() net.Conn)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := bind(t, h, change)
+		f.closeSockets()
+		var serving sync.WaitGroup
+		var opened []net.Conn
+		defer func() {
+			for _, c := range opened {
+				c.Close()
+			}
+			serving.Wait()
+		}()
+		test(t, f, func() net.Conn {
+			near, far := net.Pipe()
+			opened = append(opened, near)
+			f.Listener.start(t.Context(), &serving, far, false)
+			return near
+		})
+	})
 }
 
 // clientTLS is a caller's configuration; path "" shows no SVID.
@@ -318,10 +352,27 @@ func TestDistrustClosesLiveConnections(t *testing.T) {
 		}
 		f.mesh["onprem.test"].Distrust("onprem.test")
 		f.refusals.want(t, crossingv1.Reason_BAD_IDENTITY, "")
-		if _, err := c.Get("https://llm.azure.mesh/"); err == nil {
-			t.Errorf("HTTP/%d: served after the root was distrusted", version)
+		// What comes before the socket is closed is refused, not served.
+		if r, err := c.Get("https://llm.azure.mesh/"); err == nil && r.StatusCode != http.StatusUnauthorized {
+			t.Errorf("HTTP/%d: %s after the root was distrusted", version, r.Status)
 		}
 	}
+}
+
+// A root that is distrusted while a handshake is under way counts too, though
+// the connection was not there yet to be rechecked.
+func TestDistrustDuringTheHandshake(t *testing.T) {
+	f := start(t, ok)
+	verify := f.tlsConfig.VerifyConnection
+	f.tlsConfig.VerifyConnection = func(s tls.ConnectionState) error {
+		err := verify(s)
+		f.mesh["onprem.test"].Distrust("onprem.test")
+		return err
+	}
+	if r, err := f.client(1).Get("https://llm.azure.mesh/"); err == nil && r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%s after the root was distrusted", r.Status)
+	}
+	f.refusals.want(t, crossingv1.Reason_BAD_IDENTITY, "")
 }
 
 // Exchanges that are open when Run's context ends have time to end.

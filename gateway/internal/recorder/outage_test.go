@@ -79,7 +79,7 @@ func TestAnswerTwice(t *testing.T) {
 		for range 3 {
 			r.crossings(t, 1)
 			r.delivered(t)
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		if p.streams != 2 || len(p.frames) != 6 {
 			t.Errorf("%d streams, %d frames; want 2 and 6", p.streams, len(p.frames))
@@ -96,7 +96,7 @@ func TestPatience(t *testing.T) {
 		r := start(t, t.TempDir(), segmentSize, p)
 		for range 5 {
 			r.crossings(t, 3)
-			time.Sleep(2 * ackTimeout)
+			<-time.After(2 * ackTimeout)
 		}
 		if p.streams != 1 || r.Pending() != 0 {
 			t.Errorf("%d streams, %d bytes wait; want one and none", p.streams, r.Pending())
@@ -138,7 +138,7 @@ func TestStopUnreachable(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, ended := unreachable(t, nil)
 				r.crossings(t, c.waits)
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				began := time.Now()
 				r.stop()
 				if took := (<-ended).Sub(began); took != c.want {
@@ -181,7 +181,7 @@ func TestWarnOnce(t *testing.T) {
 				core, logs := observer.New(zap.WarnLevel)
 				r, ended := unreachable(t, zap.New(core))
 				r.crossings(t, c.waits)
-				time.Sleep(10 * time.Minute)
+				<-time.After(10 * time.Minute)
 				r.stop()
 				<-ended
 				if logs.Len() != c.want {

@@ -50,7 +50,7 @@ type Recorder struct {
 	spool    *spool
 	acked    *acknowledged
 	open     *openSet
-	refusals *refusals
+	refusals *crossing.Refusals
 	trimmed  uint32 // segments before this one are gone; the delivery's own
 
 	// ending is held for reading from an end's append until the open set knows
@@ -76,7 +76,7 @@ func newRecorder(cfg Config, segment int64) (*Recorder, error) {
 		cfg.Log = zap.NewNop()
 	}
 	r := &Recorder{
-		cfg: cfg, run: crossing.NewRun(), open: newOpenSet(), refusals: newRefusals(),
+		cfg: cfg, run: crossing.NewRun(), open: newOpenSet(), refusals: crossing.NewRefusals(),
 		numbers: map[string]uint64{},
 	}
 	if err := r.openFiles(segment); err != nil {
@@ -197,7 +197,7 @@ func (r *Recorder) append(f *crossingv1.Frame, durable, limited bool) error {
 
 // Refuse counts a failure before there was an identity. It never blocks.
 func (r *Recorder) Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string) {
-	r.refusals.add(reason, addr, listener, detail, time.Now())
+	r.refusals.Add(reason, addr, listener, detail, time.Now())
 }
 
 // Pending is the bytes that wait for an acknowledgement.
@@ -269,10 +269,10 @@ func (r *Recorder) flushOnce(before time.Time) {
 			break
 		}
 	}
-	for _, refusal := range r.refusals.take(before) {
+	for _, refusal := range r.refusals.Take(before) {
 		f := &crossingv1.Frame{Gateway: r.cfg.Gateway.String(), Run: r.run, Refusal: refusal}
 		if err := r.append(f, false, true); err != nil {
-			r.refusals.merge(refusal)
+			r.refusals.Merge(refusal)
 			r.cfg.Log.Error("refusals not written", zap.Error(err))
 		}
 	}

@@ -442,39 +442,6 @@ func (f *countingFile) Sync() error {
 	return f.file.Sync()
 }
 
-func TestRefusals(t *testing.T) {
-	r := newRefusals()
-	now := time.Date(2026, 11, 23, 12, 0, 0, 500, time.UTC)
-	add := func(addr string, at time.Time) {
-		r.add(crossingv1.Reason_NO_IDENTITY, netip.MustParseAddrPort(addr), "attach", "no certificate", at)
-	}
-	add("192.0.2.1:1", now)
-	add("192.0.2.200:2", now)
-	add("[2001:db8::1]:3", now)
-	add("192.0.2.1:4", now.Add(time.Second))
-	if got := r.take(now); len(got) != 0 {
-		t.Errorf("a second that is not over was told of: %v", got)
-	}
-	counts := map[string]uint64{}
-	for _, c := range r.take(now.Add(time.Second)) {
-		counts[c.GetPrefix()] = c.GetCount()
-	}
-	if len(counts) != 2 || counts["192.0.2.0/24"] != 2 || counts["2001:db8::/64"] != 1 {
-		t.Errorf("counts: %v", counts)
-	}
-	for i := range 3 * maxRefusals {
-		add(fmt.Sprintf("10.%d.%d.1:1", i/256%256, i%256), now.Add(time.Duration(i/65536)*time.Second))
-	}
-	total := uint64(0)
-	rows := r.take(now.Add(time.Hour))
-	for _, c := range rows {
-		total += c.GetCount()
-	}
-	if len(rows) > maxRefusals+1 || total != 3*maxRefusals+1 {
-		t.Errorf("%d rows count %d, want at most %d and %d", len(rows), total, maxRefusals+1, 3*maxRefusals+1)
-	}
-}
-
 func FuzzReadEntry(f *testing.F) {
 	f.Add(appendEntry(nil, []byte("payload")))
 	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 9})

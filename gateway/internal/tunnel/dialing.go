@@ -18,14 +18,53 @@ const (
 	// dialPause is the least time between two attempts, also of those that wait
 	// for one: a peer that is down is not dialled once for each request.
 	dialPause = 100 * time.Millisecond
+	// headStart is what the preferred carrier has before the other one is tried:
+	// the Connection Attempt Delay of RFC 8305, section 5.
+	headStart = 250 * time.Millisecond
 )
 
-// errDialsOut says why a peer cannot be dialled.
-var errDialsOut = errors.New("it dials by itself, and has no tunnel here now")
+var (
+	// errDialsOut says why a peer cannot be dialled.
+	errDialsOut = errors.New("it dials by itself, and has no tunnel here now")
+	// errNotNeeded ends an attempt that another one has overtaken.
+	errNotNeeded = errors.New("another carrier was faster")
+)
+
+// way is one way to a peer.
+type way struct {
+	carrier string
+	class   Class
+}
+
+// dialling is how dialling a peer one way goes.
+type dialling struct {
+	flight   *flight // the attempt under way
+	failures int
+	last     time.Time // when the last attempt ended
+	retry    time.Time // when the next one in the background is due
+}
+
+// dialling is how dialling one way goes. The caller holds the pool's mu.
+func (pr *peer) dialling(w way) *dialling {
+	d := pr.ways[w]
+	if d == nil {
+		d = &dialling{}
+		pr.ways[w] = d
+	}
+	return d
+}
+
+// forgive forgets what has failed.
+func (pr *peer) forgive() {
+	for _, d := range pr.ways {
+		d.failures, d.retry = 0, time.Time{}
+	}
+}
 
 // flight is one attempt to dial a peer, for all who want it.
 type flight struct {
 	peer spiffeid.ID
+	way  way
 	done chan struct{}
 	err  error // readable after done is closed
 }
@@ -39,24 +78,39 @@ func (f *flight) underway() bool {
 	}
 }
 
-// dialAll starts or joins an attempt for each peer that matches. The caller
-// holds mu.
-func (p *Pool) dialAll(match func(*peer) bool) []*flight {
+// dialAll starts or joins an attempt for each peer that matches, by each
+// carrier that has no tunnel of the class to it. For bulk, the preferred
+// carrier has a head start. The caller holds mu.
+func (p *Pool) dialAll(match func(*peer) bool, class Class, head time.Duration) []*flight {
 	flights := []*flight{}
 	for _, pr := range p.peers {
-		if match(pr) {
-			flights = append(flights, p.dial(pr))
+		if !match(pr) {
+			continue
+		}
+		for carrier := range p.cfg.Dialers {
+			w, after := way{carrier, class}, time.Duration(0)
+			if class == Bulk && carrier != pr.path.prefers(class) {
+				after = head
+			}
+			if !p.linked(pr, w) {
+				flights = append(flights, p.dial(pr, w, after))
+			}
+			if pr.Address == "" {
+				break // it cannot be dialled by the other one either
+			}
 		}
 	}
 	return flights
 }
 
-// dial starts an attempt, or joins the one under way. The caller holds mu.
-func (p *Pool) dial(pr *peer) *flight {
-	if pr.flight != nil {
-		return pr.flight
+// dial starts an attempt after a while, or joins the one under way. The caller
+// holds mu.
+func (p *Pool) dial(pr *peer, w way, after time.Duration) *flight {
+	d := pr.dialling(w)
+	if d.flight != nil {
+		return d.flight
 	}
-	f := &flight{peer: pr.ID, done: make(chan struct{})}
+	f := &flight{peer: pr.ID, way: w, done: make(chan struct{})}
 	switch {
 	case p.run.stopping:
 		f.err = errStopped
@@ -67,18 +121,19 @@ func (p *Pool) dial(pr *peer) *flight {
 		close(f.done)
 		return f
 	}
-	pr.flight = f
-	target, wait := pr.Peer, time.Until(pr.last.Add(dialPause))
+	d.flight = f
+	target, wait := pr.Peer, max(after, time.Until(d.last.Add(dialPause)))
 	p.run.group.Go(func() {
-		t, err := p.attempt(target, wait)
+		t, err := p.attempt(target, w, wait, after > 0)
 		p.landed(pr, f, t, err)
 	})
 	return f
 }
 
 // attempt dials once, for all who wait for it: its time is the pool's, not that
-// of the request which happened to come first.
-func (p *Pool) attempt(target Peer, wait time.Duration) (Tunnel, error) {
+// of the request which happened to come first. One that yields is not made if
+// by its turn another carrier has a tunnel of its class.
+func (p *Pool) attempt(target Peer, w way, wait time.Duration, yields bool) (Tunnel, error) {
 	ctx, cancel := context.WithTimeout(p.run.dialling, max(0, wait)+p.cfg.DialTimeout)
 	defer cancel()
 	if wait > 0 {
@@ -88,7 +143,18 @@ func (p *Pool) attempt(target Peer, wait time.Duration) (Tunnel, error) {
 			return nil, ctx.Err()
 		}
 	}
-	return p.cfg.Dialer.Dial(ctx, target.Address, target.ID, Interactive)
+	if yields && p.answers(target.ID, w.class) {
+		return nil, errNotNeeded
+	}
+	return p.cfg.Dialers[w.carrier].Dial(ctx, target.Address, target.ID, w.class)
+}
+
+// answers says whether there is a tunnel of the class whose peer answers.
+func (p *Pool) answers(id spiffeid.ID, class Class) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m, r := p.best(func(pr *peer) bool { return pr.ID == id }, class)
+	return m != nil && !r.silent
 }
 
 // landed takes note of an attempt's end.
@@ -107,13 +173,16 @@ func (p *Pool) landed(pr *peer, f *flight, t Tunnel, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f.err, pr.flight, pr.last = err, nil, time.Now()
-	if err == nil {
-		pr.failures, pr.retry = 0, time.Time{}
-	} else {
-		pr.failures++
-		pr.retry = pr.last.Add(backoff(pr.failures))
-		p.cfg.Log.Debug("peer not reached", zap.Stringer("peer", f.peer), zap.Int("failures", pr.failures), zap.Error(err))
+	d := pr.dialling(f.way)
+	f.err, d.flight, d.last = err, nil, time.Now()
+	switch {
+	case err == nil:
+		d.failures, d.retry = 0, time.Time{}
+	case !errors.Is(err, errNotNeeded):
+		d.failures++
+		d.retry = d.last.Add(backoff(d.failures))
+		p.cfg.Log.Debug("peer not reached", zap.Stringer("peer", f.peer), zap.String("carrier", f.way.carrier),
+			zap.Int("failures", d.failures), zap.Error(err))
 	}
 	close(f.done)
 	p.broadcast()
@@ -139,11 +208,11 @@ func (a attempts) Error() string {
 	for i, f := range a {
 		switch {
 		case f.underway():
-			texts[i] = fmt.Sprintf("%s: still dialling", f.peer)
+			texts[i] = fmt.Sprintf("%s by %s: still dialling", f.peer, f.way.carrier)
 		case f.err == nil:
-			texts[i] = fmt.Sprintf("%s: tunnel was lost at once", f.peer)
+			texts[i] = fmt.Sprintf("%s by %s: tunnel was lost at once", f.peer, f.way.carrier)
 		default:
-			texts[i] = fmt.Sprintf("%s: %v", f.peer, f.err)
+			texts[i] = fmt.Sprintf("%s by %s: %v", f.peer, f.way.carrier, f.err)
 		}
 	}
 	return strings.Join(texts, "; ")

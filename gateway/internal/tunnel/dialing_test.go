@@ -93,7 +93,7 @@ func TestPickDialsOnceForAll(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				if _, err := p.Pick(t.Context(), "azure"); err != nil {
+				if _, err := p.Pick(t.Context(), "azure", Interactive); err != nil {
 					t.Errorf("Pick: %v", err)
 				}
 			})
@@ -110,7 +110,7 @@ func TestPickDoesNotHammerAPeerThatIsDown(t *testing.T) {
 		p.dialer.set(func() { p.dialer.down["azure:1"] = true })
 		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
 		for begin := time.Now(); time.Since(begin) < 2*time.Second; {
-			if _, err := p.Pick(t.Context(), "azure"); err == nil {
+			if _, err := p.Pick(t.Context(), "azure", Interactive); err == nil {
 				t.Fatal("Pick succeeded")
 			}
 		}

@@ -30,6 +30,11 @@ type fakeTunnel struct {
 	streams  map[*fakeStream]bool
 	extra    int // more streams for Info
 	rtt      time.Duration
+	carrier  string
+	class    Class
+	loss     float64
+	silent   time.Duration
+	dialed   bool
 	draining bool
 	closed   bool
 	idle     chan struct{}
@@ -37,7 +42,7 @@ type fakeTunnel struct {
 
 func newFake(peer spiffeid.ID) *fakeTunnel {
 	return &fakeTunnel{
-		peer: peer, arrived: make(chan *fakeStream), done: make(chan struct{}),
+		peer: peer, carrier: TCP, arrived: make(chan *fakeStream), done: make(chan struct{}),
 		streams: map[*fakeStream]bool{}, idle: make(chan struct{}, 1),
 	}
 }
@@ -71,7 +76,10 @@ func (f *fakeTunnel) Accept(ctx context.Context) (Stream, error) {
 func (f *fakeTunnel) Info() Info {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return Info{Peer: f.peer, Streams: len(f.streams) + f.extra, RoundTrip: f.rtt, Draining: f.draining}
+	return Info{
+		Peer: f.peer, Carrier: f.carrier, Class: f.class, Dialed: f.dialed,
+		Streams: len(f.streams) + f.extra, RoundTrip: f.rtt, Loss: f.loss, Silent: f.silent, Draining: f.draining,
+	}
 }
 
 func (f *fakeTunnel) Drain(ctx context.Context) error {
@@ -145,6 +153,8 @@ var errDown = errors.New("connection refused")
 
 // fakeDialer dials fakes.
 type fakeDialer struct {
+	carrier string
+
 	mu    sync.Mutex
 	down  map[string]bool          // addresses that refuse
 	slow  map[string]time.Duration // addresses that take a while
@@ -154,12 +164,13 @@ type fakeDialer struct {
 
 func newDialer() *fakeDialer {
 	return &fakeDialer{
-		down: map[string]bool{}, slow: map[string]time.Duration{},
+		carrier: TCP,
+		down:    map[string]bool{}, slow: map[string]time.Duration{},
 		calls: map[string][]time.Time{}, made: map[string][]*fakeTunnel{},
 	}
 }
 
-func (d *fakeDialer) Dial(ctx context.Context, addr string, peer spiffeid.ID, _ Class) (Tunnel, error) {
+func (d *fakeDialer) Dial(ctx context.Context, addr string, peer spiffeid.ID, class Class) (Tunnel, error) {
 	d.mu.Lock()
 	d.calls[addr] = append(d.calls[addr], time.Now())
 	wait := d.slow[addr]
@@ -177,6 +188,7 @@ func (d *fakeDialer) Dial(ctx context.Context, addr string, peer spiffeid.ID, _ 
 		return nil, errDown
 	}
 	t := newFake(peer)
+	t.carrier, t.class, t.dialed = d.carrier, class, true
 	d.made[addr] = append(d.made[addr], t)
 	return t, nil
 }

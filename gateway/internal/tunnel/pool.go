@@ -4,15 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
-
-	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // maxTunnels is how many tunnels one peer may have here. More are closed: a
@@ -39,13 +36,19 @@ type Peer struct {
 
 // PoolConfig configures a Pool.
 type PoolConfig struct {
-	// Dialer dials peers that have an address. Required.
-	Dialer Dialer
+	// Dialers dial peers that have an address, one for each carrier that is to be
+	// used.
+	Dialers map[string]Dialer
+	// DialsOut says that no peer can dial this gateway. It then keeps a tunnel for
+	// each class to every peer, for crossings that come from there.
+	DialsOut bool
 	// DialTimeout bounds one attempt. Default 10 s.
 	DialTimeout time.Duration
 	// DrainTimeout is how long streams may go on in a tunnel that is going away,
 	// because its peer was removed or Run ends. Default 10 s.
 	DrainTimeout time.Duration
+	// Chose is told of each choice of a carrier. It must not block. May be nil.
+	Chose func(carrier string, class Class, choice Choice)
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -66,13 +69,11 @@ type Pool struct {
 	changed chan struct{} // closed and replaced when a tunnel came or a dial failed
 }
 
-// peer is a Peer and how dialling it goes.
+// peer is a Peer, how dialling it goes, and what its path is like.
 type peer struct {
 	Peer
-	flight   *flight // the attempt under way
-	failures int
-	last     time.Time // when the last attempt ended
-	retry    time.Time // when the next one in the background is due
+	ways map[way]*dialling
+	path path
 }
 
 // member is a tunnel of the pool.
@@ -80,7 +81,8 @@ type member struct {
 	Tunnel
 	id     spiffeid.ID
 	since  time.Time
-	leaves bool // the pool drains it
+	idle   time.Time // since when it has carried nothing, as look saw it; zero if it carries
+	leaves bool      // the pool drains it
 }
 
 // usable says whether streams can be opened in it.
@@ -100,6 +102,9 @@ func NewPool(cfg PoolConfig) *Pool {
 	}
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = 10 * time.Second
+	}
+	if cfg.Chose == nil {
+		cfg.Chose = func(string, Class, Choice) {}
 	}
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
@@ -122,10 +127,10 @@ func (p *Pool) SetPeers(peers []Peer) {
 	for _, fresh := range peers {
 		old := p.peers[fresh.ID]
 		if old == nil {
-			old = &peer{}
+			old = &peer{ways: map[way]*dialling{}, path: path{only: p.only()}}
 		}
 		if old.Address != fresh.Address {
-			old.failures, old.retry = 0, time.Time{} // what failed was another address
+			old.forgive() // what failed was another address
 		}
 		old.Peer = fresh
 		next[fresh.ID] = old
@@ -138,6 +143,16 @@ func (p *Pool) SetPeers(peers []Peer) {
 	}
 	p.nudge()
 	p.broadcast()
+}
+
+// only is the carrier if there is but one.
+func (p *Pool) only() string {
+	if len(p.cfg.Dialers) == 1 {
+		for carrier := range p.cfg.Dialers {
+			return carrier
+		}
+	}
+	return ""
 }
 
 // Add takes over a tunnel that a peer dialled. The pool closes it in the end,
@@ -204,72 +219,6 @@ func (p *Pool) Tunnels() []Info {
 	return infos
 }
 
-// Pick gives a tunnel to a gateway of the environment: of those that live, the
-// one with the fewest streams, then the shortest round trip. If there is none
-// it dials all gateways of the environment that have an address, and takes the
-// first to answer. It fails when all have failed, with what became of each, or
-// when the context ends. If the tunnel starts to drain before a stream is
-// opened in it, opening finds another one to the same gateway.
-func (p *Pool) Pick(ctx context.Context, environment string) (Tunnel, error) {
-	m, err := p.pick(ctx, func(pr *peer) bool { return pr.Environment == environment })
-	if err != nil {
-		return nil, fmt.Errorf("reach environment %q: %w", environment, err)
-	}
-	return &picked{Tunnel: m.Tunnel, pool: p}, nil
-}
-
-func (p *Pool) pick(ctx context.Context, match func(*peer) bool) (*member, error) {
-	select {
-	case <-p.started:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	var tried []*flight
-	for {
-		p.mu.Lock()
-		best, changed := p.best(match), p.changed
-		if best == nil && tried == nil {
-			tried = p.dialAll(match)
-		}
-		stopping := p.run.stopping
-		p.mu.Unlock()
-		switch {
-		case best != nil:
-			return best, nil
-		case stopping:
-			return nil, errStopped
-		case !slices.ContainsFunc(tried, (*flight).underway):
-			return nil, attempts(tried)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ctx.Err(), attempts(tried))
-		}
-	}
-}
-
-// best is the tunnel to open the next stream in; nil if there is none. The
-// caller holds mu.
-func (p *Pool) best(match func(*peer) bool) *member {
-	var best *member
-	var least Info
-	for _, m := range p.members {
-		pr := p.peers[m.id]
-		if pr == nil || !match(pr) || !m.usable() {
-			continue
-		}
-		if i := m.Info(); best == nil || better(i, least) {
-			best, least = m, i
-		}
-	}
-	return best
-}
-
-func better(a, b Info) bool {
-	return cmp.Or(cmp.Compare(a.Streams, b.Streams), cmp.Compare(a.RoundTrip, b.RoundTrip)) < 0
-}
-
 // broadcast wakes those who wait in pick. The caller holds mu.
 func (p *Pool) broadcast() {
 	close(p.changed)
@@ -282,25 +231,4 @@ func (p *Pool) nudge() {
 	case p.wake <- struct{}{}:
 	default:
 	}
-}
-
-// picked is a tunnel as Pick gives it.
-type picked struct {
-	Tunnel
-	pool *Pool
-}
-
-// Open implements Tunnel. Between Pick and Open a crossing is recorded, which
-// is time enough for a tunnel to begin to drain.
-func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
-	s, err := t.Tunnel.Open(ctx, h)
-	if !errors.Is(err, ErrDraining) {
-		return s, err
-	}
-	id := t.Info().Peer
-	m, perr := t.pool.pick(ctx, func(pr *peer) bool { return pr.ID == id })
-	if perr != nil {
-		return nil, fmt.Errorf("%w, and no other: %w", err, perr)
-	}
-	return m.Open(ctx, h)
 }

@@ -29,7 +29,7 @@ func inBubble(t *testing.T, serve func(context.Context, Tunnel, Stream), f func(
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		d := newDialer()
-		p := &running{Pool: NewPool(PoolConfig{Dialer: d}), dialer: d}
+		p := &running{Pool: NewPool(PoolConfig{Dialers: map[string]Dialer{TCP: d}}), dialer: d}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -47,7 +47,7 @@ func pickWithin(t *testing.T, p *running, env string, d time.Duration) (Tunnel, 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	return p.Pick(ctx, env)
+	return p.Pick(ctx, env, Interactive)
 }
 
 // wantPick checks which tunnel is picked.
@@ -75,7 +75,7 @@ func TestPickTakesTheFirstGatewayThatAnswers(t *testing.T) {
 		}
 		p.SetPeers(peers)
 		begin := time.Now()
-		got, err := p.Pick(t.Context(), "azure")
+		got, err := p.Pick(t.Context(), "azure", Interactive)
 		if err != nil || got.Info().Peer != gatewayID("a") || time.Since(begin) != time.Second {
 			t.Errorf("Pick = %v, %v after %s, want gateway a after 1s", got, err, time.Since(begin))
 		}
@@ -169,7 +169,7 @@ func TestPickPrefers(t *testing.T) {
 func TestOpenMovesToAnotherTunnelWhenItsOwnDrains(t *testing.T) {
 	inBubble(t, leaveOpen, func(t *testing.T, p *running) {
 		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
-		picked, err := p.Pick(t.Context(), "azure")
+		picked, err := p.Pick(t.Context(), "azure", Interactive)
 		if err != nil {
 			t.Fatal(err)
 		}

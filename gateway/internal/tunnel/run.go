@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 	// strangerGrace is how long a tunnel may stay whose peer SetPeers did not
 	// name: it may have been let in under a policy that SetPeers follows soon.
 	strangerGrace = 5 * time.Second
+	// spareAfter is how long a bulk tunnel may be idle beside another one.
+	spareAfter = 30 * time.Second
 )
 
 // run is what Run adds to a Pool.
@@ -32,7 +35,7 @@ type run struct {
 }
 
 // Run serves streams that peers open, in every tunnel, each in a goroutine of
-// its own, and keeps a tunnel to every peer that has an address. serve must
+// its own, and keeps tunnels to every peer that has an address. serve must
 // return when its context ends; what it leaves of a stream is reset. When the
 // context ends, Run opens nothing more, waits until all streams have ended, for
 // at most the drain timeout, and closes all tunnels. It returns nil, and is
@@ -79,30 +82,91 @@ func (p *Pool) look(now time.Time) time.Duration {
 	defer p.mu.Unlock()
 	next := lookInterval
 	for _, pr := range p.peers {
-		if pr.Address == "" || pr.flight != nil || p.linked(pr) {
-			continue
-		}
-		if wait := pr.retry.Sub(now); wait > 0 {
-			next = min(next, wait)
-		} else {
-			p.dial(pr)
-		}
+		pr.path.saw(p.loss(pr), now)
+		next = min(next, p.keep(pr, now))
 	}
 	for _, m := range p.members {
-		if p.known && p.peers[m.id] == nil && now.Sub(m.since) > strangerGrace {
+		if p.known && p.peers[m.id] == nil && now.Sub(m.since) > strangerGrace || p.spare(m, now) {
 			p.leave(m)
 		}
 	}
 	return next
 }
 
-func (p *Pool) linked(pr *peer) bool {
-	for _, m := range p.members {
-		if m.id == pr.ID && m.usable() {
-			return true
+// keep dials a peer each way that is always to be there, and says when the next
+// attempt is due. The caller holds mu.
+func (p *Pool) keep(pr *peer, now time.Time) time.Duration {
+	next := lookInterval
+	if pr.Address == "" {
+		return next
+	}
+	for _, w := range p.always(pr) {
+		d := pr.dialling(w)
+		if d.flight != nil || p.linked(pr, w) {
+			continue
+		}
+		if wait := d.retry.Sub(now); wait > 0 {
+			next = min(next, wait)
+		} else {
+			p.dial(pr, w, 0)
 		}
 	}
-	return false
+	return next
+}
+
+// always is the ways to each peer that are kept open: for interactive traffic
+// by every carrier, so that none has to be dialled when another one fails; for
+// bulk where the peer could not dial it.
+func (p *Pool) always(pr *peer) []way {
+	ways := make([]way, 0, len(p.cfg.Dialers)+1)
+	for carrier := range p.cfg.Dialers {
+		ways = append(ways, way{carrier, Interactive})
+	}
+	if p.cfg.DialsOut {
+		ways = append(ways, way{pr.path.prefers(Bulk), Bulk})
+	}
+	return ways
+}
+
+// linked says whether there is a tunnel that way. The caller holds mu.
+func (p *Pool) linked(pr *peer, w way) bool {
+	return slices.ContainsFunc(p.members, func(m *member) bool {
+		if m.id != pr.ID || !m.usable() {
+			return false
+		}
+		i := m.Info()
+		return i.Carrier == w.carrier && i.Class == w.class
+	})
+}
+
+// loss is the most that a tunnel to the peer has lost lately. The caller holds mu.
+func (p *Pool) loss(pr *peer) float64 {
+	most := 0.0
+	for _, m := range p.members {
+		if m.id == pr.ID && m.usable() {
+			most = max(most, m.Info().Loss)
+		}
+	}
+	return most
+}
+
+// spare says whether a bulk tunnel that this end dialled has carried nothing
+// for a while and another one stands in its place: tunnels that have turned
+// bulk would pile up. The caller holds mu.
+func (p *Pool) spare(m *member, now time.Time) bool {
+	i := m.Info()
+	if i.Streams > 0 || i.Class != Bulk || !i.Dialed || m.leaves {
+		m.idle = time.Time{}
+		return false
+	}
+	if m.idle.IsZero() {
+		m.idle = now
+	}
+	if now.Sub(m.idle) < spareAfter {
+		return false
+	}
+	best, _ := p.best(func(pr *peer) bool { return pr.ID == m.id }, Bulk)
+	return best != nil && best != m
 }
 
 // leave drains and closes a tunnel, once. The caller holds mu.

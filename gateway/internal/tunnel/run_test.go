@@ -24,7 +24,7 @@ func TestRemovedPeersDrain(t *testing.T) {
 			t.Error("a removed peer's tunnel does not drain")
 		}
 		<-added.Done() // it had no streams
-		if _, err := p.Pick(t.Context(), "azure"); err == nil {
+		if _, err := p.Pick(t.Context(), "azure", Interactive); err == nil {
 			t.Error("a removed peer is picked")
 		}
 		begin := time.Now()
@@ -147,7 +147,7 @@ func TestRunDrainsInTheEnd(t *testing.T) {
 				if p.Add(late); !isClosed(late) {
 					t.Error("a tunnel is added after the end")
 				}
-				if _, err := p.Pick(t.Context(), "azure"); !errors.Is(err, errStopped) {
+				if _, err := p.Pick(t.Context(), "azure", Interactive); !errors.Is(err, errStopped) {
 					t.Errorf("Pick after the end: %v", err)
 				}
 				if err := p.Run(t.Context(), serve); err == nil {
@@ -160,12 +160,12 @@ func TestRunDrainsInTheEnd(t *testing.T) {
 
 func TestTunnelsThatWereAddedBeforeRunAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := NewPool(PoolConfig{Dialer: newDialer()})
+		p := NewPool(PoolConfig{Dialers: map[string]Dialer{TCP: newDialer()}})
 		tun := newFake(gatewayID("azure"))
 		p.Add(tun)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := p.Pick(ctx, "azure"); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := p.Pick(ctx, "azure", Interactive); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Pick before Run: %v", err)
 		}
 		ctx, cancel = context.WithCancel(t.Context())

@@ -55,8 +55,8 @@ func DialOptions() []grpc.DialOption {
 	}
 }
 
-// Client asks one control plane. Policies, Endpoints and Changed may be called
-// concurrently, before Run, during it and after.
+// Client asks one control plane. Policies, Endpoints, Changed and Heard may be
+// called concurrently, before Run, during it and after.
 type Client struct {
 	conn grpc.ClientConnInterface
 	node spiffeid.ID
@@ -69,6 +69,9 @@ type Client struct {
 
 	policies  atomic.Pointer[Policies]
 	endpoints atomic.Pointer[map[serviceKey][]string]
+
+	heard chan struct{}
+	hear  func() // closes heard, once
 
 	mu      sync.Mutex // guards changed
 	changed chan struct{}
@@ -93,8 +96,10 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		conn: cfg.Conn, node: cfg.Node, log: cfg.Log,
-		book: newBook(f, cfg.Keys), table: newTable(f), changed: make(chan struct{}),
+		book: newBook(f, cfg.Keys), table: newTable(f),
+		heard: make(chan struct{}), changed: make(chan struct{}),
 	}
+	c.hear = sync.OnceFunc(func() { close(c.heard) })
 	if err := c.book.load(); err != nil {
 		c.log.Error("kept policy state is not good", zap.Error(err))
 	}
@@ -122,6 +127,10 @@ func (c *Client) Changed() <-chan struct{} {
 	defer c.mu.Unlock()
 	return c.changed
 }
+
+// Heard is closed at the first answer of a control plane: from then on it
+// counts this node among those that it waits for.
+func (c *Client) Heard() <-chan struct{} { return c.heard }
 
 func (c *Client) showPolicies() {
 	before, now := c.policies.Load(), c.book.snapshot()

@@ -51,6 +51,20 @@ func TestAsksForEverything(t *testing.T) {
 	})
 }
 
+func TestHeard(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *Client, s *serverStream) {
+		synctest.Wait()
+		select {
+		case <-c.Heard():
+			t.Error("heard before the first answer")
+		default:
+		}
+		s.accepted(endpoints()) // it says nothing
+		<-c.Heard()
+		s.accepted(policies())
+	})
+}
+
 func TestPolicyAndStateArriveInAnyOrder(t *testing.T) {
 	one, two := signed(t, "a", 1), signed(t, "b", 2)
 	orders := map[string]func(s *serverStream){

@@ -101,6 +101,7 @@ func (s *session) serve(ctx context.Context, responses <-chan *discovery.DeltaDi
 		select {
 		case resp := <-responses:
 			heard = true
+			s.hear()
 			err = s.handle(resp)
 		case <-s.timer.C:
 			err = s.settle()

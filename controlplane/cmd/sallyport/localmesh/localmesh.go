@@ -60,6 +60,7 @@ type Mesh struct {
 	plane       *controlplane.ControlPlane
 	conn        *grpc.ClientConn
 	tunnels     map[string]string // gateway to address
+	given       map[string]bool   // addresses that parts got at this start
 
 	mu      sync.Mutex // guards sources
 	sources map[string]*certs.Source
@@ -82,6 +83,7 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Mesh) err
 		cfg: cfg, layout: layout(dir), fail: fail,
 		issuing: newStage(ctx), controlling: newStage(ctx), carrying: newStage(ctx),
 		Gateways: map[string]*gateway.Gateway{}, sources: map[string]*certs.Source{},
+		tunnels: map[string]string{}, given: map[string]bool{},
 	}
 	if err := m.up(running); err != nil {
 		fail(err)
@@ -113,6 +115,7 @@ func (m *Mesh) up(ctx context.Context) error {
 		{"start the authorities", m.startAuthorities},
 		{"start the control plane", m.startControlPlane},
 		{"start the gateways", m.startGateways},
+		{"wait for the gateways", m.awaitGateways},
 		{"publish the policy", m.publish},
 		{"wait for the policy", m.awaitPolicy},
 		{"start the workloads", m.startWorkloads},
@@ -175,6 +178,20 @@ func (m *Mesh) closeSources() {
 	for _, s := range m.sources {
 		s.Close() //nolint:errcheck // it was only read from
 	}
+}
+
+// awaitGateways waits until the control plane knows every gateway of this
+// process: it waits for those alone to take a policy, or to learn where
+// workloads are, that it knows.
+func (m *Mesh) awaitGateways(ctx context.Context) error {
+	for name, g := range m.Gateways {
+		select {
+		case <-g.Connected():
+		case <-ctx.Done():
+			return fmt.Errorf("gateway %s has not reached the control plane: %w", name, ctx.Err())
+		}
+	}
+	return nil
 }
 
 // awaitPolicy waits until every gateway of this process enforces a policy.

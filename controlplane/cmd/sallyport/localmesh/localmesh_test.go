@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"sort"
 	"strings"
 	"testing"
 
@@ -181,6 +183,32 @@ func TestGatewayFails(t *testing.T) {
 	err = Run(t.Context(), Config{Dir: d}, func(context.Context, *Mesh) error { return errSeen })
 	if err == nil || !strings.Contains(err.Error(), "gateway onprem-1") || !strings.Contains(err.Error(), b.GetAttach()) {
 		t.Errorf("Run() = %v, want an error that names the gateway and %s", err, b.GetAttach())
+	}
+}
+
+// TestTakenMeanwhile shows that a part which comes second to its addresses is
+// started at others, and that any other failure is told at once.
+func TestTakenMeanwhile(t *testing.T) {
+	m := &Mesh{given: map[string]bool{}}
+	var tried []string
+	err := m.atFreeAddresses(2, func(at []string) error {
+		tried = append(tried, at...)
+		if len(tried) > 4 {
+			return errBroken
+		}
+		l, err := net.Listen("tcp", at[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, err = net.Listen("tcp", at[1])
+		return err
+	})
+	if !errors.Is(err, errBroken) {
+		t.Errorf("atFreeAddresses() = %v, want %v", err, errBroken)
+	}
+	if sort.Strings(tried); len(tried) != 6 || len(slices.Compact(tried)) != 6 {
+		t.Errorf("tried %v, want three times two others", tried)
 	}
 }
 

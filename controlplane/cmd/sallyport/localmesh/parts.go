@@ -40,18 +40,26 @@ func (m *Mesh) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at, err := m.address()
+	was, err := m.address()
 	if err != nil {
 		return err
 	}
-	m.plane, err = controlplane.New(ctx, controlplane.Config{
-		Listen:      at,
-		Dir:         m.layout.controlPlane(),
-		WorkloadAPI: m.layout.workloadAPI("controlplane"),
-		PolicyKeys:  keys,
-		Operators:   []spiffeid.ID{ID("operator")},
-		Log:         m.cfg.Log.Named("controlplane"),
-	})
+	start := func(at []string) (err error) {
+		m.plane, err = controlplane.New(ctx, controlplane.Config{
+			Listen:      at[0],
+			Dir:         m.layout.controlPlane(),
+			WorkloadAPI: m.layout.workloadAPI("controlplane"),
+			PolicyKeys:  keys,
+			Operators:   []spiffeid.ID{ID("operator")},
+			Log:         m.cfg.Log.Named("controlplane"),
+		})
+		return err
+	}
+	if was != "" {
+		err = start([]string{was})
+	} else {
+		err = m.atFreeAddresses(1, start)
+	}
 	if err != nil {
 		return err
 	}
@@ -87,11 +95,11 @@ func (m *Mesh) keySet() (*policyv1.KeySet, error) {
 	return policykey.ReadSet(m.layout.keySet())
 }
 
-// address is where the control plane was before, or any free port.
+// address is where the control plane was before; empty before the first start.
 func (m *Mesh) address() (string, error) {
 	text, err := os.ReadFile(m.layout.meshFile())
 	if errors.Is(err, os.ErrNotExist) {
-		return "127.0.0.1:0", nil
+		return "", nil
 	}
 	if err != nil {
 		return "", err
@@ -113,34 +121,50 @@ func (m *Mesh) dial(as *certs.Source) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// startGateways writes each gateway's bootstrap file and runs those that
-// nobody else runs.
+// startGateways starts each gateway where it was before, so that workloads and
+// peers find it again, or at free addresses.
 func (m *Mesh) startGateways(ctx context.Context) error {
-	if err := m.findTunnels(); err != nil {
-		return err
-	}
 	for _, env := range environments {
-		name := env + "-1"
-		b, err := m.bootstrap(env)
+		var was configv1.Bootstrap
+		there, err := readJSON(m.layout.bootstrap(env+"-1"), &was)
 		if err != nil {
 			return err
 		}
-		if err := writeJSON(m.layout.bootstrap(name), b); err != nil {
-			return err
+		start := func(at []string) error { return m.startGateway(ctx, env, at[0], at[1], at[2]) }
+		if there {
+			err = start([]string{was.GetAttach(), was.GetAttachLoopback(), was.GetTunnel()})
+		} else {
+			err = m.atFreeAddresses(3, start)
 		}
-		if slices.Contains(m.cfg.External, name) {
-			continue
-		}
-		g, err := gateway.New(ctx, gateway.Config{Bootstrap: b, Log: m.cfg.Log.Named(name)})
 		if err != nil {
-			return fmt.Errorf("gateway %s: %w", name, err)
+			return fmt.Errorf("gateway %s-1: %w", env, err)
 		}
-		m.Gateways[name] = g
-		m.carrying.run(m.fail, g.Run)
 	}
 	return nil
 }
 
+// startGateway runs an environment's gateway, unless somebody else does, and
+// writes its bootstrap file.
+func (m *Mesh) startGateway(ctx context.Context, env, attach, loopback, tunnel string) error {
+	name := env + "-1"
+	b, err := m.bootstrap(env)
+	if err != nil {
+		return err
+	}
+	b.Attach, b.AttachLoopback, b.Tunnel = attach, loopback, tunnel
+	m.tunnels[name] = tunnel
+	if !slices.Contains(m.cfg.External, name) {
+		g, err := gateway.New(ctx, gateway.Config{Bootstrap: b, Log: m.cfg.Log.Named(name)})
+		if err != nil {
+			return err
+		}
+		m.Gateways[name] = g
+		m.carrying.run(m.fail, g.Run)
+	}
+	return writeJSON(m.layout.bootstrap(name), b)
+}
+
+// bootstrap is what a gateway starts from, but for its addresses.
 func (m *Mesh) bootstrap(env string) (*configv1.Bootstrap, error) {
 	name := env + "-1"
 	keys, err := m.keySet()
@@ -151,10 +175,6 @@ func (m *Mesh) bootstrap(env string) (*configv1.Bootstrap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the mesh's bundle: %w", err)
 	}
-	attach, loopback, err := m.attachAddresses(name)
-	if err != nil {
-		return nil, err
-	}
 	return &configv1.Bootstrap{
 		Gateway:     name,
 		Environment: env,
@@ -162,49 +182,10 @@ func (m *Mesh) bootstrap(env string) (*configv1.Bootstrap, error) {
 		ControlPlane: &configv1.ControlPlane{
 			Address: m.plane.Addr().String(), Id: ID("controlplane").String(), Bundle: string(bundle),
 		},
-		PolicyKeys:     keys,
-		WorkloadApi:    m.layout.workloadAPI(name),
-		Attach:         attach,
-		AttachLoopback: loopback,
-		Tunnel:         m.tunnels[name],
-		StateDir:       filepath.Join(m.layout.gatewayDir(name), "state"),
+		PolicyKeys:  keys,
+		WorkloadApi: m.layout.workloadAPI(name),
+		StateDir:    filepath.Join(m.layout.gatewayDir(name), "state"),
 	}, nil
-}
-
-// attachAddresses are those of the last start, so that workloads find the
-// gateway again, or free ones.
-func (m *Mesh) attachAddresses(name string) (attach, loopback string, err error) {
-	var was configv1.Bootstrap
-	there, err := readJSON(m.layout.bootstrap(name), &was)
-	if err != nil || there {
-		return was.GetAttach(), was.GetAttachLoopback(), err
-	}
-	if attach, err = freeAddress(); err != nil {
-		return "", "", err
-	}
-	loopback, err = freeAddress()
-	return attach, loopback, err
-}
-
-// findTunnels takes the gateways' tunnel addresses from the policy in force,
-// or free ones before there is any.
-func (m *Mesh) findTunnels() error {
-	m.tunnels = map[string]string{}
-	for _, env := range environments {
-		var was configv1.Bootstrap
-		there, err := readJSON(m.layout.bootstrap(env+"-1"), &was)
-		if err != nil {
-			return err
-		}
-		at := was.GetTunnel()
-		if !there {
-			if at, err = freeAddress(); err != nil {
-				return err
-			}
-		}
-		m.tunnels[env+"-1"] = at
-	}
-	return nil
 }
 
 // publish signs and publishes the embedded policy, on the first start.

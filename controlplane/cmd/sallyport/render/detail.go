@@ -118,7 +118,10 @@ func peerText(p *crossingv1.Peer) string {
 }
 
 func tunnelText(t *crossingv1.Tunnel) string {
-	text := t.GetCarrier() + ", " + t.GetTls()
+	text := t.GetCarrier() + why(t.GetChoice()) + ", " + t.GetTls()
+	if t.GetClass() == crossingv1.Tunnel_BULK {
+		text += ", bulk"
+	}
 	if t.GetRoundTrip() != nil {
 		text += ", round trip " + span(t.GetRoundTrip())
 	}
@@ -126,6 +129,17 @@ func tunnelText(t *crossingv1.Tunnel) string {
 		text += ", clock " + signed(c.GetOffset().AsDuration()) + " ± " + span(c.GetError())
 	}
 	return text
+}
+
+// why tells of a carrier that was not the usual one.
+func why(c crossingv1.Tunnel_Choice) string {
+	switch c {
+	case crossingv1.Tunnel_LOSSY:
+		return " (the path loses packets)"
+	case crossingv1.Tunnel_FAILOVER:
+		return " (the preferred carrier did not answer)"
+	}
+	return ""
 }
 
 func span(d *durationpb.Duration) string { return Took(d.AsDuration()) }

@@ -4,8 +4,9 @@ import (
 	"io"
 	"testing"
 
-	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
+
+	"github.com/sallyport-mesh/sallyport/certs/certstest"
 )
 
 // BenchmarkOpenAndEcho asks what one crossing costs in a tunnel that is there:

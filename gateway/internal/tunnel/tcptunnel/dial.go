@@ -42,6 +42,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string, peer spiffeid.ID, class 
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", peer, err)
 	}
+	resendSoon(raw)
 	h := &handshake{cfg: &d.cfg, role: mux.Dialler, want: peer, class: class}
 	c, err := h.run(ctx, raw)
 	if err != nil {

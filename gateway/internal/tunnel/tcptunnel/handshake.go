@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -28,6 +29,7 @@ type handshake struct {
 	want    spiffeid.ID // who must answer; zero for the acceptor
 	refused error       // why the peer's SVID was refused
 	shown   bool        // the peer showed a certificate
+	foreign bool        // the peer asked for other protocols than this one
 }
 
 // run makes a tunnel of a TCP connection within the handshake's time. On
@@ -94,6 +96,12 @@ func (h *handshake) secure(raw net.Conn) *secureConn {
 	if h.role == mux.Dialler {
 		return newSecure(raw, tls.Client, cfg)
 	}
+	// The library refuses such a peer before it is asked for its certificate, and
+	// in words only.
+	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		h.foreign = len(hello.SupportedProtos) > 0 && !slices.Contains(hello.SupportedProtos, mux.ALPN)
+		return nil, nil // the configuration stays
+	}
 	return newSecure(raw, tls.Server, cfg)
 }
 
@@ -125,7 +133,9 @@ func exchangePrefaces(nc net.Conn, role mux.Role, own mux.Settings) (mux.Setting
 		}
 	}
 	theirs := make([]byte, mux.PrefaceLen)
-	if _, err := io.ReadFull(nc, theirs); err != nil {
+	if n, err := io.ReadFull(nc, theirs); n > 0 && errors.Is(err, io.ErrUnexpectedEOF) {
+		return mux.Settings{}, &mux.FaultError{Reason: mux.BadPreface, Detail: fmt.Sprintf("cut off after %d bytes", n)}
+	} else if err != nil {
 		return mux.Settings{}, err
 	}
 	peer, err := mux.ParsePreface(theirs)
@@ -155,7 +165,7 @@ func (h *handshake) reason(err error) crossingv1.Reason {
 	switch {
 	case h.refused != nil:
 		return carrier.IdentityReason(h.refused)
-	case errors.As(err, &fault), errors.As(err, &record):
+	case errors.As(err, &fault), errors.As(err, &record), h.foreign:
 		return crossingv1.Reason_MALFORMED
 	case h.shown || h.role == mux.Dialler || errors.Is(err, context.Canceled):
 		return crossingv1.Reason_REASON_UNSPECIFIED

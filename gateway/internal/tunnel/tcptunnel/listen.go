@@ -111,6 +111,7 @@ func (l *Listener) pause(err error) {
 }
 
 func (l *Listener) handshake(raw net.Conn) {
+	resendSoon(raw)
 	h := &handshake{cfg: &l.cfg, role: mux.Acceptor}
 	c, err := h.run(l.ctx, raw)
 	if err != nil {

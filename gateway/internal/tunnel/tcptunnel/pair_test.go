@@ -69,7 +69,7 @@ func open(t testing.TB, c *conn, id string) *stream {
 
 func accept(t testing.TB, c *conn) *stream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	s, err := c.Accept(ctx)
 	if err != nil {

@@ -48,7 +48,12 @@ type Bootstrap struct {
 	// tunnel is the host:port where peer gateways dial; none if empty.
 	Tunnel string `protobuf:"bytes,9,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
 	// state_dir is the directory of the last good policy and the spool.
-	StateDir      string `protobuf:"bytes,10,opt,name=state_dir,json=stateDir,proto3" json:"state_dir,omitempty"`
+	StateDir string `protobuf:"bytes,10,opt,name=state_dir,json=stateDir,proto3" json:"state_dir,omitempty"`
+	// carriers of tunnels that it uses: TCP and QUIC if empty. QUIC takes UDP on the
+	// tunnel's port.
+	Carriers []string `protobuf:"bytes,11,rep,name=carriers,proto3" json:"carriers,omitempty"`
+	// admin is the loopback host:port of health, readiness and metrics; none if empty.
+	Admin         string `protobuf:"bytes,12,opt,name=admin,proto3" json:"admin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,6 +154,20 @@ func (x *Bootstrap) GetTunnel() string {
 func (x *Bootstrap) GetStateDir() string {
 	if x != nil {
 		return x.StateDir
+	}
+	return ""
+}
+
+func (x *Bootstrap) GetCarriers() []string {
+	if x != nil {
+		return x.Carriers
+	}
+	return nil
+}
+
+func (x *Bootstrap) GetAdmin() string {
+	if x != nil {
+		return x.Admin
 	}
 	return ""
 }
@@ -277,7 +296,7 @@ var File_sallyport_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a sallyport/policy/v1/policy.proto\"\x89\x03\n" +
+	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a sallyport/policy/v1/policy.proto\"\xbb\x03\n" +
 	"\tBootstrap\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -290,7 +309,9 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\x0fattach_loopback\x18\b \x01(\tR\x0eattachLoopback\x12\x16\n" +
 	"\x06tunnel\x18\t \x01(\tR\x06tunnel\x12\x1b\n" +
 	"\tstate_dir\x18\n" +
-	" \x01(\tR\bstateDir\"P\n" +
+	" \x01(\tR\bstateDir\x12\x1a\n" +
+	"\bcarriers\x18\v \x03(\tR\bcarriers\x12\x14\n" +
+	"\x05admin\x18\f \x01(\tR\x05admin\"P\n" +
 	"\fControlPlane\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +

@@ -1158,7 +1158,11 @@ type TunnelStatus struct {
 	// since is when it came up.
 	Since *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
 	// round_trip as last measured.
-	RoundTrip     *durationpb.Duration `protobuf:"bytes,7,opt,name=round_trip,json=roundTrip,proto3" json:"round_trip,omitempty"`
+	RoundTrip *durationpb.Duration `protobuf:"bytes,7,opt,name=round_trip,json=roundTrip,proto3" json:"round_trip,omitempty"`
+	// bulk says that it carries bulk traffic.
+	Bulk bool `protobuf:"varint,8,opt,name=bulk,proto3" json:"bulk,omitempty"`
+	// loss is the share of packets lost lately, 0 to 1.
+	Loss          float64 `protobuf:"fixed64,9,opt,name=loss,proto3" json:"loss,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1240,6 +1244,20 @@ func (x *TunnelStatus) GetRoundTrip() *durationpb.Duration {
 		return x.RoundTrip
 	}
 	return nil
+}
+
+func (x *TunnelStatus) GetBulk() bool {
+	if x != nil {
+		return x.Bulk
+	}
+	return false
+}
+
+func (x *TunnelStatus) GetLoss() float64 {
+	if x != nil {
+		return x.Loss
+	}
+	return 0
 }
 
 // ReportResponse is empty.
@@ -1794,7 +1812,7 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x06serial\x18\x02 \x01(\x04R\x06serial\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x12<\n" +
 	"\atunnels\x18\x04 \x03(\v2\".sallyport.control.v1.TunnelStatusR\atunnels\x12\x18\n" +
-	"\aspooled\x18\x05 \x01(\x04R\aspooled\"\xec\x01\n" +
+	"\aspooled\x18\x05 \x01(\x04R\aspooled\"\x94\x02\n" +
 	"\fTunnelStatus\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
 	"\acarrier\x18\x02 \x01(\tR\acarrier\x12\x16\n" +
@@ -1803,7 +1821,9 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\astreams\x18\x05 \x01(\rR\astreams\x120\n" +
 	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x128\n" +
 	"\n" +
-	"round_trip\x18\a \x01(\v2\x19.google.protobuf.DurationR\troundTrip\"\x10\n" +
+	"round_trip\x18\a \x01(\v2\x19.google.protobuf.DurationR\troundTrip\x12\x12\n" +
+	"\x04bulk\x18\b \x01(\bR\x04bulk\x12\x12\n" +
+	"\x04loss\x18\t \x01(\x01R\x04loss\"\x10\n" +
 	"\x0eReportResponse\"/\n" +
 	"\x13GetBootstrapRequest\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\"\xb5\x01\n" +

@@ -437,6 +437,116 @@ func (Header_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// Class of traffic; classes never share a connection.
+type Tunnel_Class int32
+
+const (
+	// CLASS_UNSPECIFIED: not known.
+	Tunnel_CLASS_UNSPECIFIED Tunnel_Class = 0
+	// INTERACTIVE: latency counts.
+	Tunnel_INTERACTIVE Tunnel_Class = 1
+	// BULK: throughput counts.
+	Tunnel_BULK Tunnel_Class = 2
+)
+
+// Enum value maps for Tunnel_Class.
+var (
+	Tunnel_Class_name = map[int32]string{
+		0: "CLASS_UNSPECIFIED",
+		1: "INTERACTIVE",
+		2: "BULK",
+	}
+	Tunnel_Class_value = map[string]int32{
+		"CLASS_UNSPECIFIED": 0,
+		"INTERACTIVE":       1,
+		"BULK":              2,
+	}
+)
+
+func (x Tunnel_Class) Enum() *Tunnel_Class {
+	p := new(Tunnel_Class)
+	*p = x
+	return p
+}
+
+func (x Tunnel_Class) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Tunnel_Class) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[6].Descriptor()
+}
+
+func (Tunnel_Class) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[6]
+}
+
+func (x Tunnel_Class) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Tunnel_Class.Descriptor instead.
+func (Tunnel_Class) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7, 0}
+}
+
+// Choice of a carrier.
+type Tunnel_Choice int32
+
+const (
+	// CHOICE_UNSPECIFIED: this gateway did not choose.
+	Tunnel_CHOICE_UNSPECIFIED Tunnel_Choice = 0
+	// USUAL: the carrier that costs least.
+	Tunnel_USUAL Tunnel_Choice = 1
+	// LOSSY: QUIC, because the path loses packets.
+	Tunnel_LOSSY Tunnel_Choice = 2
+	// FAILOVER: the preferred carrier was down or did not answer.
+	Tunnel_FAILOVER Tunnel_Choice = 3
+)
+
+// Enum value maps for Tunnel_Choice.
+var (
+	Tunnel_Choice_name = map[int32]string{
+		0: "CHOICE_UNSPECIFIED",
+		1: "USUAL",
+		2: "LOSSY",
+		3: "FAILOVER",
+	}
+	Tunnel_Choice_value = map[string]int32{
+		"CHOICE_UNSPECIFIED": 0,
+		"USUAL":              1,
+		"LOSSY":              2,
+		"FAILOVER":           3,
+	}
+)
+
+func (x Tunnel_Choice) Enum() *Tunnel_Choice {
+	p := new(Tunnel_Choice)
+	*p = x
+	return p
+}
+
+func (x Tunnel_Choice) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Tunnel_Choice) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[7].Descriptor()
+}
+
+func (Tunnel_Choice) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[7]
+}
+
+func (x Tunnel_Choice) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Tunnel_Choice.Descriptor instead.
+func (Tunnel_Choice) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7, 1}
+}
+
 // State of a record.
 type Record_State int32
 
@@ -486,11 +596,11 @@ func (x Record_State) String() string {
 }
 
 func (Record_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[6].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[8].Descriptor()
 }
 
 func (Record_State) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[6]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[8]
 }
 
 func (x Record_State) Number() protoreflect.EnumNumber {
@@ -1214,7 +1324,11 @@ type Tunnel struct {
 	// round_trip as last measured.
 	RoundTrip *durationpb.Duration `protobuf:"bytes,3,opt,name=round_trip,json=roundTrip,proto3" json:"round_trip,omitempty"`
 	// clock is the other gateway's clock against ours.
-	Clock         *Clock `protobuf:"bytes,4,opt,name=clock,proto3" json:"clock,omitempty"`
+	Clock *Clock `protobuf:"bytes,4,opt,name=clock,proto3" json:"clock,omitempty"`
+	// class of traffic that it was opened for.
+	Class Tunnel_Class `protobuf:"varint,5,opt,name=class,proto3,enum=sallyport.crossing.v1.Tunnel_Class" json:"class,omitempty"`
+	// choice is why the egress gateway took this carrier.
+	Choice        Tunnel_Choice `protobuf:"varint,6,opt,name=choice,proto3,enum=sallyport.crossing.v1.Tunnel_Choice" json:"choice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1275,6 +1389,20 @@ func (x *Tunnel) GetClock() *Clock {
 		return x.Clock
 	}
 	return nil
+}
+
+func (x *Tunnel) GetClass() Tunnel_Class {
+	if x != nil {
+		return x.Class
+	}
+	return Tunnel_CLASS_UNSPECIFIED
+}
+
+func (x *Tunnel) GetChoice() Tunnel_Choice {
+	if x != nil {
+		return x.Choice
+	}
+	return Tunnel_CHOICE_UNSPECIFIED
 }
 
 // Clock is a measured offset; it never changes a recorded time.
@@ -1627,7 +1755,7 @@ type Refusal struct {
 	Count uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
 	// detail of the first of them, for people.
 	Detail string `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
-	// listener that refused: attach or tunnel.
+	// listener that refused: attach or tunnel, or control for the control plane's.
 	Listener      string `protobuf:"bytes,6,opt,name=listener,proto3" json:"listener,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2086,13 +2214,24 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\rrequest_bytes\x18\f \x01(\x04R\frequestBytes\x12%\n" +
 	"\x0eresponse_bytes\x18\r \x01(\x04R\rresponseBytes\x12\x16\n" +
 	"\x06status\x18\x0e \x01(\rR\x06status\x122\n" +
-	"\x05close\x18\x0f \x01(\x0e2\x1c.sallyport.crossing.v1.CauseR\x05close\"\xa2\x01\n" +
+	"\x05close\x18\x0f \x01(\x0e2\x1c.sallyport.crossing.v1.CauseR\x05close\"\x9c\x03\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\acarrier\x18\x01 \x01(\tR\acarrier\x12\x10\n" +
 	"\x03tls\x18\x02 \x01(\tR\x03tls\x128\n" +
 	"\n" +
 	"round_trip\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\troundTrip\x122\n" +
-	"\x05clock\x18\x04 \x01(\v2\x1c.sallyport.crossing.v1.ClockR\x05clock\"k\n" +
+	"\x05clock\x18\x04 \x01(\v2\x1c.sallyport.crossing.v1.ClockR\x05clock\x129\n" +
+	"\x05class\x18\x05 \x01(\x0e2#.sallyport.crossing.v1.Tunnel.ClassR\x05class\x12<\n" +
+	"\x06choice\x18\x06 \x01(\x0e2$.sallyport.crossing.v1.Tunnel.ChoiceR\x06choice\"9\n" +
+	"\x05Class\x12\x15\n" +
+	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vINTERACTIVE\x10\x01\x12\b\n" +
+	"\x04BULK\x10\x02\"D\n" +
+	"\x06Choice\x12\x16\n" +
+	"\x12CHOICE_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05USUAL\x10\x01\x12\t\n" +
+	"\x05LOSSY\x10\x02\x12\f\n" +
+	"\bFAILOVER\x10\x03\"k\n" +
 	"\x05Clock\x121\n" +
 	"\x06offset\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06offset\x12/\n" +
 	"\x05error\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05error\"\xc1\x03\n" +
@@ -2228,7 +2367,7 @@ func file_sallyport_crossing_v1_crossing_proto_rawDescGZIP() []byte {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescData
 }
 
-var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
 var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Decision)(0),                 // 0: sallyport.crossing.v1.Decision
@@ -2237,74 +2376,78 @@ var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Attach)(0),                   // 3: sallyport.crossing.v1.Attach
 	(Cause)(0),                    // 4: sallyport.crossing.v1.Cause
 	(Header_Kind)(0),              // 5: sallyport.crossing.v1.Header.Kind
-	(Record_State)(0),             // 6: sallyport.crossing.v1.Record.State
-	(*Header)(nil),                // 7: sallyport.crossing.v1.Header
-	(*PolicyRef)(nil),             // 8: sallyport.crossing.v1.PolicyRef
-	(*Key)(nil),                   // 9: sallyport.crossing.v1.Key
-	(*Transition)(nil),            // 10: sallyport.crossing.v1.Transition
-	(*Operation)(nil),             // 11: sallyport.crossing.v1.Operation
-	(*Peer)(nil),                  // 12: sallyport.crossing.v1.Peer
-	(*End)(nil),                   // 13: sallyport.crossing.v1.End
-	(*Tunnel)(nil),                // 14: sallyport.crossing.v1.Tunnel
-	(*Clock)(nil),                 // 15: sallyport.crossing.v1.Clock
-	(*Half)(nil),                  // 16: sallyport.crossing.v1.Half
-	(*Close)(nil),                 // 17: sallyport.crossing.v1.Close
-	(*Refusal)(nil),               // 18: sallyport.crossing.v1.Refusal
-	(*Frame)(nil),                 // 19: sallyport.crossing.v1.Frame
-	(*Record)(nil),                // 20: sallyport.crossing.v1.Record
-	(*Evidence)(nil),              // 21: sallyport.crossing.v1.Evidence
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(Tunnel_Class)(0),             // 6: sallyport.crossing.v1.Tunnel.Class
+	(Tunnel_Choice)(0),            // 7: sallyport.crossing.v1.Tunnel.Choice
+	(Record_State)(0),             // 8: sallyport.crossing.v1.Record.State
+	(*Header)(nil),                // 9: sallyport.crossing.v1.Header
+	(*PolicyRef)(nil),             // 10: sallyport.crossing.v1.PolicyRef
+	(*Key)(nil),                   // 11: sallyport.crossing.v1.Key
+	(*Transition)(nil),            // 12: sallyport.crossing.v1.Transition
+	(*Operation)(nil),             // 13: sallyport.crossing.v1.Operation
+	(*Peer)(nil),                  // 14: sallyport.crossing.v1.Peer
+	(*End)(nil),                   // 15: sallyport.crossing.v1.End
+	(*Tunnel)(nil),                // 16: sallyport.crossing.v1.Tunnel
+	(*Clock)(nil),                 // 17: sallyport.crossing.v1.Clock
+	(*Half)(nil),                  // 18: sallyport.crossing.v1.Half
+	(*Close)(nil),                 // 19: sallyport.crossing.v1.Close
+	(*Refusal)(nil),               // 20: sallyport.crossing.v1.Refusal
+	(*Frame)(nil),                 // 21: sallyport.crossing.v1.Frame
+	(*Record)(nil),                // 22: sallyport.crossing.v1.Record
+	(*Evidence)(nil),              // 23: sallyport.crossing.v1.Evidence
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
 }
 var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	3,  // 0: sallyport.crossing.v1.Header.attach:type_name -> sallyport.crossing.v1.Attach
-	8,  // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	10, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	5,  // 2: sallyport.crossing.v1.Header.kind:type_name -> sallyport.crossing.v1.Header.Kind
-	22, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
+	24, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
 	3,  // 4: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
 	0,  // 5: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
-	8,  // 6: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
-	8,  // 7: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
+	10, // 6: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	10, // 7: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
 	2,  // 8: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
-	12, // 9: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
-	22, // 10: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
-	23, // 11: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
-	23, // 12: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
+	14, // 9: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
+	24, // 10: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
+	25, // 11: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
+	25, // 12: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
 	4,  // 13: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
-	23, // 14: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
-	15, // 15: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
-	23, // 16: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	23, // 17: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
-	9,  // 18: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 19: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
-	10, // 20: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
-	11, // 21: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
-	13, // 22: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
-	14, // 23: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	9,  // 24: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 25: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	23, // 26: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	23, // 27: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
-	4,  // 28: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
-	2,  // 29: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
-	12, // 30: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	2,  // 31: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	22, // 32: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	16, // 33: sallyport.crossing.v1.Frame.open:type_name -> sallyport.crossing.v1.Half
-	17, // 34: sallyport.crossing.v1.Frame.close:type_name -> sallyport.crossing.v1.Close
-	18, // 35: sallyport.crossing.v1.Frame.refusal:type_name -> sallyport.crossing.v1.Refusal
-	6,  // 36: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	10, // 37: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	11, // 38: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	13, // 39: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	13, // 40: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	14, // 41: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	21, // 42: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	25, // 14: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	17, // 15: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
+	6,  // 16: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
+	7,  // 17: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
+	25, // 18: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	25, // 19: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	11, // 20: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 21: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
+	12, // 22: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
+	13, // 23: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
+	15, // 24: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
+	16, // 25: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	11, // 26: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 27: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
+	25, // 28: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	25, // 29: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	4,  // 30: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
+	2,  // 31: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
+	14, // 32: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
+	2,  // 33: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
+	24, // 34: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	18, // 35: sallyport.crossing.v1.Frame.open:type_name -> sallyport.crossing.v1.Half
+	19, // 36: sallyport.crossing.v1.Frame.close:type_name -> sallyport.crossing.v1.Close
+	20, // 37: sallyport.crossing.v1.Frame.refusal:type_name -> sallyport.crossing.v1.Refusal
+	8,  // 38: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	12, // 39: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	13, // 40: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	15, // 41: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	15, // 42: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	16, // 43: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	23, // 44: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
@@ -2317,7 +2460,7 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_crossing_v1_crossing_proto_rawDesc), len(file_sallyport_crossing_v1_crossing_proto_rawDesc)),
-			NumEnums:      7,
+			NumEnums:      9,
 			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -1,4 +1,4 @@
-package recorder
+package crossing
 
 import (
 	"net/netip"
@@ -27,28 +27,30 @@ type refusalKey struct {
 	listener string
 }
 
-// refusals counts failures before identity by reason, source prefix, listener
-// and second.
-type refusals struct {
+// Refusals counts failures before identity by reason, source prefix, listener
+// and second. All methods may be called concurrently.
+type Refusals struct {
 	mu     sync.Mutex // guards counts
 	counts map[refusalKey]*crossingv1.Refusal
 }
 
-func newRefusals() *refusals { return &refusals{counts: map[refusalKey]*crossingv1.Refusal{}} }
+// NewRefusals counts nothing yet.
+func NewRefusals() *Refusals { return &Refusals{counts: map[refusalKey]*crossingv1.Refusal{}} }
 
-func (r *refusals) add(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string, now time.Time) {
+// Add counts one failure. detail is for people; that of the first is kept.
+func (r *Refusals) Add(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string, now time.Time) {
 	if len(detail) > maxDetail {
 		detail = detail[:maxDetail]
 	}
-	r.merge(&crossingv1.Refusal{
+	r.Merge(&crossingv1.Refusal{
 		Reason: reason, Prefix: prefix(addr.Addr()), Listener: listener, Count: 1,
 		Second: timestamppb.New(time.Unix(now.Unix(), 0)), Detail: strings.ToValidUTF8(detail, "?"),
 	})
 }
 
-// merge adds a count to its row, or to the row of all others when the table is
-// full.
-func (r *refusals) merge(c *crossingv1.Refusal) {
+// Merge adds a count to its row, or to the row of all others when the table is
+// full. It is how what Take gave comes back.
+func (r *Refusals) Merge(c *crossingv1.Refusal) {
 	key := refusalKey{c.GetReason(), c.GetPrefix(), c.GetSecond().GetSeconds(), c.GetListener()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,9 +84,9 @@ func prefix(addr netip.Addr) string {
 	return p.String()
 }
 
-// take takes the counts of the seconds before a time: those that are complete,
+// Take takes the counts of the seconds before a time: those that are complete,
 // so that each is told of once.
-func (r *refusals) take(before time.Time) []*crossingv1.Refusal {
+func (r *Refusals) Take(before time.Time) []*crossingv1.Refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var counts []*crossingv1.Refusal

@@ -1,0 +1,228 @@
+package e2e
+
+import (
+	"crypto/tls"
+	wire "encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/sallyport-mesh/sallyport/certs/certstest"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
+	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+	"github.com/sallyport-mesh/sallyport/gateway/mux"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+var tunnelSettings = mux.Settings{StreamWindow: 1 << 20, TunnelWindow: 1 << 20, MaxStreams: 16}
+
+// stranger is a TLS client that trusts anybody and shows what it is given.
+func stranger(protos []string, shown ...tls.Certificate) *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: protos, Certificates: shown}
+}
+
+// invade dials azure's tunnel port from a network of its own.
+func invade(t *testing.T, m *meshtest.Mesh, i meshtest.Intruder, config *tls.Config) *tls.Conn {
+	t.Helper()
+	return tls.Client(i.Dial(t, m.Started(t, "azure-1").GetTunnel()), config)
+}
+
+// wantCounted waits for the one refusal of an intruder at azure's tunnel port.
+func wantCounted(t *testing.T, m *meshtest.Mesh, i meshtest.Intruder, reason crossingv1.Reason, detail string) {
+	t.Helper()
+	r := m.Refusal(t, i)
+	if r.GetGateway() != localmesh.GatewayID("azure").String() || r.GetRefusal().GetListener() != "tunnel" || r.GetRefusal().GetCount() != 1 ||
+		r.GetRefusal().GetReason() != reason || !strings.Contains(r.GetRefusal().GetDetail(), detail) {
+		t.Errorf("counted as %v, want %s, %q", r, reason, detail)
+	}
+}
+
+// TestHostilePeers holds those who are not let in, each with the reason that is
+// counted.
+func TestHostilePeers(t *testing.T) {
+	m := meshtest.Start(t, nil)
+	onprem, azure := m.Stolen(t, "onprem"), m.Stolen(t, "azure")
+	lookalike := certstest.Mesh(t, "onprem.demo", "nowhere.demo")
+	self := localmesh.GatewayID("onprem")
+	this := []string{mux.ALPN}
+	preface := mux.AppendPreface(nil, tunnelSettings)
+	old := append([]byte(nil), preface...)
+	old[8] = 0 // the version
+	cases := []struct {
+		name   string
+		config *tls.Config // nil: no TLS
+		send   []byte
+		reason crossingv1.Reason
+		detail string
+	}{
+		{"no TLS", nil, []byte("GET / HTTP/1.1\r\n\r\n"), crossingv1.Reason_MALFORMED, "TLS handshake"},
+		{"nothing", nil, nil, crossingv1.Reason_NO_IDENTITY, "TLS handshake"},
+		{"no certificate", stranger(this), nil, crossingv1.Reason_NO_IDENTITY, "TLS handshake"},
+		{
+			"a gateway that the policy does not name", stranger(this, onprem.Certificate(onprem.ID("/sallyport/gateway/onprem-9"))), nil,
+			crossingv1.Reason_UNKNOWN_PEER, "spiffe://onprem.demo/sallyport/gateway/onprem-9",
+		},
+		{
+			"a workload", stranger(this, onprem.Certificate(localmesh.ID("orchestrator"))), nil,
+			crossingv1.Reason_UNKNOWN_PEER, "spiffe://onprem.demo/ai/orchestrator",
+		},
+		{
+			"the gateway itself", stranger(this, azure.Certificate(localmesh.GatewayID("azure"))), nil,
+			crossingv1.Reason_UNKNOWN_PEER, "spiffe://azure.demo/sallyport/gateway/azure-1",
+		},
+		{"another root", stranger(this, lookalike["onprem.demo"].Certificate(self)), nil, crossingv1.Reason_BAD_IDENTITY, self.String()},
+		{"another trust domain's root", stranger(this, azure.Certificate(self)), nil, crossingv1.Reason_BAD_IDENTITY, self.String()},
+		{
+			"a trust domain that nobody knows", stranger(this, lookalike["nowhere.demo"].Certificate(spiffeid.RequireFromString("spiffe://nowhere.demo/sallyport/gateway/onprem-1"))), nil,
+			crossingv1.Reason_BAD_IDENTITY, "spiffe://nowhere.demo",
+		},
+		{"an older ALPN protocol", stranger([]string{"sallyport/0"}, onprem.Certificate(self)), nil, crossingv1.Reason_MALFORMED, "sallyport/0"},
+		{"no ALPN protocol", stranger(nil, onprem.Certificate(self)), nil, crossingv1.Reason_MALFORMED, "sallyport/1"},
+		{"a preface that is none", stranger(this, onprem.Certificate(self)), make([]byte, mux.PrefaceLen), crossingv1.Reason_MALFORMED, mux.BadPreface.String()},
+		{"an older preface", stranger(this, onprem.Certificate(self)), old, crossingv1.Reason_MALFORMED, "version 0"},
+		{"a preface that is cut off", stranger(this, onprem.Certificate(self)), preface[:9], crossingv1.Reason_MALFORMED, "cut off after 9 bytes"},
+	}
+	for n, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			i := meshtest.Intruder(n + 1)
+			var conn net.Conn
+			if c.config == nil {
+				conn = i.Dial(t, m.Started(t, "azure-1").GetTunnel())
+			} else {
+				conn = invade(t, m, i, c.config)
+			}
+			conn.Write(c.send) // makes the handshake, whose outcome is read below
+			if half, ok := conn.(interface{ CloseWrite() error }); ok {
+				half.CloseWrite()
+			}
+			answer, err := io.ReadAll(conn)
+			if len(answer) > mux.PrefaceLen || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("it was answered %d bytes, %v", len(answer), err)
+			}
+		})
+	}
+	for n, c := range cases {
+		wantCounted(t, m, meshtest.Intruder(n+1), c.reason, c.detail)
+	}
+	wantCrossing(t, m)
+}
+
+// admitted is a hostile peer that was let in: it has stolen onprem's keys.
+func admitted(t *testing.T, m *meshtest.Mesh, i meshtest.Intruder) *tls.Conn {
+	t.Helper()
+	onprem := m.Stolen(t, "onprem")
+	conn := invade(t, m, i, stranger([]string{mux.ALPN}, onprem.Certificate(localmesh.GatewayID("onprem"))))
+	if _, err := conn.Write(mux.AppendPreface(nil, tunnelSettings)); err != nil {
+		t.Fatal(err)
+	}
+	theirs := make([]byte, mux.PrefaceLen)
+	if _, err := io.ReadFull(conn, theirs); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mux.ParsePreface(theirs); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// nextFrame reads a frame; io.EOF is the connection's end.
+func nextFrame(conn net.Conn) (mux.Header, []byte, error) {
+	head := make([]byte, mux.HeaderLen)
+	if _, err := io.ReadFull(conn, head); err != nil {
+		return mux.Header{}, nil, err
+	}
+	h, err := mux.ParseHeader(head)
+	if err != nil {
+		return h, nil, err
+	}
+	payload := make([]byte, h.Length)
+	_, err = io.ReadFull(conn, payload)
+	return h, payload, err
+}
+
+// goAway reads to the connection's end and gives the reason of its GOAWAY.
+func goAway(t *testing.T, conn net.Conn) mux.Reason {
+	t.Helper()
+	var reason mux.Reason
+	for {
+		h, payload, err := nextFrame(conn)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("the tunnel goes on")
+		}
+		if err != nil {
+			return reason
+		}
+		if h.Type == mux.GoAway {
+			reason = mux.Reason(wire.BigEndian.Uint32(payload[4:]))
+		}
+	}
+}
+
+// TestHostileFrames ends tunnels of a peer that breaks the protocol after a good
+// handshake. The tunnel of the true gateway of that very name goes on.
+func TestHostileFrames(t *testing.T) {
+	m := meshtest.Start(t, nil)
+	open := mux.AppendOpen(nil, 1, nil)
+	var flood []byte // beyond the window of 256 KiB that a stream has here
+	for range 5 {
+		flood = mux.AppendData(flood, 1, make([]byte, mux.MaxPayload), false)
+	}
+	cases := []struct {
+		name string
+		send []byte
+		want mux.Reason
+	}{
+		{"HTTP", []byte("GET / HTTP/1.1\r\n\r\n"), mux.UnknownType},
+		{"noise", []byte(strings.Repeat("\xff", 4096)), mux.UnknownType},
+		{"flags that there are not", []byte{2, 2, 0, 0, 0, 0, 0, 1}, mux.ReservedFlags},
+		{"length that a frame cannot have", []byte{4, 0, 0, 5, 0, 0, 0, 1}, mux.BadLength},
+		{"header that does not decode", mux.AppendOpen(nil, 1, []byte{0xff}), mux.BadHeader},
+		{"data on the tunnel itself", mux.AppendData(nil, 0, []byte("x"), false), mux.BadStream},
+		{"data on a stream never opened", mux.AppendData(nil, 1, []byte("x"), false), mux.UnknownStream},
+		{"wrong parity", mux.AppendOpen(nil, 2, nil), mux.BadParity},
+		{"number used again", append(append([]byte(nil), open...), open...), mux.StreamReuse},
+		{"number left out", mux.AppendOpen(nil, 3, nil), mux.UnknownStream},
+		{"credit of nothing", mux.AppendWindow(nil, 0, 0), mux.BadCredit},
+		{"credit beyond all windows", mux.AppendWindow(mux.AppendWindow(nil, 0, mux.MaxWindow), 0, mux.MaxWindow), mux.BadCredit},
+		{"data beyond the window", append(mux.AppendOpen(nil, 1, unread()), flood...), mux.WindowExceeded},
+		{"goaway of streams never opened", mux.AppendGoAway(nil, 8, mux.Closed), mux.BadGoAway},
+		{"cut off in a frame's head", []byte{2, 0, 0}, mux.Truncated},
+		{"cut off in a frame's payload", mux.AppendOpen(nil, 1, make([]byte, 9))[:12], mux.Truncated},
+	}
+	for n, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			conn := admitted(t, m, meshtest.Intruder(n+1))
+			if _, err := conn.Write(c.send); err != nil {
+				t.Fatal(err)
+			}
+			if c.want == mux.Truncated {
+				conn.CloseWrite()
+			}
+			if got := goAway(t, conn); got != c.want {
+				t.Errorf("GOAWAY says %q, want %q", got, c.want)
+			}
+			wantCrossing(t, m)
+		})
+	}
+	for n, c := range cases {
+		wantCounted(t, m, meshtest.Intruder(n+1), crossingv1.Reason_MALFORMED, c.want.String())
+	}
+}
+
+// TestPeerBreaksOff begins a frame, says no more, and is then gone without a
+// word of TLS, as when its machine is: good crossings go on.
+func TestPeerBreaksOff(t *testing.T) {
+	m := meshtest.Start(t, nil)
+	conn := admitted(t, m, 1)
+	if _, err := conn.Write([]byte{2, 0}); err != nil {
+		t.Fatal(err)
+	}
+	wantCrossing(t, m)
+	conn.NetConn().Close()
+	wantCrossing(t, m)
+}

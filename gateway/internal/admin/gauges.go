@@ -1,0 +1,74 @@
+package admin
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+)
+
+// State is what a gateway is like when somebody asks.
+type State struct {
+	Serial  uint64 // of the policy in force; 0 if none
+	Spooled uint64 // bytes that wait for an acknowledgement
+	Tunnels []tunnel.Info
+	// NotReady is why the gateway can carry nothing; nil if it can.
+	NotReady error
+}
+
+// gauges reads the state when it is asked for, never in between.
+type gauges struct{ state func() State }
+
+var (
+	serialDesc  = desc("policy_serial", "Serial of the policy in force; 0 if there is none.")
+	spoolDesc   = desc("spool_bytes", "Records that wait for an acknowledgement, in bytes.")
+	tunnelsDesc = desc("tunnels", "Tunnels that are up.", "peer", "carrier", "class")
+	streamsDesc = desc("streams", "Streams open in tunnels.", "peer", "carrier", "class")
+	tripDesc    = desc("tunnel_round_trip_seconds", "Longest round trip of the tunnels, as last measured.", "peer", "carrier", "class")
+	lossDesc    = desc("tunnel_loss_ratio", "Greatest share of packets lost lately.", "peer", "carrier", "class")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("sallyport_gateway_"+name, help, labels, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (g gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{serialDesc, spoolDesc, tunnelsDesc, streamsDesc, tripDesc, lossDesc} {
+		ch <- d
+	}
+}
+
+// way is a kind of tunnels to one peer.
+type way struct{ peer, carrier, class string }
+
+type sum struct{ tunnels, streams, trip, loss float64 }
+
+// Collect implements prometheus.Collector.
+func (g gauges) Collect(ch chan<- prometheus.Metric) {
+	s := g.state()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(serialDesc, float64(s.Serial))
+	gauge(spoolDesc, float64(s.Spooled))
+	for w, t := range byWay(s.Tunnels) {
+		gauge(tunnelsDesc, t.tunnels, w.peer, w.carrier, w.class)
+		gauge(streamsDesc, t.streams, w.peer, w.carrier, w.class)
+		gauge(tripDesc, t.trip, w.peer, w.carrier, w.class)
+		gauge(lossDesc, t.loss, w.peer, w.carrier, w.class)
+	}
+}
+
+func byWay(tunnels []tunnel.Info) map[way]sum {
+	ways := map[way]sum{}
+	for _, i := range tunnels {
+		w := way{i.Peer.String(), label(i.Carrier), i.Class.String()}
+		t := ways[w]
+		t.tunnels++
+		t.streams += float64(i.Streams)
+		t.trip = max(t.trip, i.RoundTrip.Seconds())
+		t.loss = max(t.loss, i.Loss)
+		ways[w] = t
+	}
+	return ways
+}

@@ -1,0 +1,124 @@
+package admin
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// Metrics counts what a gateway does. Each label is always there and has one of
+// few values; counters are found once, so that counting is one atomic addition.
+type Metrics struct {
+	registry *prometheus.Registry
+	opened   map[sideDecision]prometheus.Counter
+	closed   map[sideCause]prometheus.Counter
+	bytes    map[sideDirection]prometheus.Counter
+	denied   *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	choices  *prometheus.CounterVec
+}
+
+type (
+	sideDecision struct {
+		side     crossingv1.Side
+		decision crossingv1.Decision
+	}
+	sideCause struct {
+		side  crossingv1.Side
+		cause crossingv1.Cause
+	}
+	sideDirection struct {
+		side    crossingv1.Side
+		request bool
+	}
+)
+
+// NewMetrics makes metrics that are all 0.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		opened:   map[sideDecision]prometheus.Counter{},
+		closed:   map[sideCause]prometheus.Counter{},
+		bytes:    map[sideDirection]prometheus.Counter{},
+		denied:   vector("denials_total", "Crossings denied, by reason.", "reason"),
+		refused:  vector("refusals_total", "Failures before there was an identity, by reason.", "reason"),
+		choices:  vector("carrier_choices_total", "Choices of a carrier for a crossing, and why.", "carrier", "class", "choice"),
+	}
+	opened := vector("crossings_opened_total", "Crossings opened, by this gateway's side and decision.", "side", "decision")
+	closed := vector("crossings_closed_total", "Crossings closed, by this gateway's side and the cause of their end.", "side", "cause")
+	bytes := vector("payload_bytes_total", "Payload of closed crossings, by this gateway's side and direction.", "side", "direction")
+	for _, side := range []crossingv1.Side{crossingv1.Side_EGRESS, crossingv1.Side_INGRESS} {
+		for _, d := range []crossingv1.Decision{crossingv1.Decision_ALLOW, crossingv1.Decision_DENY} {
+			m.opened[sideDecision{side, d}] = opened.WithLabelValues(label(side.String()), label(d.String()))
+		}
+		for n, name := range crossingv1.Cause_name {
+			m.closed[sideCause{side, crossingv1.Cause(n)}] = closed.WithLabelValues(label(side.String()), label(name))
+		}
+		m.bytes[sideDirection{side, true}] = bytes.WithLabelValues(label(side.String()), "request")
+		m.bytes[sideDirection{side, false}] = bytes.WithLabelValues(label(side.String()), "response")
+	}
+	m.registry.MustRegister(opened, closed, bytes, m.denied, m.refused, m.choices,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func vector(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "sallyport", Subsystem: "gateway", Name: name, Help: help,
+	}, labels)
+}
+
+func label(name string) string { return strings.ToLower(name) }
+
+// Chose counts a choice of a carrier.
+func (m *Metrics) Chose(carrier string, class tunnel.Class, choice tunnel.Choice) {
+	m.choices.WithLabelValues(label(carrier), class.String(), choice.String()).Inc()
+}
+
+// Meter counts what goes into the spool: the record is what there is to count.
+type Meter struct {
+	*recorder.Recorder
+	metrics *Metrics
+}
+
+// Meter makes a meter before a recorder.
+func (m *Metrics) Meter(r *recorder.Recorder) *Meter { return &Meter{r, m} }
+
+// Open counts and records a crossing that opens.
+func (m *Meter) Open(ctx context.Context, h *crossingv1.Half, durable bool) error {
+	err := m.Recorder.Open(ctx, h, durable)
+	if err != nil {
+		m.metrics.denied.WithLabelValues(label(crossingv1.Reason_NOT_RECORDED.String())).Inc()
+		return err
+	}
+	if c := m.metrics.opened[sideDecision{h.GetSide(), h.GetEnd().GetDecision()}]; c != nil {
+		c.Inc()
+	}
+	if h.GetEnd().GetDecision() == crossingv1.Decision_DENY {
+		m.metrics.denied.WithLabelValues(label(h.GetEnd().GetReason().String())).Inc()
+	}
+	return nil
+}
+
+// Close counts and records a crossing that ends.
+func (m *Meter) Close(c *crossingv1.Close) error {
+	if n := m.metrics.closed[sideCause{c.GetSide(), c.GetCause()}]; n != nil {
+		n.Inc()
+		m.metrics.bytes[sideDirection{c.GetSide(), true}].Add(float64(c.GetRequestBytes()))
+		m.metrics.bytes[sideDirection{c.GetSide(), false}].Add(float64(c.GetResponseBytes()))
+	}
+	return m.Recorder.Close(c)
+}
+
+// Refuse counts and records a failure before there was an identity.
+func (m *Meter) Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string) {
+	m.metrics.refused.WithLabelValues(label(reason.String())).Inc()
+	m.Recorder.Refuse(reason, addr, listener, detail)
+}

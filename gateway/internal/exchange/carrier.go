@@ -1,0 +1,51 @@
+package exchange
+
+import (
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// bulkRequest is the length of a request, in bytes, from which it is bulk
+// whatever its service speaks.
+const bulkRequest = 1 << 20
+
+// classOf is the class of a crossing's traffic, as far as its head tells: what
+// moves images, models and data sets is bulk. A crossing that turns out to be
+// bulk later turns its connection so.
+func classOf(s *policy.Service, head *l7.RequestHead) tunnel.Class {
+	if s != nil && (s.Protocol == "oci" || s.Protocol == "s3") {
+		return tunnel.Bulk
+	}
+	if n, known, err := head.Fields.ContentLength(); known && err == nil && n >= bulkRequest {
+		return tunnel.Bulk
+	}
+	return tunnel.Interactive
+}
+
+// carrier is what carries a crossing, as its record says it.
+func carrier(info tunnel.Info) *crossingv1.Tunnel {
+	t := &crossingv1.Tunnel{Carrier: info.Carrier, Tls: info.TLS, Class: crossingv1.Tunnel_INTERACTIVE}
+	if info.Class == tunnel.Bulk {
+		t.Class = crossingv1.Tunnel_BULK
+	}
+	switch info.Choice {
+	case tunnel.Usual:
+		t.Choice = crossingv1.Tunnel_USUAL
+	case tunnel.Lossy:
+		t.Choice = crossingv1.Tunnel_LOSSY
+	case tunnel.Failover:
+		t.Choice = crossingv1.Tunnel_FAILOVER
+	}
+	if info.RoundTrip > 0 {
+		t.RoundTrip = durationpb.New(info.RoundTrip)
+		// What a round trip can tell of the peer's clock is known to half of it.
+		t.Clock = &crossingv1.Clock{
+			Offset: durationpb.New(info.ClockOffset), Error: durationpb.New(info.RoundTrip / 2),
+		}
+	}
+	return t
+}

@@ -1,0 +1,170 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+const (
+	// silentPatience is how long Pick waits for another tunnel than one whose peer
+	// does not answer.
+	silentPatience = 500 * time.Millisecond
+	// dialOutPatience is how long Pick waits for a peer that is here, dials by
+	// itself and has no tunnel of the class yet.
+	dialOutPatience = 2 * time.Second
+)
+
+// Pick gives a tunnel for a class of traffic to a gateway of the environment,
+// as better ranks those that live. If there is none, or none whose peer
+// answers, it dials all gateways of the environment that have an address, by
+// each carrier, and takes the first to answer. It fails when all have failed,
+// with what became of each, or when the context ends. If the tunnel starts to
+// drain before a stream is opened in it, opening finds another one to the same
+// gateway.
+func (p *Pool) Pick(ctx context.Context, environment string, class Class) (Tunnel, error) {
+	s := search{pool: p, class: class, match: func(pr *peer) bool { return pr.Environment == environment }}
+	t, err := s.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reach environment %q: %w", environment, err)
+	}
+	p.cfg.Chose(t.Info().Carrier, class, t.choice)
+	return t, nil
+}
+
+// search is one Pick.
+type search struct {
+	pool  *Pool
+	class Class
+	match func(*peer) bool
+	tried []*flight // nil before anything was dialled
+}
+
+func (s *search) run(ctx context.Context) (*picked, error) {
+	select {
+	case <-s.pool.started:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	var over <-chan time.Time // what is there must do, once patience is over
+	for settle := false; ; {
+		found := s.look()
+		switch {
+		case found.stopping:
+			return nil, errStopped
+		case found.best != nil && (settle || !found.silent):
+			return found.best, nil
+		case !found.waits && found.best != nil:
+			return found.best, nil
+		case !found.waits || settle && !slices.ContainsFunc(s.tried, (*flight).underway):
+			return nil, attempts(s.tried)
+		}
+		if over == nil && found.patience > 0 {
+			over = time.After(found.patience)
+		}
+		select {
+		case <-found.changed:
+		case <-over:
+			settle = true
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ctx.Err(), attempts(s.tried))
+		}
+	}
+}
+
+// found is what there is now.
+type found struct {
+	best     *picked // nil if there is none
+	silent   bool    // its peer does not answer
+	waits    bool    // another one may come
+	patience time.Duration
+	changed  <-chan struct{}
+	stopping bool
+}
+
+// look looks for the best tunnel, and dials if there is none that will do.
+func (s *search) look() found {
+	p := s.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := found{changed: p.changed, stopping: p.run.stopping}
+	best, r := p.best(s.match, s.class)
+	head := headStart
+	if best != nil {
+		f.best, f.silent = &picked{Tunnel: best.Tunnel, search: s, choice: p.choice(best, s.class)}, r.silent
+		f.patience, head = silentPatience, 0
+		if !r.silent {
+			return f
+		}
+	}
+	if s.tried == nil {
+		s.tried = p.dialAll(s.match, s.class, head)
+	}
+	f.waits = slices.ContainsFunc(s.tried, (*flight).underway)
+	if best == nil && p.expects(s.match) {
+		f.waits, f.patience = true, dialOutPatience
+	}
+	return f
+}
+
+// best is the tunnel to open the next stream in; nil if there is none. The
+// caller holds mu.
+func (p *Pool) best(match func(*peer) bool, class Class) (best *member, least rank) {
+	for _, m := range p.members {
+		pr := p.peers[m.id]
+		if pr == nil || !match(pr) || !m.usable() {
+			continue
+		}
+		i := m.Info()
+		if i.Class != class {
+			continue
+		}
+		if r := pr.path.rank(&i); best == nil || r.less(least) {
+			best, least = m, r
+		}
+	}
+	return best, least
+}
+
+// expects says whether a peer that dials by itself is here, and may dial for
+// another class soon. The caller holds mu.
+func (p *Pool) expects(match func(*peer) bool) bool {
+	return slices.ContainsFunc(p.members, func(m *member) bool {
+		pr := p.peers[m.id]
+		return pr != nil && pr.Address == "" && match(pr) && m.usable()
+	})
+}
+
+// picked is a tunnel as Pick gives it.
+type picked struct {
+	Tunnel
+	search *search
+	choice Choice
+}
+
+// Info implements Tunnel. It says why this one was picked.
+func (t *picked) Info() Info {
+	i := t.Tunnel.Info()
+	i.Choice = t.choice
+	return i
+}
+
+// Open implements Tunnel. Between Pick and Open a crossing is recorded, which
+// is time enough for a tunnel to begin to drain.
+func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
+	s, err := t.Tunnel.Open(ctx, h)
+	if !errors.Is(err, ErrDraining) {
+		return s, err
+	}
+	id := t.Tunnel.Info().Peer
+	same := search{pool: t.search.pool, class: t.search.class, match: func(pr *peer) bool { return pr.ID == id }}
+	other, serr := same.run(ctx)
+	if serr != nil {
+		return nil, fmt.Errorf("%w, and no other: %w", err, serr)
+	}
+	return other.Tunnel.Open(ctx, h)
+}

@@ -1,0 +1,247 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// carriers is a pool that dials by TCP and by QUIC.
+type carriers struct {
+	*Pool
+	tcp, quic *fakeDialer
+	chosen    []Choice
+}
+
+func twoCarriers(t *testing.T, cfg PoolConfig, f func(t *testing.T, p *carriers)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p := &carriers{tcp: newDialer(), quic: newDialer()}
+		p.quic.carrier = QUIC
+		cfg.Dialers = map[string]Dialer{TCP: p.tcp, QUIC: p.quic}
+		cfg.Chose = func(_ string, _ Class, c Choice) { p.chosen = append(p.chosen, c) }
+		p.Pool = NewPool(cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := p.Run(ctx, leaveOpen); err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		})
+		defer func() { cancel(); wg.Wait() }()
+		f(t, p)
+	})
+}
+
+// picks checks what Pick gives, why, and how long it takes at most.
+func (p *carriers) picks(t *testing.T, class Class, carrier string, why Choice, within time.Duration) *fakeTunnel {
+	t.Helper()
+	begin := time.Now()
+	got, err := p.Pick(t.Context(), "azure", class)
+	if err != nil {
+		t.Fatalf("Pick: %v", err)
+	}
+	if i := got.Info(); i.Carrier != carrier || i.Choice != why || i.Class != class {
+		t.Errorf("picked a tunnel for %s by %s (%s), want one for %s by %s (%s)", i.Class, i.Carrier, i.Choice, class, carrier, why)
+	}
+	if p.chosen[len(p.chosen)-1] != why {
+		t.Errorf("told of the choice %s, want %s", p.chosen[len(p.chosen)-1], why)
+	}
+	if d := time.Since(begin); d > within {
+		t.Errorf("took %s, want at most %s", d, within)
+	}
+	return got.(*picked).Tunnel.(*fakeTunnel)
+}
+
+func TestBothCarriersAreKept(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		if n := len(p.Tunnels()); n != 2 {
+			t.Errorf("%d tunnels, want one by each carrier", n)
+		}
+		p.picks(t, Interactive, TCP, Usual, 0)
+	})
+}
+
+func TestTheFirstCarrierToAnswerBegins(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.tcp.slow["azure:1"] = 5 * time.Second
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		p.picks(t, Interactive, QUIC, Failover, 0)
+		pass(6 * time.Second)
+		p.picks(t, Interactive, TCP, Usual, 0)
+	})
+}
+
+func TestLossMovesInteractiveTrafficToQUIC(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		tcp := p.picks(t, Interactive, TCP, Usual, 0)
+		p.picks(t, Bulk, TCP, Usual, headStart)
+		set(tcp, func() { tcp.loss = 0.01 })
+		pass(2 * lookInterval)
+		p.picks(t, Interactive, QUIC, Lossy, 0)
+		p.picks(t, Bulk, TCP, Usual, 0)
+	})
+}
+
+func set(f *fakeTunnel, do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+}
+
+func TestClassesNeverShareATunnel(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		calls := p.picks(t, Interactive, TCP, Usual, 0)
+		bulk := p.picks(t, Bulk, TCP, Usual, 0)
+		if calls == bulk {
+			t.Fatal("bulk shares the tunnel of interactive traffic")
+		}
+		set(calls, func() { calls.class = Bulk }) // a stream in it has turned
+		fresh := p.picks(t, Interactive, QUIC, Failover, 0)
+		pass(2 * lookInterval)
+		if now := p.picks(t, Interactive, TCP, Usual, 0); now == calls || now == fresh {
+			t.Error("no tunnel was dialled in place of the one that turned bulk")
+		}
+	})
+}
+
+func TestTunnelsThatTurnedBulkDoNotPileUp(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		p.picks(t, Bulk, TCP, Usual, 0)
+		for range 5 {
+			turned := p.picks(t, Interactive, TCP, Usual, 0)
+			set(turned, func() { turned.class = Bulk })
+			pass(2 * lookInterval)
+		}
+		pass(2 * spareAfter)
+		if n := len(p.Tunnels()); n != 3 {
+			t.Errorf("%d tunnels, want two for interactive traffic and one for bulk", n)
+		}
+	})
+}
+
+func TestFailover(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		calls, bulk := p.picks(t, Interactive, TCP, Usual, 0), p.picks(t, Bulk, TCP, Usual, 0)
+		p.tcp.set(func() { p.tcp.slow["azure:1"] = time.Hour }) // TCP is dropped on the way
+		p.quic.set(func() { p.quic.slow["azure:1"] = 100 * time.Millisecond })
+		for _, f := range []*fakeTunnel{calls, bulk} {
+			set(f, func() { f.silent = silentFor + 1 })
+		}
+		p.picks(t, Interactive, QUIC, Failover, 0)
+		p.picks(t, Bulk, QUIC, Failover, silentPatience)
+		for _, f := range []*fakeTunnel{calls, bulk} {
+			set(f, func() { f.silent = 0 })
+		}
+		p.picks(t, Interactive, TCP, Usual, 0)
+		p.picks(t, Bulk, TCP, Usual, 0)
+	})
+}
+
+// TestAPathThatIsCutIsWaitedFor: when nobody answers, what there is must do.
+func TestAPathThatIsCutIsWaitedFor(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		tcp, quic := p.tcp.last("azure:1"), p.quic.last("azure:1")
+		for _, f := range []*fakeTunnel{tcp, quic} {
+			set(f, func() { f.silent = time.Second })
+		}
+		if got := p.picks(t, Interactive, TCP, Usual, silentPatience); got != tcp {
+			t.Error("another tunnel than the one there is")
+		}
+	})
+}
+
+func TestAPeerThatDialsOutIsAwaited(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "")})
+		p.Add(newFake(gatewayID("azure")))
+		time.AfterFunc(time.Second, func() {
+			bulk := newFake(gatewayID("azure"))
+			bulk.class = Bulk
+			p.Add(bulk)
+		})
+		p.picks(t, Bulk, TCP, Usual, time.Second)
+	})
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "")})
+		p.Add(newFake(gatewayID("azure")))
+		begin := time.Now()
+		if _, err := p.Pick(t.Context(), "azure", Bulk); !errors.Is(err, errDialsOut) || time.Since(begin) != dialOutPatience {
+			t.Errorf("Pick = %v after %s", err, time.Since(begin))
+		}
+	})
+}
+
+func TestAGatewayThatDialsOutKeepsBulkToo(t *testing.T) {
+	twoCarriers(t, PoolConfig{DialsOut: true}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		seen := map[way]int{}
+		for _, i := range p.Tunnels() {
+			seen[way{i.Carrier, i.Class}]++
+		}
+		if len(seen) != 3 || seen[way{TCP, Bulk}] != 1 || seen[way{TCP, Interactive}] != 1 || seen[way{QUIC, Interactive}] != 1 {
+			t.Errorf("tunnels: %v", seen)
+		}
+	})
+}
+
+func TestAnotherGatewayTakesOver(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		other := Peer{ID: gatewayID("b"), Environment: "azure", Address: "b:1"}
+		p.SetPeers([]Peer{peerAt("azure", "azure:1"), other})
+		synctest.Wait()
+		for _, f := range []*fakeTunnel{p.tcp.last("azure:1"), p.quic.last("azure:1")} {
+			set(f, func() { f.silent = time.Second })
+		}
+		if got := p.picks(t, Interactive, TCP, Usual, 0); got.peer != other.ID {
+			t.Errorf("picked %s, which does not answer", got.peer)
+		}
+		far := p.tcp.last("b:1")
+		set(far, func() { far.rtt = 80 * time.Millisecond })
+		for _, f := range []*fakeTunnel{p.tcp.last("azure:1"), p.quic.last("azure:1")} {
+			set(f, func() { f.silent, f.rtt = 0, 10*time.Millisecond })
+		}
+		if got := p.picks(t, Interactive, TCP, Usual, 0); got.peer == other.ID {
+			t.Errorf("picked %s, which is further away", got.peer)
+		}
+	})
+}
+
+func TestOneCarrierIsTheUsualOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialer()
+		d.carrier = QUIC
+		p := NewPool(PoolConfig{Dialers: map[string]Dialer{QUIC: d}, DialsOut: true})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { p.Run(ctx, leaveOpen) })
+		defer func() { cancel(); wg.Wait() }()
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		for _, class := range []Class{Interactive, Bulk} {
+			got, err := p.Pick(t.Context(), "azure", class)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i := got.Info(); i.Carrier != QUIC || i.Choice != Usual {
+				t.Errorf("%s goes by %s (%s)", class, i.Carrier, i.Choice)
+			}
+		}
+	})
+}

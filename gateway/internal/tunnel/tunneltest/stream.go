@@ -1,0 +1,205 @@
+package tunneltest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
+)
+
+func carriesBothWays(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{})
+	near, far := Streams(t, a, b)
+	if got := far.Header().GetId(); got != "x" {
+		t.Errorf("header arrived with ID %q, want x", got)
+	}
+	Write(t, near, "question")
+	WantRead(t, far, "question")
+	Write(t, far, "answer")
+	WantRead(t, near, "answer")
+	back, forth := Streams(t, b, a)
+	Write(t, back, "the acceptor opens too")
+	WantRead(t, forth, "the acceptor opens too")
+	if n, m := a.Info().Streams, b.Info().Streams; n != 2 || m != 2 {
+		t.Errorf("%d and %d streams are open, want 2", n, m)
+	}
+}
+
+func halfClose(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{})
+	near, far := Streams(t, a, b)
+	Write(t, near, "all of it")
+	for range 2 { // a second CloseWrite does nothing
+		if err := near.CloseWrite(); err != nil {
+			t.Fatalf("CloseWrite: %v", err)
+		}
+	}
+	if _, err := near.Write([]byte("more")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write after CloseWrite: %v, want net.ErrClosed", err)
+	}
+	WantRead(t, far, "all of it")
+	WantEOF(t, far)
+	WantEOF(t, far)
+	Write(t, far, "the other direction goes on")
+	WantRead(t, near, "the other direction goes on")
+	if IsDone(near.Done()) || IsDone(far.Done()) {
+		t.Error("Done is closed with one direction open")
+	}
+	far.CloseWrite() //nolint:errcheck // the reader tells
+	WantEOF(t, near)
+	if !IsDone(near.Done()) || !IsDone(far.Done()) {
+		t.Error("Done is open after both directions have ended")
+	}
+	near.Reset(tunnel.CallerGone) // nothing any more
+	WantEOF(t, near)
+	settle()
+	if n, m := a.Info().Streams, b.Info().Streams; n != 0 || m != 0 {
+		t.Errorf("%d and %d streams are open, want none", n, m)
+	}
+}
+
+func doneWaitsForTheReader(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{})
+	near, far := Streams(t, a, b)
+	Write(t, near, "unread")
+	near.CloseWrite() //nolint:errcheck // the reader tells
+	far.CloseWrite()  //nolint:errcheck // nobody reads
+	settle()
+	if IsDone(far.Done()) {
+		t.Error("Done is closed before the last bytes were read")
+	}
+	a.Close() // whatever becomes of the tunnel, they have arrived
+	settle()
+	WantRead(t, far, "unread")
+	WantEOF(t, far)
+	if !IsDone(far.Done()) {
+		t.Error("Done is open after the end was read")
+	}
+}
+
+func reset(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{StreamWindow: 64 << 10, TunnelWindow: 64 << 10})
+	near, far := Streams(t, a, b)
+	read, stuck := make(chan error), make(chan error)
+	go func() { _, err := near.Read(make([]byte, 1)); read <- err }()
+	go func() { _, err := near.Write(make([]byte, 1<<20)); stuck <- err }()
+	settle()
+	far.Reset(tunnel.DestinationGone)
+	WantReset(t, <-read, tunnel.DestinationGone, true)
+	WantReset(t, <-stuck, tunnel.DestinationGone, true)
+	WantReset(t, near.CloseWrite(), tunnel.DestinationGone, true)
+	_, err := far.Read(make([]byte, 1))
+	WantReset(t, err, tunnel.DestinationGone, false)
+	_, err = far.Write(make([]byte, 1))
+	WantReset(t, err, tunnel.DestinationGone, false)
+	if !IsDone(near.Done()) || !IsDone(far.Done()) {
+		t.Error("Done is open after a reset")
+	}
+	near, far = Streams(t, a, b) // the tunnel goes on
+	Write(t, near, "next")
+	WantRead(t, far, "next")
+	settle()
+	if n, m := a.Info().Streams, b.Info().Streams; n != 1 || m != 1 {
+		t.Errorf("%d and %d streams are open, want 1", n, m)
+	}
+}
+
+// resetUnseen: Done tells of a reset even to an end that neither reads nor writes.
+func resetUnseen(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{})
+	for _, ended := range []bool{false, true} {
+		near, far := Streams(t, a, b)
+		Write(t, near, "question")
+		if ended {
+			near.CloseWrite() //nolint:errcheck // the reader tells
+		}
+		WantRead(t, far, "question")
+		far.Reset(tunnel.DestinationGone)
+		<-near.Done()
+		_, err := near.Read(make([]byte, 1))
+		WantReset(t, err, tunnel.DestinationGone, true)
+	}
+}
+
+func resetOfUnknownCode(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{})
+	near, far := Streams(t, a, b)
+	near.Reset(tunnel.ResetCode(77))
+	_, err := far.Read(make([]byte, 1))
+	WantReset(t, err, tunnel.ResetCode(77), true)
+}
+
+func resetAfterTheEnd(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{})
+	near, far := Streams(t, a, b)
+	Write(t, far, "whole answer")
+	far.CloseWrite()          //nolint:errcheck // the reader tells
+	far.Reset(tunnel.Refused) // what the caller still sends is not wanted
+	settle()
+	WantRead(t, near, "whole answer")
+	WantEOF(t, near)
+	_, err := near.Write([]byte("more"))
+	WantReset(t, err, tunnel.Refused, true)
+}
+
+func unreadStream(t *testing.T, pair Maker) {
+	limits := carrier.Limits{StreamWindow: 64 << 10, TunnelWindow: 40 << 20}
+	a, b := pair(t, limits)
+	stuckNear, stuckFar := Streams(t, a, b)
+	data := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+	wrote := make(chan error)
+	go func() { _, err := stuckNear.Write(data); wrote <- err }()
+	settle()
+	near, far := Streams(t, a, b)
+	go func() {
+		near.Write(data)  //nolint:errcheck // the reader tells
+		near.CloseWrite() //nolint:errcheck // the reader tells
+	}()
+	got, err := io.ReadAll(far)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("beside a stuck stream: %d bytes, %v, want %d", len(got), err, len(data))
+	}
+	if IsDone(stuckNear.Done()) {
+		t.Fatal("the stuck stream has ended")
+	}
+	got = make([]byte, len(data))
+	if _, err := io.ReadFull(stuckFar, got); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("stuck stream, read at last: %v", err)
+	}
+	if err := <-wrote; err != nil {
+		t.Errorf("Write: %v", err)
+	}
+}
+
+func streamLimit(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{Streams: 2})
+	for _, ends := range [][2]tunnel.Tunnel{{a, b}, {b, a}} {
+		first, far := Streams(t, ends[0], ends[1])
+		Streams(t, ends[0], ends[1])
+		if _, err := ends[0].Open(t.Context(), Header("one too many")); err == nil || errors.Is(err, tunnel.ErrDraining) {
+			t.Errorf("Open above the limit: %v, want another error", err)
+		}
+		first.Reset(tunnel.CallerGone)
+		<-far.Done()
+		settle()
+		Streams(t, ends[0], ends[1])
+	}
+}
+
+func contexts(t *testing.T, pair Maker) {
+	a, _ := pair(t, carrier.Limits{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := a.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Accept: %v, want the context's error", err)
+	}
+	if _, err := a.Open(ctx, Header("late")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Open: %v, want the context's error", err)
+	}
+}
