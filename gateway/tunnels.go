@@ -2,8 +2,13 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -24,6 +29,10 @@ func (g *Gateway) tunnel() error {
 	cfg := carrier.Config{
 		Source: g.source, Authorize: g.authorizePeer, Refuse: g.refuseTunnel, Log: g.log.Named("tunnel"),
 	}
+	var err error
+	if cfg.ResetKey, err = resetKey(filepath.Join(g.bootstrap.GetStateDir(), "quic.key")); err != nil {
+		return err
+	}
 	addr, dialers := g.bootstrap.GetTunnel(), map[string]tunnel.Dialer{}
 	if g.uses(tunnel.TCP) {
 		dialers[tunnel.TCP] = tcptunnel.NewDialer(cfg)
@@ -42,7 +51,7 @@ func (g *Gateway) tunnel() error {
 			if err != nil {
 				return err
 			}
-			g.tunnels = append(g.tunnels, l)
+			g.tunnels, dialers[tunnel.QUIC] = append(g.tunnels, l), l.Dialer()
 		}
 	}
 	g.pool = tunnel.NewPool(tunnel.PoolConfig{
@@ -70,4 +79,22 @@ func (g *Gateway) accept(ctx context.Context, l acceptor) error {
 		}
 		g.pool.Add(t)
 	}
+}
+
+// resetKey is the key that outlives a run, so that the next one can tell peers
+// that tunnels of the run before are gone. Whoever has it can end tunnels, and
+// nothing else.
+func resetKey(file string) (key [32]byte, err error) {
+	text, err := os.ReadFile(file)
+	switch {
+	case err == nil && len(text) == len(key):
+		return [32]byte(text), nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return key, fmt.Errorf("read the key of QUIC's stateless resets: %w", err)
+	}
+	rand.Read(key[:]) // it never fails
+	if err := os.WriteFile(file, key[:], 0o600); err != nil {
+		return key, fmt.Errorf("keep the key of QUIC's stateless resets: %w", err)
+	}
+	return key, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -157,22 +158,16 @@ func (p *Pool) answers(id spiffeid.ID, class Class) bool {
 	return m != nil && !r.silent
 }
 
-// landed takes note of an attempt's end.
+// landed takes note of an attempt's end, and in the same breath takes the
+// tunnel: whoever finds it finds no attempt under way.
 func (p *Pool) landed(pr *peer, f *flight, t Tunnel, err error) {
 	p.mu.Lock()
-	wanted := p.peers[f.peer] == pr
-	p.mu.Unlock()
-	switch {
-	case err != nil:
-	case !wanted:
-		err = errors.New("it was removed meanwhile")
-		t.Close() // nobody is to use it
-	case !p.add(t):
-		err = errors.New("its tunnel was not wanted any more")
-		t.Close() // nobody is to use it
-	}
-	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err == nil {
+		if err = p.take(pr, f.peer, t); err != nil {
+			p.run.group.Go(func() { t.Close() }) // nobody is to use it
+		}
+	}
 	d := pr.dialling(f.way)
 	f.err, d.flight, d.last = err, nil, time.Now()
 	switch {
@@ -184,9 +179,35 @@ func (p *Pool) landed(pr *peer, f *flight, t Tunnel, err error) {
 		p.cfg.Log.Debug("peer not reached", zap.Stringer("peer", f.peer), zap.String("carrier", f.way.carrier),
 			zap.Int("failures", d.failures), zap.Error(err))
 	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		p.bury(f.peer)
+	}
 	close(f.done)
 	p.broadcast()
 	p.nudge()
+}
+
+// take adds a tunnel that was dialled, if it is still wanted. The caller holds
+// mu.
+func (p *Pool) take(pr *peer, id spiffeid.ID, t Tunnel) error {
+	if p.peers[id] != pr {
+		return errors.New("it was removed meanwhile")
+	}
+	if !p.add(t) {
+		return errors.New("its tunnel was not wanted any more")
+	}
+	return nil
+}
+
+// bury closes tunnels that do not answer to a peer whose host refuses new ones:
+// the gateway there is gone, and no packet will say so in QUIC. The caller
+// holds mu.
+func (p *Pool) bury(id spiffeid.ID) {
+	for _, m := range p.members {
+		if i := m.Info(); m.id == id && i.mute() {
+			p.run.group.Go(func() { m.Close() }) // whoever waits in it is told so
+		}
+	}
 }
 
 // backoff doubles from firstRetry to lastRetry, less up to a half by chance so

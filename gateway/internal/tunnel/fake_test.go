@@ -2,10 +2,10 @@ package tunnel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -149,7 +149,7 @@ func (s *fakeStream) CloseWrite() error           { s.end(0); return nil }
 func (s *fakeStream) Reset(code ResetCode)        { s.end(code) }
 func (s *fakeStream) Done() <-chan struct{}       { return s.done }
 
-var errDown = errors.New("connection refused")
+var errDown = fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 
 // fakeDialer dials fakes.
 type fakeDialer struct {

@@ -88,9 +88,12 @@ type rank struct {
 	trip   time.Duration
 }
 
+// mute says that the peer has owed an answer for too long.
+func (i *Info) mute() bool { return i.Silent > max(silentFor, 4*i.RoundTrip) }
+
 func (p *path) rank(i *Info) rank {
 	return rank{
-		silent: i.Silent > max(silentFor, 4*i.RoundTrip),
+		silent: i.mute(),
 		other:  i.Carrier != p.prefers(i.Class),
 		load:   time.Duration(i.Streams+1) * max(i.RoundTrip, leastTrip),
 		trip:   i.RoundTrip,

@@ -11,20 +11,25 @@ import (
 )
 
 const (
-	// silentPatience is how long Pick waits for another tunnel than one whose peer
-	// does not answer.
-	silentPatience = 500 * time.Millisecond
+	// answerPatience is how long Pick waits for a peer that does not answer: to
+	// open a crossing in its tunnels would be to hang.
+	answerPatience = 5 * time.Second
+	// answerLook is how often it looks whether the peer answers again.
+	answerLook = 50 * time.Millisecond
 	// dialOutPatience is how long Pick waits for a peer that is here, dials by
 	// itself and has no tunnel of the class yet.
 	dialOutPatience = 2 * time.Second
 )
 
+// errSilent says that there are tunnels, and that nobody answers in them.
+var errSilent = errors.New("no gateway answers in the tunnels that there are")
+
 // Pick gives a tunnel for a class of traffic to a gateway of the environment,
-// as better ranks those that live. If there is none, or none whose peer
-// answers, it dials all gateways of the environment that have an address, by
-// each carrier, and takes the first to answer. It fails when all have failed,
-// with what became of each, or when the context ends. If the tunnel starts to
-// drain before a stream is opened in it, opening finds another one to the same
+// as rank orders those that live and whose peer answers. If there is none it
+// dials all gateways of the environment that have an address, by each carrier,
+// and takes the first to answer. It fails when all have failed, with what
+// became of each, or when the context ends. If the tunnel starts to drain
+// before a stream is opened in it, opening finds another one to the same
 // gateway.
 func (p *Pool) Pick(ctx context.Context, environment string, class Class) (Tunnel, error) {
 	s := search{pool: p, class: class, match: func(pr *peer) bool { return pr.Environment == environment }}
@@ -50,17 +55,17 @@ func (s *search) run(ctx context.Context) (*picked, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	var over <-chan time.Time // what is there must do, once patience is over
-	for settle := false; ; {
+	var over <-chan time.Time
+	for patient := true; ; {
 		found := s.look()
 		switch {
 		case found.stopping:
 			return nil, errStopped
-		case found.best != nil && (settle || !found.silent):
+		case found.best != nil:
 			return found.best, nil
-		case !found.waits && found.best != nil:
-			return found.best, nil
-		case !found.waits || settle && !slices.ContainsFunc(s.tried, (*flight).underway):
+		case found.silent && !patient:
+			return nil, errSilent
+		case !found.silent && !found.waits, !patient && !s.underway():
 			return nil, attempts(s.tried)
 		}
 		if over == nil && found.patience > 0 {
@@ -68,21 +73,26 @@ func (s *search) run(ctx context.Context) (*picked, error) {
 		}
 		select {
 		case <-found.changed:
+		case <-found.again:
 		case <-over:
-			settle = true
+			patient = false
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", ctx.Err(), attempts(s.tried))
 		}
 	}
 }
 
+// underway says whether an attempt to dial goes on.
+func (s *search) underway() bool { return slices.ContainsFunc(s.tried, (*flight).underway) }
+
 // found is what there is now.
 type found struct {
-	best     *picked // nil if there is none
-	silent   bool    // its peer does not answer
+	best     *picked // nil if there is none that answers
+	silent   bool    // there are tunnels in which nobody answers
 	waits    bool    // another one may come
 	patience time.Duration
 	changed  <-chan struct{}
+	again    <-chan time.Time // when to look again by itself
 	stopping bool
 }
 
@@ -94,17 +104,17 @@ func (s *search) look() found {
 	f := found{changed: p.changed, stopping: p.run.stopping}
 	best, r := p.best(s.match, s.class)
 	head := headStart
-	if best != nil {
-		f.best, f.silent = &picked{Tunnel: best.Tunnel, search: s, choice: p.choice(best, s.class)}, r.silent
-		f.patience, head = silentPatience, 0
-		if !r.silent {
-			return f
-		}
+	switch {
+	case best != nil && !r.silent:
+		f.best = &picked{Tunnel: best.Tunnel, search: s, choice: p.choice(best, s.class)}
+		return f
+	case best != nil:
+		f.silent, f.patience, f.again, head = true, answerPatience, time.After(answerLook), 0
 	}
 	if s.tried == nil {
 		s.tried = p.dialAll(s.match, s.class, head)
 	}
-	f.waits = slices.ContainsFunc(s.tried, (*flight).underway)
+	f.waits = s.underway()
 	if best == nil && p.expects(s.match) {
 		f.waits, f.patience = true, dialOutPatience
 	}

@@ -142,7 +142,7 @@ func TestFailover(t *testing.T) {
 			set(f, func() { f.silent = silentFor + 1 })
 		}
 		p.picks(t, Interactive, QUIC, Failover, 0)
-		p.picks(t, Bulk, QUIC, Failover, silentPatience)
+		p.picks(t, Bulk, QUIC, Failover, headStart+100*time.Millisecond)
 		for _, f := range []*fakeTunnel{calls, bulk} {
 			set(f, func() { f.silent = 0 })
 		}
@@ -151,17 +151,51 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// TestAPathThatIsCutIsWaitedFor: when nobody answers, what there is must do.
+// TestAPathThatIsCutIsWaitedFor: nothing is opened where nobody answers.
 func TestAPathThatIsCutIsWaitedFor(t *testing.T) {
 	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
 		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
 		synctest.Wait()
-		tcp, quic := p.tcp.last("azure:1"), p.quic.last("azure:1")
-		for _, f := range []*fakeTunnel{tcp, quic} {
+		both := []*fakeTunnel{p.tcp.last("azure:1"), p.quic.last("azure:1")}
+		for _, f := range both {
 			set(f, func() { f.silent = time.Second })
 		}
-		if got := p.picks(t, Interactive, TCP, Usual, silentPatience); got != tcp {
+		time.AfterFunc(3*time.Second, func() {
+			for _, f := range both {
+				set(f, func() { f.silent = 0 })
+			}
+		})
+		if got := p.picks(t, Interactive, TCP, Usual, 3*time.Second+answerLook); got != both[0] {
 			t.Error("another tunnel than the one there is")
+		}
+		synctest.Wait()
+		for _, f := range both {
+			set(f, func() { f.silent = time.Second })
+		}
+		begin := time.Now()
+		if _, err := p.Pick(t.Context(), "azure", Interactive); !errors.Is(err, errSilent) || time.Since(begin) != answerPatience {
+			t.Errorf("Pick = %v after %s", err, time.Since(begin))
+		}
+	})
+}
+
+// TestAGatewayThatIsGoneIsBuried: by QUIC nobody says that a gateway was killed;
+// its host refusing TCP does.
+func TestAGatewayThatIsGoneIsBuried(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		tcp, quic := p.tcp.last("azure:1"), p.quic.last("azure:1")
+		p.tcp.set(func() { p.tcp.down["azure:1"] = true })
+		tcp.Close()
+		pass(time.Second)
+		if isClosed(quic) {
+			t.Fatal("a tunnel that answers was closed")
+		}
+		set(quic, func() { quic.silent = time.Second })
+		pass(lastRetry)
+		if !isClosed(quic) {
+			t.Error("the tunnel of a gateway that is gone stays")
 		}
 	})
 }

@@ -158,14 +158,17 @@ func (p *Pool) only() string {
 // Add takes over a tunnel that a peer dialled. The pool closes it in the end,
 // and at once if the peer has too many.
 func (p *Pool) Add(t Tunnel) {
-	if !p.add(t) {
-		t.Close() // it was not wanted anyway
+	p.mu.Lock()
+	wanted := p.add(t)
+	p.mu.Unlock()
+	if !wanted {
+		t.Close() // its peer may dial again
 	}
 }
 
+// add keeps a tunnel, unless the pool stops or its peer has too many. The
+// caller holds mu.
 func (p *Pool) add(t Tunnel) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	m := &member{Tunnel: t, id: t.Info().Peer, since: time.Now()}
 	if p.run != nil && p.run.stopping {
 		return false

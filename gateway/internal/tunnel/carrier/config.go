@@ -26,6 +26,10 @@ type Config struct {
 	// Refuse is told of each peer that was refused, its address and, for people,
 	// why. It must not block. May be nil.
 	Refuse func(reason crossingv1.Reason, addr netip.AddrPort, detail string)
+	// ResetKey is QUIC's key of stateless resets (RFC 9000, section 10.3): one that
+	// stays lets a gateway, once it runs again after a crash, end the connections of
+	// the run before. If zero, a key of this run's own.
+	ResetKey [32]byte
 	// Log may be nil.
 	Log *zap.Logger
 	// Limits; the zero value is fit for use.

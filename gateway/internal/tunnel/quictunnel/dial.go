@@ -105,7 +105,7 @@ func (d *Dialer) endpoint() (*endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.ep = newEndpoint(&quic.Transport{Conn: conn})
+	d.ep = newEndpoint(&quic.Transport{Conn: conn}, d.cfg.ResetKey)
 	return d.ep, nil
 }
 

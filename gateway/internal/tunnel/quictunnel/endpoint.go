@@ -23,9 +23,12 @@ type endpoint struct {
 // newEndpoint takes over a transport and its socket. The caller holds the
 // endpoint. A peer that did not hear of a tunnel's end is told so by a stateless
 // reset, for as long as the endpoint lives.
-func newEndpoint(tr *quic.Transport) *endpoint {
-	tr.StatelessResetKey = &quic.StatelessResetKey{}
-	rand.Read(tr.StatelessResetKey[:]) // it never fails
+func newEndpoint(tr *quic.Transport, resetKey [32]byte) *endpoint {
+	key := quic.StatelessResetKey(resetKey)
+	if resetKey == ([32]byte{}) {
+		rand.Read(key[:]) // it never fails
+	}
+	tr.StatelessResetKey = &key
 	return &endpoint{tr: tr, held: 1}
 }
 

@@ -53,7 +53,7 @@ func listenOn(socket net.PacketConn, cfg carrier.Config) (*Listener, error) {
 		Conn:                socket,
 		ConnContext:         l.admit,
 		VerifySourceAddress: func(net.Addr) bool { return 2*len(l.slots) >= cap(l.slots) },
-	})
+	}, l.cfg.ResetKey)
 	var err error
 	if l.quic, err = l.ep.tr.Listen(l.tls(), quicConfig(l.cfg.Limits, mux.Acceptor)); err != nil {
 		l.ep.release()
