@@ -2,13 +2,17 @@ package certs
 
 import (
 	"context"
+	"crypto"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 )
@@ -50,6 +54,10 @@ func (s *Source) ValidateJWT(token, audience string, now time.Time) (spiffeid.ID
 	if audience == "" {
 		return spiffeid.ID{}, fmt.Errorf("%w: no audience is expected", ErrUntrusted)
 	}
+	digest := sha256.Sum256([]byte(token))
+	if id, ok := s.verified.find(digest, audience, now, s); ok {
+		return id, nil
+	}
 	svid, err := jwtsvid.ParseAndValidate(token, s, []string{audience})
 	if err != nil {
 		return spiffeid.ID{}, fmt.Errorf("validate JWT-SVID: %w", classifyJWT(token, err))
@@ -60,7 +68,86 @@ func (s *Source) ValidateJWT(token, audience string, now time.Time) (spiffeid.ID
 	if err := checkLifetime(svid, now); err != nil {
 		return spiffeid.ID{}, fmt.Errorf("validate JWT-SVID of %s: %w", svid.ID, err)
 	}
+	s.verified.keep(digest, audience, now, svid, s)
 	return svid.ID, nil
+}
+
+// maxVerified bounds what is remembered of tokens.
+const maxVerified = 4096
+
+// verifiedJWTs remembers tokens that were validated, by their digest: a workload
+// shows one with each request, and a signature costs more to verify than all else
+// of it. One counts until it expires, and only while the very key that signed it
+// is in its trust domain's bundle.
+type verifiedJWTs struct {
+	mu     sync.RWMutex // guards what follows
+	tokens map[[sha256.Size]byte]verifiedJWT
+}
+
+type verifiedJWT struct {
+	id       spiffeid.ID
+	audience string
+	key      interface{ Equal(crypto.PublicKey) bool }
+	keyID    string
+	since    time.Time // by the clock that it was validated with
+	expires  time.Time
+}
+
+// find gives the ID of a token that was validated before and still holds.
+func (v *verifiedJWTs) find(digest [sha256.Size]byte, audience string, now time.Time, bundles jwtbundle.Source) (spiffeid.ID, bool) {
+	v.mu.RLock()
+	t, ok := v.tokens[digest]
+	v.mu.RUnlock()
+	if !ok || t.audience != audience || now.Before(t.since) || !now.Before(t.expires) {
+		return spiffeid.ID{}, false
+	}
+	key, ok := signer(bundles, t.id, t.keyID)
+	if !ok || !t.key.Equal(key) {
+		return spiffeid.ID{}, false
+	}
+	return t.id, true
+}
+
+// keep remembers a token that was validated.
+func (v *verifiedJWTs) keep(digest [sha256.Size]byte, audience string, now time.Time, svid *jwtsvid.SVID, bundles jwtbundle.Source) {
+	keyID, err := keyIDOf(svid.Marshal())
+	if err != nil {
+		return
+	}
+	found, ok := signer(bundles, svid.ID, keyID)
+	key, comparable := found.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !comparable {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.tokens) >= maxVerified || v.tokens == nil {
+		v.tokens = map[[sha256.Size]byte]verifiedJWT{} // those in use come back by themselves
+	}
+	v.tokens[digest] = verifiedJWT{svid.ID, audience, key, keyID, now, svid.Expiry}
+}
+
+// signer is the key of that ID in the bundle of a trust domain now.
+func signer(bundles jwtbundle.Source, id spiffeid.ID, keyID string) (crypto.PublicKey, bool) {
+	b, err := bundles.GetJWTBundleForTrustDomain(id.TrustDomain())
+	if err != nil {
+		return nil, false
+	}
+	return b.FindJWTAuthority(keyID)
+}
+
+func keyIDOf(token string) (string, error) {
+	tok, err := jwt.ParseSigned(token, jwtAlgorithms)
+	if err != nil {
+		return "", err
+	}
+	return tok.Headers[0].KeyID, nil
+}
+
+// jwtAlgorithms are those that a JWT-SVID may use (JWT-SVID, section 2.1); "none"
+// is not among them.
+var jwtAlgorithms = []jose.SignatureAlgorithm{
+	jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512, jose.PS256, jose.PS384, jose.PS512,
 }
 
 // checkLifetime looks at the dates of a token whose signature is good.
@@ -99,12 +186,9 @@ func classifyJWT(token string, err error) error {
 }
 
 // namesWorkload says whether a token claims to be of a SPIFFE ID with a path,
-// by an algorithm that JWT-SVIDs may use (JWT-SVID, section 2.1); "none" is not
-// among them.
+// by an algorithm that JWT-SVIDs may use.
 func namesWorkload(token string) bool {
-	tok, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{
-		jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512, jose.PS256, jose.PS384, jose.PS512,
-	})
+	tok, err := jwt.ParseSigned(token, jwtAlgorithms)
 	if err != nil {
 		return false
 	}

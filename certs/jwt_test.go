@@ -181,3 +181,31 @@ func FuzzValidateJWT(f *testing.F) {
 		}
 	})
 }
+
+// TestVerifiedJWTsAreNotBelievedForever: a token that was validated is refused
+// as soon as the key that signed it is gone or another one.
+func TestVerifiedJWTsAreNotBelievedForever(t *testing.T) {
+	mesh := certstest.Mesh(t, "aws.example", "azure.example")
+	here := mesh["azure.example"].Source("/sallyport/gateway/gw-1")
+	token := mesh["aws.example"].JWT("/agent", audience)
+	validate := func(audience string) error {
+		_, err := here.ValidateJWT(token, audience, time.Now())
+		return err
+	}
+	for range 2 {
+		if err := validate(audience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := validate("spiffe://azure.example/other"); !errors.Is(err, certs.ErrUntrusted) {
+		t.Errorf("for another audience: %v, want %v", err, certs.ErrUntrusted)
+	}
+	mesh["azure.example"].Distrust("aws.example")
+	if err := validate(audience); !errors.Is(err, certs.ErrUntrusted) {
+		t.Errorf("without the bundle: %v, want %v", err, certs.ErrUntrusted)
+	}
+	mesh["azure.example"].Trust(certstest.Mesh(t, "aws.example")["aws.example"].Bundle())
+	if err := validate(audience); !errors.Is(err, certs.ErrUntrusted) {
+		t.Errorf("with another key: %v, want %v", err, certs.ErrUntrusted)
+	}
+}

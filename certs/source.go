@@ -52,6 +52,8 @@ type Source struct {
 	stop    func() error // ends what feeds the source, nil if nothing does
 	updated chan struct{}
 
+	verified verifiedJWTs
+
 	mu          sync.RWMutex // guards what follows
 	svid        *x509svid.SVID
 	x509        *x509bundle.Set

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 )
 
 // Why no stream can be opened.
@@ -40,6 +41,9 @@ type Conn[U any] struct {
 	send        int64  // credit this end has for all streams
 	window      window // what the peer may send on all streams
 	going, gone bool   // GOAWAY was sent, was received
+
+	largest   int64         // that a stream's window may become
+	roundTrip time.Duration // 0 while it is not known
 }
 
 // window is one receiving window: what the peer may still send, and what was
@@ -48,6 +52,7 @@ type window struct {
 	credit   int64
 	consumed int64
 	size     int64
+	granted  time.Time // when credit was granted last
 }
 
 func newWindow(size uint32) window { return window{credit: int64(size), size: int64(size)} }
@@ -55,13 +60,27 @@ func newWindow(size uint32) window { return window{credit: int64(size), size: in
 // grant is the credit to grant now, 0 to wait: half a window at a time, so that
 // WINDOW frames stay few while the sender never runs dry.
 func (w *window) grant() uint32 {
-	if w.consumed*2 < w.size {
+	if !w.due() {
 		return 0
 	}
 	n := w.consumed
 	w.consumed = 0
 	w.credit += n
 	return uint32(n)
+}
+
+func (w *window) due() bool { return w.consumed*2 >= w.size }
+
+// grow doubles a window that holds its sender up: one of which half was consumed
+// within two round trips carries less than the path and the reader could. A
+// reader that is slow never makes its window grow.
+func (w *window) grow(now time.Time, roundTrip time.Duration, largest int64) {
+	if !w.granted.IsZero() && now.Sub(w.granted) < 2*roundTrip && w.size < largest {
+		more := min(w.size, largest-w.size)
+		w.size += more
+		w.consumed += more // to be granted with the rest
+	}
+	w.granted = now
 }
 
 // Stream is the state of one stream.
@@ -96,8 +115,15 @@ func NewConn[U any](role Role, local, peer Settings) *Conn[U] {
 		next:    uint32(role),
 		send:    int64(peer.TunnelWindow),
 		window:  newWindow(local.TunnelWindow),
+		largest: int64(local.StreamWindow),
 	}
 	return c
+}
+
+// Tune lets the windows of streams grow up to largest, by what a round trip to
+// the peer takes.
+func (c *Conn[U]) Tune(roundTrip time.Duration, largest uint32) {
+	c.roundTrip, c.largest = roundTrip, int64(largest)
 }
 
 // Len is the number of streams that are open.
@@ -171,8 +197,16 @@ func (c *Conn[U]) Reset(s *Stream[U]) bool {
 	if s.finished {
 		return false
 	}
+	c.giveBack(s)
 	c.finish(s)
 	return true
+}
+
+// Discard says that what was received on the stream and not consumed never will
+// be, because its reader is gone. It gives the credit to grant to the tunnel.
+func (c *Conn[U]) Discard(s *Stream[U]) (tunnel uint32) {
+	c.giveBack(s)
+	return c.window.grant()
 }
 
 // settle finishes a stream once both directions have ended.
@@ -182,8 +216,16 @@ func (c *Conn[U]) settle(s *Stream[U]) {
 	}
 }
 
-// finish forgets the stream. What it received and nobody consumed goes back
-// into the tunnel's window, or each stream that is left unread would narrow it.
+// giveBack takes what the stream received and nobody will consume back into the
+// tunnel's window, or each stream that is left unread would narrow it.
+func (c *Conn[U]) giveBack(s *Stream[U]) {
+	c.window.consumed += s.unread
+	s.unread = 0
+}
+
+// finish forgets the stream. What it received is still in the tunnel's window
+// until it is consumed, or streams that have ended would hold memory that
+// nothing bounds.
 func (c *Conn[U]) finish(s *Stream[U]) {
 	s.finished = true
 	delete(c.streams, s.id)
@@ -192,22 +234,17 @@ func (c *Conn[U]) finish(s *Stream[U]) {
 	} else {
 		c.accepted--
 	}
-	c.window.consumed += s.unread
-	s.unread = 0
 }
 
 // Consumed says that n received bytes of the stream were taken by their reader.
 // It gives the credit to grant to the stream and to the tunnel now, by WINDOW
 // frames; 0 is none.
 func (c *Conn[U]) Consumed(s *Stream[U], n int) (stream, tunnel uint32) {
-	if s.finished {
-		// finish has given back the tunnel's part.
-		return 0, c.window.grant()
-	}
-	s.unread -= int64(n)
-	c.window.consumed += int64(n)
-	s.window.consumed += int64(n)
-	if !s.recvFin {
+	taken := min(int64(n), s.unread) // less if a reset has given it back meanwhile
+	s.unread -= taken
+	c.window.consumed += taken
+	if s.window.consumed += taken; !s.finished && !s.recvFin && s.window.due() {
+		s.window.grow(time.Now(), c.roundTrip, c.largest)
 		stream = s.window.grant()
 	}
 	return stream, c.window.grant()

@@ -151,6 +151,13 @@ func AppendData(b []byte, stream uint32, p []byte, fin bool) []byte {
 	return append(appendHeader(b, Data, flags, len(p), stream), p...)
 }
 
+// PutDataHeader writes the header of a DATA frame with n bytes of payload into
+// the HeaderLen bytes before them, so that what was read behind a gap of that
+// length need not be copied.
+func PutDataHeader(b []byte, stream uint32, n int) {
+	appendHeader(b[:0], Data, 0, n, stream)
+}
+
 // AppendReset appends a RESET frame.
 func AppendReset(b []byte, stream, code uint32) []byte {
 	return binary.BigEndian.AppendUint32(appendHeader(b, Reset, 0, resetLen, stream), code)

@@ -67,7 +67,7 @@ func meaning(v vector) string {
 	case err != nil:
 		return "not a fault: " + err.Error()
 	case h.Type == 0:
-		return fmt.Sprintf("preface stream=%d tunnel=%d streams=%d", s.StreamWindow, s.TunnelWindow, s.MaxStreams)
+		return fmt.Sprintf("preface class=%d stream=%d tunnel=%d streams=%d", s.Class, s.StreamWindow, s.TunnelWindow, s.MaxStreams)
 	}
 	return fmt.Sprintf("%s stream=%d flags=%d length=%d", h.Type, h.Stream, h.Flags, h.Length)
 }
@@ -89,6 +89,7 @@ func TestVectorsAreWritten(t *testing.T) {
 	probe := Probe{Opaque: 0x0123456789abcdef, Clock: clock}
 	written := map[string][]byte{
 		"preface":        AppendPreface(nil, Settings{StreamWindow: 256 << 10, TunnelWindow: 64 << 20, MaxStreams: 10_000}),
+		"preface-bulk":   AppendPreface(nil, Settings{Class: ClassBulk, StreamWindow: 256 << 10, TunnelWindow: 64 << 20, MaxStreams: 10_000}),
 		"open":           AppendOpen(nil, 1, header),
 		"open-empty":     AppendOpen(nil, 2, nil),
 		"data":           AppendData(nil, 1, []byte("hello"), false),

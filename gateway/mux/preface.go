@@ -26,9 +26,16 @@ const (
 	MaxStreamLimit = 1 << 20
 )
 
+// The classes of a connection's traffic.
+const (
+	ClassInteractive uint8 = 0
+	ClassBulk        uint8 = 1
+)
+
 // Settings are what an end announces in its preface: what it takes from the
-// other one.
+// other one, and what the connection is for.
 type Settings struct {
+	Class        uint8  // of traffic, as the dialler says and the acceptor repeats
 	StreamWindow uint32 // bytes that each new stream may send before it gets credit
 	TunnelWindow uint32 // bytes that all streams together may send before that
 	MaxStreams   uint32 // streams that the other end may have open
@@ -41,6 +48,9 @@ func (s Settings) Check() error {
 			return fmt.Errorf("window of %d bytes is not within %d and %d", w, MinWindow, MaxWindow)
 		}
 	}
+	if s.Class > ClassBulk {
+		return fmt.Errorf("unknown class %d", s.Class)
+	}
 	if s.MaxStreams > MaxStreamLimit {
 		return fmt.Errorf("limit of %d streams is above %d", s.MaxStreams, MaxStreamLimit)
 	}
@@ -50,7 +60,7 @@ func (s Settings) Check() error {
 // AppendPreface appends the preface that announces s.
 func AppendPreface(b []byte, s Settings) []byte {
 	b = append(b, magic...)
-	b = append(b, Version, 0, 0, 0)
+	b = append(b, Version, s.Class, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, s.StreamWindow)
 	b = binary.BigEndian.AppendUint32(b, s.TunnelWindow)
 	return binary.BigEndian.AppendUint32(b, s.MaxStreams)
@@ -67,10 +77,11 @@ func ParsePreface(b []byte) (Settings, error) {
 	if b[8] != Version {
 		return bad(fmt.Sprintf("version %d, this end speaks %d", b[8], Version))
 	}
-	if b[9]|b[10]|b[11] != 0 {
+	if b[10]|b[11] != 0 {
 		return bad("reserved bytes are set")
 	}
 	s := Settings{
+		Class:        b[9],
 		StreamWindow: binary.BigEndian.Uint32(b[12:]),
 		TunnelWindow: binary.BigEndian.Uint32(b[16:]),
 		MaxStreams:   binary.BigEndian.Uint32(b[20:]),

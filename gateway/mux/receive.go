@@ -27,6 +27,7 @@ type Event[U any] struct {
 	Stream  *Stream[U]
 	ID      uint32
 	Payload []byte
+	Length  int // of the payload
 	Fin     bool
 	Code    uint32
 	Probe   Probe
@@ -35,8 +36,9 @@ type Event[U any] struct {
 	Grant   uint32 // credit to grant to the tunnel now; 0 is none
 }
 
-// Receive takes a frame whose header ParseHeader let pass. The error is a
-// *FaultError, and the connection cannot go on.
+// Receive takes a frame whose header ParseHeader let pass. Of a DATA frame the
+// header alone counts: its payload may still be on its way, and nil. The error
+// is a *FaultError, and the connection cannot go on.
 func (c *Conn[U]) Receive(h Header, payload []byte) (Event[U], error) {
 	switch h.Type {
 	case Open:
@@ -103,7 +105,7 @@ func (c *Conn[U]) receiveData(h Header, payload []byte) (Event[U], error) {
 	if err != nil {
 		return Event[U]{}, err
 	}
-	n, fin := int64(len(payload)), h.Flags&FlagFin != 0
+	n, fin := int64(h.Length), h.Flags&FlagFin != 0
 	if n > c.window.credit {
 		return Event[U]{}, h.fault(WindowExceeded, fmt.Sprintf("%d bytes, the tunnel's credit is %d", n, c.window.credit))
 	}
@@ -124,13 +126,16 @@ func (c *Conn[U]) receiveData(h Header, payload []byte) (Event[U], error) {
 		s.recvFin = true
 		c.settle(s)
 	}
-	return Event[U]{Kind: Arrived, Stream: s, ID: h.Stream, Payload: payload, Fin: fin, Grant: c.window.grant()}, nil
+	return Event[U]{Kind: Arrived, Stream: s, ID: h.Stream, Payload: payload, Length: h.Length, Fin: fin, Grant: c.window.grant()}, nil
 }
 
 func (c *Conn[U]) receiveReset(h Header, code uint32) (Event[U], error) {
 	s, err := c.lookup(h)
 	if s == nil {
 		return Event[U]{}, err
+	}
+	if !s.recvFin { // what is whole may still be read
+		c.giveBack(s)
 	}
 	c.finish(s)
 	return Event[U]{Kind: WasReset, Stream: s, ID: h.Stream, Code: code, Grant: c.window.grant()}, nil

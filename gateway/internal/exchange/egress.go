@@ -160,7 +160,7 @@ func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel
 
 func (d *departure) header(v *authz.Verdict) *crossingv1.Header {
 	kind := crossingv1.Header_HTTP
-	if d.req.Head.Method == "CONNECT" {
+	if d.req.Head.Method == http.MethodConnect {
 		kind = crossingv1.Header_BYTES
 	}
 	return &crossingv1.Header{
@@ -196,30 +196,17 @@ func (d *departure) unopened(ctx context.Context, v *authz.Verdict) {
 // relay sends the request and brings the answer.
 func (d *departure) relay(v *authz.Verdict) {
 	l7.StripIncoming(&d.req.Head.Fields) // what ends at this gateway
+	if d.req.Head.Method == http.MethodConnect {
+		d.relayBytes(v)
+		return
+	}
 	p := newPump(d.stream, d.req)
 	finished := make(chan struct{})
 	go func() { defer close(finished); p.run(&d.req.Head) }()
 	cause, reason := d.answer(v, p)
-	if cause == crossingv1.Cause_DONE && d.req.Head.Method == "CONNECT" {
-		cause = d.rest(p, finished)
-	}
 	d.conclude(p, cause, reason)
 	d.req.Body.Close()
 	<-finished
-}
-
-// rest waits for the caller's direction of a byte stream, which may go on after
-// the destination's has ended.
-func (d *departure) rest(p *pump, finished <-chan struct{}) crossingv1.Cause {
-	select {
-	case <-finished:
-	case <-d.stream.Done(): // nobody takes what the caller may still send
-	}
-	cause := p.outcome()
-	if cause != crossingv1.Cause_DONE {
-		d.resp.Abort()
-	}
-	return cause
 }
 
 // conclude ends the stream and closes the record. Only the first call counts.
@@ -320,12 +307,8 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 	}
 }
 
-// done closes the record of an exchange whose answer has all been received. A
-// byte stream's other direction may still go on; its record waits.
+// done closes the record of an exchange whose answer has all been received.
 func (d *departure) done(p *pump) {
-	if d.req.Head.Method == "CONNECT" {
-		return
-	}
 	d.conclude(p, crossingv1.Cause_DONE, crossingv1.Reason_REASON_UNSPECIFIED)
 }
 

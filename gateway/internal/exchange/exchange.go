@@ -133,6 +133,12 @@ func (a *account) open(ctx context.Context, durable bool) error {
 	return a.cfg.Spool.Open(context.WithoutCancel(ctx), a.half, durable)
 }
 
+// slim lets go of what the end of a recorded crossing does not need: it may be
+// idle for long.
+func (a *account) slim() {
+	a.half = &crossingv1.Half{Id: a.half.Id, Key: a.half.Key, Side: a.half.Side}
+}
+
 // answered notes the answer's head.
 func (a *account) answered(head *l7.ResponseHead, grpc bool) {
 	a.close.FirstByte = durationpb.New(time.Since(a.opened))

@@ -348,21 +348,6 @@ func TestHeadAtTheDestination(t *testing.T) {
 	}
 }
 
-func TestConnect(t *testing.T) {
-	w := newWorld(t, policytest.Estate(t, 1, func(p *policyv1.Policy) {
-		p.Intents = []*policyv1.Intent{{Name: "raw", Allow: &policyv1.Match{From: "agent", To: "llm", Service: "chat"}}}
-	}))
-	req := request("CONNECT", "", "hello")
-	r := w.ask(t, req)
-	if r.head.Status != 200 || r.body.String() != "you said hello" {
-		t.Errorf("status %d: %q", r.head.Status, r.body.String())
-	}
-	rec := w.joined(t)
-	if !rec.GetAgree() || rec.GetOperation().GetName() != "CONNECT" || rec.GetEgress().GetContentSeen() || rec.GetEgress().GetRequestBytes() != 5 {
-		t.Errorf("record %v", rec)
-	}
-}
-
 func TestFromBaseURL(t *testing.T) {
 	for _, c := range []struct{ name, authority, path, wantAuthority, wantPath string }{
 		{"named by host", "llm.far.mesh:8000", "/v1/chat", "llm.far.mesh:8000", "/v1/chat"},

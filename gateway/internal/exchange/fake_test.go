@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -156,46 +158,69 @@ type halfStream struct {
 	out    *io.PipeWriter
 	done   chan struct{}
 	once   *sync.Once // of done; shared, as a reset ends both ends
+	ends   *atomic.Int32
+	broke  *atomic.Pointer[broke]
+}
+
+// broke is who reset a stream.
+type broke struct {
+	by   *halfStream
+	code tunnel.ResetCode
+}
+
+// reset is why the stream was reset, as this end sees it.
+func (s *halfStream) reset() error {
+	if b := s.broke.Load(); b != nil {
+		return &tunnel.ResetError{Code: b.code, Remote: b.by != s}
+	}
+	return nil
 }
 
 func newStream(h *crossingv1.Header) (a, b *halfStream) {
 	r1, w1 := io.Pipe()
 	r2, w2 := io.Pipe()
-	done, once := make(chan struct{}), new(sync.Once)
-	a = &halfStream{header: h, in: r1, out: w2, done: done, once: once}
-	b = &halfStream{header: h, in: r2, out: w1, done: done, once: once}
+	done, once, ends, reset := make(chan struct{}), new(sync.Once), new(atomic.Int32), new(atomic.Pointer[broke])
+	a = &halfStream{header: h, in: r1, out: w2, done: done, once: once, ends: ends, broke: reset}
+	b = &halfStream{header: h, in: r2, out: w1, done: done, once: once, ends: ends, broke: reset}
 	return a, b
 }
 
 func (s *halfStream) Header() *crossingv1.Header { return s.header }
-func (s *halfStream) CloseWrite() error          { return s.out.Close() }
 func (s *halfStream) Done() <-chan struct{}      { return s.done }
+
+func (s *halfStream) CloseWrite() error {
+	if s.ends.Add(1) == 2 {
+		defer s.once.Do(func() { close(s.done) })
+	}
+	return s.out.Close()
+}
 
 func (s *halfStream) Read(p []byte) (int, error) {
 	n, err := s.in.Read(p)
-	if errors.Is(err, io.ErrClosedPipe) { // this end reset it
-		err = &tunnel.ResetError{Code: tunnel.CallerGone}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = s.reset()
 	}
 	return n, err
 }
 
 func (s *halfStream) Write(p []byte) (int, error) {
-	select {
-	case <-s.done:
-		return 0, &tunnel.ResetError{Code: tunnel.CallerGone, Remote: true}
-	default:
+	if err := s.reset(); err != nil || len(p) == 0 {
+		return 0, err
 	}
-	if len(p) == 0 {
-		return 0, nil
+	n, err := s.out.Write(p)
+	if err != nil {
+		err = errors.Join(s.reset(), err)
 	}
-	return s.out.Write(p)
+	return n, err
 }
 
 func (s *halfStream) Reset(code tunnel.ResetCode) {
-	s.once.Do(func() { close(s.done) })
-	there := &tunnel.ResetError{Code: code, Remote: true}
-	s.in.CloseWithError(there)  // what the other end writes
-	s.out.CloseWithError(there) // and reads
+	s.once.Do(func() {
+		s.broke.Store(&broke{s, code})
+		s.in.CloseWithError(io.ErrClosedPipe)  // what the other end writes
+		s.out.CloseWithError(io.ErrClosedPipe) // and reads
+		close(s.done)
+	})
 }
 
 // fakeTunnel opens streams that an ingress half serves.
@@ -230,7 +255,8 @@ type world struct {
 	unreachable error // of Pick
 	class       tunnel.Class
 	destination func(r *upstream.Request) (*upstream.Response, error)
-	served      chan struct{} // closed when the ingress half is through
+	stranger    func(*net.TCPConn) // the destination of a byte stream; nil if it is not there
+	served      chan struct{}      // closed when the ingress half is through
 	policies    *xdsclient.Policies
 	there       *policy.Policy // in force at far, where near's is prepared; nil: near's
 	unarmed     bool           // far has none
@@ -259,6 +285,29 @@ func (w *world) Pick(_ context.Context, _ string, class tunnel.Class) (tunnel.Tu
 func (w *world) RoundTrip(_ context.Context, _ upstream.Destination, r *upstream.Request) (*upstream.Response, error) {
 	w.journal.note("destination asked")
 	return w.destination(r)
+}
+
+// Connect gives one end of a connection whose other end plays the destination.
+func (w *world) Connect(context.Context, upstream.Destination) (net.Conn, *crossingv1.Peer, error) {
+	w.journal.note("destination asked")
+	if w.stranger == nil {
+		return nil, nil, upstream.ErrNoEndpoint
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer l.Close()
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return nil, nil, err
+	}
+	far, err := l.Accept()
+	if err != nil {
+		return nil, nil, err
+	}
+	go w.stranger(far.(*net.TCPConn))
+	return near, &crossingv1.Peer{Attach: crossingv1.Attach_PLAINTEXT}, nil
 }
 
 func newWorld(t *testing.T, p *policy.Policy) *world {
@@ -314,6 +363,8 @@ type reply struct {
 	ended    bool
 	aborted  bool
 	gone     bool // the caller takes nothing more
+
+	goneAfterHead bool
 }
 
 func (r *reply) WriteHead(h *l7.ResponseHead, end bool) error {
@@ -326,7 +377,7 @@ func (r *reply) WriteHead(h *l7.ResponseHead, end bool) error {
 }
 
 func (r *reply) Write(p []byte) (int, error) {
-	if r.gone {
+	if r.gone || r.goneAfterHead {
 		return 0, io.ErrClosedPipe
 	}
 	return r.body.Write(p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -27,6 +28,8 @@ const drainTimeout = 5 * time.Second
 // destinations reaches workloads of this gateway's environment.
 type destinations interface {
 	RoundTrip(ctx context.Context, d upstream.Destination, r *upstream.Request) (*upstream.Response, error)
+	// Connect opens a byte stream.
+	Connect(ctx context.Context, d upstream.Destination) (net.Conn, *crossingv1.Peer, error)
 }
 
 // Ingress brings crossings from peer gateways to the workloads.
@@ -51,13 +54,25 @@ type arrival struct {
 // ServeStream decides again on a crossing, records it, and carries it to the
 // workload and its answer back. It returns when the stream has ended.
 func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) {
+	rest := make(chan func(), 1)
+	go func() { rest <- i.receive(ctx, t, s) }()
+	if f := <-rest; f != nil {
+		f()
+	}
+}
+
+// receive does all of a crossing but the relaying of a byte stream, which it
+// gives back. It has a goroutine of its own, whose stack goes with it: what a
+// decision and a record take must not be held for as long as a byte stream is
+// idle.
+func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) (rest func()) {
 	info := t.Info()
 	h := s.Header()
 	trace, err := checkHeader(h, info.Peer)
 	if err != nil {
 		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", info.Peer.String()+": "+err.Error())
 		s.Reset(tunnel.ProtocolError)
-		return
+		return nil
 	}
 	in := l7.NewFrameReader(s)
 	head, ended, err := i.readHead(s, in)
@@ -79,7 +94,7 @@ func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Str
 		a.asked(head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	a.serve(ctx, i.destinations, v, head, ended)
+	return a.serve(ctx, i.destinations, v, head, ended)
 }
 
 // checkHeader refuses a header that no half record could be made of.
@@ -120,6 +135,9 @@ func (i *Ingress) readHead(s tunnel.Stream, in *l7.FrameReader) (*l7.RequestHead
 	if (frame.Request.Method == http.MethodConnect) != (s.Header().GetKind() == crossingv1.Header_BYTES) {
 		return nil, false, errors.New("kind of the header is not that of the head")
 	}
+	if frame.End && frame.Request.Method == http.MethodConnect {
+		return nil, false, errors.New("head of a byte stream says that nothing follows")
+	}
 	return frame.Request, frame.End, nil
 }
 
@@ -137,17 +155,21 @@ func (a *arrival) identify(info tunnel.Info) {
 	a.traced(a.trace)
 }
 
-func (a *arrival) serve(ctx context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
+func (a *arrival) serve(ctx context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) (rest func()) {
 	if err := a.open(ctx, v.Durable()); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
-		return
+		return nil
 	}
 	if !v.Allow {
 		a.ended(crossingv1.Cause_REFUSED, v.Reason)
 		a.refuse(v.Reason)
-		return
+		return nil
+	}
+	if head.Method == http.MethodConnect {
+		return a.forwardBytes(ctx, d, v)
 	}
 	a.forward(ctx, d, v, head, ended)
+	return nil
 }
 
 // forward asks the destination and relays its answer. The gateway stops when
@@ -178,8 +200,6 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	switch {
 	case cause != crossingv1.Cause_DONE:
 		a.breakOff(cause, body, cancel)
-	case head.Method == http.MethodConnect:
-		cause = a.rest(running, body)
 	default:
 		a.drain(body, cancel)
 	}
@@ -305,25 +325,6 @@ func (a *arrival) drain(body *requestBody, cancel context.CancelFunc) {
 		<-body.closed
 	}
 	body.drain()
-}
-
-// rest waits for the caller's direction of a byte stream, which may go on after
-// the destination's has ended.
-func (a *arrival) rest(running context.Context, body *requestBody) crossingv1.Cause {
-	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
-	<-body.closed
-	switch err := body.ended(); {
-	case errors.Is(err, io.EOF):
-		return crossingv1.Cause_DONE
-	case running.Err() != nil:
-		a.stream.Reset(tunnel.Stopped)
-		return crossingv1.Cause_GATEWAY_STOPPED
-	case err != nil:
-		a.stream.Reset(tunnel.DestinationGone)
-		return lost(err)
-	}
-	a.stream.Reset(tunnel.DestinationGone) // it takes no more
-	return crossingv1.Cause_DESTINATION_FAILED
 }
 
 // discard reads what the peer still sends, so that it is not left waiting.

@@ -24,7 +24,6 @@ type pump struct {
 	mu      sync.Mutex // held while a frame is being sent
 	stopped bool
 	bytes   uint64
-	whole   bool              // all of the request was sent
 	gone    bool              // the caller broke off
 	refused crossingv1.Reason // why the caller's content is none, if it is not well formed
 }
@@ -96,7 +95,7 @@ func (p *pump) trailers() error {
 
 // end ends the direction of a request that was sent as a whole.
 func (p *pump) end() error {
-	p.stopped, p.whole = true, true
+	p.stopped = true
 	return p.stream.CloseWrite()
 }
 
@@ -148,20 +147,4 @@ func (p *pump) blame(cause crossingv1.Cause) (crossingv1.Cause, crossingv1.Reaso
 		return crossingv1.Cause_PROTOCOL_ERROR, p.refused
 	}
 	return cause, crossingv1.Reason_REASON_UNSPECIFIED
-}
-
-// outcome says how this direction ended, once it has or the stream is lost.
-func (p *pump) outcome() crossingv1.Cause {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.gone:
-		return crossingv1.Cause_CALLER_GONE
-	case p.whole:
-		return crossingv1.Cause_DONE
-	}
-	if _, err := p.stream.Write(nil); err != nil {
-		return lost(err)
-	}
-	return crossingv1.Cause_PEER_LOST
 }

@@ -31,6 +31,9 @@ type conn struct {
 	addr   netip.AddrPort
 	log    *zap.Logger
 
+	// What goes on with the connection after serve; nil if serve closed it.
+	detached func(ctx context.Context)
+
 	// From the handshake; not changed afterwards.
 	tls string
 	id  spiffeid.ID // zero if no X509-SVID was shown
@@ -43,9 +46,14 @@ type conn struct {
 	goaway   func() // how HTTP/2 drains
 }
 
-// serve speaks with the workload until either closes.
+// serve speaks with the workload until either closes, or the connection is
+// detached.
 func (c *conn) serve(ctx context.Context) {
-	defer func() { _ = c.nc.Close() }()
+	defer func() {
+		if c.detached == nil {
+			_ = c.nc.Close()
+		}
+	}()
 	if !c.secure {
 		c.serveCleartext(ctx)
 		return
@@ -196,6 +204,19 @@ func (c *conn) reset() {
 		_ = tcp.SetLinger(0)
 	}
 	c.kill()
+}
+
+// goOn carries on with a connection that was detached, and closes it.
+func (c *conn) goOn(ctx context.Context) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.log.Error("handler panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			c.reset()
+		}
+		_ = c.nc.Close()
+	}()
+	_ = c.nc.SetDeadline(time.Time{}) // those were of requests
+	c.detached(ctx)
 }
 
 // handle calls the Handler. A panic in it ends this exchange, not the gateway.

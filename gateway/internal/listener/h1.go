@@ -86,6 +86,9 @@ func (c *h1) serve(ctx context.Context) {
 
 // release waits for the watch, which ends because the connection is closed.
 func (c *h1) release() {
+	if c.detached != nil {
+		return
+	}
 	_ = c.nc.Close()
 	if c.watching != nil {
 		if err := <-c.watching; err != nil {
@@ -162,6 +165,9 @@ func (c *h1) exchangeWith(ctx context.Context, caller Caller, r *http1.Request, 
 	}
 	answer := &h1Response{resp, b}
 	c.handle(ctx, req, answer)
+	if c.detached != nil {
+		return false
+	}
 	b.stop()
 	if !resp.Whole() {
 		answer.Abort()
@@ -267,10 +273,27 @@ func (o output) CloseWrite() error {
 	return o.nc.Close()
 }
 
+var _ Detacher = (*h1Response)(nil)
+
 // h1Response is a Response whose Abort breaks the connection at once.
 type h1Response struct {
 	*http1.Response
 	body *h1Body
+}
+
+// Detach implements Detacher.
+func (r *h1Response) Detach(then func(context.Context, *net.TCPConn, []byte)) bool {
+	c := r.body.c
+	tcp, ok := c.nc.(*net.TCPConn)
+	if !ok || !r.Raw() {
+		return false
+	}
+	early := make([]byte, c.br.Buffered())
+	_, _ = io.ReadFull(c.br, early) // they are there
+	r.body.detach()
+	c.putBuffer()
+	c.detached = func(ctx context.Context) { then(ctx, tcp, early) }
+	return true
 }
 
 func (r *h1Response) Abort() {

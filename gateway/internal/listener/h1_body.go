@@ -100,6 +100,14 @@ func (b *h1Body) end() {
 	}
 }
 
+// detach lets go of the connection.
+func (b *h1Body) detach() {
+	b.stop()
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	b.body = nil
+}
+
 func (b *h1Body) isStopped() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -210,8 +210,17 @@ func (l *Listener) start(ctx context.Context, serving *sync.WaitGroup, nc net.Co
 		return
 	}
 	serving.Go(func() {
-		defer l.remove(c)
 		c.serve(ctx)
+		if c.detached == nil {
+			l.remove(c)
+			return
+		}
+		// In another goroutine, for the stack of this one has grown, and what goes
+		// on may be idle for long.
+		serving.Go(func() {
+			defer l.remove(c)
+			c.goOn(ctx)
+		})
 	})
 }
 

@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"io"
+	"net"
 	"net/netip"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -47,6 +48,17 @@ type Response interface {
 	End(trailers l7.Fields) error
 	// Abort breaks the answer off so that the caller cannot take it for whole.
 	Abort()
+}
+
+// Detacher is a Response that can give the connection of a CONNECT away.
+type Detacher interface {
+	// Detach makes then be called with the bare connection, and with what was
+	// read of it already, once the Handler has returned. It says false, and does
+	// nothing, if there is no bare connection or WriteHead has not accepted a
+	// CONNECT. Afterwards the Request and the Response are of no use any more.
+	// then has a goroutine of its own, and a context that ends when the listener
+	// must; the connection is closed when it returns.
+	Detach(then func(ctx context.Context, tcp *net.TCPConn, early []byte)) bool
 }
 
 // Handler answers exchanges. When it returns, the exchange is over; it may

@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/x509"
 	"io"
+	"net"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -34,6 +35,28 @@ type Stream interface {
 	// tunnel's loss, or when both directions have ended: so that one end may
 	// stop what it does for the stream without reading or writing it.
 	Done() <-chan struct{}
+}
+
+// Relayer is a Stream that can relay a local connection by itself, with fewer
+// copies and wake-ups than Read and Write take. Package relay does the same for
+// streams that cannot.
+type Relayer interface {
+	Stream
+	// Relay carries bytes both ways between the stream and the local connection,
+	// each way with an end of its own, until both directions have ended or one
+	// of the two has failed. If the local connection fails, the stream is reset
+	// with code. Nobody else may read or write either of them until it returns;
+	// deadlines of the connection are lost; closing it is left to the caller.
+	// Header gives nothing any more, because a relay may be idle for long.
+	Relay(local *net.TCPConn, code ResetCode) Relayed
+}
+
+// Relayed is how a relay has ended: in order if neither has failed.
+type Relayed struct {
+	Sent     uint64 // bytes, from the local connection into the stream
+	Received uint64 // bytes, from the stream that the local connection took
+	Local    error  // why the local connection failed, if it did first
+	Stream   error  // why the stream did
 }
 
 // Tunnel is an authenticated path to one peer gateway. All methods may be

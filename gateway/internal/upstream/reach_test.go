@@ -116,10 +116,16 @@ func TestAnotherEndpointOfAStream(t *testing.T) {
 	}()
 	u := New(far.Source("/sallyport/gateway/far-1"), places{nobody(t), l.Addr().String()})
 	for i := range 4 {
-		_, body, err := ask(t, u, to(true), l7.RequestHead{Method: "CONNECT", Authority: "llm.far.mesh:7000"}, "hello")
-		if err != nil || body != "hello" {
-			t.Errorf("stream %d: %q, %v", i, body, err)
+		nc, peer, err := u.Connect(t.Context(), to(true))
+		if err != nil {
+			t.Fatalf("stream %d: %v", i, err)
 		}
+		io.WriteString(nc, "hello")
+		nc.(*net.TCPConn).CloseWrite()
+		if body, err := io.ReadAll(nc); err != nil || string(body) != "hello" || peer.GetAddress() != l.Addr().String() {
+			t.Errorf("stream %d: %q of %s, %v", i, body, peer.GetAddress(), err)
+		}
+		nc.Close()
 	}
 }
 

@@ -106,16 +106,11 @@ func (u *Upstream) CloseIdle() {
 	}
 }
 
-// RoundTrip asks the destination. For a CONNECT the answer's body is the
-// destination's side of the byte stream.
+// RoundTrip asks the destination. Connect is for byte streams.
 func (u *Upstream) RoundTrip(ctx context.Context, d Destination, r *Request) (*Response, error) {
 	var resp *Response
 	err := u.try(ctx, d, func(ctx context.Context, addr string) (err error) {
-		if r.Head.Method == http.MethodConnect {
-			resp, err = u.connect(ctx, addr, r)
-		} else {
-			resp, err = u.ask(ctx, addr, d, r)
-		}
+		resp, err = u.ask(ctx, addr, d, r)
 		return err
 	})
 	if notReached(err) || errors.Is(err, ErrNoEndpoint) {

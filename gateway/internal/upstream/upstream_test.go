@@ -209,8 +209,21 @@ func TestConnect(t *testing.T) {
 		io.WriteString(conn, "you said "+string(text))
 	}()
 	u := New(far.Source("/sallyport/gateway/far-1"), places{l.Addr().String()})
-	resp, body, err := ask(t, u, to(true), l7.RequestHead{Method: "CONNECT", Authority: "llm.far.mesh:7000"}, "hello")
-	if err != nil || resp.Head.Status != 200 || body != "you said hello" {
-		t.Errorf("%v %q %v", resp, body, err)
+	nc, peer, err := u.Connect(t.Context(), to(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	io.WriteString(nc, "hello")
+	nc.(*net.TCPConn).CloseWrite()
+	if text, err := io.ReadAll(nc); string(text) != "you said hello" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	if peer.GetAddress() != l.Addr().String() || peer.GetAttach() != crossingv1.Attach_PLAINTEXT {
+		t.Errorf("peer %v", peer)
+	}
+	nowhere := New(far.Source("/sallyport/gateway/far-2"), places{})
+	if _, _, err := nowhere.Connect(t.Context(), to(true)); !errors.Is(err, ErrNoEndpoint) {
+		t.Errorf("Connect without an endpoint: %v", err)
 	}
 }

@@ -83,6 +83,9 @@ func (r *Response) Whole() bool { return r.over && r.failed == nil }
 // Closing says that the connection ends after the answer.
 func (r *Response) Closing() bool { return r.closing }
 
+// Raw says that the answer has accepted a CONNECT: what follows are raw bytes.
+func (r *Response) Raw() bool { return r.coding == stream }
+
 // WriteHead writes the head. Fields of a connection in h are left out. With
 // end set there is neither content nor trailers. A head that is not well
 // formed is refused whole: fields are not mended.

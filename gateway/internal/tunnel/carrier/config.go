@@ -51,7 +51,11 @@ type Limits struct {
 	HandshakeTimeout time.Duration
 	// Handshakes that a Listener does at a time; more wait. Default 128.
 	Handshakes int
-	// PingInterval is the time between two PINGs. Default 15 s.
+	// LargestWindow is what StreamWindow may grow to while a stream could use
+	// more than it has. Default 16 MiB.
+	LargestWindow uint32
+	// PingInterval is the time between two PINGs of a tunnel that nothing has
+	// used for a while. Default 5 s.
 	PingInterval time.Duration
 }
 
@@ -63,7 +67,8 @@ func (l Limits) WithDefaults() Limits {
 		TunnelWindow:     or(l.TunnelWindow, 64<<20),
 		HandshakeTimeout: or(l.HandshakeTimeout, 10*time.Second),
 		Handshakes:       or(l.Handshakes, 128),
-		PingInterval:     or(l.PingInterval, 15*time.Second),
+		LargestWindow:    or(l.LargestWindow, 16<<20),
+		PingInterval:     or(l.PingInterval, 5*time.Second),
 	}
 }
 

@@ -150,7 +150,8 @@ func (l *Listener) tls() *tls.Config {
 func (l *Listener) acceptLoop() {
 	defer close(l.dead)
 	for {
-		qc, err := l.quic.Accept(l.ctx)
+		// Close ends it, once those are taken that had finished their handshake.
+		qc, err := l.quic.Accept(context.Background())
 		if err != nil {
 			return
 		}

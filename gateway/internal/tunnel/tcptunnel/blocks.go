@@ -58,6 +58,20 @@ func (b *blocks) shift(pool *sync.Pool) {
 	pool.Put(old)
 }
 
+// detach takes the first blocks out, as many as there is room for, and gives
+// their number. They go back to the pool by themselves.
+func (b *blocks) detach(into []*block) int {
+	n := 0
+	for ; b.first != nil && n < len(into); n++ {
+		into[n] = b.first
+		b.first = b.first.next
+	}
+	if b.first == nil {
+		b.last = nil
+	}
+	return n
+}
+
 // drop throws away all that there is.
 func (b *blocks) drop(pool *sync.Pool) {
 	for b.first != nil {

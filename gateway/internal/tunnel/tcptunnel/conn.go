@@ -38,6 +38,7 @@ type conn struct {
 	log    *zap.Logger
 	blocks sync.Pool     // of *block, for what streams have not read yet
 	accept chan struct{} // holds one signal: the backlog is not empty
+	haste  chan struct{} // holds one signal: tend must look more often
 	done   chan struct{}
 	ended  sync.WaitGroup
 
@@ -46,10 +47,16 @@ type conn struct {
 	out     output
 	backlog []*stream // opened by the peer and not accepted yet
 	probes  probes
-	cause   error         // why the tunnel ended; nil while it has not
-	idle    chan struct{} // closed when the tunnel has drained; nil before goAway
-	last    uint64        // the PING after our GOAWAY
-	agreed  bool          // and it was answered
+	path    path    // of tend
+	loss    float64 // as the path last told
+	class   tunnel.Class
+	// lastOpen is when a stream was opened last, and slow says that it was long ago.
+	lastOpen time.Time
+	slow     bool
+	cause    error         // why the tunnel ended; nil while it has not
+	idle     chan struct{} // closed when the tunnel has drained; nil before goAway
+	last     uint64        // the PING after our GOAWAY
+	agreed   bool          // and it was answered
 }
 
 var _ tunnel.Tunnel = (*conn)(nil)
@@ -60,10 +67,13 @@ func newConn(nc net.Conn, role mux.Role, peer mux.Settings, info tunnel.Info, l 
 	c := &conn{
 		nc: nc, info: info, limits: l, guard: g, log: log,
 		accept: make(chan struct{}, 1),
+		haste:  make(chan struct{}, 1),
 		done:   make(chan struct{}),
 		mux:    mux.NewConn[*stream](role, settings(l), peer),
 	}
 	c.info.Carrier, c.info.Dialed, c.info.Since = "TCP", role == mux.Dialler, time.Now()
+	c.class = info.Class
+	c.path.of(nc)
 	c.blocks.New = func() any { return new(block) }
 	c.out.wake.L = &c.mu
 	c.ended.Go(c.readLoop)
@@ -97,6 +107,7 @@ func (c *conn) Open(ctx context.Context, h *crossingv1.Header) (tunnel.Stream, e
 	if err != nil {
 		return nil, fmt.Errorf("open stream to %s: %w", c.info.Peer, err)
 	}
+	c.hasten(s)
 	c.out.pending = mux.AppendOpen(c.out.pending, s.state.ID(), header)
 	c.out.wake.Signal() // by the time it runs, the first data is often in the same write
 	return s, nil
@@ -149,6 +160,7 @@ func (c *conn) Info() tunnel.Info {
 	defer c.mu.Unlock()
 	i := c.info
 	i.Streams = c.mux.Len()
+	i.Class, i.Loss, i.Silent = c.class, c.loss, c.probes.silent(time.Now())
 	i.RoundTrip, i.ClockOffset = c.probes.roundTrip, c.probes.offset
 	i.Draining = c.mux.Going()
 	return i
@@ -240,8 +252,7 @@ func (c *conn) endLocked(cause error, r mux.Reason) {
 		s.User.fail(&tunnel.ResetError{Code: tunnel.TunnelClosed}, false)
 	})
 	c.backlog = nil
-	c.out.until = time.Now().Add(closeTimeout)
-	c.nc.SetWriteDeadline(c.out.until) //nolint:errcheck // a connection that is closed already needs none
+	c.nc.SetWriteDeadline(time.Now().Add(closeTimeout)) //nolint:errcheck // a connection that is closed already needs none
 	c.out.wake.Signal()
 	close(c.done)
 	c.log.Info("tunnel down", zap.Stringer("peer", c.info.Peer), zap.Bool("dialed", c.info.Dialed), zap.Error(cause))

@@ -47,6 +47,7 @@ func (h *handshake) run(ctx context.Context, raw net.Conn) (*conn, error) {
 }
 
 func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
+	tune(raw)
 	secure := h.secure(raw)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("TLS handshake: %w", err)
@@ -59,7 +60,9 @@ func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings, err := exchange(ctx, secure, h.role, settings(h.cfg.Limits))
+	own := settings(h.cfg.Limits)
+	own.Class = uint8(h.class)
+	settings, err := exchange(ctx, secure, h.role, own)
 	if err != nil {
 		return nil, fmt.Errorf("exchange prefaces with %s: %w", id, err)
 	}
@@ -70,13 +73,13 @@ func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
 	guard.Broke = func(fault error) {
 		h.cfg.Refuse(crossingv1.Reason_MALFORMED, address(secure.NetConn()), id.String()+": "+fault.Error())
 	}
-	info := tunnel.Info{Peer: id, Class: h.class, Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state)}
+	info := tunnel.Info{Peer: id, Class: tunnel.Class(settings.Class), Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state)}
 	return newConn(secure, h.role, settings, info, h.cfg.Limits, guard, h.cfg.Log), nil
 }
 
 // secure is the connection with TLS. What the verification said is kept,
 // because the TLS library's own error does not tell whose SVID was at fault.
-func (h *handshake) secure(raw net.Conn) *tls.Conn {
+func (h *handshake) secure(raw net.Conn) *secureConn {
 	var cfg *tls.Config
 	if h.role == mux.Dialler {
 		cfg = certs.ClientTLS(h.cfg.Source, h.authorize, mux.ALPN)
@@ -91,7 +94,7 @@ func (h *handshake) secure(raw net.Conn) *tls.Conn {
 		return h.refused
 	}
 	if h.role == mux.Dialler {
-		return tls.Client(raw, cfg)
+		return newSecure(raw, tls.Client, cfg)
 	}
 	// The library refuses such a peer before it is asked for its certificate, and
 	// in words only.
@@ -99,7 +102,7 @@ func (h *handshake) secure(raw net.Conn) *tls.Conn {
 		h.foreign = len(hello.SupportedProtos) > 0 && !slices.Contains(hello.SupportedProtos, mux.ALPN)
 		return nil, nil // the configuration stays
 	}
-	return tls.Server(raw, cfg)
+	return newSecure(raw, tls.Server, cfg)
 }
 
 // authorize lets in gateways of the policy, and when dialling the one that was
@@ -124,9 +127,8 @@ func exchange(ctx context.Context, nc net.Conn, role mux.Role, own mux.Settings)
 }
 
 func exchangePrefaces(nc net.Conn, role mux.Role, own mux.Settings) (mux.Settings, error) {
-	preface := mux.AppendPreface(nil, own)
 	if role == mux.Dialler {
-		if _, err := nc.Write(preface); err != nil {
+		if _, err := nc.Write(mux.AppendPreface(nil, own)); err != nil {
 			return mux.Settings{}, err
 		}
 	}
@@ -138,10 +140,13 @@ func exchangePrefaces(nc net.Conn, role mux.Role, own mux.Settings) (mux.Setting
 	}
 	peer, err := mux.ParsePreface(theirs)
 	if role == mux.Acceptor {
+		own.Class = peer.Class
 		// Sent even to a peer of another version: it tells which one is spoken here.
-		if _, werr := nc.Write(preface); err == nil {
+		if _, werr := nc.Write(mux.AppendPreface(nil, own)); err == nil {
 			err = werr
 		}
+	} else if err == nil && peer.Class != own.Class {
+		err = &mux.FaultError{Reason: mux.BadPreface, Detail: "the class is another one than was asked for"}
 	}
 	return peer, err
 }

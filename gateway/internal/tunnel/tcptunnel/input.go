@@ -37,6 +37,9 @@ func (c *conn) readFrame(r *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
+	if h.Type == mux.Data {
+		return c.readData(r, h)
+	}
 	frame, err := r.Peek(mux.HeaderLen + h.Length)
 	if err != nil {
 		return truncated(err, len(frame))
@@ -46,6 +49,32 @@ func (c *conn) readFrame(r *bufio.Reader) error {
 	}
 	_, err = r.Discard(len(frame))
 	return err
+}
+
+// readData hands a frame's payload on as it comes: a frame may be longer than
+// what arrives at a time.
+func (c *conn) readData(r *bufio.Reader, h mux.Header) error {
+	e, err := c.account(h, nil, nil)
+	if err != nil {
+		return err
+	}
+	r.Discard(mux.HeaderLen) //nolint:errcheck // it was there
+	for left := h.Length; ; {
+		if left > 0 && r.Buffered() == 0 {
+			if _, err := r.Peek(1); err != nil {
+				return truncated(err, mux.HeaderLen)
+			}
+		}
+		piece, _ := r.Peek(min(left, r.Buffered()))
+		left -= len(piece)
+		if e.Kind == mux.Arrived {
+			e.Stream.User.take(piece, e.Fin && left == 0)
+		}
+		r.Discard(len(piece)) //nolint:errcheck // it was there
+		if left == 0 {
+			return nil
+		}
+	}
 }
 
 // truncated tells an end between frames from one inside a frame.
@@ -71,7 +100,7 @@ func (c *conn) readFailed(err error) {
 	}
 }
 
-// receive takes one frame. The payload is used until it returns.
+// receive takes one frame, not of data. The payload is used until it returns.
 func (c *conn) receive(h mux.Header, payload []byte) error {
 	var header *crossingv1.Header
 	if h.Type == mux.Open {
@@ -80,14 +109,8 @@ func (c *conn) receive(h mux.Header, payload []byte) error {
 			return err
 		}
 	}
-	e, err := c.account(h, payload, header)
-	if err != nil {
-		return err
-	}
-	if e.Kind == mux.Arrived {
-		e.Stream.User.arrive(e.Payload, e.Fin)
-	}
-	return nil
+	_, err := c.account(h, payload, header)
+	return err
 }
 
 // account does what belongs to mu.
@@ -113,6 +136,8 @@ func (c *conn) account(h mux.Header, payload []byte, header *crossingv1.Header) 
 // apply does what an event asks for. The caller holds mu.
 func (c *conn) apply(e *mux.Event[*stream], header *crossingv1.Header) {
 	switch e.Kind {
+	case mux.Arrived:
+		c.carried(e.Stream.User, e.Length)
 	case mux.Opened:
 		c.opened(e.Stream, header)
 	case mux.Refused:
@@ -123,9 +148,10 @@ func (c *conn) apply(e *mux.Event[*stream], header *crossingv1.Header) {
 		c.credited(e.Stream)
 	case mux.Asked:
 		c.out.pending = mux.AppendPong(c.out.pending, mux.Probe{Opaque: e.Probe.Opaque, Clock: time.Now()})
-		c.out.wake.Signal()
+		c.kick()
 	case mux.Answered:
 		c.probes.answered(e.Probe, time.Now())
+		c.mux.Tune(c.probes.roundTrip, c.limits.LargestWindow)
 		c.agreed = c.agreed || c.idle != nil && e.Probe.Opaque == c.last
 	case mux.GoingAway:
 		c.goingAway(e)
@@ -145,22 +171,23 @@ func (c *conn) opened(state *mux.Stream[*stream], header *crossingv1.Header) {
 	s := newStream(c, header)
 	s.state, state.User = state, s
 	c.backlog = append(c.backlog, s)
+	c.hasten(s)
 	signal(c.accept)
 }
 
 func (c *conn) refuse(id uint32) {
 	c.out.pending = mux.AppendReset(c.out.pending, id, uint32(tunnel.Refused))
-	c.out.wake.Signal()
+	c.kick()
 }
 
 // credited lets those go on who waited for credit.
 func (c *conn) credited(state *mux.Stream[*stream]) {
 	if state != nil && len(state.User.data) > 0 {
-		c.out.ready.push(state.User)
+		c.out.queue(state.User).push(state.User)
 	}
 	c.fill()
 	if len(c.out.pending) > 0 {
-		c.out.wake.Signal()
+		c.kick()
 	}
 }
 

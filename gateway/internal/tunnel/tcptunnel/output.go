@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -14,16 +15,25 @@ const (
 	// outLimit is how much may wait to be written before streams wait instead:
 	// what stands before an interactive stream's next frame.
 	outLimit = 256 << 10
+	// bulkLimit is how much of it bulk streams may take: while a connection
+	// carries both, an interactive frame waits for no more bulk than this.
+	bulkLimit = 64 << 10
 	// outHard is when a peer that makes us answer faster than it reads is cut off.
 	outHard = outLimit + 256<<10
-	// chunk is the longest frame that is sent, so that streams take turns often.
+	// chunk is the longest frame that is copied, so that streams take turns often.
 	chunk = 32 << 10
+	// direct is from where on a frame is written from where it lies: below, the
+	// copy costs less than a TLS record of its own.
+	direct = 8 << 10
 	// combined is how many writes a stream's goroutine does for others before it
 	// hands over to the writer.
 	combined = 4
 	// writeTimeout is how long one write may take before the peer counts as gone.
-	// It is below two missed pings, and 8 KiB/s at the worst.
+	// It is 8 KiB/s at the worst.
 	writeTimeout = 30 * time.Second
+	// renewal is how old the deadline of writes may be: setting it for each one
+	// costs more than it tells.
+	renewal = 5 * time.Second
 )
 
 // output is what is on its way out. Frames are joined in pending while another
@@ -34,11 +44,12 @@ const (
 type output struct {
 	wake    sync.Cond // the writer's
 	pending []byte
-	spare   []byte // the other buffer
-	writing bool   // somebody writes, without the lock
-	broken  bool   // a write failed: nothing can be written any more
-	until   time.Time
+	spare   []byte        // the other buffer
+	writing bool          // somebody writes, without the lock
+	broken  bool          // a write failed: nothing can be written any more
+	renewed time.Time     // when the deadline of writes was set
 	ready   queue         // streams with data and credit that wait for room
+	bulk    queue         // bulk ones; they come after all others
 	room    chan struct{} // closed when there may be room; nil if nobody waits
 }
 
@@ -65,43 +76,100 @@ func (q *queue) pop() *stream {
 	return s
 }
 
+// queue is where the stream waits for its turn.
+func (o *output) queue(s *stream) *queue {
+	if s.bulk {
+		return &o.bulk
+	}
+	return &o.ready
+}
+
+// first says that a stream which comes now need not wait for another one.
+func (o *output) first(s *stream) bool {
+	return o.ready.first == nil && (!s.bulk || o.bulk.first == nil)
+}
+
+// roomy says that one more frame of the stream fits in.
+func (o *output) roomy(s *stream) bool {
+	if s.bulk {
+		return len(o.pending)+chunk <= bulkLimit
+	}
+	return len(o.pending)+chunk <= outLimit
+}
+
+// next is the stream whose turn it is, if there is room for its frame.
+func (o *output) next() *stream {
+	for _, q := range [...]*queue{&o.ready, &o.bulk} {
+		if s := q.first; s != nil {
+			if !o.roomy(s) {
+				return nil
+			}
+			return q.pop()
+		}
+	}
+	return nil
+}
+
 // pack moves one frame of the stream's data into pending, as far as room and
 // credit go, and says whether it moved any.
 func (c *conn) pack(s *stream) bool {
 	n := min(len(s.data), chunk, c.mux.Credit(s.state))
-	if n <= 0 || len(c.out.pending)+chunk > outLimit {
+	if n <= 0 || !c.out.roomy(s) {
 		return false
 	}
 	c.out.pending = mux.AppendData(c.out.pending, s.state.ID(), s.data[:n], false)
 	s.data = s.data[n:]
-	c.mux.Sent(s.state, n)
+	c.sent(s, n)
 	return true
+}
+
+// sent takes what is on its way from the credit.
+func (c *conn) sent(s *stream, n int) {
+	c.mux.Sent(s.state, n)
+	c.carried(s, n)
 }
 
 // fill gives each stream that waits its turn, a frame at a time. One without
 // credit leaves the queue until the peer grants it some.
 func (c *conn) fill() {
-	for c.out.ready.first != nil && len(c.out.pending)+chunk <= outLimit && c.mux.TunnelCredit() > 0 {
-		s := c.out.ready.pop()
+	for c.mux.TunnelCredit() > 0 {
+		s := c.out.next()
+		if s == nil {
+			return
+		}
 		c.pack(s)
 		if len(s.data) == 0 {
 			s.wrote.Signal()
 		} else if !c.mux.Starved(s.state) {
-			c.out.ready.push(s)
+			c.out.queue(s).push(s)
 		}
 	}
 }
 
 // flush writes what is pending, unless somebody does already, and what comes
-// meanwhile for a bounded number of rounds. The caller holds mu, which is free
-// while it writes.
+// meanwhile for a bounded number of rounds. Goroutines that are ready to run go
+// first, for what they have to say often fits into the same write. The caller
+// holds mu, which is free meanwhile.
 func (c *conn) flush(rounds int) {
 	if c.out.writing || c.out.broken {
 		return
 	}
 	c.out.writing = true
+	if len(c.out.pending) < direct {
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+	}
+	c.flushOn(rounds)
+}
+
+// flushOn is flush of the one who has set writing.
+func (c *conn) flushOn(rounds int) {
 	for ; rounds > 0 && len(c.out.pending) > 0 && !c.out.broken; rounds-- {
-		c.writeOnce()
+		batch := c.out.pending
+		c.out.pending, c.out.spare = c.out.spare[:0], nil
+		c.write(batch)
+		c.out.spare = batch[:0]
 		c.fill()
 	}
 	c.out.writing = false
@@ -111,18 +179,18 @@ func (c *conn) flush(rounds int) {
 	c.checkIdle()
 }
 
-func (c *conn) writeOnce() {
-	batch := c.out.pending
-	c.out.pending, c.out.spare = c.out.spare[:0], nil
-	until := c.out.until
+// write writes b. The caller holds mu, which is free meanwhile, and has set
+// writing.
+func (c *conn) write(b []byte) {
 	if c.cause == nil {
-		until = time.Now().Add(writeTimeout)
+		if now := time.Now(); now.Sub(c.out.renewed) >= renewal {
+			c.out.renewed = now
+			c.nc.SetWriteDeadline(now.Add(writeTimeout)) //nolint:errcheck // Write says what is wrong
+		}
 	}
-	c.nc.SetWriteDeadline(until) //nolint:errcheck // Write says what is wrong
 	c.mu.Unlock()
-	_, err := c.nc.Write(batch)
+	_, err := c.nc.Write(b)
 	c.mu.Lock()
-	c.out.spare = batch[:0]
 	if c.out.room != nil {
 		close(c.out.room)
 		c.out.room = nil
@@ -130,6 +198,14 @@ func (c *conn) writeOnce() {
 	if err != nil {
 		c.out.broken = true
 		c.endLocked(fmt.Errorf("write: %w", err), 0)
+	}
+}
+
+// kick makes the writer write what is pending, unless whoever writes will. The
+// caller holds mu.
+func (c *conn) kick() {
+	if !c.out.writing {
+		c.out.wake.Signal()
 	}
 }
 
@@ -144,7 +220,8 @@ func (c *conn) writeLoop() {
 		if c.cause != nil && (c.out.broken || len(c.out.pending) == 0) {
 			break
 		}
-		c.flush(1)
+		c.out.writing = true
+		c.flushOn(1)
 	}
 	broken := c.out.broken
 	c.mu.Unlock()
@@ -193,5 +270,5 @@ func (c *conn) grant(stream, credit uint32) {
 		return
 	}
 	c.out.pending = mux.AppendWindow(c.out.pending, stream, credit)
-	c.out.wake.Signal()
+	c.kick()
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
@@ -29,7 +30,10 @@ type stream struct {
 	queued bool    // in the conn's queue
 	after  *stream // the next one there
 	reset  *tunnel.ResetError
-	ended  bool // CloseWrite was called
+	ended  bool      // CloseWrite was called
+	bulk   bool      // it carries much
+	bytes  int       // carried since a time, both ways; until it is bulk
+	since  time.Time // that time
 
 	mu      sync.Mutex // guards what follows
 	arrived sync.Cond
@@ -39,12 +43,13 @@ type stream struct {
 	eof     bool   // the peer ended its direction
 	eofRead bool   // and Read has said so
 	recvErr *tunnel.ResetError
+	relay   *relay // the local connection that takes what arrives; nil if Read does
 }
 
 var _ tunnel.Stream = (*stream)(nil)
 
 func newStream(c *conn, h *crossingv1.Header) *stream {
-	s := &stream{c: c, header: h, done: make(chan struct{})}
+	s := &stream{c: c, header: h, done: make(chan struct{}), since: time.Now()}
 	s.wrote.L, s.arrived.L = &c.mu, &s.mu
 	return s
 }
@@ -71,17 +76,23 @@ func (s *stream) Write(p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return s.write(p)
+}
+
+// write is Write. The caller holds the conn's mu.
+func (s *stream) write(p []byte) (int, error) {
+	c := s.c
 	s.data = p
 	defer func() { s.data = nil }()
 	if err := s.writable(); err != nil || len(p) == 0 {
 		return 0, err
 	}
-	if c.out.ready.first == nil {
+	if c.out.first(s) {
 		for c.pack(s) {
 		}
 	}
 	if len(s.data) > 0 && !c.mux.Starved(s.state) {
-		c.out.ready.push(s)
+		c.out.queue(s).push(s)
 	}
 	c.flush(combined)
 	for len(s.data) > 0 && s.writable() == nil {
@@ -130,12 +141,30 @@ func (s *stream) Reset(code tunnel.ResetCode) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.mux.Reset(s.state) {
+		s.discard(code)
 		return
 	}
 	c.out.pending = mux.AppendReset(c.out.pending, s.state.ID(), uint32(code))
 	c.grant(0, c.mux.Grant())
 	s.fail(&tunnel.ResetError{Code: code}, true)
-	c.out.wake.Signal()
+	c.kick()
+}
+
+// discard drops what nobody will read of a stream that both ends have ended, or
+// it would hold on to the tunnel's window. The caller holds the conn's mu.
+func (s *stream) discard(code tunnel.ResetCode) {
+	s.mu.Lock()
+	over := s.eofRead || s.recvErr != nil
+	if !over {
+		s.recvErr = &tunnel.ResetError{Code: code}
+		s.in.drop(&s.c.blocks)
+		s.arrived.Broadcast()
+	}
+	s.mu.Unlock()
+	if !over {
+		s.c.grant(0, s.c.mux.Discard(s.state))
+		s.finish()
+	}
 }
 
 // fail ends both directions. What has arrived is dropped, unless the peer had
@@ -148,18 +177,28 @@ func (s *stream) fail(err *tunnel.ResetError, here bool) {
 	if here || !s.eof {
 		s.recvErr = err
 		s.in.drop(&s.c.blocks)
-		s.arrived.Signal()
+		s.arrived.Broadcast()
+	}
+	if s.relay != nil {
+		s.relay.interrupt(s.recvErr != nil)
 	}
 	s.mu.Unlock()
 	s.finish()
 }
 
-// arrive takes what came for the stream: straight to where Read waits for it,
-// the rest into blocks. Windows bound it.
-func (s *stream) arrive(p []byte, fin bool) {
+// take takes what came for the stream: straight to the local connection that a
+// relay has, or to where Read waits for it; the rest into blocks. Windows bound
+// it. The tunnel's read loop calls it, and it never waits.
+func (s *stream) take(p []byte, fin bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.recvErr != nil {
+		s.mu.Unlock()
+		return
+	}
+	if r := s.relay; r != nil {
+		n, err := s.relayNow(r, p, fin)
+		s.mu.Unlock()
+		s.relayed(r, n, err)
 		return
 	}
 	if len(p) > 0 && s.want != nil && s.got == 0 {
@@ -168,7 +207,8 @@ func (s *stream) arrive(p []byte, fin bool) {
 	}
 	s.in.put(p, &s.c.blocks)
 	s.eof = s.eof || fin
-	s.arrived.Signal()
+	s.arrived.Broadcast()
+	s.mu.Unlock()
 }
 
 // Read implements tunnel.Stream.

@@ -10,18 +10,38 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 )
 
-// missed is how many pings may go unanswered, with nothing else heard either,
-// before the peer counts as gone.
-const missed = 2
+const (
+	// giveUp is how long a peer may leave a PING unanswered, with nothing else
+	// heard, before it counts as gone.
+	giveUp = 30 * time.Second
+	// pingBusy is the time between two PINGs while streams are open: new ones
+	// must find another path within a second of this one's loss.
+	pingBusy = 250 * time.Millisecond
+	// busyFor is how long after a stream was opened the next one is expected.
+	busyFor = 60 * time.Second
+	// lossInterval is the time between two looks at what the kernel counts.
+	lossInterval = time.Second
+)
 
 // probes is what pings have told.
 type probes struct {
 	sent      mux.Probe
-	waiting   bool // the last one is not answered yet
-	heard     bool // any frame came since the last one
-	missed    int
+	waiting   bool      // the last one is not answered yet
+	heard     bool      // any frame came since the last look
+	last      time.Time // when something was heard, to a look
 	roundTrip time.Duration
 	offset    time.Duration // of the peer's clock
+}
+
+// silent is how long the peer owes an answer, with nothing else heard.
+func (p *probes) silent(now time.Time) time.Duration {
+	switch {
+	case !p.waiting || p.heard:
+		return 0
+	case p.last.After(p.sent.Clock):
+		return now.Sub(p.last)
+	}
+	return now.Sub(p.sent.Clock)
 }
 
 // answered takes a PONG. One that nobody asked for is ignored.
@@ -39,21 +59,22 @@ func (c *conn) tend() {
 	if c.guard.Stop != nil {
 		defer c.guard.Stop()
 	}
-	ticker := time.NewTicker(c.limits.PingInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(c.look())
+	defer timer.Stop()
 	var retire, expire <-chan time.Time
 	if !c.guard.Expires.IsZero() {
 		retire = time.After(c.guard.Retires(time.Now()))
 		expire = time.After(time.Until(c.guard.Expires))
 	}
-	c.ping()
 	var idle <-chan struct{}
 	for {
 		select {
 		case <-c.done:
 			return
-		case <-ticker.C:
-			c.ping()
+		case <-timer.C:
+			timer.Reset(c.look())
+		case <-c.haste:
+			timer.Reset(c.look())
 		case <-c.guard.Changed:
 			if err := c.guard.Check(); err != nil {
 				c.end(fmt.Errorf("peer's identity no longer holds: %w", err), mux.Identity)
@@ -68,22 +89,40 @@ func (c *conn) tend() {
 	}
 }
 
-// ping sends a PING, or ends the tunnel if too many went unanswered.
-func (c *conn) ping() {
+// look pings the peer unless it still owes an answer, ends the tunnel if it has
+// owed it for too long, and says when to look again.
+func (c *conn) look() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := &c.probes
-	if p.waiting && !p.heard {
-		p.missed++
-	} else {
-		p.missed = 0
+	now, p := time.Now(), &c.probes
+	if p.heard {
+		p.last, p.heard = now, false
 	}
-	if p.missed >= missed {
-		c.endLocked(fmt.Errorf("peer has not answered %d pings", missed), mux.Silent)
-		return
+	if c.path.due(now) {
+		c.loss = c.path.loss(c.loss)
 	}
-	p.sent = mux.Probe{Opaque: rand.Uint64(), Clock: time.Now()}
-	p.waiting, p.heard = true, false
-	c.out.pending = mux.AppendPing(c.out.pending, p.sent)
-	c.out.wake.Signal()
+	if p.silent(now) >= giveUp {
+		c.endLocked(fmt.Errorf("peer has not answered a ping for %s", giveUp), mux.Silent)
+		return giveUp
+	}
+	if !p.waiting {
+		p.sent, p.waiting = mux.Probe{Opaque: rand.Uint64(), Clock: now}, true
+		c.out.pending = mux.AppendPing(c.out.pending, p.sent)
+		c.kick()
+	}
+	c.slow = c.mux.Len() == 0 && now.Sub(c.lastOpen) >= busyFor
+	if c.slow {
+		return c.limits.PingInterval
+	}
+	return min(pingBusy, c.limits.PingInterval)
+}
+
+// hasten makes tend look more often, for a stream was opened. The caller holds
+// mu.
+func (c *conn) hasten(s *stream) {
+	c.lastOpen = s.since
+	if c.slow {
+		c.slow = false
+		signal(c.haste)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,6 +101,107 @@ func TestSilentPeerIsGivenUp(t *testing.T) {
 			t.Errorf("given up after %s, want 30s: two pings", d)
 		}
 	})
+}
+
+// TestSilenceIsTold: how long a peer owes an answer, until it says anything.
+func TestSilenceIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c, nc := half(t, carrier.Limits{})
+		go io.Copy(io.Discard, nc)
+		want := func(after, silent time.Duration) {
+			t.Helper()
+			pass(after)
+			if got := c.Info().Silent; got != silent {
+				t.Errorf("silent for %s, want %s", got, silent)
+			}
+		}
+		want(3*time.Second, 3*time.Second)
+		nc.Write(mux.AppendWindow(nil, 0, 1)) // no answer, but a sign of life
+		want(time.Second, 0)
+		want(6500*time.Millisecond, 5500*time.Millisecond) // since the look at 5 s, which found it
+		nc.Write(mux.AppendPong(nil, c.probes.sent))
+		want(time.Second, 0)
+		want(6*time.Second, 2500*time.Millisecond) // since the next ping, at 15 s
+		nc.Close()
+	})
+}
+
+// TestPingsAreFrequentWhileStreamsAreOpen, and rare long after.
+func TestPingsAreFrequentWhileStreamsAreOpen(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c, nc := half(t, carrier.Limits{})
+		var pings atomic.Int32
+		go func() {
+			for {
+				frame := make([]byte, mux.HeaderLen+16)
+				if _, err := io.ReadFull(nc, frame); err != nil {
+					return
+				}
+				if mux.Type(frame[0]) == mux.Ping {
+					pings.Add(1)
+					frame[0] = byte(mux.Pong)
+					nc.Write(frame)
+				}
+			}
+		}()
+		within := func(d time.Duration, least, most int32) {
+			t.Helper()
+			pings.Store(0)
+			pass(d)
+			if n := pings.Load(); n < least || n > most {
+				t.Errorf("%d pings within %s, want %d to %d", n, d, least, most)
+			}
+		}
+		pass(2 * busyFor)
+		within(time.Minute, 11, 13)
+		nc.Write(mux.AppendOpen(nil, 1, nil))
+		within(10*time.Second, 38, 42)
+		nc.Write(mux.AppendReset(nil, 1, 2))
+		within(10*time.Second, 38, 42) // the next one is expected soon
+		pass(busyFor)
+		within(time.Minute, 11, 13)
+		nc.Close()
+		<-c.Done()
+	})
+}
+
+// TestStreamsOutliveACut: a path that is cut for some seconds ends nothing.
+func TestStreamsOutliveACut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		x, y := net.Pipe()
+		cut := make(chan struct{})
+		a, b := pairOver(t, x, &stalling{y, cut}, carrier.Limits{})
+		near, far := streams(t, a, b)
+		pass(time.Second)
+		cut <- struct{}{}
+		pass(2 * time.Second)
+		if s := a.Info().Silent; s < time.Second {
+			t.Errorf("silent for %s in the middle of the cut", s)
+		}
+		write(t, near, "during the cut")
+		wantRead(t, far, "during the cut")
+		write(t, far, "after it")
+		wantRead(t, near, "after it")
+		pass(time.Second)
+		if s := a.Info().Silent; s != 0 || isDone(a.Done()) {
+			t.Errorf("silent for %s after the cut", s)
+		}
+	})
+}
+
+// stalling is a connection that reads nothing for three seconds when it is told.
+type stalling struct {
+	net.Conn
+	cut chan struct{}
+}
+
+func (s *stalling) Read(p []byte) (int, error) {
+	select {
+	case <-s.cut:
+		pass(3 * time.Second)
+	default:
+	}
+	return s.Conn.Read(p)
 }
 
 func TestDrainWaitsForStreams(t *testing.T) {

@@ -326,7 +326,7 @@ func TestLostConnectionResetsAllStreams(t *testing.T) {
 		wantRead(t, far, "half a")
 		all = append(all, near, far)
 	}
-	accepted.(*conn).nc.(*tls.Conn).NetConn().Close() // as if the host had gone
+	accepted.(*conn).nc.(*secureConn).NetConn().Close() // as if the host had gone
 	for _, s := range all {
 		_, err := s.Read(make([]byte, 1))
 		wantReset(t, err, tunnel.TunnelClosed, false)

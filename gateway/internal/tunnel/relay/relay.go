@@ -1,0 +1,166 @@
+// Package relay joins a tunnel's stream with a local connection: what a
+// crossing of raw bytes is, at both gateways. It reads nothing of the bytes.
+//
+// One invariant holds: an end that was not meant is never passed on as one that
+// was. A direction is ended only where the other side ended it in order.
+package relay
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+)
+
+const (
+	// copyBuffer is how much of each direction is in memory.
+	copyBuffer = 32 << 10
+	// grace is how long the local side may take what has arrived before the
+	// stream was reset.
+	grace = 2 * time.Second
+)
+
+// Local is a connection, or what stands for one, at this gateway's side.
+type Local interface {
+	// Read gives io.EOF at the end of what the local side says, and fails after
+	// Interrupt.
+	io.Reader
+	// Write sends at once.
+	io.Writer
+	// CloseWrite tells the local side that nothing more comes.
+	CloseWrite() error
+	// Interrupt makes a Read that waits, and all further ones, fail.
+	Interrupt()
+	// Break makes a Write that waits fail too, at once or within a bounded time.
+	Break()
+}
+
+// Join relays between the stream and the local side, each way with an end of its
+// own, until both directions have ended or one of the two has failed. If the
+// local side fails, the stream is reset with code. Join uses the stream's own
+// relay where it has one and tcp is not nil.
+func Join(s tunnel.Stream, tcp *net.TCPConn, local Local, code tunnel.ResetCode) tunnel.Relayed {
+	if r, ok := s.(tunnel.Relayer); ok && tcp != nil {
+		return r.Relay(tcp, code)
+	}
+	j := join{stream: s, local: local, code: code}
+	var both sync.WaitGroup
+	over := make(chan struct{})
+	both.Go(j.receive)
+	both.Go(j.send)
+	go func() {
+		defer close(over)
+		both.Wait()
+	}()
+	j.watch(over)
+	<-over
+	return j.outcome()
+}
+
+// join is one relay. Its directions have a goroutine each.
+type join struct {
+	stream tunnel.Stream
+	local  Local
+	code   tunnel.ResetCode
+
+	sent, received    uint64
+	reading, writing  error // of the local side
+	sending, arriving error // of the stream
+}
+
+// watch makes the local side let go once the stream was reset.
+func (j *join) watch(over <-chan struct{}) {
+	select {
+	case <-j.stream.Done():
+	case <-over:
+	}
+	if j.reset() == nil {
+		return
+	}
+	j.local.Interrupt()
+	select {
+	case <-time.After(grace):
+		j.local.Break()
+	case <-over:
+	}
+}
+
+// send carries what the local side says, until it ends or the stream does.
+func (j *join) send() {
+	buf := make([]byte, copyBuffer)
+	for {
+		n, err := j.local.Read(buf)
+		if n > 0 {
+			if _, j.sending = j.stream.Write(buf[:n]); j.sending != nil {
+				return
+			}
+			j.sent += uint64(n)
+		}
+		if errors.Is(err, io.EOF) {
+			j.sending = j.stream.CloseWrite()
+			return
+		}
+		if err != nil {
+			j.reading = err
+			j.stream.Reset(j.code) // nothing, if it was reset and interrupted the reading
+			return
+		}
+	}
+}
+
+// receive carries what the peer says, until it ends or the local side fails.
+func (j *join) receive() {
+	buf := make([]byte, copyBuffer)
+	for {
+		n, err := j.stream.Read(buf)
+		if n > 0 {
+			if _, j.writing = j.local.Write(buf[:n]); j.writing != nil {
+				break
+			}
+			j.received += uint64(n)
+		}
+		if errors.Is(err, io.EOF) {
+			j.writing = j.local.CloseWrite()
+			break
+		}
+		if err != nil {
+			j.arriving = err
+			return
+		}
+	}
+	if j.writing != nil {
+		j.stream.Reset(j.code)
+	}
+}
+
+// reset is why the stream was reset, nil if it was not.
+func (j *join) reset() *tunnel.ResetError {
+	var reset *tunnel.ResetError
+	if _, err := j.stream.Write(nil); errors.As(err, &reset) {
+		return reset
+	}
+	return nil
+}
+
+// outcome says how the relay ended. Whoever failed first made the other one
+// fail.
+func (j *join) outcome() tunnel.Relayed {
+	end := tunnel.Relayed{Sent: j.sent, Received: j.received}
+	reset := j.reset()
+	switch {
+	case reset != nil && (reset.Remote || reset.Code != j.code):
+		end.Stream = reset
+	case j.writing != nil:
+		end.Local = j.writing
+	case j.reading != nil:
+		end.Local = j.reading
+	case j.arriving != nil:
+		end.Stream = j.arriving
+	case j.sending != nil:
+		end.Stream = j.sending
+	}
+	return end
+}
