@@ -1,0 +1,113 @@
+//go:build linux
+
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
+	"github.com/sallyport-mesh/sallyport/deploy/local"
+	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
+	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+)
+
+// gateways are those of the local mesh; here all run in processes of their own.
+var gateways = []string{"onprem-1", "azure-1", "aws-1"}
+
+// ours are our own pairs: one mesh, in which the transition to azure is
+// recorded asynchronously and the one to aws durably.
+var ours = []pair{
+	{"sallyport", sallyport("azure", "llm")},
+	{"sallyport-durable", sallyport("aws", "registry")},
+}
+
+// benchPolicy is the embedded policy with a raw service behind each transition.
+func benchPolicy(t testing.TB) []byte {
+	text := string(local.Template())
+	for _, e := range []struct{ old, replacement string }{
+		{"to: azure, owner: ml-platform, sink: records,", "to: azure, owner: ml-platform, sink: records, record: async,"},
+		{"to: aws,   owner: search-team, sink: records,", "to: aws,   owner: search-team, sink: records, record: durable,"},
+		{`health: "grpc://:9000"}`, "health: \"grpc://:9000\", raw: \"tcp://:7000\"}\n    plaintext: {acceptedBy: ml-platform}"},
+		{`serves: {models: "oci://:5000"}`, "serves: {models: \"oci://:5000\", raw: \"tcp://:7000\"}\n    plaintext: {acceptedBy: ml-platform}"},
+		{"to: registry, with:", "to: registry, service: models, with:"},
+		{"\nintents:\n", "\nintents:\n" +
+			"  - name: raw-async\n    allow: {from: orchestrator, to: llm, service: raw}\n" +
+			"  - name: raw-durable\n    allow: {from: orchestrator, to: registry, service: raw}\n"},
+	} {
+		text = meshtest.Edit(t, text, e.old, e.replacement)
+	}
+	return []byte(text)
+}
+
+// startMesh starts the control plane, the authorities and the workloads in
+// this process; the gateways are started for each measurement.
+func startMesh(t testing.TB) *meshtest.Mesh {
+	t.Helper()
+	return meshtest.Start(t, func(cfg *localmesh.Config) {
+		cfg.Policy = benchPolicy(t)
+		cfg.External = gateways
+	})
+}
+
+// sallyport starts all gateways of the mesh; those at the two ends of the
+// transition to the environment are the pair.
+func sallyport(environment, workload string) func(*bench) (*running, error) {
+	return func(b *bench) (*running, error) {
+		if err := b.mesh.Register(b.ctx, workload, map[string]string{"raw": b.backend}); err != nil {
+			return nil, err
+		}
+		var there localBootstrap
+		if err := readJSON(b.mesh.Bootstrap("onprem-1"), &there); err != nil {
+			return nil, err
+		}
+		token, err := b.token()
+		if err != nil {
+			return nil, err
+		}
+		r := &running{target: load.Target{
+			Address: there.AttachLoopback,
+			Connect: fmt.Sprintf("%s.%s.mesh:7000", workload, environment),
+			Token:   token,
+		}}
+		for _, name := range gateways {
+			p, err := launch(b.dir, filepath.Join(b.bin, "sallyport-gateway"), "run", "--bootstrap", b.mesh.Bootstrap(name), "--log-level", "warn")
+			if err != nil {
+				r.stop()
+				return nil, err
+			}
+			if name == "onprem-1" || name == environment+"-1" {
+				r.counts = append(r.counts, p)
+			} else {
+				r.beside = append(r.beside, p)
+			}
+		}
+		return r, nil
+	}
+}
+
+// localBootstrap is as much of a gateway's bootstrap file as clients need.
+type localBootstrap struct {
+	AttachLoopback string `json:"attachLoopback"`
+}
+
+// token is a fresh JWT-SVID of the caller for its own gateway.
+func (b *bench) token() (string, error) {
+	s, err := b.mesh.Source(b.ctx, "orchestrator")
+	if err != nil {
+		return "", err
+	}
+	token, _, err := s.FetchJWTSVID(b.ctx, localmesh.GatewayID("onprem").String())
+	return token, err
+}
+
+func readJSON(path string, into any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}

@@ -1,0 +1,177 @@
+//go:build linux
+
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
+)
+
+// patience bounds each wait for a process: far longer than anything takes.
+const patience = 30 * time.Second
+
+// process is one that a measurement is about, or stands beside.
+type process struct {
+	name   string
+	cmd    *exec.Cmd
+	stdin  io.Closer // open as long as it should run
+	said   tail
+	exited chan struct{} // closed when it has ended
+}
+
+// launch starts a command in dir.
+func launch(dir string, argv ...string) (*process, error) {
+	p := &process{name: argv[0], cmd: exec.Command(argv[0], argv[1:]...), exited: make(chan struct{})}
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, &p.said, &p.said
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	var err error
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	go func() {
+		p.cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// stop asks the process to end, and makes it if it does not.
+func (p *process) stop() {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.stdin.Close()
+	select {
+	case <-p.exited:
+	case <-time.After(5 * time.Second):
+		p.cmd.Process.Kill()
+		<-p.exited
+	}
+}
+
+// tail keeps the last words of a process, for when it fails.
+type tail struct {
+	mu   sync.Mutex // guards text
+	text []byte
+}
+
+func (s *tail) Write(b []byte) (int, error) {
+	const most = 8 << 10
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text = append(s.text, b...)
+	s.text = s.text[max(0, len(s.text)-most):]
+	return len(b), nil
+}
+
+func (s *tail) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(bytes.TrimSpace(s.text))
+}
+
+// awaitListen waits until somebody listens at a TCP address. Programs of
+// others say it in no other way.
+func (p *process) awaitListen(address string) error {
+	return p.await("listens at "+address, func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+}
+
+// awaitWord waits until the process says that it is ready.
+func (p *process) awaitWord() error {
+	return p.await("says that it is ready", func(context.Context) error {
+		if strings.Contains(p.said.String(), "ready") {
+			return nil
+		}
+		return fmt.Errorf("it said %q", p.said.String())
+	})
+}
+
+func (p *process) await(what string, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-p.exited:
+			return fmt.Errorf("%s ended before it %s: %s", p.name, what, p.said.String())
+		case <-ctx.Done():
+			return fmt.Errorf("%s never %s: %w: %s", p.name, what, err, p.said.String())
+		}
+	}
+}
+
+// awaitAnswer waits until the first request comes through a pair.
+func (r *running) awaitAnswer(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		_, err := load.KeepAlive(ctx, r.target, 1, load.Bound{Count: 1, Time: 5 * time.Second})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("no answer came through: %w", err)
+		}
+	}
+}
+
+// running is a pair that is up.
+type running struct {
+	target load.Target
+	counts []*process // whose CPU time and memory are the pair's
+	beside []*process // whose are not
+}
+
+func (r *running) pids() []int {
+	var pids []int
+	for _, p := range r.counts {
+		pids = append(pids, p.pid())
+	}
+	return pids
+}
+
+func (r *running) stop() {
+	var group sync.WaitGroup
+	for _, p := range append(r.counts, r.beside...) {
+		group.Go(p.stop)
+	}
+	group.Wait()
+}
+
+// said is the last words of all its processes.
+func (r *running) said() string {
+	var words []string
+	for _, p := range append(r.counts, r.beside...) {
+		words = append(words, fmt.Sprintf("%s: %s", p.name, p.said.String()))
+	}
+	return strings.Join(words, "\n")
+}

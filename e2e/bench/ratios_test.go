@@ -1,0 +1,217 @@
+//go:build linux
+
+package bench
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
+	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+)
+
+var (
+	rounds = flag.Int("rounds", 5, "interleaved rounds of a full run of TestRatios")
+	ratios = flag.Bool("ratios", false, "make TestRatios a full run, as SALLYPORT_RATIOS=1 does")
+)
+
+// bench is what all measurements of a run share.
+type bench struct {
+	ctx     context.Context
+	dir     string // of everything that is written
+	bin     string // of the commands, built for this run
+	certs   string // of the peers
+	backend string // behind every pair
+	full    bool
+	size    size
+	mesh    *meshtest.Mesh
+}
+
+// TestRatios prints the goals' table. A full run has several rounds, in each of
+// which every pair is started anew, in an order of its own; any other is a
+// smoke of one round that shows only that everything works.
+//
+// It fails on an error and on a row that is missing, never on a figure.
+func TestRatios(t *testing.T) {
+	b := newBench(t, wanted(t))
+	n := 1
+	if b.full {
+		n = *rounds
+	}
+	f := &figures{samples: map[cell][]float64{}, missing: map[string]string{}}
+	began := time.Now()
+	for round := range n {
+		b.round(t, f, round)
+		t.Logf("round %d of %d done after %s", round+1, n, time.Since(began).Round(time.Second))
+	}
+	b.report(t, f)
+}
+
+// wanted says whether a full run is: it is asked for by name, or the test is
+// run alone with an hour at hand.
+func wanted(t *testing.T) bool {
+	named := flag.Lookup("test.run").Value.String() == t.Name()
+	deadline, bounded := t.Deadline()
+	patient := !bounded || time.Until(deadline) > 50*time.Minute
+	return *ratios || os.Getenv("SALLYPORT_RATIOS") == "1" || named && patient
+}
+
+func newBench(t *testing.T, full bool) *bench {
+	t.Helper()
+	b := &bench{ctx: t.Context(), dir: meshtest.Dir(t), full: full, size: glimpse}
+	if full {
+		b.size = whole
+	}
+	b.bin, b.certs = filepath.Join(b.dir, "bin"), filepath.Join(b.dir, "certs")
+	if err := os.Mkdir(b.certs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mint(t, b.certs)
+	build(t, b.bin)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go load.Serve(l)
+	b.backend = l.Addr().String()
+	b.mesh = startMesh(t)
+	return b
+}
+
+// build builds the commands that are measured: never with the race detector.
+func build(t *testing.T, dir string) {
+	t.Helper()
+	cmd := exec.Command("go", "build", "-o", dir+"/", "./gateway/cmd/sallyport-gateway", "./e2e/bench/peer")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the commands: %v\n%s", err, out)
+	}
+}
+
+// round measures every pair once.
+func (b *bench) round(t *testing.T, f *figures, number int) {
+	t.Helper()
+	order := rand.New(rand.NewPCG(uint64(number), 0))
+	all := slices.Concat(ours, peers)
+	order.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	for _, p := range all {
+		if kinds := f.needed(p.name); len(kinds) > 0 {
+			b.session(t, f, p, kinds)
+		}
+	}
+}
+
+// needed are the kinds that some row wants of a pair.
+func (f *figures) needed(pair string) []kind {
+	if f.missing[pair] != "" {
+		return nil
+	}
+	var some []kind
+	for _, k := range kinds {
+		if slices.ContainsFunc(slices.Concat(goals(), comparisons()), func(g goal) bool {
+			return g.kind == k.name && (g.ours == pair || g.peer == pair)
+		}) {
+			some = append(some, k)
+		}
+	}
+	return some
+}
+
+// session starts a pair, measures it and stops it.
+func (b *bench) session(t *testing.T, f *figures, p pair, kinds []kind) {
+	t.Helper()
+	r, err := p.start(b)
+	if errors.Is(err, errNeeds) {
+		b.lack(t, f, p, err)
+		return
+	}
+	if err != nil {
+		t.Fatalf("start %s: %v", p.name, err)
+	}
+	defer r.stop()
+	if err := r.awaitAnswer(b.ctx); err != nil {
+		t.Fatalf("%s: %v\n%s", p.name, err, r.said())
+	}
+	for _, k := range kinds {
+		v, err := k.measure(b.ctx, b, r)
+		if err != nil {
+			t.Fatalf("%s: %s: %v\n%s", p.name, k.name, err, r.said())
+		}
+		at := cell{p.name, k.name}
+		f.samples[at] = append(f.samples[at], v)
+	}
+}
+
+// optional pairs are in no goal.
+var optional = []string{"caddy"}
+
+// lack notes that a pair cannot be measured here. Where everything is said to
+// be here, that is a failure.
+func (b *bench) lack(t *testing.T, f *figures, p pair, err error) {
+	t.Helper()
+	if !slices.Contains(optional, p.name) && (b.full || os.Getenv("SALLYPORT_REQUIRE_ALL") != "") {
+		t.Fatalf("%s: %v", p.name, err)
+	}
+	f.missing[p.name] = "skipped: " + err.Error()
+}
+
+// report prints the tables.
+func (b *bench) report(t *testing.T, f *figures) {
+	t.Helper()
+	var rows, others []line
+	for _, g := range goals() {
+		rows = append(rows, f.judge(g))
+	}
+	for _, g := range comparisons() {
+		others = append(others, f.judge(g))
+	}
+	out := t.Output()
+	if !b.full {
+		fmt.Fprintln(out, "A smoke: these figures show that everything works, and nothing else.")
+	}
+	if err := errors.Join(print(out, "goal", rows), print(out, "for comparison", others)); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range slices.Concat(rows, others) {
+		if strings.Contains(l.verdict, "missing") {
+			t.Errorf("no figure for %q", l.name)
+		}
+	}
+}
+
+// caddy builds Caddy once, into the user's cache: it is large.
+func (b *bench) caddy() (string, error) {
+	const version = "v2.11.9"
+	if !b.full {
+		return "", fmt.Errorf("%w a full run", errNeeds)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("%w a cache directory: %w", errNeeds, err)
+	}
+	dir := filepath.Join(cache, "sallyport-bench", "caddy-"+version)
+	bin := filepath.Join(dir, "caddy")
+	if _, err := os.Stat(bin); err == nil {
+		return bin, nil
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "install", "github.com/caddyserver/caddy/v2/cmd/caddy@"+version)
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w Caddy, which does not build: %w: %s", errNeeds, err, out)
+	}
+	return bin, nil
+}
