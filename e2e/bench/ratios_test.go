@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
@@ -79,15 +77,27 @@ func newBench(t *testing.T, full bool) *bench {
 	}
 	mint(t, b.certs)
 	build(t, b.bin)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	b.startBackend(t)
+	b.mesh = startMesh(t)
+	return b
+}
+
+// startBackend starts what is behind every pair: in a process of its own, since
+// 10,000 connections at both ends are more than one may have.
+func (b *bench) startBackend(t *testing.T) {
+	t.Helper()
+	var err error
+	if b.backend, err = freeAddress(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := launch(b.dir, filepath.Join(b.bin, "peer"), "-end", "backend", "-listen", b.backend)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go load.Serve(l)
-	b.backend = l.Addr().String()
-	b.mesh = startMesh(t)
-	return b
+	t.Cleanup(p.stop)
+	if err := p.awaitWord(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // build builds the commands that are measured: never with the race detector.

@@ -125,6 +125,8 @@ type Held struct {
 // Idle opens connections, asks one small thing over each, and holds them.
 func Idle(ctx context.Context, t Target, conns int) (*Held, error) {
 	const dialers = 16
+	opening, opened := context.WithTimeout(ctx, 4*patience)
+	defer opened()
 	h := &Held{clients: make([]*client, conns)}
 	faults := make([]error, dialers)
 	var group sync.WaitGroup
@@ -132,9 +134,7 @@ func Idle(ctx context.Context, t Target, conns int) (*Held, error) {
 		group.Go(func() {
 			room := make([]byte, smallSize)
 			for i := d; i < conns && faults[d] == nil; i += dialers {
-				if h.clients[i], faults[d] = t.open(ctx); faults[d] == nil {
-					_, faults[d] = h.clients[i].ask([]byte(small), room)
-				}
+				h.clients[i], faults[d] = t.hold(ctx, opening, room)
 			}
 		})
 	}
@@ -144,6 +144,21 @@ func Idle(ctx context.Context, t Target, conns int) (*Held, error) {
 		return nil, fmt.Errorf("open %d idle connections: %w", conns, err)
 	}
 	return h, nil
+}
+
+// hold opens a connection that outlives opening, and asks one thing over it.
+func (t Target) hold(ctx, opening context.Context, room []byte) (*client, error) {
+	c, err := t.open(opening)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.ask([]byte(small), room); err != nil {
+		c.close()
+		return nil, err
+	}
+	c.stop()
+	c.stop = context.AfterFunc(ctx, func() { c.Close() })
+	return c, nil
 }
 
 // Close closes them all.

@@ -104,9 +104,16 @@ func (r *running) work(ctx context.Context, number int, begin func(context.Conte
 	}
 }
 
+// over says that the run has ended. A dialler gives up at the deadline, which
+// may be just before the context says so.
+func over(ctx context.Context) bool {
+	deadline, bounded := ctx.Deadline()
+	return ctx.Err() != nil || bounded && !time.Now().Before(deadline)
+}
+
 // note keeps the first error. One that came of the end of the run is none.
 func (r *running) note(ctx context.Context, err error) {
-	if err == nil || ctx.Err() != nil {
+	if err == nil || over(ctx) {
 		return
 	}
 	r.mu.Lock()

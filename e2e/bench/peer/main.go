@@ -5,8 +5,10 @@
 // a gateway stands on.
 //
 //	peer -mode tls|quic|h2 -end near|far -listen HOST:PORT -target HOST:PORT -certs DIR
+//	peer -end backend -listen HOST:PORT
 //
-// The certificates are DIR/ca.crt, DIR/END.crt and DIR/END.key. It prints
+// The certificates are DIR/ca.crt, DIR/END.crt and DIR/END.key. The second form
+// is the backend behind every pair. It prints
 // "ready" when it listens, and ends when its standard input does, so that it
 // never outlives the test that started it.
 package main
@@ -22,6 +24,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
 )
 
 func main() {
@@ -46,19 +50,15 @@ func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("peer", flag.ContinueOnError)
 	flags.StringVar(&o.mode, "mode", "tls", "what carries the bytes: tls, quic or h2")
-	flags.StringVar(&o.end, "end", "near", "near takes plain connections, far makes them")
+	flags.StringVar(&o.end, "end", "near", "near takes plain connections, far makes them; or backend")
 	flags.StringVar(&o.listen, "listen", "", "HOST:PORT to listen at")
 	flags.StringVar(&o.target, "target", "", "HOST:PORT of the far end, or of the backend")
 	flags.StringVar(&o.certs, "certs", "", "directory of the certificates")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	config, err := o.tls()
-	if err != nil {
-		return err
-	}
 	failed := make(chan error, 1)
-	if err := o.serve(config, failed); err != nil {
+	if err := o.serve(failed); err != nil {
 		return err
 	}
 	fmt.Fprintln(stdout, "ready")
@@ -70,7 +70,18 @@ func run(args []string, stdin io.Reader, stdout io.Writer) error {
 }
 
 // serve listens, and serves until the process ends.
-func (o options) serve(config *tls.Config, failed chan<- error) error {
+func (o options) serve(failed chan<- error) error {
+	if o.end == "backend" {
+		l, err := net.Listen("tcp", o.listen)
+		if err == nil {
+			go load.Serve(l)
+		}
+		return err
+	}
+	config, err := o.tls()
+	if err != nil {
+		return err
+	}
 	if o.end == "near" {
 		open, err := o.opener(config)
 		if err != nil {
