@@ -34,6 +34,8 @@ var traffic = []goal{
 	{kind: bulk4, peer: "haproxy-tcp", limit: 1.0},
 	{kind: bulk4, peer: "bare-tls", limit: 1.15},
 	{kind: added, peer: "bare-tls", limit: 1.5},
+	{kind: beside + "1 %", peer: "bare-h2", limit: 0.35},
+	{kind: bulk16 + "1 %", peer: "plain-tcp", least: true, limit: 0.9},
 }
 
 // goals are all rows, in the order of the table.
@@ -60,5 +62,10 @@ func comparisons() []goal {
 			all = append(all, goal{ours: "sallyport", kind: kind, peer: peer})
 		}
 	}
-	return all
+	for _, loss := range []string{"0 %", "0.1 %"} {
+		all = append(all, goal{ours: "sallyport", kind: beside + loss, peer: "bare-h2"},
+			goal{ours: "sallyport", kind: bulk16 + loss, peer: "plain-tcp"})
+	}
+	return append(all, goal{ours: "sallyport", kind: beside + "1 %", peer: "bare-quic"},
+		goal{ours: "sallyport", kind: bulk16 + "1 %", peer: "bare-quic"})
 }

@@ -13,7 +13,9 @@ import (
 
 // kind is one thing that is measured of a running pair.
 type kind struct {
-	name    string // with the unit
+	name    string  // with the unit
+	far     bool    // over the emulated path, not on loopback
+	loss    float64 // of that path
 	measure func(ctx context.Context, b *bench, r *running) (float64, error)
 }
 
@@ -28,39 +30,42 @@ const (
 	conn    = "new client connection, us"
 	bulk1   = "bulk, 1 stream, s/GiB"
 	bulk4   = "bulk, 4 streams, s/GiB"
+	beside  = "p99 of interactive calls beside a bulk transfer, ms, loss "
+	bulk16  = "16 bulk streams, 50 ms, MB/s, loss "
 )
 
-var kinds = []kind{
-	{fresh, measureFresh},
-	{idle, measureIdle},
-	{streams, measureStreams},
-	{keep, func(ctx context.Context, b *bench, r *running) (float64, error) {
+var kinds = append([]kind{
+	{name: fresh, measure: measureFresh},
+	{name: idle, measure: measureIdle},
+	{name: streams, measure: measureStreams},
+	{name: keep, measure: func(ctx context.Context, b *bench, r *running) (float64, error) {
 		return perRequest(r, func() (load.Result, error) { return load.KeepAlive(ctx, r.target, 64, b.size.keep) })
 	}},
-	{added, measureAdded},
-	{conn, func(ctx context.Context, b *bench, r *running) (float64, error) {
+	{name: added, measure: measureAdded},
+	{name: conn, measure: func(ctx context.Context, b *bench, r *running) (float64, error) {
 		return perRequest(r, func() (load.Result, error) { return load.Fresh(ctx, r.target, 16, b.size.conn) })
 	}},
-	{bulk1, measureBulk(1)},
-	{bulk4, measureBulk(4)},
-}
+	{name: bulk1, measure: measureBulk(1)},
+	{name: bulk4, measure: measureBulk(4)},
+}, abroadKinds()...)
 
 // size is how much load a measurement takes.
 type size struct {
 	keep, conn, added load.Bound
-	bulk              int64 // bytes
-	idle, streams     int   // connections
+	bulk              int64         // bytes
+	idle, streams     int           // connections
+	over              time.Duration // of a measurement over the emulated path
 }
 
 // whole is what a figure needs; glimpse only shows that everything works.
 var (
 	whole = size{
 		keep: load.Bound{Time: 2 * time.Second}, conn: load.Bound{Time: 2 * time.Second, Count: 8000},
-		added: load.Bound{Time: time.Second}, bulk: 512 << 20, idle: 1000, streams: 10_000,
+		added: load.Bound{Time: time.Second}, bulk: 512 << 20, idle: 1000, streams: 10_000, over: 10 * time.Second,
 	}
 	glimpse = size{
 		keep: load.Bound{Count: 1000}, conn: load.Bound{Count: 32},
-		added: load.Bound{Count: 50}, bulk: 16 << 20, idle: 64, streams: 256,
+		added: load.Bound{Count: 50}, bulk: 16 << 20, idle: 64, streams: 256, over: 400 * time.Millisecond,
 	}
 )
 
@@ -171,7 +176,7 @@ func perRequest(r *running, f func() (load.Result, error)) (float64, error) {
 // measureAdded is the median over the pair less the median straight to the
 // backend, one after the other.
 func measureAdded(ctx context.Context, b *bench, r *running) (float64, error) {
-	direct, err := load.KeepAlive(ctx, load.Target{Address: b.backend}, 1, b.size.added)
+	direct, err := load.KeepAlive(ctx, load.Target{Address: b.here.backend}, 1, b.size.added)
 	if err != nil {
 		return 0, fmt.Errorf("straight to the backend: %w", err)
 	}

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/deploy/local"
-	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
@@ -45,48 +45,61 @@ func benchPolicy(t testing.TB) []byte {
 
 // startMesh starts the control plane, the authorities and the workloads in
 // this process; the gateways are started for each measurement.
-func startMesh(t testing.TB) *meshtest.Mesh {
+// Prepare, if not nil, may put something into its directory first.
+func startMesh(t testing.TB, prepare func(dir string)) *meshtest.Mesh {
 	t.Helper()
 	return meshtest.Start(t, func(cfg *localmesh.Config) {
 		cfg.Policy = benchPolicy(t)
 		cfg.External = gateways
+		if prepare != nil {
+			prepare(cfg.Dir)
+		}
 	})
 }
 
 // sallyport starts all gateways of the mesh; those at the two ends of the
 // transition to the environment are the pair.
-func sallyport(environment, workload string) func(*bench) (*running, error) {
-	return func(b *bench) (*running, error) {
-		if err := b.mesh.Register(b.ctx, workload, map[string]string{"raw": b.backend}); err != nil {
+func sallyport(environment, workload string) func(*bench, *site) (*running, error) {
+	return func(b *bench, at *site) (*running, error) {
+		if err := at.mesh.Register(b.ctx, workload, map[string]string{"raw": at.backend}); err != nil {
 			return nil, err
 		}
 		var there localBootstrap
-		if err := readJSON(b.mesh.Bootstrap("onprem-1"), &there); err != nil {
+		if err := readJSON(at.mesh.Bootstrap("onprem-1"), &there); err != nil {
 			return nil, err
 		}
-		token, err := b.token()
-		if err != nil {
+		r := &running{target: at.target(there.AttachLoopback)}
+		r.target.Connect = fmt.Sprintf("%s.%s.mesh:7000", workload, environment)
+		var err error
+		if r.target.Token, err = at.token(b.ctx); err != nil {
 			return nil, err
 		}
-		r := &running{target: load.Target{
-			Address: there.AttachLoopback,
-			Connect: fmt.Sprintf("%s.%s.mesh:7000", workload, environment),
-			Token:   token,
-		}}
 		for _, name := range gateways {
-			p, err := launch(b.dir, filepath.Join(b.bin, "sallyport-gateway"), "run", "--bootstrap", b.mesh.Bootstrap(name), "--log-level", "warn")
-			if err != nil {
+			if err := b.launchGateway(r, at, name, name == "onprem-1" || name == environment+"-1"); err != nil {
 				r.stop()
 				return nil, err
-			}
-			if name == "onprem-1" || name == environment+"-1" {
-				r.counts = append(r.counts, p)
-			} else {
-				r.beside = append(r.beside, p)
 			}
 		}
 		return r, nil
 	}
+}
+
+func (b *bench) launchGateway(r *running, at *site, name string, counts bool) error {
+	in := at.far
+	if name == "onprem-1" {
+		in = at.near
+	}
+	p, err := launch(in, b.dir, filepath.Join(b.bin, "sallyport-gateway"),
+		"run", "--bootstrap", at.mesh.Bootstrap(name), "--log-level", "warn")
+	if err != nil {
+		return err
+	}
+	if counts {
+		r.counts = append(r.counts, p)
+	} else {
+		r.beside = append(r.beside, p)
+	}
+	return nil
 }
 
 // localBootstrap is as much of a gateway's bootstrap file as clients need.
@@ -95,12 +108,12 @@ type localBootstrap struct {
 }
 
 // token is a fresh JWT-SVID of the caller for its own gateway.
-func (b *bench) token() (string, error) {
-	s, err := b.mesh.Source(b.ctx, "orchestrator")
+func (at *site) token(ctx context.Context) (string, error) {
+	s, err := at.mesh.Source(ctx, "orchestrator")
 	if err != nil {
 		return "", err
 	}
-	token, _, err := s.FetchJWTSVID(b.ctx, localmesh.GatewayID("onprem").String())
+	token, _, err := s.FetchJWTSVID(ctx, localmesh.GatewayID("onprem").String())
 	return token, err
 }
 

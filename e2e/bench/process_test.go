@@ -9,12 +9,14 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
+	"github.com/sallyport-mesh/sallyport/e2e/netns/wan"
 )
 
 // patience bounds each wait for a process: far longer than anything takes.
@@ -23,22 +25,27 @@ const patience = 30 * time.Second
 // process is one that a measurement is about, or stands beside.
 type process struct {
 	name   string
+	in     *wan.Namespace // nil: that of this process
 	cmd    *exec.Cmd
 	stdin  io.Closer // open as long as it should run
 	said   tail
 	exited chan struct{} // closed when it has ended
 }
 
-// launch starts a command in dir.
-func launch(dir string, argv ...string) (*process, error) {
-	p := &process{name: argv[0], cmd: exec.Command(argv[0], argv[1:]...), exited: make(chan struct{})}
+// launch starts a command in dir, in a network namespace or in this one.
+func launch(in *wan.Namespace, dir string, argv ...string) (*process, error) {
+	p := &process{name: filepath.Base(argv[0]), in: in, cmd: exec.Command(argv[0], argv[1:]...), exited: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, &p.said, &p.said
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	if err := p.cmd.Start(); err != nil {
+	start := p.cmd.Start
+	if in != nil {
+		start = func() error { return in.Start(p.cmd) }
+	}
+	if err := start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 	go func() {
@@ -87,7 +94,11 @@ func (s *tail) String() string {
 // others say it in no other way.
 func (p *process) awaitListen(address string) error {
 	return p.await("listens at "+address, func(ctx context.Context) error {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		dial := new(net.Dialer).DialContext
+		if p.in != nil {
+			dial = p.in.DialContext
+		}
+		conn, err := dial(ctx, "tcp", address)
 		if err == nil {
 			conn.Close()
 		}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,14 +27,14 @@ var (
 
 // bench is what all measurements of a run share.
 type bench struct {
-	ctx     context.Context
-	dir     string // of everything that is written
-	bin     string // of the commands, built for this run
-	certs   string // of the peers
-	backend string // behind every pair
-	full    bool
-	size    size
-	mesh    *meshtest.Mesh
+	ctx    context.Context
+	dir    string // of everything that is written
+	bin    string // of the commands, built for this run
+	certs  string // of the peers
+	full   bool
+	size   size
+	here   *site
+	abroad func() *meshtest.Mesh // laid out for the emulated path
 }
 
 // TestRatios prints the goals' table. A full run has several rounds, in each of
@@ -77,20 +78,20 @@ func newBench(t *testing.T, full bool) *bench {
 	}
 	mint(t, b.certs)
 	build(t, b.bin)
-	b.startBackend(t)
-	b.mesh = startMesh(t)
+	b.here = &site{farHost: "127.0.0.1", backend: b.startBackend(t), mesh: startMesh(t, nil)}
+	b.abroad = sync.OnceValue(func() *meshtest.Mesh { return startMesh(t, layAbroad(t)) })
 	return b
 }
 
 // startBackend starts what is behind every pair: in a process of its own, since
 // 10,000 connections at both ends are more than one may have.
-func (b *bench) startBackend(t *testing.T) {
+func (b *bench) startBackend(t *testing.T) string {
 	t.Helper()
-	var err error
-	if b.backend, err = freeAddress(); err != nil {
+	address, err := freeAddress()
+	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := launch(b.dir, filepath.Join(b.bin, "peer"), "-end", "backend", "-listen", b.backend)
+	p, err := launch(nil, b.dir, filepath.Join(b.bin, "peer"), "-end", "backend", "-listen", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +99,7 @@ func (b *bench) startBackend(t *testing.T) {
 	if err := p.awaitWord(); err != nil {
 		t.Fatal(err)
 	}
+	return address
 }
 
 // build builds the commands that are measured: never with the race detector.
@@ -110,27 +112,48 @@ func build(t *testing.T, dir string) {
 	}
 }
 
-// round measures every pair once.
+// round measures every pair once, here and over the emulated path.
 func (b *bench) round(t *testing.T, f *figures, number int) {
 	t.Helper()
 	order := rand.New(rand.NewPCG(uint64(number), 0))
 	all := slices.Concat(ours, peers)
 	order.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for _, p := range all {
-		if kinds := f.needed(p.name); len(kinds) > 0 {
-			b.session(t, f, p, kinds)
+		if some := b.needed(f, p.name, here); len(some) > 0 {
+			b.session(t, f, p, some, b.here)
+		}
+	}
+	paths := losses
+	if !b.full {
+		paths = losses[len(losses)-1:]
+	}
+	for _, loss := range paths {
+		for _, p := range all {
+			if some := b.needed(f, p.name, over(loss)); len(some) > 0 {
+				b.sessionAbroad(t, f, p, some, loss, uint64(number))
+			}
 		}
 	}
 }
 
-// needed are the kinds that some row wants of a pair.
-func (f *figures) needed(pair string) []kind {
+func here(k kind) bool { return !k.far }
+
+func over(loss float64) func(kind) bool {
+	return func(k kind) bool { return k.far && k.loss == loss }
+}
+
+// needed are the kinds of that sort which some row wants of a pair.
+func (b *bench) needed(f *figures, pair string, sort func(kind) bool) []kind {
 	if f.missing[pair] != "" {
 		return nil
 	}
+	rows := goals()
+	if b.full {
+		rows = append(rows, comparisons()...)
+	}
 	var some []kind
 	for _, k := range kinds {
-		if slices.ContainsFunc(slices.Concat(goals(), comparisons()), func(g goal) bool {
+		if sort(k) && f.missing[k.name] == "" && slices.ContainsFunc(rows, func(g goal) bool {
 			return g.kind == k.name && (g.ours == pair || g.peer == pair)
 		}) {
 			some = append(some, k)
@@ -140,11 +163,11 @@ func (f *figures) needed(pair string) []kind {
 }
 
 // session starts a pair, measures it and stops it.
-func (b *bench) session(t *testing.T, f *figures, p pair, kinds []kind) {
+func (b *bench) session(t *testing.T, f *figures, p pair, kinds []kind, at *site) {
 	t.Helper()
-	r, err := p.start(b)
+	r, err := p.start(b, at)
 	if errors.Is(err, errNeeds) {
-		b.lack(t, f, p, err)
+		b.lack(t, f, p.name, err)
 		return
 	}
 	if err != nil {
@@ -154,6 +177,8 @@ func (b *bench) session(t *testing.T, f *figures, p pair, kinds []kind) {
 	if err := r.awaitAnswer(b.ctx); err != nil {
 		t.Fatalf("%s: %v\n%s", p.name, err, r.said())
 	}
+	began := time.Now()
+	defer func() { t.Logf("%s measured in %s", p.name, time.Since(began).Round(time.Second/10)) }()
 	for _, k := range kinds {
 		v, err := k.measure(b.ctx, b, r)
 		if err != nil {
@@ -167,14 +192,14 @@ func (b *bench) session(t *testing.T, f *figures, p pair, kinds []kind) {
 // optional pairs are in no goal.
 var optional = []string{"caddy"}
 
-// lack notes that a pair cannot be measured here. Where everything is said to
-// be here, that is a failure.
-func (b *bench) lack(t *testing.T, f *figures, p pair, err error) {
+// lack notes that a pair or a kind cannot be measured here. Where everything
+// is said to be here, that is a failure.
+func (b *bench) lack(t *testing.T, f *figures, what string, err error) {
 	t.Helper()
-	if !slices.Contains(optional, p.name) && (b.full || os.Getenv("SALLYPORT_REQUIRE_ALL") != "") {
-		t.Fatalf("%s: %v", p.name, err)
+	if !slices.Contains(optional, what) && (b.full || os.Getenv("SALLYPORT_REQUIRE_ALL") != "") {
+		t.Fatalf("%s: %v", what, err)
 	}
-	f.missing[p.name] = "skipped: " + err.Error()
+	f.missing[what] = "skipped: " + err.Error()
 }
 
 // report prints the tables.
@@ -185,13 +210,18 @@ func (b *bench) report(t *testing.T, f *figures) {
 		rows = append(rows, f.judge(g))
 	}
 	for _, g := range comparisons() {
-		others = append(others, f.judge(g))
+		if b.full {
+			others = append(others, f.judge(g))
+		}
 	}
 	out := t.Output()
 	if !b.full {
 		fmt.Fprintln(out, "A smoke: these figures show that everything works, and nothing else.")
 	}
-	if err := errors.Join(print(out, "goal", rows), print(out, "for comparison", others)); err != nil {
+	if err := print(out, "goal", rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := print(out, "for comparison", others); err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range slices.Concat(rows, others) {

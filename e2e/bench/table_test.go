@@ -17,7 +17,7 @@ type cell struct{ pair, kind string }
 // figures are what all rounds gave.
 type figures struct {
 	samples map[cell][]float64
-	missing map[string]string // pair to why it could not be measured
+	missing map[string]string // pair or kind to why it could not be measured
 }
 
 // spread is a cell's figures in order.
@@ -41,7 +41,7 @@ func (f *figures) judge(g goal) line {
 	if g.limit > 0 {
 		l.goal = g.bound()
 	}
-	for _, name := range []string{g.ours, g.peer} {
+	for _, name := range []string{g.ours, g.peer, g.kind} {
 		if why := f.missing[name]; why != "" {
 			l.verdict = why
 			return l
@@ -107,6 +107,9 @@ func short(v float64) string {
 
 // print writes the rows under a head, in columns.
 func print(out io.Writer, head string, lines []line) error {
+	if len(lines) == 0 {
+		return nil
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s\tours min/median/max\tpeer min/median/max\tratio\tgoal\t\n", head)
 	for _, l := range lines {
