@@ -29,11 +29,13 @@ var traffic = []goal{
 	{kind: keep, peer: "haproxy-tcp", limit: 0.7},
 	{kind: keep, peer: "nginx-stream", limit: 0.8},
 	{kind: conn, peer: "haproxy-tcp", limit: 0.15},
-	{kind: bulk1, peer: "haproxy-tcp", limit: 1.0},
-	{kind: bulk1, peer: "bare-tls", limit: 1.15},
-	{kind: bulk4, peer: "haproxy-tcp", limit: 1.0},
-	{kind: bulk4, peer: "bare-tls", limit: 1.15},
+	{name: "bulk over TCP, 1 stream, s/GiB", kind: bulk1, peer: "haproxy-tcp", limit: 1.0},
+	{name: "bulk over TCP, 1 stream, s/GiB", kind: bulk1, peer: "bare-tls", limit: 1.15},
+	{name: "bulk over TCP, 4 streams, s/GiB", kind: bulk4, peer: "haproxy-tcp", limit: 1.0},
+	{name: "bulk over TCP, 4 streams, s/GiB", kind: bulk4, peer: "bare-tls", limit: 1.15},
 	{kind: added, peer: "bare-tls", limit: 1.5},
+	{name: "policy + metrics + record, 64 conns, us/request", kind: keep, peer: "sallyport-bare", limit: 1.15},
+	{name: "policy + metrics + record, new connection, us", kind: conn, peer: "sallyport-bare", limit: 1.15},
 	{kind: beside + "1 %", peer: "bare-h2", limit: 0.35},
 	{kind: bulk16 + "1 %", peer: "plain-tcp", least: true, limit: 0.9},
 }
@@ -51,16 +53,22 @@ func goals() []goal {
 			all = append(all, g)
 		}
 	}
-	return all
+	quic := goal{ours: "sallyport-quic", kind: bulk1, peer: "bare-quic", limit: 1.1}
+	quic.name = "bulk over QUIC, 1 stream, s/GiB"
+	return append(all, quic)
 }
 
-// comparisons have no goal: the pairs that understand HTTP, for orientation.
-func comparisons() []goal {
+// comparisons have no goal: pairs that understand HTTP, and the path when it is
+// better, for orientation. A smoke has those on loopback alone.
+func comparisons(full bool) []goal {
 	var all []goal
 	for _, kind := range []string{keep, conn, bulk1} {
 		for _, peer := range []string{"haproxy-h2", "nginx-http", "caddy"} {
 			all = append(all, goal{ours: "sallyport", kind: kind, peer: peer})
 		}
+	}
+	if !full {
+		return all
 	}
 	for _, loss := range []string{"0 %", "0.1 %"} {
 		all = append(all, goal{ours: "sallyport", kind: beside + loss, peer: "bare-h2"},

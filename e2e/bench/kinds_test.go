@@ -20,16 +20,16 @@ type kind struct {
 }
 
 // Kinds, in the order in which they are measured: memory first, before traffic
-// has left anything in it.
+// has left anything in it, and last what takes a while to be cleared away.
 const (
 	fresh   = "fresh gateway, MiB"
 	idle    = "idle client connection, KiB"
-	streams = "10,000 streams, MiB"
 	keep    = "L4 stream, HTTP/1.1 64 conns, us/request"
 	added   = "added p50 at 1 connection, us"
 	conn    = "new client connection, us"
 	bulk1   = "bulk, 1 stream, s/GiB"
 	bulk4   = "bulk, 4 streams, s/GiB"
+	streams = "10,000 streams, MiB"
 	beside  = "p99 of interactive calls beside a bulk transfer, ms, loss "
 	bulk16  = "16 bulk streams, 50 ms, MB/s, loss "
 )
@@ -37,9 +37,13 @@ const (
 var kinds = append([]kind{
 	{name: fresh, measure: measureFresh},
 	{name: idle, measure: measureIdle},
-	{name: streams, measure: measureStreams},
 	{name: keep, measure: func(ctx context.Context, b *bench, r *running) (float64, error) {
-		return perRequest(r, func() (load.Result, error) { return load.KeepAlive(ctx, r.target, 64, b.size.keep) })
+		held, err := load.Hold(ctx, r.target, 64)
+		if err != nil {
+			return 0, err
+		}
+		defer held.Close()
+		return perRequest(r, func() (load.Result, error) { return held.KeepAlive(ctx, b.size.keep) })
 	}},
 	{name: added, measure: measureAdded},
 	{name: conn, measure: func(ctx context.Context, b *bench, r *running) (float64, error) {
@@ -47,6 +51,7 @@ var kinds = append([]kind{
 	}},
 	{name: bulk1, measure: measureBulk(1)},
 	{name: bulk4, measure: measureBulk(4)},
+	{name: streams, measure: measureStreams},
 }, abroadKinds()...)
 
 // size is how much load a measurement takes.
@@ -140,7 +145,7 @@ func measureIdle(ctx context.Context, b *bench, r *running) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	held, err := load.Idle(ctx, r.target, b.size.idle)
+	held, err := load.Hold(ctx, r.target, b.size.idle)
 	if err != nil {
 		return 0, err
 	}
@@ -151,7 +156,7 @@ func measureIdle(ctx context.Context, b *bench, r *running) (float64, error) {
 
 // measureStreams is all that the pair holds with so many open streams.
 func measureStreams(ctx context.Context, b *bench, r *running) (float64, error) {
-	held, err := load.Idle(ctx, r.target, b.size.streams)
+	held, err := load.Hold(ctx, r.target, b.size.streams)
 	if err != nil {
 		return 0, err
 	}

@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,7 +24,52 @@ var gateways = []string{"onprem-1", "azure-1", "aws-1"}
 var ours = []pair{
 	{"sallyport", sallyport("azure", "llm")},
 	{"sallyport-durable", sallyport("aws", "registry")},
+	{"sallyport-quic", startQUIC},
+	{"sallyport-bare", startBare},
 }
+
+// errNotBuilt is wrapped where a goal is about what the product cannot do yet.
+var errNotBuilt = errors.New("not built")
+
+// startQUIC is the first pair with its tunnels carried by QUIC alone.
+func startQUIC(*bench, *site) (*running, error) {
+	return nil, fmt.Errorf("%w: no bootstrap setting forces QUIC", errNotBuilt)
+}
+
+// startBare is the first pair's path without policy and records: what
+// gateway/internal/exchange has in its test binary.
+func startBare(b *bench, at *site) (*running, error) {
+	r := &running{target: at.target("")}
+	r.target.Connect = "backend:7000"
+	var near, far localBootstrap
+	err := errors.Join(readJSON(at.mesh.Bootstrap("onprem-1"), &near), readJSON(at.mesh.Bootstrap("azure-1"), &far))
+	if err != nil {
+		return nil, err
+	}
+	r.target.Address = near.AttachLoopback
+	if r.target.Token, err = at.token(b.ctx); err != nil {
+		return nil, err
+	}
+	for _, end := range []bareGateway{
+		{Bootstrap: at.mesh.Bootstrap("azure-1"), Peer: localmesh.GatewayID("onprem").String(), Environment: "onprem", Backend: at.backend},
+		{Bootstrap: at.mesh.Bootstrap("onprem-1"), Peer: localmesh.GatewayID("azure").String(), Environment: "azure", Address: far.Tunnel},
+	} {
+		said, err := json.Marshal(end)
+		if err != nil {
+			return nil, err
+		}
+		p, err := launch(nil, b.dir, "env", "SALLYPORT_BARE_GATEWAY="+string(said), filepath.Join(b.bin, "exchange.test"))
+		if err != nil {
+			r.stop()
+			return nil, err
+		}
+		r.counts = append(r.counts, p)
+	}
+	return r, nil
+}
+
+// bareGateway is what the test binary of gateway/internal/exchange takes.
+type bareGateway struct{ Bootstrap, Peer, Environment, Address, Backend string }
 
 // benchPolicy is the embedded policy with a raw service behind each transition.
 func benchPolicy(t testing.TB) []byte {
@@ -105,6 +151,7 @@ func (b *bench) launchGateway(r *running, at *site, name string, counts bool) er
 // localBootstrap is as much of a gateway's bootstrap file as clients need.
 type localBootstrap struct {
 	AttachLoopback string `json:"attachLoopback"`
+	Tunnel         string `json:"tunnel"`
 }
 
 // token is a fresh JWT-SVID of the caller for its own gateway.

@@ -69,18 +69,44 @@ func (p *process) stop() {
 	}
 }
 
+// goroutines ends a program of ours by SIGQUIT, upon which the Go runtime writes
+// down every goroutine, and counts them.
+func (p *process) goroutines() (int, error) {
+	const enough = 64 << 20
+	p.said.keep(enough)
+	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		return 0, err
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		return 0, fmt.Errorf("%s goes on after SIGQUIT", p.name)
+	}
+	n := strings.Count(p.said.String(), "\ngoroutine ")
+	if n == 0 {
+		return 0, fmt.Errorf("%s ended without its goroutines: %s", p.name, p.said.String())
+	}
+	return n, nil
+}
+
 // tail keeps the last words of a process, for when it fails.
 type tail struct {
-	mu   sync.Mutex // guards text
+	mu   sync.Mutex // guards what follows
+	most int        // bytes that are kept; 8 KiB if 0
 	text []byte
 }
 
+func (s *tail) keep(most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = most
+}
+
 func (s *tail) Write(b []byte) (int, error) {
-	const most = 8 << 10
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.text = append(s.text, b...)
-	s.text = s.text[max(0, len(s.text)-most):]
+	s.text = s.text[max(0, len(s.text)-max(s.most, 8<<10)):]
 	return len(b), nil
 }
 

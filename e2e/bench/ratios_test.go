@@ -72,12 +72,15 @@ func newBench(t *testing.T, full bool) *bench {
 	if full {
 		b.size = whole
 	}
-	b.bin, b.certs = filepath.Join(b.dir, "bin"), filepath.Join(b.dir, "certs")
+	b.certs = filepath.Join(b.dir, "certs")
 	if err := os.Mkdir(b.certs, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	mint(t, b.certs)
-	build(t, b.bin)
+	var err error
+	if b.bin, err = commands(); err != nil {
+		t.Fatal(err)
+	}
 	b.here = &site{farHost: "127.0.0.1", backend: b.startBackend(t), mesh: startMesh(t, nil)}
 	b.abroad = sync.OnceValue(func() *meshtest.Mesh { return startMesh(t, layAbroad(t)) })
 	return b
@@ -102,15 +105,40 @@ func (b *bench) startBackend(t *testing.T) string {
 	return address
 }
 
-// build builds the commands that are measured: never with the race detector.
-func build(t *testing.T, dir string) {
-	t.Helper()
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./gateway/cmd/sallyport-gateway", "./e2e/bench/peer")
-	cmd.Dir = "../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the commands: %v\n%s", err, out)
+// binDir is where this run of the tests builds the commands.
+var binDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "spbench") })
+
+func TestMain(m *testing.M) {
+	m.Run()
+	if dir, err := binDir(); err == nil {
+		os.RemoveAll(dir)
 	}
 }
+
+// commands are built once for all tests, and never with the race detector.
+var commands = sync.OnceValues(func() (string, error) {
+	dir, err := binDir()
+	if err != nil {
+		return "", err
+	}
+	builds := [][]string{
+		{"build", "-o", dir + "/", "./gateway/cmd/sallyport-gateway", "./e2e/bench/peer"},
+		{"test", "-c", "-o", dir + "/", "./gateway/internal/exchange"},
+	}
+	faults := make([]error, len(builds))
+	var group sync.WaitGroup
+	for i, argv := range builds {
+		group.Go(func() {
+			cmd := exec.Command("go", argv...)
+			cmd.Dir = "../.."
+			if out, err := cmd.CombinedOutput(); err != nil {
+				faults[i] = fmt.Errorf("go %s: %w\n%s", strings.Join(argv, " "), err, out)
+			}
+		})
+	}
+	group.Wait()
+	return dir, errors.Join(faults...)
+})
 
 // round measures every pair once, here and over the emulated path.
 func (b *bench) round(t *testing.T, f *figures, number int) {
@@ -147,10 +175,7 @@ func (b *bench) needed(f *figures, pair string, sort func(kind) bool) []kind {
 	if f.missing[pair] != "" {
 		return nil
 	}
-	rows := goals()
-	if b.full {
-		rows = append(rows, comparisons()...)
-	}
+	rows := slices.Concat(goals(), comparisons(b.full))
 	var some []kind
 	for _, k := range kinds {
 		if sort(k) && f.missing[k.name] == "" && slices.ContainsFunc(rows, func(g goal) bool {
@@ -166,8 +191,12 @@ func (b *bench) needed(f *figures, pair string, sort func(kind) bool) []kind {
 func (b *bench) session(t *testing.T, f *figures, p pair, kinds []kind, at *site) {
 	t.Helper()
 	r, err := p.start(b, at)
-	if errors.Is(err, errNeeds) {
+	switch {
+	case errors.Is(err, errNeeds):
 		b.lack(t, f, p.name, err)
+		return
+	case errors.Is(err, errNotBuilt):
+		f.missing[p.name] = err.Error() + "\tnot met"
 		return
 	}
 	if err != nil {
@@ -209,10 +238,8 @@ func (b *bench) report(t *testing.T, f *figures) {
 	for _, g := range goals() {
 		rows = append(rows, f.judge(g))
 	}
-	for _, g := range comparisons() {
-		if b.full {
-			others = append(others, f.judge(g))
-		}
+	for _, g := range comparisons(b.full) {
+		others = append(others, f.judge(g))
 	}
 	out := t.Output()
 	if !b.full {

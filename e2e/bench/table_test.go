@@ -42,8 +42,10 @@ func (f *figures) judge(g goal) line {
 		l.goal = g.bound()
 	}
 	for _, name := range []string{g.ours, g.peer, g.kind} {
-		if why := f.missing[name]; why != "" {
-			l.verdict = why
+		if why, verdict, _ := strings.Cut(f.missing[name], "\t"); why != "" {
+			if l.verdict = why; verdict != "" {
+				l.ours, l.verdict = why, verdict
+			}
 			return l
 		}
 	}
@@ -107,9 +109,6 @@ func short(v float64) string {
 
 // print writes the rows under a head, in columns.
 func print(out io.Writer, head string, lines []line) error {
-	if len(lines) == 0 {
-		return nil
-	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s\tours min/median/max\tpeer min/median/max\tratio\tgoal\t\n", head)
 	for _, l := range lines {

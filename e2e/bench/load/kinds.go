@@ -117,13 +117,26 @@ func (t Target) abort(ctx context.Context, request, room []byte) (int64, error) 
 	return int64(n), err
 }
 
-// Held are connections that stay open and ask nothing.
+// Held are connections that stay open.
 type Held struct {
 	clients []*client
 }
 
-// Idle opens connections, asks one small thing over each, and holds them.
-func Idle(ctx context.Context, t Target, conns int) (*Held, error) {
+// KeepAlive is the same over connections that are there already: opening them
+// is no part of it.
+func (h *Held) KeepAlive(ctx context.Context, b Bound) (Result, error) {
+	return run(ctx, b, len(h.clients), func(ctx context.Context, number int) (worker, error) {
+		c, room := h.clients[number], make([]byte, smallSize)
+		stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) }) //nolint:errcheck // it is closed then
+		return worker{
+			ask: func(context.Context) (int64, error) { return c.ask([]byte(small), room) },
+			end: func() { stop() },
+		}, nil
+	})
+}
+
+// Hold opens connections, asks one small thing over each, and holds them.
+func Hold(ctx context.Context, t Target, conns int) (*Held, error) {
 	const dialers = 16
 	opening, opened := context.WithTimeout(ctx, 4*patience)
 	defer opened()
@@ -141,7 +154,7 @@ func Idle(ctx context.Context, t Target, conns int) (*Held, error) {
 	group.Wait()
 	if err := errors.Join(faults...); err != nil {
 		h.Close()
-		return nil, fmt.Errorf("open %d idle connections: %w", conns, err)
+		return nil, fmt.Errorf("hold %d connections: %w", conns, err)
 	}
 	return h, nil
 }

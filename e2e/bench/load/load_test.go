@@ -42,16 +42,19 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-func TestAbortAndIdle(t *testing.T) {
+func TestAbortAndHold(t *testing.T) {
 	target := backend(t)
 	if r, err := Abort(t.Context(), target, 2, Bound{Count: 6}); err != nil || r.Requests != 6 {
 		t.Errorf("abort: %+v, %v", r, err)
 	}
-	h, err := Idle(t.Context(), target, 40)
+	h, err := Hold(t.Context(), target, 40)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Close()
+	defer h.Close()
+	if r, err := h.KeepAlive(t.Context(), Bound{Count: 100}); err != nil || r.Requests != 100 {
+		t.Errorf("over what is held: %+v, %v", r, err)
+	}
 }
 
 // TestBounds: a run ends in time, what was cut off counts, and the end of a
@@ -107,7 +110,7 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Idle(t.Context(), Target{Address: "192.0.2.1:80"}, 1); err == nil || !strings.Contains(err.Error(), "loopback") {
+	if _, err := Hold(t.Context(), Target{Address: "192.0.2.1:80"}, 1); err == nil || !strings.Contains(err.Error(), "loopback") {
 		t.Errorf("a target elsewhere: %v", err)
 	}
 }
