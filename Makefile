@@ -24,7 +24,10 @@ golden: ## rewrite golden files; read the diff
 fuzz: ## each fuzz target for 30 s
 	.ci/fuzz 30s
 
-bench: ## the figures of the README
-	go test ./e2e/bench -run '^$$' -bench . -count=5
+bench: ## ratios against pairs of others: five rounds, as root, on a quiet machine
+	SALLYPORT_RATIOS=1 go test -count=1 ./e2e/bench -run 'TestRatios$$' -v -timeout 60m
 
-.PHONY: help demo test race lint generate golden fuzz bench
+soak: ## ten minutes of load, and nothing left behind
+	go test -count=1 ./e2e/bench -run 'TestSoak$$' -v -soak 10m -timeout 30m
+
+.PHONY: help demo test race lint generate golden fuzz bench soak
