@@ -245,10 +245,10 @@ func (b *bench) report(t *testing.T, f *figures) {
 	if !b.full {
 		fmt.Fprintln(out, "A smoke: these figures show that everything works, and nothing else.")
 	}
-	if err := print(out, "goal", rows); err != nil {
+	if err := printTable(out, "goal", rows); err != nil {
 		t.Fatal(err)
 	}
-	if err := print(out, "for comparison", others); err != nil {
+	if err := printTable(out, "for comparison", others); err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range slices.Concat(rows, others) {

@@ -107,8 +107,8 @@ func short(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// print writes the rows under a head, in columns.
-func print(out io.Writer, head string, lines []line) error {
+// printTable writes the rows under a head, in columns.
+func printTable(out io.Writer, head string, lines []line) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s\tours min/median/max\tpeer min/median/max\tratio\tgoal\t\n", head)
 	for _, l := range lines {

@@ -49,6 +49,7 @@ type options struct {
 func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("peer", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
 	flags.StringVar(&o.mode, "mode", "tls", "what carries the bytes: tls, quic or h2")
 	flags.StringVar(&o.end, "end", "near", "near takes plain connections, far makes them; or backend")
 	flags.StringVar(&o.listen, "listen", "", "HOST:PORT to listen at")
