@@ -19,7 +19,7 @@ func TestJudge(t *testing.T) {
 			{"sallyport", bulk16}:       {9},
 			{"plain-tcp", bulk16}:       {10},
 		},
-		missing: map[string]string{"nginx-stream": "skipped: needs nginx", "sallyport-quic": "not built\tnot met"},
+		missing: map[string]string{"nginx-stream": "skipped: needs nginx"},
 	}
 	for _, c := range []struct {
 		name string
@@ -33,7 +33,6 @@ func TestJudge(t *testing.T) {
 		{"by nothing", goal{ours: "sallyport", kind: keep, peer: "bare-tls", limit: 1}, []string{keep, "10.0/20.0/30.0", "0.00/0.00/0.00", "+Inf", "<= 1x bare-tls", "not met"}},
 		{"no goal", goal{ours: "sallyport", kind: keep, peer: "haproxy-tcp"}, []string{keep, "10.0/20.0/30.0", "39.0/40.0/900", "0.50", "none", "against haproxy-tcp"}},
 		{"skipped", goal{ours: "sallyport", kind: keep, peer: "nginx-stream", limit: 1}, []string{keep, "-", "-", "-", "<= 1x nginx-stream", "skipped: needs nginx"}},
-		{"not built", goal{ours: "sallyport-quic", kind: bulk1, peer: "bare-quic", limit: 1.1}, []string{bulk1, "not built", "-", "-", "<= 1.1x bare-quic", "not met"}},
 		{"missing", goal{ours: "sallyport", kind: conn, limit: 1}, []string{conn, "-", "-", "-", "<= 1", "missing"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -22,18 +22,10 @@ var gateways = []string{"onprem-1", "azure-1", "aws-1"}
 // ours are our own pairs: one mesh, in which the transition to azure is
 // recorded asynchronously and the one to aws durably.
 var ours = []pair{
-	{"sallyport", sallyport("azure", "llm")},
-	{"sallyport-durable", sallyport("aws", "registry")},
-	{"sallyport-quic", startQUIC},
+	{"sallyport", sallyport("azure", "llm", nil)},
+	{"sallyport-durable", sallyport("aws", "registry", nil)},
+	{"sallyport-quic", sallyport("azure", "llm", []string{"QUIC"})},
 	{"sallyport-bare", startBare},
-}
-
-// errNotBuilt is wrapped where a goal is about what the product cannot do yet.
-var errNotBuilt = errors.New("not built")
-
-// startQUIC is the first pair with its tunnels carried by QUIC alone.
-func startQUIC(*bench, *site) (*running, error) {
-	return nil, fmt.Errorf("%w: no bootstrap setting forces QUIC", errNotBuilt)
 }
 
 // startBare is the first pair's path without policy and records: what
@@ -104,8 +96,9 @@ func startMesh(t testing.TB, prepare func(dir string)) *meshtest.Mesh {
 }
 
 // sallyport starts all gateways of the mesh; those at the two ends of the
-// transition to the environment are the pair.
-func sallyport(environment, workload string) func(*bench, *site) (*running, error) {
+// transition to the environment are the pair. Their tunnels are carried as the
+// product chooses, unless carriers are named.
+func sallyport(environment, workload string, carriers []string) func(*bench, *site) (*running, error) {
 	return func(b *bench, at *site) (*running, error) {
 		if err := at.mesh.Register(b.ctx, workload, map[string]string{"raw": at.backend}); err != nil {
 			return nil, err
@@ -121,7 +114,7 @@ func sallyport(environment, workload string) func(*bench, *site) (*running, erro
 			return nil, err
 		}
 		for _, name := range gateways {
-			if err := b.launchGateway(r, at, name, name == "onprem-1" || name == environment+"-1"); err != nil {
+			if err := b.launchGateway(r, at, name, carriers, name == "onprem-1" || name == environment+"-1"); err != nil {
 				r.stop()
 				return nil, err
 			}
@@ -130,13 +123,20 @@ func sallyport(environment, workload string) func(*bench, *site) (*running, erro
 	}
 }
 
-func (b *bench) launchGateway(r *running, at *site, name string, counts bool) error {
+func (b *bench) launchGateway(r *running, at *site, name string, carriers []string, counts bool) error {
+	bootstrap := at.mesh.Bootstrap(name)
+	if carriers != nil {
+		var err error
+		if bootstrap, err = b.carriedBy(bootstrap, carriers); err != nil {
+			return err
+		}
+	}
 	in := at.far
 	if name == "onprem-1" {
 		in = at.near
 	}
 	p, err := launch(in, b.dir, filepath.Join(b.bin, "sallyport-gateway"),
-		"run", "--bootstrap", at.mesh.Bootstrap(name), "--log-level", "warn")
+		"run", "--bootstrap", bootstrap, "--log-level", "warn")
 	if err != nil {
 		return err
 	}
@@ -146,6 +146,21 @@ func (b *bench) launchGateway(r *running, at *site, name string, counts bool) er
 		r.beside = append(r.beside, p)
 	}
 	return nil
+}
+
+// carriedBy is a bootstrap file like another but for its carriers.
+func (b *bench) carriedBy(path string, carriers []string) (string, error) {
+	var all map[string]any
+	if err := readJSON(path, &all); err != nil {
+		return "", err
+	}
+	all["carriers"] = carriers
+	text, err := json.Marshal(all)
+	if err != nil {
+		return "", err
+	}
+	other := filepath.Join(b.dir, filepath.Base(filepath.Dir(path))+".json")
+	return other, os.WriteFile(other, text, 0o600)
 }
 
 // localBootstrap is as much of a gateway's bootstrap file as clients need.

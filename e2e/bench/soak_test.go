@@ -69,7 +69,7 @@ func TestSoak(t *testing.T) {
 // time, and gives what the pair holds then at rest.
 func (b *bench) soak(t *testing.T, total, lap time.Duration) holding {
 	t.Helper()
-	r, err := sallyport("azure", "llm")(b, b.here)
+	r, err := sallyport("azure", "llm", nil)(b, b.here)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,10 +42,8 @@ func (f *figures) judge(g goal) line {
 		l.goal = g.bound()
 	}
 	for _, name := range []string{g.ours, g.peer, g.kind} {
-		if why, verdict, _ := strings.Cut(f.missing[name], "\t"); why != "" {
-			if l.verdict = why; verdict != "" {
-				l.ours, l.verdict = why, verdict
-			}
+		if why := f.missing[name]; why != "" {
+			l.verdict = why
 			return l
 		}
 	}

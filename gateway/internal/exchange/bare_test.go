@@ -76,7 +76,7 @@ func (b *bareGateway) run(ctx context.Context) error {
 	}
 	both := Config{Self: source.ID(), Authz: everybody{boot.GetEnvironment(), b.Environment}, Spool: nowhere{crossing.NewRun()}, Log: zap.NewNop()}
 	shared := tunnelcarrier.Config{Source: source, Authorize: func(spiffeid.ID) error { return nil }}
-	pool := tunnel.NewPool(tunnel.PoolConfig{Dialer: tcptunnel.NewDialer(shared)})
+	pool := tunnel.NewPool(tunnel.PoolConfig{Dialers: map[string]tunnel.Dialer{tunnel.TCP: tcptunnel.NewDialer(shared)}})
 	pool.SetPeers([]tunnel.Peer{{ID: peer, Environment: b.Environment, Address: b.Address}})
 	accepted, err := tcptunnel.Listen(boot.GetTunnel(), shared)
 	if err != nil {
