@@ -24,7 +24,13 @@ golden: ## rewrite golden files; read the diff
 fuzz: ## each fuzz target for 30 s
 	.ci/fuzz 30s
 
-bench: ## the figures of the README
-	SALLYPORT_FIGURES=1 go test ./e2e/bench -count=1 -v
+figures: ## the figures of the README, alone
+	SALLYPORT_FIGURES=1 go test ./e2e/bench -run 'TestDecide|TestPropagation' -count=1 -v
 
-.PHONY: help demo test race lint generate golden fuzz bench
+bench: ## ratios against pairs of others: five rounds, as root, on a quiet machine
+	SALLYPORT_RATIOS=1 go test -count=1 ./e2e/bench -run 'TestRatios$$' -v -timeout 60m
+
+soak: ## ten minutes of load, and nothing left behind
+	go test -count=1 ./e2e/bench -run 'TestSoak$$' -v -soak 10m -timeout 30m
+
+.PHONY: help demo test race lint generate golden fuzz figures bench soak

@@ -48,10 +48,20 @@ type spool interface {
 	Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string)
 }
 
+// authorizer decides; what it cannot decide it denies.
+type authorizer interface {
+	Egress(caller spiffeid.ID, head *l7.RequestHead, now time.Time) *authz.Verdict
+	EgressUnread(reason crossingv1.Reason, detail string) *authz.Verdict
+	Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) *authz.Verdict
+	IngressUnread(peer spiffeid.ID, h *crossingv1.Header, detail string) *authz.Verdict
+}
+
+var _ authorizer = (*authz.Authorizer)(nil)
+
 // Config is what both halves of a gateway need.
 type Config struct {
 	Self  spiffeid.ID // the gateway's own SPIFFE ID
-	Authz *authz.Authorizer
+	Authz authorizer
 	Spool spool
 	Log   *zap.Logger
 }

@@ -6,25 +6,20 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 )
 
-// A stream that carries bulkBytes within bulkTime, both ways together, makes its
-// connection a bulk one: see FORMAT.md.
-const (
-	bulkBytes = 1 << 20
-	bulkTime  = 10 * time.Second
-)
-
-// carried counts what a stream has carried. The caller holds mu.
+// carried counts what a stream has carried, both ways together: see FORMAT.md.
+// The caller holds mu.
 func (c *conn) carried(s *stream, n int) {
 	if s.bulk {
 		return
 	}
-	if s.bytes += n; s.bytes < bulkBytes {
+	if s.bytes += n; s.bytes < carrier.TurnsBulkBytes {
 		return
 	}
 	now := time.Now()
-	if now.Sub(s.since) > bulkTime {
+	if now.Sub(s.since) > carrier.TurnsBulkWithin {
 		s.bytes, s.since = 0, now
 		return
 	}

@@ -60,11 +60,11 @@ func TestAStreamThatCarriesMuchTurnsItsConnection(t *testing.T) {
 		pause       time.Duration // between
 		want        tunnel.Class
 	}{
-		{"there", bulkBytes / 10, 6, 0, tunnel.Bulk},
-		{"back", 0, bulkBytes/10 + 1, 0, tunnel.Bulk},
-		{"both ways together", bulkBytes / 20, bulkBytes/20 + 2, 0, tunnel.Bulk},
-		{"a little less", bulkBytes / 10, 0, 0, tunnel.Interactive},
-		{"slowly", bulkBytes / 10, 6, 2 * time.Second, tunnel.Interactive},
+		{"there", carrier.TurnsBulkBytes / 10, 6, 0, tunnel.Bulk},
+		{"back", 0, carrier.TurnsBulkBytes/10 + 1, 0, tunnel.Bulk},
+		{"both ways together", carrier.TurnsBulkBytes / 20, carrier.TurnsBulkBytes/20 + 2, 0, tunnel.Bulk},
+		{"a little less", carrier.TurnsBulkBytes / 10, 0, 0, tunnel.Interactive},
+		{"slowly", carrier.TurnsBulkBytes / 10, 6, 2 * time.Second, tunnel.Interactive},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
