@@ -85,7 +85,7 @@ func (f *flight) underway() bool {
 func (p *Pool) dialAll(match func(*peer) bool, class Class, head time.Duration) []*flight {
 	flights := []*flight{}
 	for _, pr := range p.peers {
-		if !match(pr) {
+		if !match(pr) || p.count(pr.ID) >= maxTunnels {
 			continue
 		}
 		for carrier := range p.cfg.Dialers {

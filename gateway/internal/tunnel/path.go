@@ -114,9 +114,9 @@ func (r rank) less(o rank) bool {
 
 // choice is why m carries traffic of a class. The caller holds mu.
 func (p *Pool) choice(m *member, c Class) Choice {
-	preferred := p.peers[m.id].path.prefers(c)
+	preferred, i := p.peers[m.id].path.prefers(c), m.Info()
 	switch {
-	case m.Info().Carrier != preferred:
+	case i.Carrier != preferred || i.Class != c:
 		return Failover
 	case p.peers[m.id].path.only == "" && preferred == QUIC:
 		return Lossy

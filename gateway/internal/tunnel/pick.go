@@ -103,6 +103,9 @@ func (s *search) look() found {
 	defer p.mu.Unlock()
 	f := found{changed: p.changed, stopping: p.run.stopping}
 	best, r := p.best(s.match, s.class)
+	if best == nil && p.crowded(s.match) {
+		best, r = p.best(s.match, Bulk-s.class) // better behind bulk than not at all
+	}
 	head := headStart
 	switch {
 	case best != nil && !r.silent:
@@ -138,6 +141,17 @@ func (p *Pool) best(match func(*peer) bool, class Class) (best *member, least ra
 		}
 	}
 	return best, least
+}
+
+// crowded says whether a peer has all the tunnels that it may have. The caller
+// holds mu.
+func (p *Pool) crowded(match func(*peer) bool) bool {
+	for id, pr := range p.peers {
+		if match(pr) && p.count(id) >= maxTunnels {
+			return true
+		}
+	}
+	return false
 }
 
 // expects says whether a peer that dials by itself is here, and may dial for

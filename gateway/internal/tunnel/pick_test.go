@@ -119,14 +119,46 @@ func TestTunnelsThatTurnedBulkDoNotPileUp(t *testing.T) {
 		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
 		synctest.Wait()
 		p.picks(t, Bulk, TCP, Usual, 0)
+		var turned []*fakeTunnel
 		for range 5 {
-			turned := p.picks(t, Interactive, TCP, Usual, 0)
-			set(turned, func() { turned.class = Bulk })
+			f := p.picks(t, Interactive, TCP, Usual, 0)
+			set(f, func() { f.class = Bulk })
+			turned = append(turned, f)
 			pass(2 * lookInterval)
+		}
+		for _, f := range turned { // and back, when their streams have ended
+			set(f, func() { f.class = Interactive })
 		}
 		pass(2 * spareAfter)
 		if n := len(p.Tunnels()); n != 3 {
 			t.Errorf("%d tunnels, want two for interactive traffic and one for bulk", n)
+		}
+	})
+}
+
+func TestClassesShareOnlyWhenThereIsNoRoom(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		for len(p.Tunnels()) < maxTunnels {
+			for _, d := range []*fakeDialer{p.tcp, p.quic} {
+				f := d.last("azure:1")
+				set(f, func() { f.class, f.extra = Bulk, 1 })
+			}
+			pass(2 * lookInterval)
+		}
+		for _, d := range []*fakeDialer{p.tcp, p.quic} {
+			f := d.last("azure:1")
+			set(f, func() { f.class, f.extra = Bulk, 1 })
+		}
+		got, err := p.Pick(t.Context(), "azure", Interactive)
+		if err != nil || got.Info().Class != Bulk || got.Info().Choice != Failover {
+			t.Fatalf("Pick = %+v, %v, want a bulk tunnel", got, err)
+		}
+		for _, d := range []*fakeDialer{p.tcp, p.quic} {
+			for _, f := range d.made["azure:1"] {
+				f.Close() // their streams are not real: nobody will end them
+			}
 		}
 	})
 }

@@ -20,7 +20,7 @@ const (
 	// strangerGrace is how long a tunnel may stay whose peer SetPeers did not
 	// name: it may have been let in under a policy that SetPeers follows soon.
 	strangerGrace = 5 * time.Second
-	// spareAfter is how long a bulk tunnel may be idle beside another one.
+	// spareAfter is how long a tunnel may be idle beside another one of its kind.
 	spareAfter = 30 * time.Second
 )
 
@@ -97,7 +97,7 @@ func (p *Pool) look(now time.Time) time.Duration {
 // attempt is due. The caller holds mu.
 func (p *Pool) keep(pr *peer, now time.Time) time.Duration {
 	next := lookInterval
-	if pr.Address == "" {
+	if pr.Address == "" || p.count(pr.ID) >= maxTunnels {
 		return next
 	}
 	for _, w := range p.always(pr) {
@@ -150,23 +150,25 @@ func (p *Pool) loss(pr *peer) float64 {
 	return most
 }
 
-// spare says whether a bulk tunnel that this end dialled has carried nothing
-// for a while and another one stands in its place: tunnels that have turned
-// bulk would pile up. The caller holds mu.
+// spare says whether a tunnel that this end dialled has carried nothing for a
+// while, and another such one stands in its place: those that were dialled while
+// others were bulk would pile up. The caller holds mu.
 func (p *Pool) spare(m *member, now time.Time) bool {
 	i := m.Info()
-	if i.Streams > 0 || i.Class != Bulk || !i.Dialed || m.leaves {
+	if i.Streams > 0 || !i.Dialed || m.leaves {
 		m.idle = time.Time{}
 		return false
 	}
 	if m.idle.IsZero() {
 		m.idle = now
 	}
-	if now.Sub(m.idle) < spareAfter {
-		return false
-	}
-	best, _ := p.best(func(pr *peer) bool { return pr.ID == m.id }, Bulk)
-	return best != nil && best != m
+	return now.Sub(m.idle) >= spareAfter && slices.ContainsFunc(p.members, func(o *member) bool {
+		if o == m || o.id != m.id || !o.usable() {
+			return false
+		}
+		other := o.Info()
+		return other.Dialed && other.Carrier == i.Carrier && other.Class == i.Class && !other.mute()
+	})
 }
 
 // leave drains and closes a tunnel, once. The caller holds mu.

@@ -102,7 +102,7 @@ type Info struct {
 	Peer        spiffeid.ID       // the other gateway
 	Certificate *x509.Certificate // its SVID's leaf as verified in the handshake
 	Carrier     string            // "TCP" or "QUIC"
-	Class       Class             // of its streams; an interactive one turns bulk when a stream of it does
+	Class       Class             // of its streams; an interactive one is bulk while a stream of it is
 	Choice      Choice            // why Pick gave this one; 0 elsewhere
 	Dialed      bool              // this end dialled
 	TLS         string            // version, group and cipher, such as "TLS 1.3 X25519MLKEM768"

@@ -187,6 +187,9 @@ func (c *conn) Info() tunnel.Info {
 	if c.cause == nil {
 		i.Silent = c.probes.silent(time.Now(), stats.PacketsReceived)
 	}
+	if i.Streams == 0 {
+		c.bulk.Store(false) // what had turned it bulk is over
+	}
 	if c.bulk.Load() {
 		i.Class = tunnel.Bulk
 	}

@@ -196,6 +196,11 @@ func TestTunnelTurnsBulk(t *testing.T) {
 		if a.Info().Class != tunnel.Bulk || b.Info().Class != tunnel.Bulk {
 			t.Errorf("classes are %s and %s, want bulk", a.Info().Class, b.Info().Class)
 		}
+		near.Reset(tunnel.CallerGone)
+		tunneltest.Pass(time.Second)
+		if a.Info().Class != tunnel.Interactive || b.Info().Class != tunnel.Interactive {
+			t.Errorf("classes are %s and %s once no stream is open", a.Info().Class, b.Info().Class)
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
@@ -78,6 +79,11 @@ func TestAStreamThatCarriesMuchTurnsItsConnection(t *testing.T) {
 				}
 				if x, y := a.Info().Class, b.Info().Class; x != tt.want || y != tt.want {
 					t.Errorf("classes %s and %s, want %s", x, y, tt.want)
+				}
+				near.Reset(tunnel.CallerGone)
+				synctest.Wait()
+				if x, y := a.Info().Class, b.Info().Class; x != tunnel.Interactive || y != tunnel.Interactive {
+					t.Errorf("classes %s and %s once no stream is open", x, y)
 				}
 			})
 		})

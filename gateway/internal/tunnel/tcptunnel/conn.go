@@ -160,6 +160,9 @@ func (c *conn) Info() tunnel.Info {
 	defer c.mu.Unlock()
 	i := c.info
 	i.Streams = c.mux.Len()
+	if i.Streams == 0 {
+		c.class = c.info.Class // what had turned it bulk is over
+	}
 	i.Class, i.Loss, i.Silent = c.class, c.loss, c.probes.silent(time.Now())
 	i.RoundTrip, i.ClockOffset = c.probes.roundTrip, c.probes.offset
 	i.Draining = c.mux.Going()
