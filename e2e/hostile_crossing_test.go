@@ -196,6 +196,39 @@ func TestForgedHeaders(t *testing.T) {
 	wantCrossing(t, m)
 }
 
+// TestNumbersComeOnce: a stolen gateway can neither say a crossing again under
+// its number, nor leave numbers out beyond what tunnels lose.
+func TestNumbersComeOnce(t *testing.T) {
+	m := meshtest.Start(t, nil)
+	first := goodHeader(m)
+	first.Sequence = 7
+	head := headFrame(http.MethodGet, "llm.azure.mesh:8000", "/v1/models")
+	conn := admitted(t, m, 1)
+	openStream(t, conn, first, head)
+	if kind, _ := answerOf(t, conn); kind == 0 {
+		t.Fatal("a number that is new was refused")
+	}
+	for _, c := range []struct {
+		name     string
+		sequence uint64
+	}{
+		{"again", 7},
+		{"a jump", 8 + crossing.MaxJump},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := goodHeader(m)
+			h.Run, h.Sequence = first.Run, c.sequence
+			conn := admitted(t, m, 1)
+			openStream(t, conn, h, head)
+			if kind, payload := answerOf(t, conn); kind != 0 {
+				t.Errorf("answered with kind %d, %x, want a reset", kind, payload)
+			}
+		})
+	}
+	awaitHeaders(t, m, 2)
+	wantCrossing(t, m)
+}
+
 // malformedHeaders is how many headers of that peer azure's gateway has counted.
 func malformedHeaders(t *testing.T, m *meshtest.Mesh) uint64 {
 	t.Helper()

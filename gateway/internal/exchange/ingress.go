@@ -36,10 +36,13 @@ type destinations interface {
 type Ingress struct {
 	cfg          Config
 	destinations destinations
+	numbers      numbers
 }
 
 // NewIngress makes the ingress half of a gateway.
-func NewIngress(cfg Config, d destinations) *Ingress { return &Ingress{cfg: cfg, destinations: d} }
+func NewIngress(cfg Config, d destinations) *Ingress {
+	return &Ingress{cfg: cfg, destinations: d, numbers: numbers{peers: map[spiffeid.ID][]*runNumbers{}}}
+}
 
 // arrival is one crossing on its way in.
 type arrival struct {
@@ -69,6 +72,9 @@ func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream)
 	info := t.Info()
 	h := s.Header()
 	trace, err := checkHeader(h, info.Peer)
+	if err == nil {
+		err = i.numbers.take(info.Peer, h.GetRun(), h.GetSequence())
+	}
 	if err != nil {
 		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", info.Peer.String()+": "+err.Error())
 		s.Reset(tunnel.ProtocolError)

@@ -1,0 +1,45 @@
+package exchange
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+)
+
+// keptRuns is how many runs of one peer are kept apart: the one that ends while
+// the next has begun, and some that a peer in trouble left behind.
+const keptRuns = 4
+
+// numbers knows which numbers each peer gateway has used, so that a crossing
+// cannot come twice. Peers are those of the policy, so that it stays small.
+type numbers struct {
+	mu    sync.Mutex // guards what follows
+	peers map[spiffeid.ID][]*runNumbers
+}
+
+// runNumbers are the numbers of one run. The one that was used last stands
+// first.
+type runNumbers struct {
+	run  string
+	seen crossing.Window
+}
+
+// take takes a peer's number within its run, or says why it must not be.
+func (n *numbers) take(peer spiffeid.ID, run string, sequence uint64) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	runs := n.peers[peer]
+	at := slices.IndexFunc(runs, func(r *runNumbers) bool { return r.run == run })
+	if at < 0 {
+		runs = append(runs[:min(len(runs), keptRuns-1)], &runNumbers{run: run})
+		at = len(runs) - 1
+	}
+	r := runs[at]
+	copy(runs[1:at+1], runs[:at])
+	runs[0] = r
+	n.peers[peer] = runs
+	return r.seen.Take(sequence)
+}
