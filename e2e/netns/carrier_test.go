@@ -28,6 +28,9 @@ const (
 	outage = 3300 * time.Millisecond
 	// prompt is how soon new crossings must go on.
 	prompt = time.Second
+	// noticed is how soon gateways must have noticed that a carrier is blocked. A
+	// crossing that opens before is in flight on it, and waits with it.
+	noticed = time.Second
 )
 
 // chat is the call that crosses in these tests.
@@ -106,6 +109,7 @@ func (f fault) run(t *testing.T, m *Mesh, quic bool) {
 	long := begin(t, m)
 	healed := time.After(outage)
 	cut := f.cut()
+	<-time.After(noticed)
 	if f.carrier == overTCP || f.carrier == overQUIC && quic {
 		m.goesOn(t, f.carrier)
 	}

@@ -15,8 +15,9 @@ const (
 	mostUnanswered = 256
 	// lossHalfLife is how soon what was lost counts half.
 	lossHalfLife = 30 * time.Second
-	// lossLeast is how many packets tell anything.
-	lossLeast = 20
+	// lossLeast is how many packets tell anything, and by itself one that is lost
+	// never does: it may have been a probe for the path's MTU.
+	lossLeast = 200
 )
 
 // probes is what PINGs and the library's counters have told.
@@ -93,5 +94,5 @@ func (l *loss) share() float64 {
 	if l.sentLately < lossLeast {
 		return 0
 	}
-	return min(1, l.lostHere/l.sentLately)
+	return min(1, max(0, l.lostHere-1)/l.sentLately)
 }

@@ -102,8 +102,11 @@ func TestLoss(t *testing.T) {
 		l.look(now, quic.ConnectionStats{PacketsSent: sent, PacketsLost: lost})
 		return l.share()
 	}
-	if s := look(10, 5); s != 0 {
+	if s := look(10, 0); s != 0 {
 		t.Errorf("share of a few packets is %v, want 0", s)
+	}
+	if s := look(500, 1); s != 0 {
+		t.Errorf("share with one packet lost is %v, want 0", s)
 	}
 	if s := look(1000, 20); math.Abs(s-0.02) > 0.001 {
 		t.Errorf("share is %v, want 0.02", s)

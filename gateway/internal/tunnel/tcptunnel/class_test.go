@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,10 +93,12 @@ func TestAStreamThatCarriesMuchTurnsItsConnection(t *testing.T) {
 
 func move(t *testing.T, from, to *stream, n int) {
 	t.Helper()
-	go from.Write(make([]byte, n))
+	var writing sync.WaitGroup
+	writing.Go(func() { from.Write(make([]byte, n)) })
 	if _, err := io.ReadFull(to, make([]byte, n)); err != nil {
 		t.Fatal(err)
 	}
+	writing.Wait() // a stream has one writer at a time
 }
 
 // TestInteractiveFramesGoFirst: while a connection carries both, what a bulk

@@ -15,8 +15,9 @@ const (
 	// congestion keeps its rate under loss that is not the path's fault. Where
 	// the kernel has it not, or not for everybody, its default is used.
 	congestion = "bbr"
-	// enough segments to tell a share of them.
-	enough = 20
+	// enough segments to tell a share of them: one that is lost by chance must not
+	// make a path a lossy one.
+	enough = 200
 	// recent is the weight of the newest share in the smoothed one.
 	recent = 0.25
 )

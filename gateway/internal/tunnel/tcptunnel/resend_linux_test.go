@@ -26,7 +26,10 @@ func TestResendSoon(t *testing.T) {
 	defer accepted.Close()
 	for name, conn := range map[string]net.Conn{"dialled": dialed, "accepted": accepted} {
 		resendSoon(conn)
-		if got, err := rtoMax(t, conn); err != nil {
+		if got, err := option(t, conn, unix.TCP_USER_TIMEOUT); err != nil || got != int(giveUp.Milliseconds()) {
+			t.Errorf("%s: gives up after %d ms, %v, want %s", name, got, err, giveUp)
+		}
+		if got, err := option(t, conn, unix.TCP_RTO_MAX_MS); err != nil {
 			t.Skipf("needs a Linux with TCP_RTO_MAX_MS (6.15): %v", err)
 		} else if got != resendWithin {
 			t.Errorf("%s: resends after %d ms at most, want %d", name, got, resendWithin)
@@ -38,12 +41,12 @@ func TestResendSoon(t *testing.T) {
 	far.Close()
 }
 
-func rtoMax(t *testing.T, conn net.Conn) (ms int, err error) {
+func option(t *testing.T, conn net.Conn, name int) (ms int, err error) {
 	t.Helper()
 	raw, failed := conn.(*net.TCPConn).SyscallConn()
 	if failed == nil {
 		failed = raw.Control(func(fd uintptr) {
-			ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS)
+			ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, name)
 		})
 	}
 	if failed != nil {
