@@ -87,7 +87,12 @@ func truncated(err error, got int) error {
 
 func (c *conn) readFailed(err error) {
 	var fault *mux.FaultError
+	c.mu.Lock()
+	unsent := c.out.failed
+	c.mu.Unlock()
 	switch {
+	case unsent != nil:
+		c.end(unsent, 0)
 	case errors.As(err, &fault):
 		if c.guard.Broke != nil {
 			c.guard.Broke(fault)
@@ -127,6 +132,9 @@ func (c *conn) account(h mux.Header, payload []byte, header *crossingv1.Header) 
 	c.probes.heard = true
 	c.grant(0, e.Grant)
 	c.apply(&e, header)
+	if c.out.broken {
+		c.out.pending = c.out.pending[:0] // nobody will write it
+	}
 	if len(c.out.pending) > outHard {
 		return e, &mux.FaultError{Reason: mux.Flood, Type: h.Type, Stream: h.Stream}
 	}

@@ -2,8 +2,10 @@ package tcptunnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -47,6 +49,7 @@ type output struct {
 	spare   []byte        // the other buffer
 	writing bool          // somebody writes, without the lock
 	broken  bool          // a write failed: nothing can be written any more
+	failed  error         // why, while what the peer has said is still read
 	renewed time.Time     // when the deadline of writes was set
 	ready   queue         // streams with data and credit that wait for room
 	bulk    queue         // bulk ones; they come after all others
@@ -197,7 +200,22 @@ func (c *conn) write(b []byte) {
 	}
 	if err != nil {
 		c.out.broken = true
-		c.endLocked(fmt.Errorf("write: %w", err), 0)
+		c.writeFailed(fmt.Errorf("write: %w", err))
+	}
+}
+
+// writeFailed ends the tunnel: at once if the peer does not read, and otherwise
+// once what it has said is read, for a peer that is gone may have left whole
+// answers. The caller holds mu.
+func (c *conn) writeFailed(err error) {
+	switch {
+	case c.cause != nil:
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.endLocked(err, 0)
+	default:
+		c.out.failed = err
+		c.mux.GoAway()
+		c.nc.SetReadDeadline(time.Now().Add(closeTimeout)) //nolint:errcheck // reading says what is wrong
 	}
 }
 
@@ -214,7 +232,7 @@ func (c *conn) kick() {
 func (c *conn) writeLoop() {
 	c.mu.Lock()
 	for {
-		for c.out.writing || len(c.out.pending) == 0 && c.cause == nil {
+		for c.out.writing || (c.out.broken || len(c.out.pending) == 0) && c.cause == nil {
 			c.out.wake.Wait()
 		}
 		if c.cause != nil && (c.out.broken || len(c.out.pending) == 0) {
