@@ -19,7 +19,7 @@ import (
 func (d *departure) relayBytes(v *authz.Verdict) {
 	head, cause, reason := d.connect()
 	if head == nil {
-		d.endBytes(cause, reason)
+		leaving{d.account}.end(cause, reason)
 		d.problem(reason, v.Owner())
 		return
 	}
@@ -27,40 +27,48 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	head.Fields.DelFunc(gatewaysOwn)
 	head.Fields.Set(crossingField, d.half.Id)
 	if d.resp.WriteHead(head, false) != nil {
-		d.endBytes(crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED)
+		leaving{d.account}.end(crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED)
 		return
 	}
-	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(d.detached()) {
+	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(leaving{d.account}) {
 		return
 	}
-	cause = d.joinBytes(nil, caller{d.req, d.resp})
+	cause = leaving{d.account}.join(nil, caller{d.req, d.resp})
 	if cause != crossingv1.Cause_DONE {
 		d.resp.Abort()
 	}
-	d.endBytes(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+	leaving{d.account}.end(cause, crossingv1.Reason_REASON_UNSPECIFIED)
 }
 
-// detached is what goes on with the caller's bare connection. It holds nothing
+// leaving is a byte stream on its way out once its head is answered. It goes on
+// with the caller's bare connection where there is one, and then holds nothing
 // that the end does not need, for it may be idle for long.
-func (d *departure) detached() func(context.Context, *net.TCPConn, []byte) {
-	d.slim()
-	rest := &departure{account: d.account, stream: d.stream}
-	return func(ctx context.Context, tcp *net.TCPConn, early []byte) {
-		stop := context.AfterFunc(ctx, func() { rest.stream.Reset(tunnel.CallerGone) })
-		defer stop()
-		var cause crossingv1.Cause
-		if _, err := rest.stream.Write(early); err != nil {
-			cause = lost(err)
-		} else {
-			rest.close.RequestBytes = uint64(len(early))
-			cause = rest.joinBytes(tcp, destination{tcp})
-		}
-		if cause != crossingv1.Cause_DONE {
-			tcp.SetLinger(0) //nolint:errcheck // so that the caller does not take it for a good end
-		}
-		rest.endBytes(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+type leaving struct{ *account }
+
+var _ listener.Detached = leaving{}
+
+// Serve implements listener.Detached.
+func (l leaving) Serve(tcp *net.TCPConn, early []byte) {
+	l.slim()
+	cause := l.serve(tcp, early)
+	if cause != crossingv1.Cause_DONE {
+		tcp.SetLinger(0) //nolint:errcheck // so that the caller does not take it for a good end
 	}
+	l.end(cause, crossingv1.Reason_REASON_UNSPECIFIED)
 }
+
+func (l leaving) serve(tcp *net.TCPConn, early []byte) crossingv1.Cause {
+	if len(early) > 0 {
+		if _, err := l.stream.Write(early); err != nil {
+			return lost(err)
+		}
+		l.close.RequestBytes = uint64(len(early))
+	}
+	return l.join(tcp, destination{tcp})
+}
+
+// Stop implements listener.Detached.
+func (l leaving) Stop() { l.stream.Reset(tunnel.CallerGone) }
 
 // connect asks the peer gateway. Without a head the cause says why there is none.
 func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Reason) {
@@ -79,11 +87,11 @@ func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Re
 	return frame.Response, 0, 0
 }
 
-// joinBytes relays until both directions have ended, and says why they have.
-func (d *departure) joinBytes(tcp *net.TCPConn, l relay.Local) crossingv1.Cause {
-	end := relay.Join(d.stream, tcp, l, tunnel.CallerGone)
-	d.close.RequestBytes += end.Sent
-	d.close.ResponseBytes = end.Received
+// join relays until both directions have ended, and says why they have.
+func (l leaving) join(tcp *net.TCPConn, local relay.Local) crossingv1.Cause {
+	end := relay.Join(l.stream, tcp, local, tunnel.CallerGone)
+	l.close.RequestBytes += end.Sent
+	l.close.ResponseBytes = end.Received
 	switch {
 	case end.Local != nil:
 		return crossingv1.Cause_CALLER_GONE
@@ -93,18 +101,18 @@ func (d *departure) joinBytes(tcp *net.TCPConn, l relay.Local) crossingv1.Cause 
 	return crossingv1.Cause_DONE
 }
 
-// endBytes ends the stream and closes the record.
-func (d *departure) endBytes(cause crossingv1.Cause, reason crossingv1.Reason) {
+// end ends the stream and closes the record.
+func (l leaving) end(cause crossingv1.Cause, reason crossingv1.Reason) {
 	switch cause {
 	case crossingv1.Cause_DONE:
 	case crossingv1.Cause_REFUSED_BY_PEER:
-		d.stream.CloseWrite() //nolint:errcheck // the peer reads to the end; a stream that is lost has ended already
+		l.stream.CloseWrite() //nolint:errcheck // the peer reads to the end; a stream that is lost has ended already
 	case crossingv1.Cause_PROTOCOL_ERROR:
-		d.stream.Reset(tunnel.ProtocolError)
+		l.stream.Reset(tunnel.ProtocolError)
 	default:
-		d.stream.Reset(tunnel.CallerGone)
+		l.stream.Reset(tunnel.CallerGone)
 	}
-	d.ended(cause, reason)
+	l.ended(cause, reason)
 }
 
 // caller is the caller of a byte stream as a relay sees it.
@@ -139,17 +147,20 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		a.ended(cause, reason)
 		return nil
 	}
+	left := arriving{a.account} // what the end does not need goes
 	if cause := a.accept(running); cause != crossingv1.Cause_DONE {
-		a.endBytes(nc, cause)
+		left.end(nc, cause)
 		return nil
 	}
 	a.slim()
-	left := &arrival{account: a.account, stream: a.stream} // what the end does not need goes
-	return func() { left.endBytes(nc, left.joinBytes(running, nc)) }
+	return func() { left.end(nc, left.join(running, nc)) }
 }
 
-// endBytes closes the connection and the record.
-func (a *arrival) endBytes(nc net.Conn, cause crossingv1.Cause) {
+// arriving is a byte stream on its way in once its head is answered.
+type arriving struct{ *account }
+
+// end closes the connection and the record.
+func (a arriving) end(nc net.Conn, cause crossingv1.Cause) {
 	if tcp, ok := nc.(*net.TCPConn); ok && cause != crossingv1.Cause_DONE {
 		tcp.SetLinger(0) //nolint:errcheck // so that the destination does not take it for a good end
 	}
@@ -187,8 +198,8 @@ func (a *arrival) accept(running context.Context) crossingv1.Cause {
 	return crossingv1.Cause_DONE
 }
 
-// joinBytes relays until both directions have ended, and says why they have.
-func (a *arrival) joinBytes(running context.Context, nc net.Conn) crossingv1.Cause {
+// join relays until both directions have ended, and says why they have.
+func (a arriving) join(running context.Context, nc net.Conn) crossingv1.Cause {
 	tcp, _ := nc.(*net.TCPConn)
 	end := relay.Join(a.stream, tcp, destination{nc}, tunnel.DestinationGone)
 	a.close.RequestBytes, a.close.ResponseBytes = end.Received, end.Sent

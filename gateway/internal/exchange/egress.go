@@ -38,10 +38,9 @@ func NewEgress(cfg Config, t tunnels) *Egress { return &Egress{cfg: cfg, tunnels
 // departure is one crossing on its way out.
 type departure struct {
 	*account
-	req    *listener.Request
-	resp   listener.Response
-	trace  l7.Traceparent
-	stream tunnel.Stream
+	req   *listener.Request
+	resp  listener.Response
+	trace l7.Traceparent
 }
 
 // ServeExchange decides on a request, records it, and carries it to the peer

@@ -69,9 +69,12 @@ type Config struct {
 // account is this gateway's account of one crossing while it goes on.
 type account struct {
 	cfg    *Config
-	half   *crossingv1.Half
+	half   *crossingv1.Half // nil after slim
 	opened time.Time
 	close  crossingv1.Close
+	first  time.Duration // until the answer's head
+	begun  bool          // and there was one
+	stream tunnel.Stream // in the tunnel; nil before it is open
 }
 
 func (c *Config) newAccount(id string, side crossingv1.Side, v *authz.Verdict, now time.Time) *account {
@@ -146,12 +149,18 @@ func (a *account) open(ctx context.Context, durable bool) error {
 // slim lets go of what the end of a recorded crossing does not need: it may be
 // idle for long.
 func (a *account) slim() {
-	a.half = &crossingv1.Half{Id: a.half.Id, Key: a.half.Key, Side: a.half.Side}
+	a.named()
+	a.half = nil
+}
+
+// named gives the end the name of its half.
+func (a *account) named() {
+	a.close.Id, a.close.Key, a.close.Side = a.half.Id, a.half.Key, a.half.Side
 }
 
 // answered notes the answer's head.
 func (a *account) answered(head *l7.ResponseHead, grpc bool) {
-	a.close.FirstByte = durationpb.New(time.Since(a.opened))
+	a.first, a.begun = time.Since(a.opened), true
 	a.close.Status = uint32(head.Status)
 	a.close.Streamed = strings.HasPrefix(head.Fields.Get("content-type"), "text/event-stream")
 	if grpc {
@@ -188,9 +197,14 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if a.close.Cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
 		return
 	}
+	if a.half != nil {
+		a.named()
+	}
 	c := &a.close
-	c.Id, c.Key, c.Side = a.half.Id, a.half.Key, a.half.Side
 	c.Duration = durationpb.New(time.Since(a.opened))
+	if a.begun {
+		c.FirstByte = durationpb.New(a.first)
+	}
 	c.Cause, c.Reason = cause, reason
 	if err := a.cfg.Spool.Close(c); err != nil {
 		a.cfg.Log.Error("crossing closed but not spooled", zap.String("crossing", c.Id), zap.Error(err))

@@ -49,7 +49,6 @@ type arrival struct {
 	*account
 	header *crossingv1.Header
 	trace  l7.Traceparent
-	stream tunnel.Stream
 	in     *l7.FrameReader
 	out    *l7.FrameWriter
 }
@@ -93,8 +92,9 @@ func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream)
 	}
 	a := &arrival{
 		account: i.cfg.newAccount(h.GetId(), crossingv1.Side_INGRESS, v, now),
-		header:  h, trace: trace, stream: s, in: in, out: l7.NewFrameWriter(s),
+		header:  h, trace: trace, in: in, out: l7.NewFrameWriter(s),
 	}
+	a.stream = s
 	a.identify(info)
 	if err == nil {
 		a.asked(head)

@@ -31,8 +31,10 @@ type conn struct {
 	addr   netip.AddrPort
 	log    *zap.Logger
 
-	// What goes on with the connection after serve; nil if serve closed it.
-	detached func(ctx context.Context)
+	// What goes on with the connection after serve, nil if serve closed it, and
+	// what was read for it. serve sets both; mu guards detached against stop.
+	detached Detached
+	early    []byte
 
 	// From the handshake; not changed afterwards.
 	tls string
@@ -42,6 +44,7 @@ type conn struct {
 	chain    []*x509.Certificate
 	distrust error  // why the chain no longer verifies, nil while it does
 	drained  bool   // no further exchange may begin
+	stopped  bool   // what was begun must end
 	idle     bool   // between two exchanges
 	goaway   func() // how HTTP/2 drains
 }
@@ -206,8 +209,31 @@ func (c *conn) reset() {
 	c.kill()
 }
 
+// stop ends what is done for the connection, and breaks it.
+func (c *conn) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	d := c.detached
+	c.mu.Unlock()
+	if d != nil {
+		d.Stop()
+	}
+	c.kill()
+}
+
+// detach makes d go on with the connection.
+func (c *conn) detach(d Detached) {
+	c.mu.Lock()
+	c.detached = d
+	stopped := c.stopped
+	c.mu.Unlock()
+	if stopped {
+		d.Stop()
+	}
+}
+
 // goOn carries on with a connection that was detached, and closes it.
-func (c *conn) goOn(ctx context.Context) {
+func (c *conn) goOn() {
 	defer func() {
 		if v := recover(); v != nil {
 			c.log.Error("handler panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
@@ -216,7 +242,9 @@ func (c *conn) goOn(ctx context.Context) {
 		_ = c.nc.Close()
 	}()
 	_ = c.nc.SetDeadline(time.Time{}) // those were of requests
-	c.detached(ctx)
+	early := c.early
+	c.early = nil
+	c.detached.Serve(c.nc.(*net.TCPConn), early)
 }
 
 // handle calls the Handler. A panic in it ends this exchange, not the gateway.

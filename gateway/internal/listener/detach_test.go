@@ -13,10 +13,23 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 )
 
+// detached is what a test does with a connection.
+type detached struct {
+	ctx  context.Context
+	stop context.CancelFunc
+	then func(ctx context.Context, tcp *net.TCPConn, early []byte)
+}
+
+func (d *detached) Serve(tcp *net.TCPConn, early []byte) { d.then(d.ctx, tcp, early) }
+func (d *detached) Stop()                                { d.stop() }
+
 // detach accepts a CONNECT and gives its connection to then.
 func detach(t *testing.T, want bool, then func(ctx context.Context, tcp *net.TCPConn, early []byte)) handlerFunc {
 	return func(_ context.Context, _ *Request, resp Response) {
 		d := resp.(Detacher)
+		ctx, stop := context.WithCancel(context.Background())
+		t.Cleanup(stop)
+		then := &detached{ctx, stop, then}
 		if d.Detach(then) {
 			t.Error("detached before the CONNECT was accepted")
 		}
@@ -68,6 +81,21 @@ func TestDetachedConnectionsEnd(t *testing.T) {
 		f := start(t, detach(t, true, func(ctx context.Context, _ *net.TCPConn, _ []byte) {
 			<-ctx.Done()
 		}), func(c *Config) { c.DrainTimeout = 1 })
+		br := connectTo(t, f, f.dialLoopback(), "")
+		f.stop()
+		if _, err := br.ReadByte(); err == nil {
+			t.Error("the connection is open after the listener's end")
+		}
+	})
+	t.Run("with the listener, when it was given away since", func(t *testing.T) {
+		f := start(t, func(ctx context.Context, _ *Request, resp Response) {
+			_ = resp.WriteHead(&l7.ResponseHead{Status: 200}, false)
+			<-ctx.Done()
+			ctx, stop := context.WithCancel(context.Background())
+			resp.(Detacher).Detach(&detached{ctx, stop, func(ctx context.Context, _ *net.TCPConn, _ []byte) {
+				<-ctx.Done()
+			}})
+		}, func(c *Config) { c.DrainTimeout = 1 })
 		br := connectTo(t, f, f.dialLoopback(), "")
 		f.stop()
 		if _, err := br.ReadByte(); err == nil {

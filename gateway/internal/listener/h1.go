@@ -282,17 +282,16 @@ type h1Response struct {
 }
 
 // Detach implements Detacher.
-func (r *h1Response) Detach(then func(context.Context, *net.TCPConn, []byte)) bool {
+func (r *h1Response) Detach(d Detached) bool {
 	c := r.body.c
-	tcp, ok := c.nc.(*net.TCPConn)
-	if !ok || !r.Raw() {
+	if _, ok := c.nc.(*net.TCPConn); !ok || !r.Raw() {
 		return false
 	}
-	early := make([]byte, c.br.Buffered())
-	_, _ = io.ReadFull(c.br, early) // they are there
+	c.early = make([]byte, c.br.Buffered())
+	_, _ = io.ReadFull(c.br, c.early) // they are there
 	r.body.detach()
 	c.putBuffer()
-	c.detached = func(ctx context.Context) { then(ctx, tcp, early) }
+	c.detach(d)
 	return true
 }
 

@@ -219,7 +219,7 @@ func (l *Listener) start(ctx context.Context, serving *sync.WaitGroup, nc net.Co
 		// on may be idle for long.
 		serving.Go(func() {
 			defer l.remove(c)
-			c.goOn(ctx)
+			c.goOn()
 		})
 	})
 }
@@ -286,7 +286,7 @@ func (l *Listener) drain(serving *sync.WaitGroup, stop func()) {
 	case <-done:
 	case <-limit.C:
 		stop()
-		l.each((*conn).kill)
+		l.each((*conn).stop)
 	}
 	<-done
 }

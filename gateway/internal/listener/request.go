@@ -52,13 +52,22 @@ type Response interface {
 
 // Detacher is a Response that can give the connection of a CONNECT away.
 type Detacher interface {
-	// Detach makes then be called with the bare connection, and with what was
-	// read of it already, once the Handler has returned. It says false, and does
-	// nothing, if there is no bare connection or WriteHead has not accepted a
-	// CONNECT. Afterwards the Request and the Response are of no use any more.
-	// then has a goroutine of its own, and a context that ends when the listener
-	// must; the connection is closed when it returns.
-	Detach(then func(ctx context.Context, tcp *net.TCPConn, early []byte)) bool
+	// Detach gives the bare connection to d once the Handler has returned. It
+	// says false, and does nothing, if there is no bare connection or WriteHead
+	// has not accepted a CONNECT. Afterwards the Request and the Response are of
+	// no use any more.
+	Detach(d Detached) bool
+}
+
+// Detached goes on with a connection that was given away. It may do so for long,
+// and many may: it is no closure, and has no context, so that it holds little.
+type Detached interface {
+	// Serve has a goroutine of its own. It is called with the bare connection, and
+	// with what was read of it already. The connection is closed when it returns.
+	Serve(tcp *net.TCPConn, early []byte)
+	// Stop makes Serve return soon, even if it has not begun. It is called when
+	// the listener must end, and never waits.
+	Stop()
 }
 
 // Handler answers exchanges. When it returns, the exchange is over; it may

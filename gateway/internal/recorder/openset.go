@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -21,8 +19,19 @@ const openFile = "open"
 // them: whoever reads the record learns that the gateway stopped.
 type openSet struct {
 	mu   sync.Mutex // guards what follows
-	open map[openKey]*crossingv1.Frame
+	open map[openKey]opened
+	last *writer // of what opened last, for the next one is of the same
 }
+
+// opened is what the end of a crossing needs beside its openKey, and no more:
+// many may be open, for long.
+type opened struct {
+	key *crossingv1.Key
+	by  *writer
+}
+
+// writer is who wrote a frame.
+type writer struct{ gateway, run string }
 
 // openKey names a half. The id alone does not: an egress gateway chose it, and
 // another may have chosen the same.
@@ -36,17 +45,30 @@ func keyOf(id string, k *crossingv1.Key, side crossingv1.Side) openKey {
 	return openKey{id, k.GetEgress(), k.GetRun(), k.GetSequence(), side}
 }
 
-func newOpenSet() *openSet { return &openSet{open: map[openKey]*crossingv1.Frame{}} }
+func newOpenSet() *openSet { return &openSet{open: map[openKey]opened{}} }
+
+// writer is who wrote the frame. The caller holds mu.
+func (o *openSet) writer(f *crossingv1.Frame) *writer {
+	if w := (writer{f.GetGateway(), f.GetRun()}); o.last == nil || *o.last != w {
+		o.last = &w
+	}
+	return o.last
+}
+
+// end is the frame of an end that lacks its cause.
+func (o opened) end(k openKey) *crossingv1.Frame {
+	return &crossingv1.Frame{
+		Gateway: o.by.gateway, Run: o.by.run,
+		Close: &crossingv1.Close{Id: k.id, Key: o.key, Side: k.side},
+	}
+}
 
 // note learns from a frame. What was refused at egress is no open crossing.
 func (o *openSet) note(f *crossingv1.Frame) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if h := f.GetOpen(); h != nil && h.GetKey().GetIngress() != "" {
-		o.open[keyOf(h.GetId(), h.GetKey(), h.GetSide())] = &crossingv1.Frame{
-			Gateway: f.GetGateway(), Run: f.GetRun(),
-			Close: &crossingv1.Close{Id: h.GetId(), Key: h.GetKey(), Side: h.GetSide()},
-		}
+		o.open[keyOf(h.GetId(), h.GetKey(), h.GetSide())] = opened{h.GetKey(), o.writer(f)}
 	}
 	if c := f.GetClose(); c != nil {
 		delete(o.open, keyOf(c.GetId(), c.GetKey(), c.GetSide()))
@@ -64,8 +86,8 @@ func (o *openSet) all() []*crossingv1.Frame {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	frames := make([]*crossingv1.Frame, 0, len(o.open))
-	for _, f := range o.open {
-		frames = append(frames, proto.CloneOf(f))
+	for k, v := range o.open {
+		frames = append(frames, v.end(k))
 	}
 	return frames
 }
@@ -75,8 +97,8 @@ func (o *openSet) encode() ([]byte, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var text []byte
-	for _, f := range o.open {
-		payload, err := crossing.MarshalFrame(f)
+	for k, v := range o.open {
+		payload, err := crossing.MarshalFrame(v.end(k))
 		if err != nil {
 			return nil, err
 		}
@@ -106,7 +128,7 @@ func (o *openSet) load(dir string) error {
 			return err
 		}
 		c := f.GetClose()
-		o.open[keyOf(c.GetId(), c.GetKey(), c.GetSide())] = f
+		o.open[keyOf(c.GetId(), c.GetKey(), c.GetSide())] = opened{c.GetKey(), o.writer(f)}
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {

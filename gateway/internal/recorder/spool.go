@@ -27,6 +27,8 @@ const (
 	probeDelay = time.Second
 	// maxGroup bounds the bytes of one write.
 	maxGroup = 1 << 20
+	// keptBuffer is how much of it is kept for the next one.
+	keptBuffer = 64 << 10
 )
 
 // spool is an append-only queue on disk. One goroutine writes: what gathers
@@ -45,6 +47,7 @@ type spool struct {
 	// The writer's own.
 	file     file // the last segment; nil after a failure
 	unsynced bool
+	buf      []byte // of one write
 
 	mu       sync.Mutex // guards what follows
 	wake     *sync.Cond // there is something for the writer to do
@@ -79,10 +82,13 @@ type file interface {
 
 // waiting is a writer that waits for its entry.
 type waiting struct {
-	entry   []byte
+	payload []byte
 	durable bool
 	err     chan error
 }
+
+// size is how long the entry is.
+func (w *waiting) size() int { return entryHeader + len(w.payload) }
 
 // openSpool sets torn tails aside and calls each with every payload. Earlier
 // segments stay as they are; writing goes on in a new one, of at most about
@@ -179,12 +185,9 @@ func (s *spool) last() position {
 // append returns when the payload is written and, if durable, synced. A
 // limited one is refused with ErrFull when the spool is full.
 func (s *spool) append(payload []byte, durable, limited bool) error {
-	w := &waiting{
-		entry:   appendEntry(make([]byte, 0, entryHeader+len(payload)), payload),
-		durable: durable, err: make(chan error, 1),
-	}
+	w := &waiting{payload: payload, durable: durable, err: make(chan error, 1)}
 	s.mu.Lock()
-	if err := s.refuses(limited, len(w.entry)); err != nil {
+	if err := s.refuses(limited, w.size()); err != nil {
 		s.mu.Unlock()
 		return err
 	}
@@ -239,7 +242,7 @@ func (s *spool) gather() (group []*waiting, sync, ok bool) {
 	}
 	n, size := 0, 0
 	for n < len(s.pending) && size < maxGroup {
-		size += len(s.pending[n].entry)
+		size += s.pending[n].size()
 		n++
 	}
 	group, s.pending = s.pending[:n:n], s.pending[n:]
@@ -266,11 +269,13 @@ func (s *spool) put(group []*waiting) error {
 		}
 		at = s.last()
 	}
-	var buf []byte
-	durable := false
+	buf, durable := s.buf[:0], false
 	for _, w := range group {
-		buf = append(buf, w.entry...)
+		buf = appendEntry(buf, w.payload)
 		durable = durable || w.durable
+	}
+	if cap(buf) <= keptBuffer {
+		s.buf = buf
 	}
 	_, err := s.file.Write(buf)
 	if err == nil && durable {

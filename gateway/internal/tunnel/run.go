@@ -32,6 +32,16 @@ type run struct {
 	dialling context.Context // ends when Run's context does
 	group    sync.WaitGroup
 	stopping bool // the pool's mu guards it
+
+	mu    sync.Mutex // guards what follows
+	first *served    // streams that are served
+}
+
+// served is a stream in the list of those that are served: for each of many that
+// may be idle for long, less than the context of its own would be.
+type served struct {
+	stream     Stream
+	next, prev *served
 }
 
 // Run serves streams that peers open, in every tunnel, each in a goroutine of
@@ -214,13 +224,49 @@ func (r *run) serve(m *member) {
 }
 
 func (r *run) serveStream(m *member, s Stream) {
-	stop := context.AfterFunc(r.serving, func() { s.Reset(Stopped) })
-	defer stop()
+	in := &served{stream: s}
+	r.enter(in)
+	defer r.leave(in)
 	r.handle(r.serving, m.Tunnel, s)
 	if r.serving.Err() != nil {
 		s.Reset(Stopped)
 	}
 	s.Reset(DestinationGone) // nothing, if the stream was ended as it should be
+}
+
+// enter puts a stream where resetAll finds it.
+func (r *run) enter(s *served) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.next = r.first; s.next != nil {
+		s.next.prev = s
+	}
+	r.first = s
+	if r.serving.Err() != nil {
+		s.stream.Reset(Stopped) // resetAll may have come before
+	}
+}
+
+func (r *run) leave(s *served) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.prev == nil {
+		r.first = s.next
+	} else {
+		s.prev.next = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	}
+}
+
+// resetAll resets the streams that are served. Reset never waits.
+func (r *run) resetAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := r.first; s != nil; s = s.next {
+		s.stream.Reset(Stopped)
+	}
 }
 
 // stop drains all tunnels and waits for everything that Run has started.
@@ -239,5 +285,6 @@ func (r *run) stop(ctx context.Context, cancel context.CancelFunc) {
 	}
 	drains.Wait()
 	cancel()
+	r.resetAll()
 	r.group.Wait()
 }

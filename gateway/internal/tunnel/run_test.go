@@ -158,6 +158,34 @@ func TestRunDrainsInTheEnd(t *testing.T) {
 	}
 }
 
+// Whoever serves a stream may wait for nothing but the stream itself: those that
+// are left when the drain is over are reset, whichever ended before them.
+func TestRunResetsStreamsInTheEnd(t *testing.T) {
+	serve := func(_ context.Context, _ Tunnel, s Stream) { <-s.Done() }
+	inBubble(t, serve, func(t *testing.T, p *running) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		synctest.Wait()
+		tun := p.dialer.last("azure:1")
+		var streams [5]*fakeStream
+		for i := range streams {
+			streams[i] = tun.stream(&crossingv1.Header{})
+			tun.arrived <- streams[i]
+		}
+		synctest.Wait()
+		want := [5]ResetCode{CallerGone, Stopped, CallerGone, Stopped, CallerGone} // last, within, first
+		for _, i := range []int{2, 0, 4} {
+			streams[i].Reset(CallerGone)
+			synctest.Wait()
+		}
+		p.stop()
+		for i, s := range streams {
+			if <-s.done; s.code != want[i] {
+				t.Errorf("stream %d ended with %q, want %q", i, s.code, want[i])
+			}
+		}
+	})
+}
+
 func TestTunnelsThatWereAddedBeforeRunAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPool(PoolConfig{Dialers: map[string]Dialer{TCP: newDialer()}})

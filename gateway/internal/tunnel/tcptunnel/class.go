@@ -18,8 +18,8 @@ func (c *conn) carried(s *stream, n int) {
 	if s.bytes += n; s.bytes < carrier.TurnsBulkBytes {
 		return
 	}
-	now := time.Now()
-	if now.Sub(s.since) > carrier.TurnsBulkWithin {
+	now := time.Since(c.info.Since)
+	if now-s.since > carrier.TurnsBulkWithin {
 		s.bytes, s.since = 0, now
 		return
 	}

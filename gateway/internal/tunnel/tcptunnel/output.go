@@ -142,7 +142,7 @@ func (c *conn) fill() {
 		}
 		c.pack(s)
 		if len(s.data) == 0 {
-			s.wrote.Signal()
+			s.wrote.wake()
 		} else if !c.mux.Starved(s.state) {
 			c.out.queue(s).push(s)
 		}

@@ -117,7 +117,7 @@ func (s *stream) relayLater(r *relay) {
 			r.busy = false
 			s.relayRest(r)
 			failed := r.err
-			s.arrived.Broadcast()
+			s.arrived.wake()
 			s.mu.Unlock()
 			s.relayed(r, 0, failed)
 			return
@@ -146,6 +146,7 @@ func (s *stream) attach(r *relay) {
 	s.c.mu.Lock()
 	s.mu.Lock()
 	s.relay = r
+	s.arrived = waiters{} // of Read, which nobody calls any more
 	s.relayRest(r)
 	if s.reset != nil {
 		r.interrupt(s.recvErr != nil)
@@ -161,7 +162,7 @@ func (s *stream) detach(r *relay) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r.busy {
-		s.arrived.Wait()
+		s.arrived.wait(&s.mu)
 	}
 	s.relay = nil
 }

@@ -26,17 +26,17 @@ type stream struct {
 
 	// The conn's mu guards these.
 	data   []byte // what Write has still to send
-	wrote  sync.Cond
+	wrote  waiters
 	queued bool    // in the conn's queue
 	after  *stream // the next one there
 	reset  *tunnel.ResetError
-	ended  bool      // CloseWrite was called
-	bulk   bool      // it carries much
-	bytes  int       // carried since a time, both ways; until it is bulk
-	since  time.Time // that time
+	ended  bool          // CloseWrite was called
+	bulk   bool          // it carries much
+	bytes  int           // carried since a time, both ways; until it is bulk
+	since  time.Duration // that time, from the tunnel's begin
 
 	mu      sync.Mutex // guards what follows
-	arrived sync.Cond
+	arrived waiters
 	in      blocks
 	want    []byte // where Read waits for data, nil if it does not
 	got     int    // how much of it has come
@@ -49,9 +49,24 @@ type stream struct {
 var _ tunnel.Stream = (*stream)(nil)
 
 func newStream(c *conn, h *crossingv1.Header) *stream {
-	s := &stream{c: c, header: h, done: make(chan struct{}), since: time.Now()}
-	s.wrote.L, s.arrived.L = &c.mu, &s.mu
-	return s
+	return &stream{c: c, header: h, done: make(chan struct{}), since: time.Since(c.info.Since)}
+}
+
+// waiters is a condition that takes no room while nobody has waited for it. A
+// mutex guards it, which is the one to wait with.
+type waiters struct{ cond *sync.Cond }
+
+func (w *waiters) wait(mu *sync.Mutex) {
+	if w.cond == nil {
+		w.cond = sync.NewCond(mu)
+	}
+	w.cond.Wait()
+}
+
+func (w *waiters) wake() {
+	if w.cond != nil {
+		w.cond.Broadcast()
+	}
 }
 
 // Header implements tunnel.Stream.
@@ -96,7 +111,7 @@ func (s *stream) write(p []byte) (int, error) {
 	}
 	c.flush(combined)
 	for len(s.data) > 0 && s.writable() == nil {
-		s.wrote.Wait()
+		s.wrote.wait(&c.mu)
 	}
 	if left := len(s.data); left > 0 {
 		return len(p) - left, s.writable()
@@ -129,7 +144,7 @@ func (s *stream) CloseWrite() error {
 	c.out.pending = mux.AppendData(c.out.pending, s.state.ID(), nil, true)
 	c.grant(0, c.mux.Grant())
 	s.ended = true
-	s.wrote.Signal()
+	s.wrote.wake()
 	s.end()
 	c.flush(combined)
 	return nil
@@ -158,7 +173,7 @@ func (s *stream) discard(code tunnel.ResetCode) {
 	if !over {
 		s.recvErr = &tunnel.ResetError{Code: code}
 		s.in.drop(&s.c.blocks)
-		s.arrived.Broadcast()
+		s.arrived.wake()
 	}
 	s.mu.Unlock()
 	if !over {
@@ -172,12 +187,12 @@ func (s *stream) discard(code tunnel.ResetCode) {
 // is whole and can still be read. The caller holds the conn's mu.
 func (s *stream) fail(err *tunnel.ResetError, here bool) {
 	s.reset = err
-	s.wrote.Signal()
+	s.wrote.wake()
 	s.mu.Lock()
 	if here || !s.eof {
 		s.recvErr = err
 		s.in.drop(&s.c.blocks)
-		s.arrived.Broadcast()
+		s.arrived.wake()
 	}
 	if s.relay != nil {
 		s.relay.interrupt(s.recvErr != nil)
@@ -207,7 +222,7 @@ func (s *stream) take(p []byte, fin bool) {
 	}
 	s.in.put(p, &s.c.blocks)
 	s.eof = s.eof || fin
-	s.arrived.Broadcast()
+	s.arrived.wake()
 	s.mu.Unlock()
 }
 
@@ -241,7 +256,7 @@ func (s *stream) receive(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		s.want = p
-		s.arrived.Wait()
+		s.arrived.wait(&s.mu)
 		n := s.got
 		s.want, s.got = nil, 0
 		if n > 0 {

@@ -120,7 +120,7 @@ func (c *conn) look() time.Duration {
 // hasten makes tend look more often, for a stream was opened. The caller holds
 // mu.
 func (c *conn) hasten(s *stream) {
-	c.lastOpen = s.since
+	c.lastOpen = c.info.Since.Add(s.since)
 	if c.slow {
 		c.slow = false
 		signal(c.haste)
