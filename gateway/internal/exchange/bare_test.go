@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func (b *bareGateway) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	both := Config{Self: source.ID(), Authz: everybody{boot.GetEnvironment(), b.Environment}, Spool: nowhere{crossing.NewRun()}, Log: zap.NewNop()}
+	both := Config{Self: source.ID(), Authz: everybody{boot.GetEnvironment(), b.Environment}, Spool: nowhere{crossing.NewRun(), new(atomic.Uint64)}, Log: zap.NewNop()}
 	shared := tunnelcarrier.Config{Source: source, Authorize: func(spiffeid.ID) error { return nil }}
 	pool := tunnel.NewPool(tunnel.PoolConfig{Dialers: map[string]tunnel.Dialer{tunnel.TCP: tcptunnel.NewDialer(shared)}})
 	pool.SetPeers([]tunnel.Peer{{ID: peer, Environment: b.Environment, Address: b.Address}})
@@ -83,7 +84,7 @@ func (b *bareGateway) run(ctx context.Context) error {
 		return err
 	}
 	attach, err := listener.New(listener.Config{
-		Loopback: boot.GetAttachLoopback(), Source: source, Handler: NewEgress(both, pool), Refuser: nowhere{"-"},
+		Loopback: boot.GetAttachLoopback(), Source: source, Handler: NewEgress(both, pool), Refuser: nowhere{},
 	})
 	if err != nil {
 		return err
@@ -141,7 +142,10 @@ func (e everybody) IngressUnread(spiffeid.ID, *crossingv1.Header, string) *authz
 }
 
 // nowhere is where nothing is recorded.
-type nowhere struct{ run string }
+type nowhere struct {
+	run  string
+	last *atomic.Uint64 // number
+}
 
 var (
 	_ spool            = nowhere{}
@@ -149,7 +153,7 @@ var (
 )
 
 func (n nowhere) RunID() string                                          { return n.run }
-func (nowhere) Next(string) uint64                                       { return 1 }
+func (n nowhere) Next(string) uint64                                     { return n.last.Add(1) }
 func (nowhere) Open(context.Context, *crossingv1.Half, bool) error       { return nil }
 func (nowhere) Close(*crossingv1.Close) error                            { return nil }
 func (nowhere) Refuse(crossingv1.Reason, netip.AddrPort, string, string) {}
