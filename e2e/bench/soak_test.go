@@ -128,9 +128,14 @@ func (b *bench) lap(r *running, d time.Duration) error {
 	return errors.Join(faults...)
 }
 
+// spareTunnels is when a gateway has let go of the tunnels that it dialled while
+// others carried bulk: they are idle for five seconds first.
+const spareTunnels = 8 * time.Second
+
 // rest waits until the pair does nothing any more, and looks at what it holds.
 func (b *bench) rest(t *testing.T, r *running) holding {
 	t.Helper()
+	<-time.After(spareTunnels)
 	pids := r.pids()
 	var h holding
 	_, err := settled(func() (time.Duration, error) { return usage.CPU(pids...) }, 10*time.Millisecond)

@@ -21,7 +21,7 @@ const (
 	// name: it may have been let in under a policy that SetPeers follows soon.
 	strangerGrace = 5 * time.Second
 	// spareAfter is how long a tunnel may be idle beside another one of its kind.
-	spareAfter = 30 * time.Second
+	spareAfter = 5 * time.Second
 )
 
 // run is what Run adds to a Pool.
