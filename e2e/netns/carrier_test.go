@@ -55,6 +55,7 @@ func TestCarrier(t *testing.T) {
 	t.Run("path changed, address kept", func(t *testing.T) {
 		long := begin(t, m)
 		first.MoveRoute(second)
+		<-time.After(noticed)
 		m.goesOn(t, "")
 		long.survives(t)
 	})
@@ -64,6 +65,7 @@ func TestCarrier(t *testing.T) {
 		}
 		long := begin(t, m)
 		second.MoveAddress(onprem.Connect(m.Router(), netip.MustParsePrefix("10.1.10.10/24")))
+		<-time.After(noticed)
 		m.goesOn(t, "")
 		long.ends(t)
 	})
