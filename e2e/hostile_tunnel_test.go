@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -202,9 +203,12 @@ func TestHostileFrames(t *testing.T) {
 				conn.CloseWrite()
 			}
 			got := goAway(t, conn)
-			// Whoever is cut off with much unsent may not get to read why (RFC 9293,
-			// 3.10.7.4: a reset drops what was received); the count below tells.
-			if cutOff := got == 0 && c.want == mux.WindowExceeded; !cutOff && (err != nil || got != c.want) {
+			if c.want == mux.WindowExceeded && errors.Is(err, syscall.ECONNRESET) || got == 0 && c.want == mux.WindowExceeded {
+				// Cut off with much unsent, it may not get to read why: a reset drops
+				// what was received (RFC 9293, 3.10.7.4). The count below tells.
+				err, got = nil, c.want
+			}
+			if err != nil || got != c.want {
 				t.Errorf("GOAWAY says %q after %v, want %q", got, err, c.want)
 			}
 			wantCrossing(t, m)
