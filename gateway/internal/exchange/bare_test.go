@@ -3,10 +3,12 @@ package exchange
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,7 +81,7 @@ func (b *bareGateway) run(ctx context.Context) error {
 	shared := tunnelcarrier.Config{Source: source, Authorize: func(spiffeid.ID) error { return nil }}
 	pool := tunnel.NewPool(tunnel.PoolConfig{Dialers: map[string]tunnel.Dialer{tunnel.TCP: tcptunnel.NewDialer(shared)}})
 	pool.SetPeers([]tunnel.Peer{{ID: peer, Environment: b.Environment, Address: b.Address}})
-	accepted, err := tcptunnel.Listen(boot.GetTunnel(), shared)
+	accepted, err := bareListen(boot.GetTunnel(), shared)
 	if err != nil {
 		return err
 	}
@@ -95,6 +97,17 @@ func (b *bareGateway) run(ctx context.Context) error {
 	go func() { ended <- pool.Run(ctx, ingress.ServeStream) }()
 	go func() { ended <- bareAccept(ctx, accepted, pool) }()
 	return <-ended
+}
+
+// bareListen takes the address of a gateway that has just stopped, which may take
+// a moment to be free.
+func bareListen(addr string, cfg tunnelcarrier.Config) (*tcptunnel.Listener, error) {
+	for began := time.Now(); ; <-time.After(50 * time.Millisecond) {
+		l, err := tcptunnel.Listen(addr, cfg)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Since(began) > 20*time.Second {
+			return l, err
+		}
+	}
 }
 
 func bareAccept(ctx context.Context, l *tcptunnel.Listener, pool *tunnel.Pool) error {
