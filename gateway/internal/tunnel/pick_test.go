@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -160,7 +161,9 @@ func TestClassesShareOnlyWhenThereIsNoRoom(t *testing.T) {
 			t.Fatalf("Pick = %+v, %v, want a bulk tunnel", got, err)
 		}
 		for _, d := range []*fakeDialer{p.tcp, p.quic} {
-			for _, f := range d.made["azure:1"] {
+			var made []*fakeTunnel
+			d.set(func() { made = slices.Clone(d.made["azure:1"]) })
+			for _, f := range made {
 				f.Close() // their streams are not real: nobody will end them
 			}
 		}
