@@ -82,10 +82,12 @@ func (p *path) prefers(c Class) string {
 // rank places tunnels of one class: those whose peer answers first, then those
 // of the preferred carrier, then by streams and round trip.
 type rank struct {
-	silent bool
-	other  bool // not the preferred carrier
-	load   time.Duration
-	trip   time.Duration
+	carrier string
+	class   Class
+	silent  bool
+	other   bool // not the preferred carrier
+	load    time.Duration
+	trip    time.Duration
 }
 
 // mute says that the peer has owed an answer for too long.
@@ -93,6 +95,7 @@ func (i *Info) mute() bool { return i.Silent > max(silentFor, 4*i.RoundTrip) }
 
 func (p *path) rank(i *Info) rank {
 	return rank{
+		carrier: i.Carrier, class: i.Class,
 		silent: i.mute(),
 		other:  i.Carrier != p.prefers(i.Class),
 		load:   time.Duration(i.Streams+1) * max(i.RoundTrip, leastTrip),
@@ -112,11 +115,12 @@ func (r rank) less(o rank) bool {
 	return r.trip < o.trip
 }
 
-// choice is why m carries traffic of a class. The caller holds mu.
-func (p *Pool) choice(m *member, c Class) Choice {
-	preferred, i := p.peers[m.id].path.prefers(c), m.Info()
+// choice is why m, which stands at a rank, carries traffic of a class. The caller
+// holds mu.
+func (p *Pool) choice(m *member, r rank, c Class) Choice {
+	preferred := p.peers[m.id].path.prefers(c)
 	switch {
-	case i.Carrier != preferred || i.Class != c:
+	case r.carrier != preferred || r.class != c:
 		return Failover
 	case p.peers[m.id].path.only == "" && preferred == QUIC:
 		return Lossy

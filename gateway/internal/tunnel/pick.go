@@ -37,7 +37,7 @@ func (p *Pool) Pick(ctx context.Context, environment string, class Class) (Tunne
 	if err != nil {
 		return nil, fmt.Errorf("reach environment %q: %w", environment, err)
 	}
-	p.cfg.Chose(t.Info().Carrier, class, t.choice)
+	p.cfg.Chose(t.carrier, class, t.choice)
 	return t, nil
 }
 
@@ -109,7 +109,7 @@ func (s *search) look() found {
 	head := headStart
 	switch {
 	case best != nil && !r.silent:
-		f.best = &picked{Tunnel: best.Tunnel, search: s, choice: p.choice(best, s.class)}
+		f.best = &picked{Tunnel: best.Tunnel, search: s, carrier: r.carrier, choice: p.choice(best, r, s.class)}
 		return f
 	case best != nil:
 		f.silent, f.patience, f.again, head = true, answerPatience, time.After(answerLook), 0
@@ -166,8 +166,9 @@ func (p *Pool) expects(match func(*peer) bool) bool {
 // picked is a tunnel as Pick gives it.
 type picked struct {
 	Tunnel
-	search *search
-	choice Choice
+	search  *search
+	carrier string
+	choice  Choice
 }
 
 // Info implements Tunnel. It says why this one was picked.
