@@ -11,12 +11,10 @@ import (
 
 const (
 	// firstStreamWindow and firstTunnelWindow are what a peer may send before it
-	// gets credit. They grow as readers keep up.
+	// gets credit. They grow to Limits.LargestWindow and Limits.TunnelWindow as
+	// readers keep up.
 	firstStreamWindow = 512 << 10
 	firstTunnelWindow = 1 << 20
-	// lastStreamWindow is how far one stream's window grows; the tunnel's grows
-	// to Limits.TunnelWindow.
-	lastStreamWindow = 16 << 20
 	// idleTimeout is how long the path may be cut before the tunnel is lost.
 	idleTimeout = 30 * time.Second
 	// keepAlive keeps the tables of firewalls on the way when PINGs cannot leave,
@@ -39,7 +37,7 @@ func quicConfig(l carrier.Limits, role mux.Role) *quic.Config {
 		MaxIdleTimeout:                 idleTimeout,
 		KeepAlivePeriod:                keepAlive,
 		InitialStreamReceiveWindow:     min(firstStreamWindow, most),
-		MaxStreamReceiveWindow:         min(lastStreamWindow, most),
+		MaxStreamReceiveWindow:         min(uint64(l.LargestWindow), most),
 		InitialConnectionReceiveWindow: min(firstTunnelWindow, most),
 		MaxConnectionReceiveWindow:     most,
 		MaxIncomingStreams:             streams,
