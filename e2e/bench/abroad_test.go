@@ -34,8 +34,8 @@ func abroadKinds() []kind {
 	for _, loss := range losses {
 		name := fmt.Sprintf("%g %%", 100*loss)
 		all = append(all,
-			kind{name: beside + name, far: true, loss: loss, measure: measureBeside},
 			kind{name: bulk16 + name, far: true, loss: loss, measure: measureBulk16},
+			kind{name: beside + name, far: true, loss: loss, measure: measureBeside},
 		)
 	}
 	return all
@@ -146,7 +146,7 @@ func measureBeside(ctx context.Context, b *bench, r *running) (float64, error) {
 	var bulk sync.WaitGroup
 	var bulkErr error
 	bulk.Go(func() {
-		_, bulkErr = load.Download(ctx, r.target, 1, 1<<40, load.Bound{Time: time.Minute})
+		_, bulkErr = load.Download(ctx, r.bulk(), 1, 1<<40, load.Bound{Time: time.Minute})
 	})
 	got, err := load.Paced(ctx, r.target, 15, 100*time.Millisecond, load.Bound{Time: b.size.over})
 	cancel()
@@ -156,6 +156,6 @@ func measureBeside(ctx context.Context, b *bench, r *running) (float64, error) {
 
 // measureBulk16 is what 16 downloads get together, in MB/s.
 func measureBulk16(ctx context.Context, b *bench, r *running) (float64, error) {
-	got, err := load.Download(ctx, r.target, 16, 1<<40, load.Bound{Time: b.size.over})
+	got, err := load.Download(ctx, r.bulk(), 16, 1<<40, load.Bound{Time: b.size.over})
 	return got.Rate() / 1e6, err
 }

@@ -69,12 +69,14 @@ func benchPolicy(t testing.TB) []byte {
 	for _, e := range []struct{ old, replacement string }{
 		{"to: azure, owner: ml-platform, sink: records,", "to: azure, owner: ml-platform, sink: records, record: async,"},
 		{"to: aws,   owner: search-team, sink: records,", "to: aws,   owner: search-team, sink: records, record: durable,"},
-		{`health: "grpc://:9000"}`, "health: \"grpc://:9000\", raw: \"tcp://:7000\"}\n    plaintext: {acceptedBy: ml-platform}"},
-		{`serves: {models: "oci://:5000"}`, "serves: {models: \"oci://:5000\", raw: \"tcp://:7000\"}\n    plaintext: {acceptedBy: ml-platform}"},
+		{`health: "grpc://:9000"}`, "health: \"grpc://:9000\", raw: \"tcp://:7000\", objects: \"oci://:7001\"}\n    plaintext: {acceptedBy: ml-platform}"},
+		{`serves: {models: "oci://:5000"}`, "serves: {models: \"oci://:5000\", raw: \"tcp://:7000\", objects: \"oci://:7001\"}\n    plaintext: {acceptedBy: ml-platform}"},
 		{"to: registry, with:", "to: registry, service: models, with:"},
 		{"\nintents:\n", "\nintents:\n" +
 			"  - name: raw-async\n    allow: {from: orchestrator, to: llm, service: raw}\n" +
-			"  - name: raw-durable\n    allow: {from: orchestrator, to: registry, service: raw}\n"},
+			"  - name: raw-durable\n    allow: {from: orchestrator, to: registry, service: raw}\n" +
+			"  - name: objects-async\n    allow: {from: orchestrator, to: llm, service: objects}\n" +
+			"  - name: objects-durable\n    allow: {from: orchestrator, to: registry, service: objects}\n"},
 	} {
 		text = meshtest.Edit(t, text, e.old, e.replacement)
 	}
@@ -100,7 +102,7 @@ func startMesh(t testing.TB, prepare func(dir string)) *meshtest.Mesh {
 // product chooses, unless carriers are named.
 func sallyport(environment, workload string, carriers []string) func(*bench, *site) (*running, error) {
 	return func(b *bench, at *site) (*running, error) {
-		if err := at.mesh.Register(b.ctx, workload, map[string]string{"raw": at.backend}); err != nil {
+		if err := at.mesh.Register(b.ctx, workload, map[string]string{"raw": at.backend, "objects": at.backend}); err != nil {
 			return nil, err
 		}
 		var there localBootstrap
@@ -113,6 +115,7 @@ func sallyport(environment, workload string, carriers []string) func(*bench, *si
 		if r.target.Token, err = at.token(b.ctx); err != nil {
 			return nil, err
 		}
+		r.objects = fmt.Sprintf("%s.%s.mesh:7001", workload, environment)
 		for _, name := range gateways {
 			if err := b.launchGateway(r, at, name, carriers, name == "onprem-1" || name == environment+"-1"); err != nil {
 				r.stop()

@@ -183,9 +183,20 @@ func (r *running) awaitAnswer(ctx context.Context) error {
 
 // running is a pair that is up.
 type running struct {
-	target load.Target
-	counts []*process // whose CPU time and memory are the pair's
-	beside []*process // whose are not
+	target  load.Target
+	objects string     // what to CONNECT to for large objects, if the pair tells classes of traffic apart
+	counts  []*process // whose CPU time and memory are the pair's
+	beside  []*process // whose are not
+}
+
+// bulk is where large objects come from: the same place, under the name that
+// says so where the pair has one.
+func (r *running) bulk() load.Target {
+	t := r.target
+	if r.objects != "" {
+		t.Connect = r.objects
+	}
+	return t
 }
 
 func (r *running) pids() []int {

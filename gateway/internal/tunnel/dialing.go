@@ -22,19 +22,25 @@ const (
 	// headStart is what the preferred carrier has before the other one is tried:
 	// the Connection Attempt Delay of RFC 8305, section 5.
 	headStart = 250 * time.Millisecond
+	// bulkHeadStart is the same for bulk, which QUIC carries fifty times slower
+	// where packets are lost, and which stays where it begins. It is longer than a
+	// TCP handshake takes in which a packet is lost, if another one begins after
+	// headStart.
+	bulkHeadStart = 750 * time.Millisecond
 )
 
 var (
 	// errDialsOut says why a peer cannot be dialled.
 	errDialsOut = errors.New("it dials by itself, and has no tunnel here now")
 	// errNotNeeded ends an attempt that another one has overtaken.
-	errNotNeeded = errors.New("another carrier was faster")
+	errNotNeeded = errors.New("another attempt was faster")
 )
 
 // way is one way to a peer.
 type way struct {
 	carrier string
 	class   Class
+	lane    int // the how-manieth tunnel of those, from 0
 }
 
 // dialling is how dialling a peer one way goes.
@@ -79,19 +85,18 @@ func (f *flight) underway() bool {
 	}
 }
 
-// dialAll starts or joins an attempt for each peer that matches, by each
-// carrier that has no tunnel of the class to it. For bulk, the preferred
-// carrier has a head start. The caller holds mu.
-func (p *Pool) dialAll(match func(*peer) bool, class Class, head time.Duration) []*flight {
+// dialAll starts or joins attempts for each peer that matches, each way that
+// has no tunnel of the class to it. If hurried, none has a head start. The
+// caller holds mu.
+func (p *Pool) dialAll(match func(*peer) bool, class Class, hurried bool) []*flight {
 	flights := []*flight{}
 	for _, pr := range p.peers {
 		if !match(pr) || p.count(pr.ID) >= maxTunnels {
 			continue
 		}
-		for carrier := range p.cfg.Dialers {
-			w, after := way{carrier, class}, time.Duration(0)
-			if class == Bulk && carrier != pr.path.prefers(class) {
-				after = head
+		for w, after := range p.attempts(pr, class) {
+			if hurried {
+				after = 0
 			}
 			if !p.linked(pr, w) {
 				flights = append(flights, p.dial(pr, w, after))
@@ -102,6 +107,25 @@ func (p *Pool) dialAll(match func(*peer) bool, class Class, head time.Duration) 
 		}
 	}
 	return flights
+}
+
+// attempts is the ways to dial a peer for a class, and how long after the first.
+func (p *Pool) attempts(pr *peer, class Class) map[way]time.Duration {
+	ways := map[way]time.Duration{}
+	for carrier := range p.cfg.Dialers {
+		w := way{carrier: carrier, class: class}
+		switch {
+		case class == Interactive:
+			ways[w] = 0
+		case carrier != pr.path.prefers(class):
+			ways[w] = bulkHeadStart
+		default:
+			ways[w] = 0
+			w.lane = 1
+			ways[w] = headStart
+		}
+	}
+	return ways
 }
 
 // dial starts an attempt after a while, or joins the one under way. The caller
@@ -133,19 +157,22 @@ func (p *Pool) dial(pr *peer, w way, after time.Duration) *flight {
 
 // attempt dials once, for all who wait for it: its time is the pool's, not that
 // of the request which happened to come first. One that yields is not made if
-// by its turn another carrier has a tunnel of its class.
+// before its turn another one has made a tunnel of its class.
 func (p *Pool) attempt(target Peer, w way, wait time.Duration, yields bool) (Tunnel, error) {
 	ctx, cancel := context.WithTimeout(p.run.dialling, max(0, wait)+p.cfg.DialTimeout)
 	defer cancel()
-	if wait > 0 {
+	for turn, now := time.After(max(0, wait)), false; !now; {
+		changed := p.Changed()
+		if yields && p.answers(target.ID, w.class) {
+			return nil, errNotNeeded
+		}
 		select {
-		case <-time.After(wait):
+		case <-turn:
+			now = true
+		case <-changed:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-	}
-	if yields && p.answers(target.ID, w.class) {
-		return nil, errNotNeeded
 	}
 	return p.cfg.Dialers[w.carrier].Dial(ctx, target.Address, target.ID, w.class)
 }
@@ -169,7 +196,10 @@ func (p *Pool) landed(pr *peer, f *flight, t Tunnel, err error) {
 		}
 	}
 	d := pr.dialling(f.way)
-	f.err, d.flight, d.last = err, nil, time.Now()
+	f.err, d.flight = err, nil
+	if !errors.Is(err, errNotNeeded) {
+		d.last = time.Now()
+	}
 	switch {
 	case err == nil:
 		d.failures, d.retry = 0, time.Time{}

@@ -86,6 +86,7 @@ type rank struct {
 	class   Class
 	silent  bool
 	other   bool // not the preferred carrier
+	streams int
 	load    time.Duration
 	trip    time.Duration
 }
@@ -93,13 +94,16 @@ type rank struct {
 // mute says that the peer has owed an answer for too long.
 func (i *Info) mute() bool { return i.Silent > max(silentFor, 4*i.RoundTrip) }
 
-func (p *path) rank(i *Info) rank {
+// rank places a tunnel, into which streams will come soon that are not open yet.
+func (p *path) rank(i *Info, soon int) rank {
+	streams := max(i.Streams, soon)
 	return rank{
 		carrier: i.Carrier, class: i.Class,
-		silent: i.mute(),
-		other:  i.Carrier != p.prefers(i.Class),
-		load:   time.Duration(i.Streams+1) * max(i.RoundTrip, leastTrip),
-		trip:   i.RoundTrip,
+		silent:  i.mute(),
+		other:   i.Carrier != p.prefers(i.Class),
+		streams: streams,
+		load:    time.Duration(streams+1) * max(i.RoundTrip, leastTrip),
+		trip:    i.RoundTrip,
 	}
 }
 

@@ -82,7 +82,7 @@ func TestRank(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a, b := tt.path.rank(&tt.first), tt.path.rank(&tt.second)
+			a, b := tt.path.rank(&tt.first, 0), tt.path.rank(&tt.second, 0)
 			if !a.less(b) || b.less(a) {
 				t.Errorf("%+v does not stand before %+v", a, b)
 			}

@@ -57,7 +57,7 @@ func (s *search) run(ctx context.Context) (*picked, error) {
 	}
 	var over <-chan time.Time
 	for patient := true; ; {
-		found := s.look()
+		found := s.look(patient)
 		switch {
 		case found.stopping:
 			return nil, errStopped
@@ -96,8 +96,9 @@ type found struct {
 	stopping bool
 }
 
-// look looks for the best tunnel, and dials if there is none that will do.
-func (s *search) look() found {
+// look looks for the best tunnel, and dials if there is none that will do. Who is
+// patient waits for one that has nothing else to carry.
+func (s *search) look(patient bool) found {
 	p := s.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,16 +107,22 @@ func (s *search) look() found {
 	if best == nil && p.crowded(s.match) {
 		best, r = p.best(s.match, Bulk-s.class) // better behind bulk than not at all
 	}
-	head := headStart
 	switch {
 	case best != nil && !r.silent:
+		if patient && p.widen(best, r) {
+			f.waits, f.patience = true, lanePatience
+			return f
+		}
+		if s.class == Bulk {
+			best.picks.add(time.Now())
+		}
 		f.best = &picked{Tunnel: best.Tunnel, search: s, carrier: r.carrier, choice: p.choice(best, r, s.class)}
 		return f
 	case best != nil:
-		f.silent, f.patience, f.again, head = true, answerPatience, time.After(answerLook), 0
+		f.silent, f.patience, f.again = true, answerPatience, time.After(answerLook)
 	}
 	if s.tried == nil {
-		s.tried = p.dialAll(s.match, s.class, head)
+		s.tried = p.dialAll(s.match, s.class, f.silent)
 	}
 	f.waits = s.underway()
 	if best == nil && p.expects(s.match) {
@@ -136,7 +143,11 @@ func (p *Pool) best(match func(*peer) bool, class Class) (best *member, least ra
 		if i.Class != class {
 			continue
 		}
-		if r := pr.path.rank(&i); best == nil || r.less(least) {
+		soon := 0
+		if class == Bulk {
+			soon = m.picks.recent(time.Now())
+		}
+		if r := pr.path.rank(&i, soon); best == nil || r.less(least) {
 			best, least = m, r
 		}
 	}

@@ -14,7 +14,9 @@ import (
 type carriers struct {
 	*Pool
 	tcp, quic *fakeDialer
-	chosen    []Choice
+
+	guard  sync.Mutex // guards chosen
+	chosen []Choice
 }
 
 func twoCarriers(t *testing.T, cfg PoolConfig, f func(t *testing.T, p *carriers)) {
@@ -23,7 +25,11 @@ func twoCarriers(t *testing.T, cfg PoolConfig, f func(t *testing.T, p *carriers)
 		p := &carriers{tcp: newDialer(), quic: newDialer()}
 		p.quic.carrier = QUIC
 		cfg.Dialers = map[string]Dialer{TCP: p.tcp, QUIC: p.quic}
-		cfg.Chose = func(_ string, _ Class, c Choice) { p.chosen = append(p.chosen, c) }
+		cfg.Chose = func(_ string, _ Class, c Choice) {
+			p.guard.Lock()
+			defer p.guard.Unlock()
+			p.chosen = append(p.chosen, c)
+		}
 		p.Pool = NewPool(cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -115,6 +121,68 @@ func TestClassesNeverShareATunnel(t *testing.T) {
 	})
 }
 
+func TestBulkSpreadsOverLanes(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.tcp.slow["azure:1"] = 150 * time.Millisecond
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		pass(time.Second)
+		first := p.picks(t, Bulk, TCP, Usual, 150*time.Millisecond)
+		pass(time.Second)
+		if again := p.picks(t, Bulk, TCP, Usual, 0); again != first {
+			t.Error("a lane was dialled while one carries nothing")
+		}
+		set(first, func() { first.extra = 1 })
+		var mu sync.Mutex
+		used := map[Tunnel]int{}
+		var burst sync.WaitGroup
+		for range 15 {
+			burst.Go(func() {
+				got, err := p.Pick(t.Context(), "azure", Bulk)
+				if err != nil {
+					t.Errorf("Pick: %v", err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				used[got.(*picked).Tunnel]++
+			})
+		}
+		burst.Wait()
+		used[first]++
+		for _, n := range used {
+			if n < 3 || n > 5 {
+				t.Errorf("%d of 16 streams in one lane", n)
+			}
+		}
+		if len(used) != lanes {
+			t.Errorf("%d lanes are used, want %d", len(used), lanes)
+		}
+	})
+}
+
+func TestBulkDoesNotWaitForALaneThatDoesNotCome(t *testing.T) {
+	for _, dead := range []struct {
+		name   string
+		block  func(d *fakeDialer)
+		within time.Duration
+	}{
+		{"no answer", func(d *fakeDialer) { d.slow["azure:1"] = time.Minute }, lanePatience},
+		{"refused", func(d *fakeDialer) { d.down["azure:1"] = true }, dialPause},
+	} {
+		t.Run(dead.name, func(t *testing.T) {
+			twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+				p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+				first := p.picks(t, Bulk, TCP, Usual, 150*time.Millisecond)
+				set(first, func() { first.extra = 1 })
+				p.tcp.set(func() { dead.block(p.tcp) })
+				if again := p.picks(t, Bulk, TCP, Usual, dead.within); again != first {
+					t.Error("picked another tunnel than the one that there is")
+				}
+			})
+		})
+	}
+}
+
 func TestTunnelsThatTurnedBulkDoNotPileUp(t *testing.T) {
 	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
 		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
@@ -133,9 +201,9 @@ func TestTunnelsThatTurnedBulkDoNotPileUp(t *testing.T) {
 		pass(2 * spareAfter)
 		seen := map[way]int{}
 		for _, i := range p.Tunnels() {
-			seen[way{i.Carrier, i.Class}]++
+			seen[way{carrier: i.Carrier, class: i.Class}]++
 		}
-		if seen[way{TCP, Interactive}] != 1 || seen[way{QUIC, Interactive}] != 1 || seen[way{TCP, Bulk}] > 1 {
+		if seen[way{carrier: TCP}] != 1 || seen[way{carrier: QUIC}] != 1 || seen[way{carrier: TCP, class: Bulk}] > 1 {
 			t.Errorf("tunnels %v, want one by each carrier for interactive traffic, and at most one for bulk", seen)
 		}
 	})
@@ -175,6 +243,7 @@ func TestFailover(t *testing.T) {
 		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
 		synctest.Wait()
 		calls, bulk := p.picks(t, Interactive, TCP, Usual, 0), p.picks(t, Bulk, TCP, Usual, 0)
+		synctest.Wait()                                         // attempts that were overtaken have ended
 		p.tcp.set(func() { p.tcp.slow["azure:1"] = time.Hour }) // TCP is dropped on the way
 		p.quic.set(func() { p.quic.slow["azure:1"] = 100 * time.Millisecond })
 		for _, f := range []*fakeTunnel{calls, bulk} {
@@ -185,6 +254,7 @@ func TestFailover(t *testing.T) {
 		for _, f := range []*fakeTunnel{calls, bulk} {
 			set(f, func() { f.silent = 0 })
 		}
+		pass(2 * opening)
 		p.picks(t, Interactive, TCP, Usual, 0)
 		p.picks(t, Bulk, TCP, Usual, 0)
 	})
@@ -266,9 +336,9 @@ func TestAGatewayThatDialsOutKeepsBulkToo(t *testing.T) {
 		synctest.Wait()
 		seen := map[way]int{}
 		for _, i := range p.Tunnels() {
-			seen[way{i.Carrier, i.Class}]++
+			seen[way{carrier: i.Carrier, class: i.Class}]++
 		}
-		if len(seen) != 3 || seen[way{TCP, Bulk}] != 1 || seen[way{TCP, Interactive}] != 1 || seen[way{QUIC, Interactive}] != 1 {
+		if len(seen) != 3 || seen[way{carrier: TCP, class: Bulk}] != 1 || seen[way{carrier: TCP}] != 1 || seen[way{carrier: QUIC}] != 1 {
 			t.Errorf("tunnels: %v", seen)
 		}
 	})

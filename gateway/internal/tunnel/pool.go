@@ -81,6 +81,7 @@ type member struct {
 	Tunnel
 	id     spiffeid.ID
 	since  time.Time
+	picks  picks     // of bulk streams
 	idle   time.Time // since when it has carried nothing, as look saw it; zero if it carries
 	leaves bool      // the pool drains it
 }

@@ -130,23 +130,29 @@ func (p *Pool) keep(pr *peer, now time.Time) time.Duration {
 func (p *Pool) always(pr *peer) []way {
 	ways := make([]way, 0, len(p.cfg.Dialers)+1)
 	for carrier := range p.cfg.Dialers {
-		ways = append(ways, way{carrier, Interactive})
+		ways = append(ways, way{carrier: carrier, class: Interactive})
 	}
 	if p.cfg.DialsOut {
-		ways = append(ways, way{pr.path.prefers(Bulk), Bulk})
+		ways = append(ways, way{carrier: pr.path.prefers(Bulk), class: Bulk})
 	}
 	return ways
 }
 
 // linked says whether there is a tunnel that way. The caller holds mu.
-func (p *Pool) linked(pr *peer, w way) bool {
-	return slices.ContainsFunc(p.members, func(m *member) bool {
+func (p *Pool) linked(pr *peer, w way) bool { return p.links(pr, w) > w.lane }
+
+// links counts the tunnels by a way's carrier for its class. The caller holds mu.
+func (p *Pool) links(pr *peer, w way) int {
+	n := 0
+	for _, m := range p.members {
 		if m.id != pr.ID || !m.usable() {
-			return false
+			continue
 		}
-		i := m.Info()
-		return i.Carrier == w.carrier && i.Class == w.class
-	})
+		if i := m.Info(); i.Carrier == w.carrier && i.Class == w.class {
+			n++
+		}
+	}
+	return n
 }
 
 // loss is the most that a tunnel to the peer has lost lately. The caller holds mu.

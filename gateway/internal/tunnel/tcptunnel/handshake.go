@@ -47,7 +47,6 @@ func (h *handshake) run(ctx context.Context, raw net.Conn) (*conn, error) {
 }
 
 func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
-	tune(raw)
 	secure := h.secure(raw)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("TLS handshake: %w", err)
@@ -73,7 +72,9 @@ func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
 	guard.Broke = func(fault error) {
 		h.cfg.Refuse(crossingv1.Reason_MALFORMED, address(secure.NetConn()), id.String()+": "+fault.Error())
 	}
-	info := tunnel.Info{Peer: id, Class: tunnel.Class(settings.Class), Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state)}
+	class := tunnel.Class(settings.Class)
+	tune(raw, class)
+	info := tunnel.Info{Peer: id, Class: class, Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state)}
 	return newConn(secure, h.role, settings, info, h.cfg.Limits, guard, h.cfg.Log), nil
 }
 

@@ -6,12 +6,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 )
 
 const (
 	// notSent is how much the kernel may hold that it has not sent: more would
 	// only be a queue that interactive frames stand in.
 	notSent = 128 << 10
+	// notSentBulk is the same where nothing but bulk stands in it: enough for a
+	// fast path while this end waits for its turn on the processor.
+	notSentBulk = 1 << 20
 	// congestion keeps its rate under loss that is not the path's fault. Where
 	// the kernel has it not, or not for everybody, its default is used.
 	congestion = "bbr"
@@ -24,7 +29,7 @@ const (
 
 // tune sets what only a tunnel's socket wants. A kernel that does not know an
 // option goes without it.
-func tune(nc net.Conn) {
+func tune(nc net.Conn, class tunnel.Class) {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return
@@ -33,8 +38,12 @@ func tune(nc net.Conn) {
 	if err != nil {
 		return
 	}
+	unsent := notSent
+	if class == tunnel.Bulk {
+		unsent = notSentBulk
+	}
 	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
 		_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion)
 	})
 }

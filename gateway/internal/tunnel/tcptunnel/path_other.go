@@ -5,10 +5,12 @@ package tcptunnel
 import (
 	"net"
 	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 )
 
 // tune leaves the socket as it is: what it would set, this system has not.
-func tune(net.Conn) {}
+func tune(net.Conn, tunnel.Class) {}
 
 // path knows nothing of a connection.
 type path struct{}
