@@ -38,6 +38,7 @@ type fakeTunnel struct {
 	draining bool
 	closed   bool
 	idle     chan struct{}
+	talks    chan *talker // of the streams that are opened, if they are talkers
 }
 
 func newFake(peer spiffeid.ID) *fakeTunnel {
@@ -59,7 +60,13 @@ func (f *fakeTunnel) Open(_ context.Context, h *crossingv1.Header) (Stream, erro
 	if f.Info().Draining {
 		return nil, fmt.Errorf("open stream: %w", ErrDraining)
 	}
-	return f.stream(h), nil
+	s := f.stream(h)
+	if f.talks == nil {
+		return s, nil
+	}
+	t := newTalker(s)
+	f.talks <- t
+	return t, nil
 }
 
 func (f *fakeTunnel) Accept(ctx context.Context) (Stream, error) {

@@ -109,7 +109,7 @@ func (s *search) look() found {
 	head := headStart
 	switch {
 	case best != nil && !r.silent:
-		f.best = &picked{Tunnel: best.Tunnel, search: s, carrier: r.carrier, choice: p.choice(best, r, s.class)}
+		f.best = &picked{Tunnel: best.Tunnel, member: best, search: s, carrier: r.carrier, choice: p.choice(best, r, s.class)}
 		return f
 	case best != nil:
 		f.silent, f.patience, f.again, head = true, answerPatience, time.After(answerLook), 0
@@ -166,6 +166,7 @@ func (p *Pool) expects(match func(*peer) bool) bool {
 // picked is a tunnel as Pick gives it.
 type picked struct {
 	Tunnel
+	member  *member
 	search  *search
 	carrier string
 	choice  Choice
@@ -179,11 +180,15 @@ func (t *picked) Info() Info {
 }
 
 // Open implements Tunnel. Between Pick and Open a crossing is recorded, which
-// is time enough for a tunnel to begin to drain.
+// is time enough for a tunnel to begin to drain. The stream is unsettled.
 func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
+	known := t.search.pool.added.Load()
 	s, err := t.Tunnel.Open(ctx, h)
+	if err == nil {
+		return newUnsettled(t, s, h, known, 0), nil
+	}
 	if !errors.Is(err, ErrDraining) {
-		return s, err
+		return nil, err
 	}
 	id := t.Tunnel.Info().Peer
 	same := search{pool: t.search.pool, class: t.search.class, match: func(pr *peer) bool { return pr.ID == id }}
@@ -191,5 +196,9 @@ func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error)
 	if serr != nil {
 		return nil, fmt.Errorf("%w, and no other: %w", err, serr)
 	}
-	return other.Tunnel.Open(ctx, h)
+	known = t.search.pool.added.Load()
+	if s, err = other.Tunnel.Open(ctx, h); err != nil {
+		return nil, err
+	}
+	return newUnsettled(other, s, h, known, other.choice), nil
 }
