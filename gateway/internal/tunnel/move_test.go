@@ -83,7 +83,7 @@ func (m *moving) hears(t *testing.T, want string) {
 	if !all {
 		return
 	}
-	if n, err := m.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := m.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("Read = %d, %v, want the end", n, err)
 	}
 }
@@ -470,6 +470,31 @@ func TestNothingIsWatchedWhereNothingWaits(t *testing.T) {
 			t.Error("a crossing that opened while nobody looked was not said again")
 		}
 	})
+}
+
+// free is a stream that costs nothing.
+type free struct{ *fakeStream }
+
+func (free) Read(p []byte) (int, error) { return len(p), nil }
+func (free) CloseWrite() error          { return nil }
+
+// BenchmarkUnsettled is what a crossing costs that could move, and does not:
+// question, end and answer.
+func BenchmarkUnsettled(b *testing.B) {
+	p := NewPool(PoolConfig{})
+	s := free{newFake(gatewayID("azure")).stream(nil)}
+	t := &picked{member: &member{}, search: &search{pool: p}}
+	question, answer := make([]byte, 600), make([]byte, 5)
+	b.ReportAllocs()
+	for b.Loop() {
+		u := newUnsettled(t, s, nil, 0, 0)
+		u.Write(question)
+		u.CloseWrite()
+		u.Read(answer)
+		if !u.settled.Load() {
+			b.Fatal("it is not settled")
+		}
+	}
 }
 
 // TestAStreamOfACarrierIsItself: only what Pick's tunnels open can move.
