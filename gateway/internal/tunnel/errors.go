@@ -9,8 +9,8 @@ import (
 // ErrDraining says that the tunnel takes no more streams: open another.
 var ErrDraining = errors.New("tunnel is draining")
 
-// ErrInterrupted says that a Write did not wait for room.
-var ErrInterrupted = errors.New("write was interrupted")
+// ErrInterrupted says that a Write or an Open did not wait for room in the tunnel.
+var ErrInterrupted = errors.New("interrupted while waiting for room")
 
 // ResetCode says why a stream was reset. It travels in the RESET frame.
 type ResetCode uint32

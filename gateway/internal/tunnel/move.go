@@ -106,11 +106,13 @@ func (p *Pool) rescue() bool {
 	defer p.mu.Unlock()
 	waiting := false
 	for _, m := range p.members {
-		if m.open.empty() {
+		waits := !m.open.empty()
+		if !waits && !m.silent {
 			continue
 		}
-		waiting = true
-		if i := m.Info(); i.mute() {
+		waiting = waiting || waits
+		i := m.Info()
+		if m.silent = i.mute(); m.silent {
 			p.evacuate(m)
 		}
 	}
@@ -118,12 +120,20 @@ func (p *Pool) rescue() bool {
 }
 
 // evacuate moves what waits in a tunnel whose peer does not answer to others of
-// its class. Only those that were there when the stream was opened will do: what
-// answers in them is the very process that may have taken the crossing, and not
-// one that was started since and would take it again. The caller holds mu.
+// its class; what was not opened yet finds another one by itself. Only those will
+// do that were there when the stream was opened: what answers in them is the very
+// process that may have taken the crossing, and not one that was started since
+// and would take it again. The caller holds mu.
 func (p *Pool) evacuate(m *member) {
+	if t, ok := m.Tunnel.(interface{ Interrupt() }); ok {
+		t.Interrupt()
+	}
+	waiting := m.open.all()
+	if len(waiting) == 0 {
+		return
+	}
 	others := [...][]*member{Interactive: p.others(m, Interactive), Bulk: p.others(m, Bulk)}
-	for _, u := range m.open.all() {
+	for _, u := range waiting {
 		to := slices.IndexFunc(others[u.class], func(o *member) bool { return o.number <= u.known })
 		if to >= 0 {
 			u.move(others[u.class][to])

@@ -456,6 +456,36 @@ func TestItStaysWhereTheOtherTunnelTakesNothing(t *testing.T) {
 	})
 }
 
+// TestOpeningDoesNotWaitWhereNobodyAnswers: what finds no room in a tunnel that
+// fell silent opens in another one, and was said nowhere before.
+func TestOpeningDoesNotWaitWhereNobodyAnswers(t *testing.T) {
+	inMotion(t, func(t *testing.T, m *moving) {
+		m.silence()
+		set(m.tcp, func() { m.tcp.silent, m.tcp.full = 0, make(chan struct{}) })
+		tun, err := m.Pick(t.Context(), "azure", Interactive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened := make(chan Stream)
+		go func() {
+			s, err := tun.Open(t.Context(), &crossingv1.Header{Id: "y"})
+			if err != nil {
+				t.Error(err)
+			}
+			opened <- s
+		}()
+		synctest.Wait()
+		set(m.tcp, func() { m.tcp.silent = silentFor + 1 })
+		began := time.Now()
+		s := <-opened
+		<-m.quic.talks
+		if info, ok := Moved(s); !ok || info.Carrier != QUIC || time.Since(began) > 2*watchInterval {
+			t.Errorf("Moved = %+v, %t after %s", info, ok, time.Since(began))
+		}
+		s.Reset(CallerGone)
+	})
+}
+
 func TestNothingIsWatchedWhereNothingWaits(t *testing.T) {
 	inMotion(t, func(t *testing.T, m *moving) {
 		m.old.answers <- "answer"

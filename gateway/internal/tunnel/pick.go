@@ -28,9 +28,9 @@ var errSilent = errors.New("no gateway answers in the tunnels that there are")
 // as rank orders those that live and whose peer answers. If there is none it
 // dials all gateways of the environment that have an address, by each carrier,
 // and takes the first to answer. It fails when all have failed, with what
-// became of each, or when the context ends. If the tunnel starts to drain
-// before a stream is opened in it, opening finds another one to the same
-// gateway.
+// became of each, or when the context ends. If the tunnel starts to drain, or
+// falls silent, before a stream is opened in it, opening finds another one to the
+// same gateway.
 func (p *Pool) Pick(ctx context.Context, environment string, class Class) (Tunnel, error) {
 	s := search{pool: p, class: class, match: func(pr *peer) bool { return pr.Environment == environment }}
 	t, err := s.run(ctx)
@@ -180,14 +180,15 @@ func (t *picked) Info() Info {
 }
 
 // Open implements Tunnel. Between Pick and Open a crossing is recorded, which
-// is time enough for a tunnel to begin to drain. The stream is unsettled.
+// is time enough for a tunnel to begin to drain, or to fall silent and have no
+// room. The stream is unsettled.
 func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
 	known := t.search.pool.added.Load()
 	s, err := t.Tunnel.Open(ctx, h)
 	if err == nil {
 		return newUnsettled(t, s, h, known, 0), nil
 	}
-	if !errors.Is(err, ErrDraining) {
+	if !errors.Is(err, ErrDraining) && !errors.Is(err, ErrInterrupted) {
 		return nil, err
 	}
 	id := t.Tunnel.Info().Peer

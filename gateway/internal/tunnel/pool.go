@@ -90,6 +90,7 @@ type member struct {
 	since  time.Time
 	idle   time.Time // since when it has carried nothing, as look saw it; zero if it carries
 	leaves bool      // the pool drains it
+	silent bool      // its peer did not answer, as watch saw it
 	open   unanswered
 }
 
