@@ -197,7 +197,9 @@ func TestForgedHeaders(t *testing.T) {
 }
 
 // TestNumbersComeOnce: a stolen gateway can neither say a crossing again under
-// its number, nor leave numbers out beyond what tunnels lose.
+// its number, nor leave numbers out beyond what tunnels lose. To say it again is
+// refused, and to do so once is what gateways do whose path fails, so that it
+// counts as malformed from the third time on.
 func TestNumbersComeOnce(t *testing.T) {
 	m := meshtest.Start(t, nil)
 	first := goodHeader(m)
@@ -213,6 +215,7 @@ func TestNumbersComeOnce(t *testing.T) {
 		sequence uint64
 	}{
 		{"again", 7},
+		{"a third time", 7},
 		{"a jump", 8 + crossing.MaxJump},
 	} {
 		t.Run(c.name, func(t *testing.T) {

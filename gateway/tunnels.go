@@ -55,7 +55,7 @@ func (g *Gateway) tunnel() error {
 		}
 	}
 	g.pool = tunnel.NewPool(tunnel.PoolConfig{
-		Dialers: dialers, DialsOut: addr == "", Chose: g.metrics.Chose, Log: g.log.Named("tunnel"),
+		Dialers: dialers, DialsOut: addr == "", Chose: g.metrics.Chose, Moved: g.metrics.Moved, Log: g.log.Named("tunnel"),
 	})
 	return nil
 }

@@ -113,6 +113,7 @@ func (c *fields) close(e *crossingv1.Close) {
 	value(c, "cause", e.Cause, crossingv1.Cause_name)
 	value(c, "reason", e.Reason, crossingv1.Reason_name)
 	c.peer(e.Peer)
+	c.tunnel(e.Tunnel)
 }
 
 func (c *fields) refusal(r *crossingv1.Refusal) {

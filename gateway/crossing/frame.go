@@ -240,8 +240,11 @@ func checkClose(c *crossingv1.Close, f *crossingv1.Frame, gateway spiffeid.ID) e
 	case c.GetCause() == crossingv1.Cause_DONE && refused, c.GetCause() == crossingv1.Cause_REFUSED && !refused:
 		return fmt.Errorf("cause %s with reason %s", c.GetCause(), c.GetReason())
 	}
-	if !validDurations(c.GetDuration(), c.GetFirstByte()) {
+	if !validDurations(c.GetDuration(), c.GetFirstByte(), c.GetTunnel().GetRoundTrip()) {
 		return errors.New("the end has no valid duration")
+	}
+	if c.GetTunnel() != nil && c.GetSide() != crossingv1.Side_EGRESS {
+		return errors.New("a crossing that moved, at an ingress gateway")
 	}
 	return nil
 }

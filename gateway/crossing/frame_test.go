@@ -166,6 +166,12 @@ func TestCheckFrameRefuses(t *testing.T) {
 		{"a negative duration", badClose(func(c *crossingv1.Close) { c.Duration = durationpb.New(-1) }), "duration"},
 		{"a duration of years", badClose(func(c *crossingv1.Close) { c.Duration = durationpb.New(9000 * time.Hour) }), "duration"},
 		{"an invalid first byte", badClose(func(c *crossingv1.Close) { c.FirstByte = &durationpb.Duration{Nanos: -5, Seconds: 5} }), "duration"},
+		{"an impossible round trip", badClose(func(c *crossingv1.Close) {
+			c.Tunnel = &crossingv1.Tunnel{RoundTrip: durationpb.New(-1)}
+		}), "duration"},
+		{"moved at an ingress gateway", &crossingv1.Frame{Gateway: ingressGateway, Run: ingressRun, Close: &crossingv1.Close{
+			Id: crossingID, Key: key(), Side: crossingv1.Side_INGRESS, Cause: crossingv1.Cause_DONE, Tunnel: &crossingv1.Tunnel{},
+		}}, "moved"},
 		{"refused for nothing", badRefusal(func(r *crossingv1.Refusal) { r.Reason = 0 }), "no reason"},
 		{"refused never", badRefusal(func(r *crossingv1.Refusal) { r.Count = 0 }), "counts nothing"},
 		{"refused at no time", badRefusal(func(r *crossingv1.Refusal) { r.Second = nil }), "time"},

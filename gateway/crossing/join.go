@@ -38,7 +38,7 @@ func Join(egress, ingress *Account) *crossingv1.Record {
 	r.Transition = proto.CloneOf(first.GetTransition())
 	r.Source, r.Destination, r.Trace = first.GetSource(), first.GetDestination(), first.GetTrace()
 	r.Operation = proto.CloneOf(first.GetOperation())
-	r.Tunnel = proto.CloneOf(first.GetTunnel())
+	r.Tunnel = proto.CloneOf(carried(egress, first))
 	r.Evidence = evidence(first.GetKey())
 	r.Egress, r.Ingress = end(egress), end(ingress)
 	for _, a := range []*Account{egress, ingress} {
@@ -51,6 +51,14 @@ func Join(egress, ingress *Account) *crossingv1.Record {
 		r.Agree = proto.Bool(r.State == crossingv1.Record_JOINED)
 	}
 	return r
+}
+
+// carried is the tunnel that carried the crossing: the egress gateway knows.
+func carried(egress *Account, first *crossingv1.Half) *crossingv1.Tunnel {
+	if egress != nil && egress.Close.GetTunnel() != nil {
+		return egress.Close.GetTunnel()
+	}
+	return first.GetTunnel()
 }
 
 func opening(a *Account) *crossingv1.Half {

@@ -131,6 +131,21 @@ func TestJoinShowsADenialAtIngress(t *testing.T) {
 	}
 }
 
+// TestJoinShowsWhatCarried: where a crossing moved, the end says where to.
+func TestJoinShowsWhatCarried(t *testing.T) {
+	e, i := accounts()
+	e.Close.Tunnel = &crossingv1.Tunnel{Carrier: "QUIC"}
+	for _, ingress := range []*Account{i, nil} {
+		if got := Join(e, ingress).GetTunnel().GetCarrier(); got != "QUIC" {
+			t.Errorf("the record says it was carried by %s", got)
+		}
+	}
+	e.Open = nil
+	if got := Join(e, i).GetTunnel().GetCarrier(); got != "QUIC" {
+		t.Errorf("without the opening, the record says it was carried by %s", got)
+	}
+}
+
 func TestJoinOfNothing(t *testing.T) {
 	want := &crossingv1.Record{Schema: Schema}
 	for _, a := range []*Account{nil, {}, {Close: closing(crossingv1.Side_EGRESS)}} {

@@ -114,6 +114,7 @@ func TestMetricsCountRecords(t *testing.T) {
 	}
 	spool.Refuse(crossingv1.Reason_NO_IDENTITY, netip.MustParseAddrPort("192.0.2.1:1"), "attach", "nothing shown")
 	m.Chose(tunnel.QUIC, tunnel.Interactive, tunnel.Lossy)
+	m.Moved(tunnel.QUIC, tunnel.Interactive)
 	peer := spiffeid.RequireFromString("spiffe://azure.demo/sallyport/gateway/azure-1")
 	url := serve(t, m, func() State {
 		return State{Serial: 7, Spooled: 99, Tunnels: []tunnel.Info{
@@ -131,6 +132,7 @@ func TestMetricsCountRecords(t *testing.T) {
 		`sallyport_gateway_denials_total{reason="no_intent"} 1`,
 		`sallyport_gateway_refusals_total{reason="no_identity"} 1`,
 		`sallyport_gateway_carrier_choices_total{carrier="quic",choice="lossy",class="interactive"} 1`,
+		`sallyport_gateway_carrier_moves_total{carrier="quic",class="interactive"} 1`,
 		`sallyport_gateway_policy_serial 7`,
 		`sallyport_gateway_spool_bytes 99`,
 		`sallyport_gateway_tunnels{carrier="tcp",class="interactive",peer="spiffe://azure.demo/sallyport/gateway/azure-1"} 2`,

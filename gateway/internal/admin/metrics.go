@@ -23,6 +23,7 @@ type Metrics struct {
 	denied   *prometheus.CounterVec
 	refused  *prometheus.CounterVec
 	choices  *prometheus.CounterVec
+	moves    *prometheus.CounterVec
 }
 
 type (
@@ -50,6 +51,7 @@ func NewMetrics() *Metrics {
 		denied:   vector("denials_total", "Crossings denied, by reason.", "reason"),
 		refused:  vector("refusals_total", "Failures before there was an identity, by reason.", "reason"),
 		choices:  vector("carrier_choices_total", "Choices of a carrier for a crossing, and why.", "carrier", "class", "choice"),
+		moves:    vector("carrier_moves_total", "Crossings that a carrier went on with because their first one fell silent before an answer came.", "carrier", "class"),
 	}
 	opened := vector("crossings_opened_total", "Crossings opened, by this gateway's side and decision.", "side", "decision")
 	closed := vector("crossings_closed_total", "Crossings closed, by this gateway's side and the cause of their end.", "side", "cause")
@@ -64,7 +66,7 @@ func NewMetrics() *Metrics {
 		m.bytes[sideDirection{side, true}] = bytes.WithLabelValues(label(side.String()), "request")
 		m.bytes[sideDirection{side, false}] = bytes.WithLabelValues(label(side.String()), "response")
 	}
-	m.registry.MustRegister(opened, closed, bytes, m.denied, m.refused, m.choices,
+	m.registry.MustRegister(opened, closed, bytes, m.denied, m.refused, m.choices, m.moves,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -80,6 +82,11 @@ func label(name string) string { return strings.ToLower(name) }
 // Chose counts a choice of a carrier.
 func (m *Metrics) Chose(carrier string, class tunnel.Class, choice tunnel.Choice) {
 	m.choices.WithLabelValues(label(carrier), class.String(), choice.String()).Inc()
+}
+
+// Moved counts a crossing that went on by another carrier.
+func (m *Metrics) Moved(carrier string, class tunnel.Class) {
+	m.moves.WithLabelValues(label(carrier), class.String()).Inc()
 }
 
 // Meter counts what goes into the spool: the record is what there is to count.

@@ -23,6 +23,8 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 		d.problem(reason, v.Owner())
 		return
 	}
+	d.moved()
+	d.stream = tunnel.Settled(d.stream)
 	d.answered(head, false)
 	head.Fields.DelFunc(gatewaysOwn)
 	head.Fields.Set(crossingField, d.half.Id)

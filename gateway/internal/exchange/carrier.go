@@ -26,6 +26,14 @@ func classOf(s *policy.Service, head *l7.RequestHead) tunnel.Class {
 	return tunnel.Interactive
 }
 
+// moved records the tunnel that carries the crossing, if it is another one than
+// it opened in.
+func (a *account) moved() {
+	if info, moved := tunnel.Moved(a.stream); moved {
+		a.close.Tunnel = carrier(info)
+	}
+}
+
 // carrier is what carries a crossing, as its record says it.
 func carrier(info tunnel.Info) *crossingv1.Tunnel {
 	t := &crossingv1.Tunnel{Carrier: info.Carrier, Tls: info.TLS, Class: crossingv1.Tunnel_INTERACTIVE}

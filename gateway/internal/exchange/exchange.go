@@ -200,6 +200,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if a.half != nil {
 		a.named()
 	}
+	a.moved()
 	c := &a.close
 	c.Duration = durationpb.New(time.Since(a.opened))
 	if a.begun {

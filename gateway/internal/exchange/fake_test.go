@@ -251,6 +251,7 @@ type world struct {
 	journal     *journal
 	near, far   *fakeSpool
 	egress      *Egress
+	ingress     *Ingress
 	tunnel      *fakeTunnel
 	unreachable error // of Pick
 	class       tunnel.Class
@@ -326,11 +327,11 @@ func newWorld(t *testing.T, p *policy.Policy) *world {
 		r.Body.Close()
 		return answer(200, "you said "+string(body)), err
 	}
-	ingress := NewIngress(Config{Self: far, Authz: authz.New("far", distant{w}), Spool: w.far, Log: zap.NewNop()}, w)
+	w.ingress = NewIngress(Config{Self: far, Authz: authz.New("far", distant{w}), Spool: w.far, Log: zap.NewNop()}, w)
 	w.tunnel = &fakeTunnel{peer: far}
 	w.tunnel.serve = func(s tunnel.Stream) {
 		defer close(w.served)
-		ingress.ServeStream(context.Background(), &fakeTunnel{peer: near}, s)
+		w.ingress.ServeStream(context.Background(), &fakeTunnel{peer: near}, s)
 	}
 	t.Cleanup(func() {
 		for _, s := range []*fakeSpool{w.near, w.far} {

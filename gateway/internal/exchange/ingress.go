@@ -74,6 +74,10 @@ func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream)
 	if err == nil {
 		err = i.numbers.take(info.Peer, h.GetRun(), h.GetSequence())
 	}
+	if copied(s, err) {
+		s.Reset(tunnel.Repeated)
+		return nil
+	}
 	if err != nil {
 		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", info.Peer.String()+": "+err.Error())
 		s.Reset(tunnel.ProtocolError)
@@ -101,6 +105,21 @@ func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
 	return a.serve(ctx, i.destinations, v, head, ended)
+}
+
+// copied says that a crossing is not taken because it goes on in another stream:
+// its number came once before, or its stream is one that the peer has let go of
+// and that came too late to tell.
+func copied(s tunnel.Stream, err error) bool {
+	switch {
+	case errors.Is(err, crossing.ErrRepeated):
+		return true
+	case errors.Is(err, crossing.ErrStale):
+		_, lost := s.Write(nil)
+		reset, ok := errors.AsType[*tunnel.ResetError](lost)
+		return ok && reset.Remote
+	}
+	return false
 }
 
 // checkHeader refuses a header that no half record could be made of.

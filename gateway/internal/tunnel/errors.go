@@ -9,6 +9,9 @@ import (
 // ErrDraining says that the tunnel takes no more streams: open another.
 var ErrDraining = errors.New("tunnel is draining")
 
+// ErrInterrupted says that a Write or an Open did not wait for room in the tunnel.
+var ErrInterrupted = errors.New("interrupted while waiting for room")
+
 // ResetCode says why a stream was reset. It travels in the RESET frame.
 type ResetCode uint32
 
@@ -20,6 +23,7 @@ const (
 	ProtocolError   ResetCode = 4 // the peer broke the protocol
 	Refused         ResetCode = 5 // the stream was refused before it was read
 	Stopped         ResetCode = 6 // the gateway is stopping
+	Repeated        ResetCode = 7 // the crossing goes on in another stream
 )
 
 // String is the code's name.
@@ -37,6 +41,8 @@ func (c ResetCode) String() string {
 		return "refused"
 	case Stopped:
 		return "gateway stopping"
+	case Repeated:
+		return "repeated"
 	}
 	return fmt.Sprintf("reset code %d", uint32(c))
 }

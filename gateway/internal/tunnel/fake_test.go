@@ -38,6 +38,18 @@ type fakeTunnel struct {
 	draining bool
 	closed   bool
 	idle     chan struct{}
+	talks    chan *talker  // of the streams that are opened, if they are talkers
+	full     chan struct{} // where Open waits for room, if not nil, until Interrupt
+}
+
+// Interrupt makes Open that waits fail.
+func (f *fakeTunnel) Interrupt() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.full != nil {
+		close(f.full)
+		f.full = nil
+	}
 }
 
 func newFake(peer spiffeid.ID) *fakeTunnel {
@@ -59,7 +71,20 @@ func (f *fakeTunnel) Open(_ context.Context, h *crossingv1.Header) (Stream, erro
 	if f.Info().Draining {
 		return nil, fmt.Errorf("open stream: %w", ErrDraining)
 	}
-	return f.stream(h), nil
+	f.mu.Lock()
+	full := f.full
+	f.mu.Unlock()
+	if full != nil {
+		<-full
+		return nil, ErrInterrupted
+	}
+	s := f.stream(h)
+	if f.talks == nil {
+		return s, nil
+	}
+	t := newTalker(s)
+	f.talks <- t
+	return t, nil
 }
 
 func (f *fakeTunnel) Accept(ctx context.Context) (Stream, error) {

@@ -28,9 +28,9 @@ var errSilent = errors.New("no gateway answers in the tunnels that there are")
 // as rank orders those that live and whose peer answers. If there is none it
 // dials all gateways of the environment that have an address, by each carrier,
 // and takes the first to answer. It fails when all have failed, with what
-// became of each, or when the context ends. If the tunnel starts to drain
-// before a stream is opened in it, opening finds another one to the same
-// gateway.
+// became of each, or when the context ends. If the tunnel starts to drain, or
+// falls silent, before a stream is opened in it, opening finds another one to the
+// same gateway.
 func (p *Pool) Pick(ctx context.Context, environment string, class Class) (Tunnel, error) {
 	s := search{pool: p, class: class, match: func(pr *peer) bool { return pr.Environment == environment }}
 	t, err := s.run(ctx)
@@ -116,7 +116,7 @@ func (s *search) look(patient bool) found {
 		if s.class == Bulk {
 			best.picks.add(time.Now())
 		}
-		f.best = &picked{Tunnel: best.Tunnel, search: s, carrier: r.carrier, choice: p.choice(best, r, s.class)}
+		f.best = &picked{Tunnel: best.Tunnel, member: best, search: s, carrier: r.carrier, choice: p.choice(best, r, s.class)}
 		return f
 	case best != nil:
 		f.silent, f.patience, f.again = true, answerPatience, time.After(answerLook)
@@ -177,6 +177,7 @@ func (p *Pool) expects(match func(*peer) bool) bool {
 // picked is a tunnel as Pick gives it.
 type picked struct {
 	Tunnel
+	member  *member
 	search  *search
 	carrier string
 	choice  Choice
@@ -190,11 +191,16 @@ func (t *picked) Info() Info {
 }
 
 // Open implements Tunnel. Between Pick and Open a crossing is recorded, which
-// is time enough for a tunnel to begin to drain.
+// is time enough for a tunnel to begin to drain, or to fall silent and have no
+// room. The stream is unsettled.
 func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
+	known := t.search.pool.added.Load()
 	s, err := t.Tunnel.Open(ctx, h)
-	if !errors.Is(err, ErrDraining) {
-		return s, err
+	if err == nil {
+		return newUnsettled(t, s, h, known, 0), nil
+	}
+	if !errors.Is(err, ErrDraining) && !errors.Is(err, ErrInterrupted) {
+		return nil, err
 	}
 	id := t.Tunnel.Info().Peer
 	same := search{pool: t.search.pool, class: t.search.class, match: func(pr *peer) bool { return pr.ID == id }}
@@ -202,5 +208,9 @@ func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error)
 	if serr != nil {
 		return nil, fmt.Errorf("%w, and no other: %w", err, serr)
 	}
-	return other.Tunnel.Open(ctx, h)
+	known = t.search.pool.added.Load()
+	if s, err = other.Tunnel.Open(ctx, h); err != nil {
+		return nil, err
+	}
+	return newUnsettled(other, s, h, known, other.choice), nil
 }

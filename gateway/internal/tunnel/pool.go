@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -49,6 +50,9 @@ type PoolConfig struct {
 	DrainTimeout time.Duration
 	// Chose is told of each choice of a carrier. It must not block. May be nil.
 	Chose func(carrier string, class Class, choice Choice)
+	// Moved is told of each stream that another carrier went on with, because the
+	// first one fell silent before an answer came. It must not block. May be nil.
+	Moved func(carrier string, class Class)
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -60,6 +64,8 @@ type Pool struct {
 	cfg     PoolConfig
 	wake    chan struct{} // holds one signal for Run
 	started chan struct{} // closed when Run has begun
+	watched watched       // streams that no answer has come to
+	added   atomic.Uint64 // how many tunnels there have been
 
 	mu      sync.Mutex // guards what follows
 	run     *run       // nil before Run
@@ -80,10 +86,13 @@ type peer struct {
 type member struct {
 	Tunnel
 	id     spiffeid.ID
+	number uint64 // tunnels are counted as they are added
 	since  time.Time
 	picks  picks     // of bulk streams
 	idle   time.Time // since when it has carried nothing, as look saw it; zero if it carries
 	leaves bool      // the pool drains it
+	silent bool      // its peer did not answer, as watch saw it
+	open   unanswered
 }
 
 // usable says whether streams can be opened in it.
@@ -107,6 +116,9 @@ func NewPool(cfg PoolConfig) *Pool {
 	if cfg.Chose == nil {
 		cfg.Chose = func(string, Class, Choice) {}
 	}
+	if cfg.Moved == nil {
+		cfg.Moved = func(string, Class) {}
+	}
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
 	}
@@ -114,6 +126,7 @@ func NewPool(cfg PoolConfig) *Pool {
 		cfg:     cfg,
 		wake:    make(chan struct{}, 1),
 		started: make(chan struct{}),
+		watched: watched{wake: make(chan struct{}, 1)},
 		peers:   map[spiffeid.ID]*peer{},
 		changed: make(chan struct{}),
 	}
@@ -178,6 +191,7 @@ func (p *Pool) add(t Tunnel) bool {
 		p.cfg.Log.Warn("peer has too many tunnels", zap.Stringer("peer", m.id), zap.Int("limit", maxTunnels))
 		return false
 	}
+	m.number = p.added.Add(1)
 	p.members = append(p.members, m)
 	if p.run != nil {
 		p.run.serve(m)

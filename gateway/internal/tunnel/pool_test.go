@@ -179,8 +179,11 @@ func TestOpenMovesToAnotherTunnelWhenItsOwnDrains(t *testing.T) {
 		if err != nil {
 			t.Fatalf("Open: %v", err)
 		}
-		if s.(*fakeStream).tunnel == old {
+		if s.(*unsettled).first.stream.(*fakeStream).tunnel == old {
 			t.Error("stream is in the tunnel that drains")
+		}
+		if i, ok := Moved(s); !ok || i.Choice != Usual {
+			t.Errorf("Moved = %+v, %t, want the tunnel that was not picked", i, ok)
 		}
 		s.CloseWrite()
 		p.dialer.set(func() { p.dialer.down["azure:1"] = true })

@@ -57,8 +57,9 @@ func (p *Pool) Run(ctx context.Context, serve func(ctx context.Context, t Tunnel
 	if err := p.begin(r); err != nil {
 		return err
 	}
-	timer := time.NewTimer(0)
+	timer, watch := time.NewTimer(0), time.NewTimer(watchInterval)
 	defer timer.Stop()
+	defer watch.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -66,6 +67,13 @@ func (p *Pool) Run(ctx context.Context, serve func(ctx context.Context, t Tunnel
 			timer.Reset(p.look(time.Now()))
 		case <-timer.C:
 			timer.Reset(p.look(time.Now()))
+		case <-p.watched.wake:
+			p.watched.idle = 0
+			watch.Reset(watchInterval)
+		case <-watch.C:
+			if p.watch() {
+				watch.Reset(watchInterval)
+			}
 		}
 	}
 	r.stop(ctx, cancel)

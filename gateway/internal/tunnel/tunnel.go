@@ -59,6 +59,16 @@ type Relayed struct {
 	Stream   error  // why the stream did
 }
 
+// Interruptible is a Stream whose Write need not wait for room in the tunnel.
+type Interruptible interface {
+	Stream
+	// Interrupt makes a Write that waits return with what it has written and
+	// ErrInterrupted, and each further one as soon as it would wait, until Resume.
+	Interrupt()
+	// Resume lets Write wait again.
+	Resume()
+}
+
 // Tunnel is an authenticated path to one peer gateway. All methods may be
 // called concurrently.
 type Tunnel interface {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ type stream struct {
 	eofRead  bool               // and Read said so
 }
 
-var _ tunnel.Stream = (*stream)(nil)
+var _ tunnel.Interruptible = (*stream)(nil)
 
 // newStream makes a stream of the one that QUIC has. Without a header nobody
 // reads it before opening has done so.
@@ -101,10 +102,23 @@ func (s *stream) Write(p []byte) (int, error) {
 	}
 	n, err := s.qs.Write(p)
 	s.carried(n)
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return n, tunnel.ErrInterrupted
+	case err != nil:
 		return n, s.writeFailed(err)
 	}
 	return n, nil
+}
+
+// Interrupt implements tunnel.Interruptible.
+func (s *stream) Interrupt() {
+	s.qs.SetWriteDeadline(time.Unix(1, 0)) //nolint:errcheck // it never fails
+}
+
+// Resume implements tunnel.Interruptible.
+func (s *stream) Resume() {
+	s.qs.SetWriteDeadline(time.Time{}) //nolint:errcheck // it never fails
 }
 
 // carried counts bytes, and turns the tunnel bulk if they are too many.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 )
 
@@ -46,14 +47,29 @@ const (
 type output struct {
 	wake    sync.Cond // the writer's
 	pending []byte
-	spare   []byte        // the other buffer
-	writing bool          // somebody writes, without the lock
-	broken  bool          // a write failed: nothing can be written any more
-	failed  error         // why, while what the peer has said is still read
-	renewed time.Time     // when the deadline of writes was set
-	ready   queue         // streams with data and credit that wait for room
-	bulk    queue         // bulk ones; they come after all others
-	room    chan struct{} // closed when there may be room; nil if nobody waits
+	spare   []byte    // the other buffer
+	writing bool      // somebody writes, without the lock
+	broken  bool      // a write failed: nothing can be written any more
+	failed  error     // why, while what the peer has said is still read
+	renewed time.Time // when the deadline of writes was set
+	ready   queue     // streams with data and credit that wait for room
+	bulk    queue     // bulk ones; they come after all others
+	room    *room     // where streams wait to be opened; nil if none does
+}
+
+// room is what may be waited for once.
+type room struct {
+	there chan struct{} // closed when there may be some
+	never bool          // or when it is not to be waited for
+}
+
+// tell tells those who wait for room. The caller holds the conn's mu.
+func (o *output) tell(never bool) {
+	if o.room != nil {
+		o.room.never = never
+		close(o.room.there)
+		o.room = nil
+	}
 }
 
 // queue is a list of streams, each at most once.
@@ -194,10 +210,7 @@ func (c *conn) write(b []byte) {
 	c.mu.Unlock()
 	_, err := c.nc.Write(b)
 	c.mu.Lock()
-	if c.out.room != nil {
-		close(c.out.room)
-		c.out.room = nil
-	}
+	c.out.tell(false)
 	if err != nil {
 		c.out.broken = true
 		c.writeFailed(fmt.Errorf("write: %w", err))
@@ -266,20 +279,30 @@ func (c *conn) waitForRoom(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if c.out.room == nil {
-			c.out.room = make(chan struct{})
+			c.out.room = &room{there: make(chan struct{})}
 		}
-		room := c.out.room
+		r := c.out.room
 		c.mu.Unlock()
 		select {
-		case <-room:
+		case <-r.there:
 		case <-c.done:
 		case <-ctx.Done():
 		}
 		c.mu.Lock()
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case r.never:
+			return tunnel.ErrInterrupted
 		}
 	}
+}
+
+// Interrupt makes each Open that waits for room fail with tunnel.ErrInterrupted.
+func (c *conn) Interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.tell(true)
 }
 
 // grant tells the peer of credit, if there is any to grant. The caller holds mu.

@@ -31,6 +31,7 @@ type stream struct {
 	after  *stream // the next one there
 	reset  *tunnel.ResetError
 	ended  bool          // CloseWrite was called
+	hasty  bool          // Write does not wait
 	bulk   bool          // it carries much
 	bytes  int           // carried since a time, both ways; until it is bulk
 	since  time.Duration // that time, from the tunnel's begin
@@ -46,7 +47,7 @@ type stream struct {
 	relay   *relay // the local connection that takes what arrives; nil if Read does
 }
 
-var _ tunnel.Stream = (*stream)(nil)
+var _ tunnel.Interruptible = (*stream)(nil)
 
 func newStream(c *conn, h *crossingv1.Header) *stream {
 	return &stream{c: c, header: h, done: make(chan struct{}), since: time.Since(c.info.Since)}
@@ -110,13 +111,32 @@ func (s *stream) write(p []byte) (int, error) {
 		c.out.queue(s).push(s)
 	}
 	c.flush(combined)
-	for len(s.data) > 0 && s.writable() == nil {
+	for len(s.data) > 0 && s.writable() == nil && !s.hasty {
 		s.wrote.wait(&c.mu)
 	}
-	if left := len(s.data); left > 0 {
-		return len(p) - left, s.writable()
+	left := len(s.data)
+	if left == 0 {
+		return len(p), nil
 	}
-	return len(p), nil
+	if err := s.writable(); err != nil {
+		return len(p) - left, err
+	}
+	return len(p) - left, tunnel.ErrInterrupted
+}
+
+// Interrupt implements tunnel.Interruptible.
+func (s *stream) Interrupt() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.hasty = true
+	s.wrote.wake()
+}
+
+// Resume implements tunnel.Interruptible.
+func (s *stream) Resume() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.hasty = false
 }
 
 // writable says why nothing can be written. The caller holds the conn's mu.

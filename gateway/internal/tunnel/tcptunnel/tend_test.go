@@ -371,6 +371,10 @@ func TestContextsAreKept(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Open without room: %v, want the context's error", err)
 		}
+		time.AfterFunc(time.Second, c.Interrupt)
+		if _, err := c.Open(t.Context(), header("x")); !errors.Is(err, tunnel.ErrInterrupted) {
+			t.Errorf("Open that was interrupted: %v, want ErrInterrupted", err)
+		}
 	})
 }
 

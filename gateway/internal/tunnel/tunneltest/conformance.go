@@ -35,6 +35,7 @@ func Conformance(t *testing.T, pair Maker) {
 		{"reset of a code that there is not", resetOfUnknownCode},
 		{"reset after the end", resetAfterTheEnd},
 		{"stream that nobody reads", unreadStream},
+		{"write that is interrupted", interruptedWrite},
 		{"limit of streams", streamLimit},
 		{"contexts", contexts},
 		{"drain", drain},

@@ -177,6 +177,39 @@ func unreadStream(t *testing.T, pair Maker) {
 	}
 }
 
+// interruptedWrite: a write that waits can be called back, and what it has
+// written arrives, and what is written after it.
+func interruptedWrite(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{StreamWindow: 64 << 10, TunnelWindow: 64 << 10})
+	near, far := Streams(t, a, b)
+	stream := near.(tunnel.Interruptible)
+	data := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+	wrote := make(chan int)
+	write := func() {
+		n, err := near.Write(data)
+		if n == len(data) || !errors.Is(err, tunnel.ErrInterrupted) {
+			t.Errorf("Write = %d, %v, want less than %d and ErrInterrupted", n, err, len(data))
+		}
+		wrote <- n
+	}
+	go write()
+	settle()
+	stream.Interrupt()
+	n := <-wrote
+	go write()
+	n2 := <-wrote
+	stream.Resume()
+	go func() {
+		near.Write([]byte("end")) //nolint:errcheck // the reader tells
+		near.CloseWrite()         //nolint:errcheck // the reader tells
+	}()
+	got, err := io.ReadAll(far)
+	want := string(data[:n]) + string(data[:n2]) + "end"
+	if n == 0 || err != nil || string(got) != want {
+		t.Errorf("%d bytes arrived, %v, want %d and %d and the end", len(got), err, n, n2)
+	}
+}
+
 func streamLimit(t *testing.T, pair Maker) {
 	a, b := pair(t, carrier.Limits{Streams: 2})
 	for _, ends := range [][2]tunnel.Tunnel{{a, b}, {b, a}} {

@@ -500,7 +500,8 @@ const (
 	Tunnel_USUAL Tunnel_Choice = 1
 	// LOSSY: QUIC, because the path loses packets.
 	Tunnel_LOSSY Tunnel_Choice = 2
-	// FAILOVER: the preferred carrier was down or did not answer.
+	// FAILOVER: the preferred carrier was down or did not answer, or fell silent
+	// before the answer came.
 	Tunnel_FAILOVER Tunnel_Choice = 3
 )
 
@@ -624,7 +625,8 @@ type Header struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// run is the egress gateway's run, 32 hex digits.
 	Run string `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
-	// sequence is dense for each ordered gateway pair within the run, from 1.
+	// sequence is dense for each ordered gateway pair within the run, from 1. The
+	// same header may come once more in another tunnel; it is taken once.
 	Sequence uint64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// traceparent is the W3C trace context as forwarded.
 	Traceparent string `protobuf:"bytes,4,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
@@ -1510,7 +1512,7 @@ type Half struct {
 	Operation *Operation `protobuf:"bytes,9,opt,name=operation,proto3" json:"operation,omitempty"`
 	// end is this gateway's own account; what is known only later is in Close.
 	End *End `protobuf:"bytes,10,opt,name=end,proto3" json:"end,omitempty"`
-	// tunnel that carries it; absent if refused at egress.
+	// tunnel that it opened in; absent if refused at egress.
 	Tunnel        *Tunnel `protobuf:"bytes,11,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1649,7 +1651,9 @@ type Close struct {
 	// reason, where a gateway refused it after it had opened.
 	Reason Reason `protobuf:"varint,11,opt,name=reason,proto3,enum=sallyport.crossing.v1.Reason" json:"reason,omitempty"`
 	// peer as known by then; set where the destination was met after the opening.
-	Peer          *Peer `protobuf:"bytes,12,opt,name=peer,proto3" json:"peer,omitempty"`
+	Peer *Peer `protobuf:"bytes,12,opt,name=peer,proto3" json:"peer,omitempty"`
+	// tunnel that carried it, if it moved to another one than it opened in.
+	Tunnel        *Tunnel `protobuf:"bytes,13,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1764,6 +1768,13 @@ func (x *Close) GetReason() Reason {
 func (x *Close) GetPeer() *Peer {
 	if x != nil {
 		return x.Peer
+	}
+	return nil
+}
+
+func (x *Close) GetTunnel() *Tunnel {
+	if x != nil {
+		return x.Tunnel
 	}
 	return nil
 }
@@ -2278,7 +2289,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\toperation\x18\t \x01(\v2 .sallyport.crossing.v1.OperationR\toperation\x12,\n" +
 	"\x03end\x18\n" +
 	" \x01(\v2\x1a.sallyport.crossing.v1.EndR\x03end\x125\n" +
-	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\x83\x04\n" +
+	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xba\x04\n" +
 	"\x05Close\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x03key\x18\x02 \x01(\v2\x1a.sallyport.crossing.v1.KeyR\x03key\x12/\n" +
@@ -2293,7 +2304,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x05cause\x18\n" +
 	" \x01(\x0e2\x1c.sallyport.crossing.v1.CauseR\x05cause\x125\n" +
 	"\x06reason\x18\v \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12/\n" +
-	"\x04peer\x18\f \x01(\v2\x1b.sallyport.crossing.v1.PeerR\x04peer\"\xd6\x01\n" +
+	"\x04peer\x18\f \x01(\v2\x1b.sallyport.crossing.v1.PeerR\x04peer\x125\n" +
+	"\x06tunnel\x18\r \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xd6\x01\n" +
 	"\aRefusal\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x122\n" +
@@ -2462,23 +2474,24 @@ var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	4,  // 30: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
 	2,  // 31: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
 	14, // 32: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	2,  // 33: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	24, // 34: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	18, // 35: sallyport.crossing.v1.Frame.open:type_name -> sallyport.crossing.v1.Half
-	19, // 36: sallyport.crossing.v1.Frame.close:type_name -> sallyport.crossing.v1.Close
-	20, // 37: sallyport.crossing.v1.Frame.refusal:type_name -> sallyport.crossing.v1.Refusal
-	8,  // 38: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	12, // 39: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	13, // 40: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	15, // 41: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	15, // 42: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	16, // 43: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	23, // 44: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	16, // 33: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	2,  // 34: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
+	24, // 35: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	18, // 36: sallyport.crossing.v1.Frame.open:type_name -> sallyport.crossing.v1.Half
+	19, // 37: sallyport.crossing.v1.Frame.close:type_name -> sallyport.crossing.v1.Close
+	20, // 38: sallyport.crossing.v1.Frame.refusal:type_name -> sallyport.crossing.v1.Refusal
+	8,  // 39: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	12, // 40: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	13, // 41: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	15, // 42: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	15, // 43: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	16, // 44: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	23, // 45: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
