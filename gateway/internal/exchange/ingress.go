@@ -54,20 +54,10 @@ type arrival struct {
 }
 
 // ServeStream decides again on a crossing, records it, and carries it to the
-// workload and its answer back. It returns when the stream has ended.
-func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) {
-	rest := make(chan func(), 1)
-	go func() { rest <- i.receive(ctx, t, s) }()
-	if f := <-rest; f != nil {
-		f()
-	}
-}
-
-// receive does all of a crossing but the relaying of a byte stream, which it
-// gives back. It has a goroutine of its own, whose stack goes with it: what a
-// decision and a record take must not be held for as long as a byte stream is
-// idle.
-func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) (rest func()) {
+// workload and its answer back. It calls over when the stream has ended. A byte
+// stream goes on without the goroutine of its decision and its record, whose
+// stack must not be held for as long as it is idle.
+func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream, over func()) {
 	info := t.Info()
 	h := s.Header()
 	trace, err := checkHeader(h, info.Peer)
@@ -77,7 +67,8 @@ func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream)
 	if err != nil {
 		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", info.Peer.String()+": "+err.Error())
 		s.Reset(tunnel.ProtocolError)
-		return nil
+		over()
+		return
 	}
 	in := l7.NewFrameReader(s)
 	head, ended, err := i.readHead(s, in)
@@ -100,7 +91,16 @@ func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream)
 		a.asked(head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	return a.serve(ctx, i.destinations, v, head, ended)
+	if !a.begin(ctx, v) {
+		over()
+		return
+	}
+	if head.Method == http.MethodConnect {
+		a.forwardBytes(ctx, i.destinations, v, over)
+		return
+	}
+	a.forward(ctx, i.destinations, v, head, ended)
+	over()
 }
 
 // checkHeader refuses a header that no half record could be made of.
@@ -161,21 +161,17 @@ func (a *arrival) identify(info tunnel.Info) {
 	a.traced(a.trace)
 }
 
-func (a *arrival) serve(ctx context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) (rest func()) {
+// begin records the crossing, and says whether it may go on.
+func (a *arrival) begin(ctx context.Context, v *authz.Verdict) bool {
 	if err := a.open(ctx, v.Durable()); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
-		return nil
+		return false
 	}
 	if !v.Allow {
 		a.ended(crossingv1.Cause_REFUSED, v.Reason)
 		a.refuse(v.Reason)
-		return nil
 	}
-	if head.Method == http.MethodConnect {
-		return a.forwardBytes(ctx, d, v)
-	}
-	a.forward(ctx, d, v, head, ended)
-	return nil
+	return v.Allow
 }
 
 // forward asks the destination and relays its answer. The gateway stops when
