@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
@@ -35,7 +34,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(leaving{d.account}) {
 		return
 	}
-	cause = leaving{d.account}.join(nil, caller{d.req, d.resp})
+	cause = leaving{d.account}.relayed(relay.Copy(d.stream, caller{d.req, d.resp}, tunnel.CallerGone))
 	if cause != crossingv1.Cause_DONE {
 		d.resp.Abort()
 	}
@@ -50,23 +49,28 @@ type leaving struct{ *account }
 var _ listener.Detached = leaving{}
 
 // Serve implements listener.Detached.
-func (l leaving) Serve(tcp *net.TCPConn, early []byte) {
+func (l leaving) Serve(tcp *net.TCPConn, early []byte, over func()) {
 	l.slim()
-	cause := l.serve(tcp, early)
+	if len(early) > 0 {
+		if _, err := l.stream.Write(early); err != nil {
+			l.leave(tcp, lost(err))
+			over()
+			return
+		}
+		l.close.RequestBytes = uint64(len(early))
+	}
+	relay.Join(l.stream, tcp, tunnel.CallerGone, func(end tunnel.Relayed) {
+		l.leave(tcp, l.relayed(end))
+		over()
+	})
+}
+
+// leave ends what has gone on with the caller's connection.
+func (l leaving) leave(tcp *net.TCPConn, cause crossingv1.Cause) {
 	if cause != crossingv1.Cause_DONE {
 		tcp.SetLinger(0) //nolint:errcheck // so that the caller does not take it for a good end
 	}
 	l.end(cause, crossingv1.Reason_REASON_UNSPECIFIED)
-}
-
-func (l leaving) serve(tcp *net.TCPConn, early []byte) crossingv1.Cause {
-	if len(early) > 0 {
-		if _, err := l.stream.Write(early); err != nil {
-			return lost(err)
-		}
-		l.close.RequestBytes = uint64(len(early))
-	}
-	return l.join(tcp, destination{tcp})
 }
 
 // Stop implements listener.Detached.
@@ -89,9 +93,8 @@ func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Re
 	return frame.Response, 0, 0
 }
 
-// join relays until both directions have ended, and says why they have.
-func (l leaving) join(tcp *net.TCPConn, local relay.Local) crossingv1.Cause {
-	end := relay.Join(l.stream, tcp, local, tunnel.CallerGone)
+// relayed counts what was relayed, and says why it has ended.
+func (l leaving) relayed(end tunnel.Relayed) crossingv1.Cause {
 	l.close.RequestBytes += end.Sent
 	l.close.ResponseBytes = end.Received
 	switch {
@@ -133,9 +136,9 @@ func (c caller) Interrupt() { c.req.Body.Close() }
 // Break does nothing: the listener bounds each Write by its idle time.
 func (c caller) Break() {}
 
-// forwardBytes connects to the destination, and gives what relays to it. The
-// gateway stops when running ends, and then the stream is reset.
-func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz.Verdict) (rest func()) {
+// forwardBytes connects to the destination and relays to it. The gateway stops
+// when running ends, and then the stream is reset.
+func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz.Verdict, over func()) {
 	nc, err := a.dial(running, d, v)
 	if err != nil {
 		cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
@@ -143,31 +146,56 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 			reason = crossingv1.Reason_UNREACHABLE
 			a.ended(cause, reason)
 			a.refuse(reason)
-			return nil
+		} else {
+			a.stream.Reset(resetCode(cause))
+			a.ended(cause, reason)
 		}
-		a.stream.Reset(resetCode(cause))
-		a.ended(cause, reason)
-		return nil
+		over()
+		return
 	}
-	left := arriving{a.account} // what the end does not need goes
+	left := &arriving{a.account, running, nc, over} // what the end does not need goes
 	if cause := a.accept(running); cause != crossingv1.Cause_DONE {
-		left.end(nc, cause)
-		return nil
+		left.end(cause)
+		return
 	}
 	a.slim()
-	return func() { left.end(nc, left.join(running, nc)) }
+	relay.Join(a.stream, nc, tunnel.DestinationGone, left.relayed)
 }
 
 // arriving is a byte stream on its way in once its head is answered.
-type arriving struct{ *account }
+type arriving struct {
+	*account
+	running context.Context // the gateway's, not the crossing's
+	nc      net.Conn        // to the destination
+	over    func()
+}
+
+// relayed is called when both directions have ended.
+func (a *arriving) relayed(end tunnel.Relayed) {
+	a.close.RequestBytes, a.close.ResponseBytes = end.Received, end.Sent
+	a.end(a.cause(end))
+}
+
+func (a *arriving) cause(end tunnel.Relayed) crossingv1.Cause {
+	switch {
+	case end.Local == nil && end.Stream == nil:
+		return crossingv1.Cause_DONE
+	case a.running.Err() != nil:
+		return crossingv1.Cause_GATEWAY_STOPPED
+	case end.Local != nil:
+		return crossingv1.Cause_DESTINATION_FAILED
+	}
+	return lost(end.Stream)
+}
 
 // end closes the connection and the record.
-func (a arriving) end(nc net.Conn, cause crossingv1.Cause) {
-	if tcp, ok := nc.(*net.TCPConn); ok && cause != crossingv1.Cause_DONE {
+func (a *arriving) end(cause crossingv1.Cause) {
+	if tcp, ok := a.nc.(*net.TCPConn); ok && cause != crossingv1.Cause_DONE {
 		tcp.SetLinger(0) //nolint:errcheck // so that the destination does not take it for a good end
 	}
-	nc.Close() // it has ended either way
+	a.nc.Close() // it has ended either way
 	a.ended(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+	a.over()
 }
 
 // dial connects to the destination unless the caller goes away meanwhile.
@@ -198,38 +226,4 @@ func (a *arrival) accept(running context.Context) crossingv1.Cause {
 		return cause
 	}
 	return crossingv1.Cause_DONE
-}
-
-// join relays until both directions have ended, and says why they have.
-func (a arriving) join(running context.Context, nc net.Conn) crossingv1.Cause {
-	tcp, _ := nc.(*net.TCPConn)
-	end := relay.Join(a.stream, tcp, destination{nc}, tunnel.DestinationGone)
-	a.close.RequestBytes, a.close.ResponseBytes = end.Received, end.Sent
-	switch {
-	case end.Local == nil && end.Stream == nil:
-		return crossingv1.Cause_DONE
-	case running.Err() != nil:
-		return crossingv1.Cause_GATEWAY_STOPPED
-	case end.Local != nil:
-		return crossingv1.Cause_DESTINATION_FAILED
-	}
-	return lost(end.Stream)
-}
-
-// destination is the destination of a byte stream as a relay sees it.
-type destination struct{ net.Conn }
-
-func (d destination) CloseWrite() error {
-	if half, ok := d.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return d.Close()
-}
-
-func (d destination) Interrupt() {
-	d.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a connection that is closed has nobody who waits
-}
-
-func (d destination) Break() {
-	d.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
 }

@@ -330,8 +330,7 @@ func newWorld(t *testing.T, p *policy.Policy) *world {
 	w.ingress = NewIngress(Config{Self: far, Authz: authz.New("far", distant{w}), Spool: w.far, Log: zap.NewNop()}, w)
 	w.tunnel = &fakeTunnel{peer: far}
 	w.tunnel.serve = func(s tunnel.Stream) {
-		defer close(w.served)
-		w.ingress.ServeStream(context.Background(), &fakeTunnel{peer: near}, s)
+		w.ingress.ServeStream(context.Background(), &fakeTunnel{peer: near}, s, func() { close(w.served) })
 	}
 	t.Cleanup(func() {
 		for _, s := range []*fakeSpool{w.near, w.far} {

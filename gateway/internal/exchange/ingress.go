@@ -54,34 +54,16 @@ type arrival struct {
 }
 
 // ServeStream decides again on a crossing, records it, and carries it to the
-// workload and its answer back. It returns when the stream has ended.
-func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) {
-	rest := make(chan func(), 1)
-	go func() { rest <- i.receive(ctx, t, s) }()
-	if f := <-rest; f != nil {
-		f()
-	}
-}
-
-// receive does all of a crossing but the relaying of a byte stream, which it
-// gives back. It has a goroutine of its own, whose stack goes with it: what a
-// decision and a record take must not be held for as long as a byte stream is
-// idle.
-func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) (rest func()) {
+// workload and its answer back. It calls over when the stream has ended. A byte
+// stream goes on without the goroutine of its decision and its record, whose
+// stack must not be held for as long as it is idle.
+func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream, over func()) {
 	info := t.Info()
 	h := s.Header()
-	trace, err := checkHeader(h, info.Peer)
-	if err == nil {
-		err = i.numbers.take(info.Peer, h.GetRun(), h.GetSequence())
-	}
-	if copied(s, err) {
-		s.Reset(tunnel.Repeated)
-		return nil
-	}
-	if err != nil {
-		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", info.Peer.String()+": "+err.Error())
-		s.Reset(tunnel.ProtocolError)
-		return nil
+	trace, ok := i.admit(info.Peer, s)
+	if !ok {
+		over()
+		return
 	}
 	in := l7.NewFrameReader(s)
 	head, ended, err := i.readHead(s, in)
@@ -104,7 +86,34 @@ func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream)
 		a.asked(head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	return a.serve(ctx, i.destinations, v, head, ended)
+	if !a.begin(ctx, v) {
+		over()
+		return
+	}
+	if head.Method == http.MethodConnect {
+		a.forwardBytes(ctx, i.destinations, v, over)
+		return
+	}
+	a.forward(ctx, i.destinations, v, head, ended)
+	over()
+}
+
+// admit takes a stream whose header a record can be made of, and which comes for
+// the first time. Any other one it resets.
+func (i *Ingress) admit(peer spiffeid.ID, s tunnel.Stream) (l7.Traceparent, bool) {
+	h := s.Header()
+	trace, err := checkHeader(h, peer)
+	if err == nil {
+		err = i.numbers.take(peer, h.GetRun(), h.GetSequence())
+	}
+	switch {
+	case copied(s, err):
+		s.Reset(tunnel.Repeated)
+	case err != nil:
+		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", peer.String()+": "+err.Error())
+		s.Reset(tunnel.ProtocolError)
+	}
+	return trace, err == nil
 }
 
 // copied says that a crossing is not taken because it goes on in another stream:
@@ -180,21 +189,17 @@ func (a *arrival) identify(info tunnel.Info) {
 	a.traced(a.trace)
 }
 
-func (a *arrival) serve(ctx context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) (rest func()) {
+// begin records the crossing, and says whether it may go on.
+func (a *arrival) begin(ctx context.Context, v *authz.Verdict) bool {
 	if err := a.open(ctx, v.Durable()); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
-		return nil
+		return false
 	}
 	if !v.Allow {
 		a.ended(crossingv1.Cause_REFUSED, v.Reason)
 		a.refuse(v.Reason)
-		return nil
 	}
-	if head.Method == http.MethodConnect {
-		return a.forwardBytes(ctx, d, v)
-	}
-	a.forward(ctx, d, v, head, ended)
-	return nil
+	return v.Allow
 }
 
 // forward asks the destination and relays its answer. The gateway stops when

@@ -21,7 +21,7 @@ func (w *world) arrive(t *testing.T, h *crossingv1.Header, letGo bool) *tunnel.R
 	if letGo {
 		s.Reset(tunnel.Repeated)
 	}
-	w.ingress.ServeStream(t.Context(), &fakeTunnel{peer: near}, far)
+	w.ingress.ServeStream(t.Context(), &fakeTunnel{peer: near}, far, func() {})
 	_, err := s.Read(make([]byte, 1))
 	reset, _ := errors.AsType[*tunnel.ResetError](err)
 	return reset

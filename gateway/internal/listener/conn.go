@@ -232,19 +232,27 @@ func (c *conn) detach(d Detached) {
 	}
 }
 
-// goOn carries on with a connection that was detached, and closes it.
+// goOn hands on a connection that was detached.
 func (c *conn) goOn() {
 	defer func() {
 		if v := recover(); v != nil {
 			c.log.Error("handler panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 			c.reset()
+			c.over()
 		}
-		_ = c.nc.Close()
 	}()
 	_ = c.nc.SetDeadline(time.Time{}) // those were of requests
 	early := c.early
 	c.early = nil
-	c.detached.Serve(c.nc.(*net.TCPConn), early)
+	c.detached.Serve(c.nc.(*net.TCPConn), early, c.over)
+}
+
+// over lets go of a connection, once.
+func (c *conn) over() {
+	_ = c.nc.Close()
+	if c.l.remove(c) {
+		c.l.serving.Done()
+	}
 }
 
 // handle calls the Handler. A panic in it ends this exchange, not the gateway.

@@ -7,21 +7,26 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"syscall"
 	"testing"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 )
 
-// detached is what a test does with a connection.
+// detached is what a test does with a connection, which is over when then returns.
 type detached struct {
 	ctx  context.Context
 	stop context.CancelFunc
 	then func(ctx context.Context, tcp *net.TCPConn, early []byte)
 }
 
-func (d *detached) Serve(tcp *net.TCPConn, early []byte) { d.then(d.ctx, tcp, early) }
-func (d *detached) Stop()                                { d.stop() }
+func (d *detached) Serve(tcp *net.TCPConn, early []byte, over func()) {
+	d.then(d.ctx, tcp, early)
+	go over() // from wherever
+}
+
+func (d *detached) Stop() { d.stop() }
 
 // detach accepts a CONNECT and gives its connection to then.
 func detach(t *testing.T, want bool, then func(ctx context.Context, tcp *net.TCPConn, early []byte)) handlerFunc {
@@ -66,6 +71,42 @@ func TestDetach(t *testing.T) {
 	_ = c.(*net.TCPConn).CloseWrite()
 	if _, err := br.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the end: %v, want io.EOF", err)
+	}
+}
+
+// later goes on with a connection in no goroutine of the listener's.
+type later struct{ overs chan<- func() }
+
+func (l later) Serve(_ *net.TCPConn, _ []byte, over func()) { l.overs <- over }
+func (l later) Stop()                                       {}
+
+func TestDetachedConnectionsHoldNoGoroutine(t *testing.T) {
+	const many = 200
+	overs := make(chan func(), many)
+	f := start(t, func(_ context.Context, _ *Request, resp Response) {
+		_ = resp.WriteHead(&l7.ResponseHead{Status: 200}, false)
+		resp.(Detacher).Detach(later{overs})
+	})
+	before := runtime.NumGoroutine()
+	var readers []*bufio.Reader
+	for range many {
+		readers = append(readers, connectTo(t, f, f.dialLoopback(), ""))
+	}
+	var over []func()
+	for range many {
+		over = append(over, <-overs)
+	}
+	if n := runtime.NumGoroutine() - before; n > many/10 {
+		t.Errorf("%d goroutines for %d connections", n, many)
+	}
+	for _, f := range over {
+		f()
+		f() // nothing any more
+	}
+	for _, br := range readers {
+		if _, err := br.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("after the end: %v, want io.EOF", err)
+		}
 	}
 }
 

@@ -107,6 +107,7 @@ type Listener struct {
 	loopback  net.Listener // nil if there is none
 	tlsConfig *tls.Config
 	buffers   sync.Pool // *bufio.Reader, for connections that are not idle
+	serving   sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
 	conns    map[*conn]struct{}
@@ -166,17 +167,17 @@ func (l *Listener) Run(ctx context.Context) error {
 	// Exchanges outlive ctx by the time that draining takes.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	var accepting, serving sync.WaitGroup
+	var accepting sync.WaitGroup
 	for _, s := range [...]net.Listener{l.attach, l.loopback} {
 		if s != nil {
-			accepting.Go(func() { l.accept(ctx, s, func(nc net.Conn) { l.start(work, &serving, nc, s == l.attach) }) })
+			accepting.Go(func() { l.accept(ctx, s, func(nc net.Conn) { l.start(work, nc, s == l.attach) }) })
 		}
 	}
 	accepting.Go(func() { l.recheck(ctx) })
 	<-ctx.Done()
 	l.closeSockets()
 	accepting.Wait()
-	l.drain(&serving, stop)
+	l.drain(stop)
 	return nil
 }
 
@@ -201,7 +202,7 @@ func (l *Listener) accept(ctx context.Context, s net.Listener, serve func(net.Co
 	}
 }
 
-func (l *Listener) start(ctx context.Context, serving *sync.WaitGroup, nc net.Conn, secure bool) {
+func (l *Listener) start(ctx context.Context, nc net.Conn, secure bool) {
 	c := &conn{l: l, raw: nc, nc: nc, secure: secure, addr: remoteOf(nc), log: l.log}
 	if !l.add(c) {
 		l.cfg.Refuser.Refuse(crossingv1.Reason_TOO_LARGE, c.addr, Name,
@@ -209,19 +210,17 @@ func (l *Listener) start(ctx context.Context, serving *sync.WaitGroup, nc net.Co
 		_ = nc.Close()
 		return
 	}
-	serving.Go(func() {
+	l.serving.Add(1)
+	go func() {
 		c.serve(ctx)
 		if c.detached == nil {
-			l.remove(c)
+			c.over()
 			return
 		}
 		// In another goroutine, for the stack of this one has grown, and what goes
 		// on may be idle for long.
-		serving.Go(func() {
-			defer l.remove(c)
-			c.goOn()
-		})
-	})
+		go c.goOn()
+	}()
 }
 
 func remoteOf(nc net.Conn) netip.AddrPort {
@@ -243,10 +242,13 @@ func (l *Listener) add(c *conn) bool {
 	return true
 }
 
-func (l *Listener) remove(c *conn) {
+// remove says whether the connection was there.
+func (l *Listener) remove(c *conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	_, there := l.conns[c]
 	delete(l.conns, c)
+	return there
 }
 
 func (l *Listener) isDraining() bool {
@@ -270,14 +272,14 @@ func (l *Listener) each(f func(*conn)) {
 
 // drain ends idle connections, waits for open exchanges, and at last cancels
 // their contexts and closes their connections.
-func (l *Listener) drain(serving *sync.WaitGroup, stop func()) {
+func (l *Listener) drain(stop func()) {
 	l.mu.Lock()
 	l.draining = true
 	l.mu.Unlock()
 	l.each((*conn).drain)
 	done := make(chan struct{})
 	go func() {
-		serving.Wait()
+		l.serving.Wait()
 		close(done)
 	}()
 	limit := time.NewTimer(l.cfg.DrainTimeout)

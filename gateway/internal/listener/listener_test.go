@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,18 +142,17 @@ func inBubble(t *testing.T, h handlerFunc, change func(*Config), test func(t *te
 	synctest.Test(t, func(t *testing.T) {
 		f := bind(t, h, change)
 		f.closeSockets()
-		var serving sync.WaitGroup
 		var opened []net.Conn
 		defer func() {
 			for _, c := range opened {
 				c.Close()
 			}
-			serving.Wait()
+			f.Listener.serving.Wait()
 		}()
 		test(t, f, func() net.Conn {
 			near, far := net.Pipe()
 			opened = append(opened, near)
-			f.Listener.start(t.Context(), &serving, far, false)
+			f.Listener.start(t.Context(), far, false)
 			return near
 		})
 	})

@@ -62,11 +62,12 @@ type Detacher interface {
 // Detached goes on with a connection that was given away. It may do so for long,
 // and many may: it is no closure, and has no context, so that it holds little.
 type Detached interface {
-	// Serve has a goroutine of its own. It is called with the bare connection, and
-	// with what was read of it already. The connection is closed when it returns.
-	Serve(tcp *net.TCPConn, early []byte)
-	// Stop makes Serve return soon, even if it has not begun. It is called when
-	// the listener must end, and never waits.
+	// Serve is called with the bare connection, and with what was read of it
+	// already. It has a goroutine of its own, but may return early: the connection
+	// is open until it calls over, or panics.
+	Serve(tcp *net.TCPConn, early []byte, over func())
+	// Stop makes Serve call over soon, even if it has not begun. It is called when
+	// the listener must end, before the connection is broken, and never waits.
 	Stop()
 }
 

@@ -21,11 +21,16 @@ type running struct {
 	stop   func() // ends Run and waits for it
 }
 
-func leaveOpen(ctx context.Context, _ Tunnel, _ Stream) { <-ctx.Done() }
+func leaveOpen(ctx context.Context, _ Tunnel, _ Stream, over func()) { <-ctx.Done(); over() }
+
+// waiting serves streams with something that returns at their end.
+func waiting(serve func(context.Context, Tunnel, Stream)) Serve {
+	return func(ctx context.Context, tun Tunnel, s Stream, over func()) { serve(ctx, tun, s); over() }
+}
 
 // inBubble runs the test with virtual time and a pool; goroutines that are left
 // behind fail it.
-func inBubble(t *testing.T, serve func(context.Context, Tunnel, Stream), f func(t *testing.T, p *running)) {
+func inBubble(t *testing.T, serve Serve, f func(t *testing.T, p *running)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		d := newDialer()

@@ -27,7 +27,7 @@ const (
 // run is what Run adds to a Pool.
 type run struct {
 	pool     *Pool
-	handle   func(ctx context.Context, t Tunnel, s Stream)
+	handle   Serve
 	serving  context.Context // ends when the drain is over
 	dialling context.Context // ends when Run's context does
 	group    sync.WaitGroup
@@ -37,20 +37,32 @@ type run struct {
 	first *served    // streams that are served
 }
 
+// Serve serves a stream that the peer of a tunnel opened. It has a goroutine of
+// its own, but may return before the stream is served: it calls over then, once.
+// That is soon after its context ends. What it leaves of a stream is reset.
+type Serve func(ctx context.Context, t Tunnel, s Stream, over func())
+
+// service is one tunnel whose streams are served.
+type service struct {
+	*run
+	member  *member
+	streams sync.WaitGroup
+	slots   chan struct{}
+}
+
 // served is a stream in the list of those that are served: for each of many that
 // may be idle for long, less than the context of its own would be.
 type served struct {
 	stream     Stream
+	in         *service
 	next, prev *served
 }
 
-// Run serves streams that peers open, in every tunnel, each in a goroutine of
-// its own, and keeps tunnels to every peer that has an address. serve must
-// return when its context ends; what it leaves of a stream is reset. When the
-// context ends, Run opens nothing more, waits until all streams have ended, for
-// at most the drain timeout, and closes all tunnels. It returns nil, and is
-// called once.
-func (p *Pool) Run(ctx context.Context, serve func(ctx context.Context, t Tunnel, s Stream)) error {
+// Run serves streams that peers open, in every tunnel, and keeps tunnels to every
+// peer that has an address. When the context ends, Run opens nothing more, waits
+// until all streams have ended, for at most the drain timeout, and closes all
+// tunnels. It returns nil, and is called once.
+func (p *Pool) Run(ctx context.Context, serve Serve) error {
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	r := &run{pool: p, handle: serve, serving: serving, dialling: ctx}
@@ -218,34 +230,36 @@ func (m *member) drain(ctx context.Context) {
 // serve serves a tunnel until it ends. The caller holds the pool's mu.
 func (r *run) serve(m *member) {
 	r.group.Go(func() {
-		var streams sync.WaitGroup
-		slots := make(chan struct{}, maxServing)
+		in := &service{run: r, member: m, slots: make(chan struct{}, maxServing)}
 		for {
 			s, err := m.Accept(r.serving)
 			if err != nil {
 				break
 			}
-			slots <- struct{}{}
-			streams.Go(func() {
-				defer func() { <-slots }()
-				r.serveStream(m, s)
-			})
+			in.slots <- struct{}{}
+			in.streams.Add(1)
+			go in.serve(&served{stream: s, in: in})
 		}
 		r.pool.remove(m)
-		streams.Wait() // first, so that peers are told why their streams end
-		m.Close()      // it has ended, or Run has
+		in.streams.Wait() // first, so that peers are told why their streams end
+		m.Close()         // it has ended, or Run has
 	})
 }
 
-func (r *run) serveStream(m *member, s Stream) {
-	in := &served{stream: s}
-	r.enter(in)
-	defer r.leave(in)
-	r.handle(r.serving, m.Tunnel, s)
-	if r.serving.Err() != nil {
-		s.Reset(Stopped)
+func (in *service) serve(s *served) {
+	in.enter(s)
+	in.handle(in.serving, in.member.Tunnel, s.stream, s.over)
+}
+
+// over lets go of a stream that was served.
+func (s *served) over() {
+	if s.in.serving.Err() != nil {
+		s.stream.Reset(Stopped)
 	}
-	s.Reset(DestinationGone) // nothing, if the stream was ended as it should be
+	s.stream.Reset(DestinationGone) // nothing, if the stream was ended as it should be
+	s.in.leave(s)
+	<-s.in.slots
+	s.in.streams.Done()
 }
 
 // enter puts a stream where resetAll finds it.

@@ -78,7 +78,7 @@ func isClosed(f *fakeTunnel) bool {
 
 func TestRunServesStreamsOfEveryTunnel(t *testing.T) {
 	served := make(chan Stream, 10)
-	serve := func(_ context.Context, tun Tunnel, s Stream) {
+	serve := waiting(func(_ context.Context, tun Tunnel, s Stream) {
 		if s.(*fakeStream).tunnel != tun {
 			t.Error("stream is served with another tunnel than its own")
 		}
@@ -86,7 +86,7 @@ func TestRunServesStreamsOfEveryTunnel(t *testing.T) {
 		if s.Header().GetId() == "ends" {
 			s.CloseWrite()
 		}
-	}
+	})
 	inBubble(t, serve, func(t *testing.T, p *running) {
 		served = make(chan Stream, 10) // of this bubble
 		p.SetPeers([]Peer{peerAt("azure", "azure:1"), peerAt("gcp", "")})
@@ -119,13 +119,13 @@ func TestRunDrainsInTheEnd(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			serve := func(ctx context.Context, _ Tunnel, s Stream) {
+			serve := waiting(func(ctx context.Context, _ Tunnel, s Stream) {
 				select {
 				case <-time.After(tt.takes):
 					s.CloseWrite()
 				case <-ctx.Done():
 				}
-			}
+			})
 			inBubble(t, serve, func(t *testing.T, p *running) {
 				p.SetPeers([]Peer{peerAt("azure", "azure:1")})
 				synctest.Wait()
@@ -161,7 +161,9 @@ func TestRunDrainsInTheEnd(t *testing.T) {
 // Whoever serves a stream may wait for nothing but the stream itself: those that
 // are left when the drain is over are reset, whichever ended before them.
 func TestRunResetsStreamsInTheEnd(t *testing.T) {
-	serve := func(_ context.Context, _ Tunnel, s Stream) { <-s.Done() }
+	serve := func(_ context.Context, _ Tunnel, s Stream, over func()) {
+		go func() { <-s.Done(); over() }() // in no goroutine of Run's
+	}
 	inBubble(t, serve, func(t *testing.T, p *running) {
 		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
 		synctest.Wait()
@@ -199,7 +201,7 @@ func TestTunnelsThatWereAddedBeforeRunAreServed(t *testing.T) {
 		ctx, cancel = context.WithCancel(t.Context())
 		served := make(chan struct{})
 		var wg sync.WaitGroup
-		wg.Go(func() { p.Run(ctx, func(context.Context, Tunnel, Stream) { close(served) }) })
+		wg.Go(func() { p.Run(ctx, waiting(func(context.Context, Tunnel, Stream) { close(served) })) })
 		tun.arrived <- tun.stream(nil)
 		<-served
 		cancel()

@@ -45,10 +45,12 @@ type Relayer interface {
 	// Relay carries bytes both ways between the stream and the local connection,
 	// each way with an end of its own, until both directions have ended or one
 	// of the two has failed. If the local connection fails, the stream is reset
-	// with code. Nobody else may read or write either of them until it returns;
-	// deadlines of the connection are lost; closing it is left to the caller.
-	// Header gives nothing any more, because a relay may be idle for long.
-	Relay(local *net.TCPConn, code ResetCode) Relayed
+	// with code. Relay returns at once, for many relays may be idle for long, and
+	// done is called at the end. Until then nobody else may read or write either
+	// of them; who closes the connection resets the stream first. Deadlines of the
+	// connection are lost; closing it is left to done. Header gives nothing any
+	// more.
+	Relay(local *net.TCPConn, code ResetCode, done func(Relayed))
 }
 
 // Relayed is how a relay has ended: in order if neither has failed.

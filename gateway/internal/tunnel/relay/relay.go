@@ -23,7 +23,7 @@ const (
 	grace = 2 * time.Second
 )
 
-// Local is a connection, or what stands for one, at this gateway's side.
+// Local is what stands for a connection at this gateway's side.
 type Local interface {
 	// Read gives io.EOF at the end of what the local side says, and fails after
 	// Interrupt.
@@ -38,14 +38,21 @@ type Local interface {
 	Break()
 }
 
-// Join relays between the stream and the local side, each way with an end of its
-// own, until both directions have ended or one of the two has failed. If the
-// local side fails, the stream is reset with code. Join uses the stream's own
-// relay where it has one and tcp is not nil.
-func Join(s tunnel.Stream, tcp *net.TCPConn, local Local, code tunnel.ResetCode) tunnel.Relayed {
-	if r, ok := s.(tunnel.Relayer); ok && tcp != nil {
-		return r.Relay(tcp, code)
+// Join relays between the stream and the local connection, each way with an end
+// of its own, until both directions have ended or one of the two has failed, and
+// calls done then. If the connection fails, the stream is reset with code. Join
+// uses the stream's own relay where it has one, and Copy otherwise.
+func Join(s tunnel.Stream, c net.Conn, code tunnel.ResetCode, done func(tunnel.Relayed)) {
+	tcp, isTCP := c.(*net.TCPConn)
+	if r, ok := s.(tunnel.Relayer); ok && isTCP {
+		r.Relay(tcp, code, done)
+		return
 	}
+	go func() { done(Copy(s, conn{c}, code)) }()
+}
+
+// Copy is Join of what stands for a connection, and returns at the end.
+func Copy(s tunnel.Stream, local Local, code tunnel.ResetCode) tunnel.Relayed {
 	j := join{stream: s, local: local, code: code}
 	var both sync.WaitGroup
 	over := make(chan struct{})
@@ -58,6 +65,24 @@ func Join(s tunnel.Stream, tcp *net.TCPConn, local Local, code tunnel.ResetCode)
 	j.watch(over)
 	<-over
 	return j.outcome()
+}
+
+// conn is a connection as Copy sees it.
+type conn struct{ net.Conn }
+
+func (c conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
+
+func (c conn) Interrupt() {
+	c.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a connection that is closed has nobody who waits
+}
+
+func (c conn) Break() {
+	c.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
 }
 
 // join is one relay. Its directions have a goroutine each.

@@ -68,14 +68,13 @@ func tcpPair(t testing.TB) (program, gateway *net.TCPConn) {
 	return a.(*net.TCPConn), b.(*net.TCPConn)
 }
 
-type local struct{ *net.TCPConn }
-
-func (l local) Interrupt() { l.SetReadDeadline(time.Unix(1, 0)) }
-func (l local) Break()     { l.SetDeadline(time.Unix(1, 0)) }
+// copied is a connection that no stream relays by itself.
+type copied struct{ *net.TCPConn }
 
 // crossing is a stream with a program at both ends.
 type crossing struct {
 	caller, destination *net.TCPConn
+	local               *net.TCPConn // the caller's, at its gateway
 	near, far           tunnel.Stream
 	egress, ingress     chan tunnel.Relayed
 }
@@ -94,20 +93,22 @@ func cross(t testing.TB, near, far tunnel.Tunnel, own [2]bool) *crossing {
 	var a, b *net.TCPConn
 	c.caller, a = tcpPair(t)
 	c.destination, b = tcpPair(t)
+	c.local = a
 	join := func(s tunnel.Stream, tcp *net.TCPConn, own bool, code tunnel.ResetCode, end chan<- tunnel.Relayed) {
-		fast := tcp
+		local := net.Conn(tcp)
 		if !own {
-			fast = nil
+			local = copied{tcp}
 		}
-		r := relay.Join(s, fast, local{tcp}, code)
-		if r.Local != nil || r.Stream != nil {
-			tcp.SetLinger(0)
-		}
-		tcp.Close()
-		end <- r
+		relay.Join(s, local, code, func(r tunnel.Relayed) {
+			if r.Local != nil || r.Stream != nil {
+				tcp.SetLinger(0)
+			}
+			tcp.Close()
+			end <- r
+		})
 	}
-	go join(c.near, a, own[0], tunnel.CallerGone, c.egress)
-	go join(c.far, b, own[1], tunnel.DestinationGone, c.ingress)
+	join(c.near, a, own[0], tunnel.CallerGone, c.egress)
+	join(c.far, b, own[1], tunnel.DestinationGone, c.ingress)
 	return c
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/parking"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -29,7 +30,8 @@ const closeTimeout = time.Second
 
 // conn is one tunnel. Three goroutines serve it until it ends: one reads, one
 // writes what the streams' own goroutines did not write themselves, one tends
-// (pings, identity). Lock order: mu, then a stream's own.
+// (pings, identity); a fourth wakes relays that are parked. Lock order: mu, then
+// a stream's own.
 type conn struct {
 	nc     net.Conn
 	info   tunnel.Info // what does not change
@@ -45,7 +47,8 @@ type conn struct {
 	mu      sync.Mutex // guards what follows, and the sending half of each stream
 	mux     *mux.Conn[*stream]
 	out     output
-	backlog []*stream // opened by the peer and not accepted yet
+	backlog []*stream    // opened by the peer and not accepted yet
+	lot     *parking.Lot // where relays wait that have nothing to do; nil until one begins
 	probes  probes
 	path    path    // of tend
 	loss    float64 // as the path last told
@@ -80,6 +83,19 @@ func newConn(nc net.Conn, role mux.Role, peer mux.Settings, info tunnel.Info, l 
 	c.ended.Go(c.writeLoop)
 	c.ended.Go(c.tend)
 	return c
+}
+
+// openLot makes sure of a lot, if there can be one. The caller holds mu.
+func (c *conn) openLot() *parking.Lot {
+	if c.lot == nil && c.cause == nil {
+		lot, err := parking.Open()
+		if err != nil {
+			return nil // relays wait with a goroutine each
+		}
+		c.lot = lot
+		c.ended.Go(lot.Run)
+	}
+	return c.lot
 }
 
 // settings is what this end announces of its limits.
@@ -255,6 +271,9 @@ func (c *conn) endLocked(cause error, r mux.Reason) {
 		s.User.fail(&tunnel.ResetError{Code: tunnel.TunnelClosed}, false)
 	})
 	c.backlog = nil
+	if c.lot != nil {
+		c.lot.Close() // all that waited there have been reset
+	}
 	c.nc.SetWriteDeadline(time.Now().Add(closeTimeout)) //nolint:errcheck // a connection that is closed already needs none
 	c.out.wake.Signal()
 	close(c.done)

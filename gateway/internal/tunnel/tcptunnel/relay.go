@@ -3,22 +3,16 @@ package tcptunnel
 import (
 	"errors"
 	"net"
-	"sync"
+	"os"
 	"syscall"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
-	"github.com/sallyport-mesh/sallyport/gateway/mux"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/parking"
 )
 
-const (
-	// atOnce is how many blocks one write to a local connection takes.
-	atOnce = 16
-	// quiet is how many bytes a relay leaves to the tunnel's writer before its
-	// goroutine writes by itself: that is faster, but its stack then grows by
-	// what TLS needs, for connections that hardly say anything.
-	quiet = 4 << 10
-)
+// atOnce is how many blocks one write to a local connection takes.
+const atOnce = 16
 
 // past interrupts who waits.
 var past = time.Unix(1, 0)
@@ -26,37 +20,85 @@ var past = time.Unix(1, 0)
 // relay is a stream's local connection. What arrives is written to it by the
 // tunnel's read loop, without waiting; what the connection does not take
 // gathers in the stream's blocks, within its window, until a goroutine of its
-// own has written it. The stream's mu guards it.
+// own has written it. What the connection says is read by outgoing. The stream's
+// mu guards the rest.
 type relay struct {
-	local    *net.TCPConn
-	raw      syscall.RawConn
-	code     tunnel.ResetCode // if the local connection fails
+	s     *stream
+	local *net.TCPConn
+	raw   syscall.RawConn
+	code  tunnel.ResetCode // if the local connection fails
+	done  func(tunnel.Relayed)
+	lot   *parking.Lot // nil if it waits with a goroutine only
+	out   outgoing
+
 	write    func(fd uintptr) bool
 	p        []byte // what write writes
 	n        int    // how much of it was written
 	busy     bool   // a goroutine writes what has gathered
+	cut      bool   // nothing more is read
+	over     bool   // and nobody reads any more
 	err      error  // why the local connection failed
 	received uint64
 }
 
-func newRelay(local *net.TCPConn, code tunnel.ResetCode) (*relay, error) {
+func newRelay(s *stream, local *net.TCPConn, code tunnel.ResetCode, done func(tunnel.Relayed)) (*relay, error) {
 	raw, err := local.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{local: local, raw: raw, code: code}
+	r := &relay{s: s, local: local, raw: raw, code: code, done: done}
 	r.write = r.writeNow // made once, because it escapes
-	return r, nil
+	return r, local.SetDeadline(time.Time{})
 }
 
 // interrupt makes whoever waits for the local connection come back: its reader,
-// and if all is lost its writer.
+// and if all is lost its writer. The caller holds the stream's mu.
 func (r *relay) interrupt(all bool) {
+	r.cut = true
 	if all {
 		r.local.SetDeadline(past) //nolint:errcheck // a connection that is closed has nobody who waits
 	} else {
 		r.local.SetReadDeadline(past) //nolint:errcheck // as above
 	}
+	r.unpark()
+}
+
+// settle ends the relay once nobody uses the local connection any more and the
+// stream has ended. The caller holds the stream's mu.
+func (s *stream) settle() {
+	r := s.relay
+	if r == nil || !r.over || r.busy || !s.finished() {
+		return
+	}
+	s.relay = nil
+	go func() { r.done(r.outcome()) }()
+}
+
+// outcome says how the relay ended. Whoever failed first made the other one
+// fail.
+func (r *relay) outcome() tunnel.Relayed {
+	s := r.s
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end, reset := tunnel.Relayed{Sent: r.out.sent, Received: r.received}, s.reset
+	if reset == nil {
+		reset = s.recvErr // both directions had ended, but not all was written yet
+	}
+	switch {
+	case reset != nil && reset.Code != r.code:
+		end.Stream = reset
+	case r.out.local != nil:
+		end.Local = r.out.local
+	case r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded):
+		end.Local = r.err
+	case reset != nil:
+		end.Stream = reset
+	case r.out.err != nil:
+		end.Stream = r.out.err
+	}
+	return end
 }
 
 // relayNow takes what has arrived. It gives how much the local connection took,
@@ -92,6 +134,7 @@ func (s *stream) relayRest(r *relay) {
 			return
 		}
 		s.end()
+		s.settle()
 	}
 }
 
@@ -116,8 +159,8 @@ func (s *stream) relayLater(r *relay) {
 		if n == 0 || r.err != nil {
 			r.busy = false
 			s.relayRest(r)
+			s.settle()
 			failed := r.err
-			s.arrived.wake()
 			s.mu.Unlock()
 			s.relayed(r, 0, failed)
 			return
@@ -144,6 +187,7 @@ func (s *stream) relayLater(r *relay) {
 // attach makes the local connection take what arrives, after what has.
 func (s *stream) attach(r *relay) {
 	s.c.mu.Lock()
+	r.lot = s.c.openLot()
 	s.mu.Lock()
 	s.relay = r
 	s.arrived = waiters{} // of Read, which nobody calls any more
@@ -155,112 +199,4 @@ func (s *stream) attach(r *relay) {
 	s.mu.Unlock()
 	s.c.mu.Unlock()
 	s.relayed(r, 0, failed)
-}
-
-// detach waits until nobody uses the local connection any more.
-func (s *stream) detach(r *relay) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for r.busy {
-		s.arrived.wait(&s.mu)
-	}
-	s.relay = nil
-}
-
-// outgoing is what a relay reads from its local connection.
-type outgoing struct {
-	s     *stream
-	sent  uint64
-	class int   // of the next buffer
-	local error // why the connection can be read no more
-	err   error // why the stream takes no more
-}
-
-// read reads the local connection and sends what comes, until its end. It is
-// called when there may be something to read; false waits. An idle connection
-// holds no buffer.
-func (o *outgoing) read(fd uintptr) bool {
-	for {
-		buf := buffers[o.class].Get().(*[]byte)
-		n, err := readNow(fd, (*buf)[mux.HeaderLen:])
-		if n > 0 {
-			o.err = o.s.send((*buf)[:mux.HeaderLen+n], o.sent < quiet)
-		}
-		buffers[o.class].Put(buf)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.EAGAIN):
-			return false
-		case err != nil:
-			o.local = err
-			return true
-		case n == 0 || o.err != nil:
-			return true
-		}
-		o.sent += uint64(n)
-		o.class = classOf(o.sent)
-	}
-}
-
-// buffers are pools of buffers by size: small ones for streams that carry
-// little, larger ones as they carry more.
-var buffers = [...]sync.Pool{
-	{New: func() any { return newBuffer(4 << 10) }},
-	{New: func() any { return newBuffer(16 << 10) }},
-	{New: func() any { return newBuffer(64 << 10) }}, // the longest frame, in four records
-}
-
-func newBuffer(n int) *[]byte {
-	b := make([]byte, n)
-	return &b
-}
-
-func classOf(sent uint64) int {
-	switch {
-	case sent < 64<<10:
-		return 0
-	case sent < 512<<10:
-		return 1
-	}
-	return 2
-}
-
-// send is Write of what lies behind a gap for a frame's header. Much of it is
-// written from where it is, if nobody else has anything to write; what comes
-// early is left to the writer.
-func (s *stream) send(buf []byte, early bool) error {
-	c := s.c
-	n := len(buf) - mux.HeaderLen
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := s.writable(); err != nil {
-		return err
-	}
-	if early && n < direct && c.out.first(s) && c.mux.Credit(s.state) >= n && c.out.roomy(s) {
-		c.out.pending = mux.AppendData(c.out.pending, s.state.ID(), buf[mux.HeaderLen:], false)
-		c.sent(s, n)
-		c.kick()
-		return nil
-	}
-	if n < direct || c.out.writing || len(c.out.pending) > 0 || !c.out.first(s) || c.mux.Credit(s.state) < n {
-		_, err := s.write(buf[mux.HeaderLen:])
-		return err
-	}
-	mux.PutDataHeader(buf, s.state.ID(), n)
-	c.sent(s, n)
-	c.out.writing = true
-	c.write(buf)
-	c.fill()
-	c.flushOn(combined)
-	return s.failure()
-}
-
-// failure is why the stream was reset, if it was. The caller holds the conn's
-// mu.
-func (s *stream) failure() error {
-	if s.reset != nil {
-		return s.reset
-	}
-	return nil
 }

@@ -5,9 +5,7 @@ package tcptunnel
 import (
 	"errors"
 	"net"
-	"os"
 	"syscall"
-	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 )
@@ -15,50 +13,16 @@ import (
 var _ tunnel.Relayer = (*stream)(nil)
 
 // Relay implements tunnel.Relayer.
-func (s *stream) Relay(local *net.TCPConn, code tunnel.ResetCode) tunnel.Relayed {
-	r, err := newRelay(local, code)
-	if err == nil {
-		err = local.SetDeadline(time.Time{})
-	}
+func (s *stream) Relay(local *net.TCPConn, code tunnel.ResetCode, done func(tunnel.Relayed)) {
+	r, err := newRelay(s, local, code, done)
 	if err != nil {
 		s.Reset(code)
-		return tunnel.Relayed{Local: err}
+		done(tunnel.Relayed{Local: err})
+		return
 	}
 	s.header = nil
 	s.attach(r)
-	o := outgoing{s: s}
-	if err := r.raw.Read(o.read); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		o.local = err
-	}
-	if o.local == nil && o.err == nil && s.CloseWrite() == nil {
-		<-s.done // the other direction goes on
-	}
-	if o.local != nil {
-		s.Reset(code)
-	}
-	s.detach(r)
-	return s.outcome(r, &o)
-}
-
-// outcome says how the relay ended. Whoever failed first made the other one
-// fail.
-func (s *stream) outcome(r *relay, o *outgoing) tunnel.Relayed {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	end := tunnel.Relayed{Sent: o.sent, Received: r.received}
-	switch {
-	case s.reset != nil && s.reset.Code != r.code:
-		end.Stream = s.reset
-	case o.local != nil:
-		end.Local = o.local
-	case r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded):
-		end.Local = r.err
-	case s.reset != nil:
-		end.Stream = s.reset
-	case o.err != nil:
-		end.Stream = o.err
-	}
-	return end
+	go r.carry()
 }
 
 // writeNow writes as much as the local connection takes at once.

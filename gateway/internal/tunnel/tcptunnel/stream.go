@@ -79,6 +79,15 @@ func (s *stream) Done() <-chan struct{} { return s.done }
 
 func (s *stream) finish() { s.once.Do(func() { close(s.done) }) }
 
+func (s *stream) finished() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // end counts a direction that ended in order.
 func (s *stream) end() {
 	if s.ends.Add(1) == 2 {
@@ -194,11 +203,11 @@ func (s *stream) discard(code tunnel.ResetCode) {
 		s.recvErr = &tunnel.ResetError{Code: code}
 		s.in.drop(&s.c.blocks)
 		s.arrived.wake()
+		s.lost()
 	}
 	s.mu.Unlock()
 	if !over {
 		s.c.grant(0, s.c.mux.Discard(s.state))
-		s.finish()
 	}
 }
 
@@ -214,11 +223,17 @@ func (s *stream) fail(err *tunnel.ResetError, here bool) {
 		s.in.drop(&s.c.blocks)
 		s.arrived.wake()
 	}
+	s.lost()
+	s.mu.Unlock()
+}
+
+// lost tells those who wait for something else than Read. The caller holds mu.
+func (s *stream) lost() {
+	s.finish()
 	if s.relay != nil {
 		s.relay.interrupt(s.recvErr != nil)
+		s.settle()
 	}
-	s.mu.Unlock()
-	s.finish()
 }
 
 // take takes what came for the stream: straight to the local connection that a
