@@ -323,7 +323,7 @@ func TestBatchesAreShared(t *testing.T) {
 			if n, _ := p.taken(); time.Since(began) != 0 || n%20 == 0 {
 				t.Errorf("%d frames delivered after %s, want the first alone and at once", n, time.Since(began))
 			}
-			time.Sleep(2 * gathering)
+			<-time.After(2 * gathering)
 		}
 		if n, batches := p.taken(); n != 80 || batches > 12 {
 			t.Errorf("%d frames in %d batches, want 80 in 8 or a few more", n, batches)

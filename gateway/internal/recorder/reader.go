@@ -17,6 +17,7 @@ type reader struct {
 	at    position
 	file  *os.File // of segment open; nil if none is
 	open  uint32
+	ahead *bufio.Reader // of a batch
 }
 
 // batch reads whole entries from where the reader is, as many as a batch
@@ -27,10 +28,13 @@ func (r *reader) batch() (batch *controlv1.Batch, full bool, err error) {
 		return nil, false, err
 	}
 	source := io.NewSectionReader(r.file, r.at.offset(), end.offset()-r.at.offset())
-	buffered := bufio.NewReaderSize(source, 64<<10)
+	if r.ahead == nil {
+		r.ahead = bufio.NewReaderSize(nil, 64<<10)
+	}
+	r.ahead.Reset(source)
 	batch = &controlv1.Batch{}
 	for size := 0; r.at < end && !full; {
-		payload, err := readEntry(buffered)
+		payload, err := readEntry(r.ahead)
 		if err != nil {
 			// Never passed over: what is after it would be acknowledged with it.
 			return nil, false, fmt.Errorf("read spool: segment %d, offset %d: %w", r.at.segment(), r.at.offset(), err)
