@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/crew"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
@@ -37,11 +38,12 @@ type Ingress struct {
 	cfg          Config
 	destinations destinations
 	numbers      numbers
+	crew         *crew.Crew // receives crossings
 }
 
 // NewIngress makes the ingress half of a gateway.
 func NewIngress(cfg Config, d destinations) *Ingress {
-	return &Ingress{cfg: cfg, destinations: d, numbers: numbers{peers: map[spiffeid.ID][]*runNumbers{}}}
+	return &Ingress{cfg: cfg, destinations: d, numbers: numbers{peers: map[spiffeid.ID][]*runNumbers{}}, crew: crew.New()}
 }
 
 // arrival is one crossing on its way in.
@@ -57,14 +59,14 @@ type arrival struct {
 // workload and its answer back. It returns when the stream has ended.
 func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) {
 	rest := make(chan func(), 1)
-	go func() { rest <- i.receive(ctx, t, s) }()
+	i.crew.Go(ctx, func() { rest <- i.receive(ctx, t, s) })
 	if f := <-rest; f != nil {
 		f()
 	}
 }
 
 // receive does all of a crossing but the relaying of a byte stream, which it
-// gives back. It has a goroutine of its own, whose stack goes with it: what a
+// gives back. It has a goroutine of its own, which takes its stack along: what a
 // decision and a record take must not be held for as long as a byte stream is
 // idle.
 func (i *Ingress) receive(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream) (rest func()) {
