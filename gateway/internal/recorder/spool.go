@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -135,12 +136,16 @@ func (s *spool) recover(each func(payload []byte) error) error {
 	return nil
 }
 
-// setAside cuts off what is no whole entry, and keeps it beside: a torn tail
-// is what a crash leaves, anything else is for a person to look at.
+// setAside cuts off what is no whole entry, and keeps it beside, unless it is the
+// zeros that entries would have taken the place of: a torn tail is what a crash
+// leaves, anything else is for a person to look at.
 func (s *spool) setAside(path string, end int64) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("recover spool: %w", err)
+	}
+	if len(bytes.Trim(text[end:], "\x00")) == 0 {
+		return nil
 	}
 	s.log.Warn("torn tail set aside", zap.String("segment", path), zap.Int("bytes", len(text)-int(end)))
 	if err := writeSynced(path+".torn", text[end:]); err != nil {
