@@ -23,16 +23,20 @@ const (
 
 // MarshalFrame encodes a frame; the same frame always gives the same bytes. It
 // fails where UnmarshalFrame would.
-func MarshalFrame(f *crossingv1.Frame) ([]byte, error) {
+func MarshalFrame(f *crossingv1.Frame) ([]byte, error) { return AppendFrame(nil, f) }
+
+// AppendFrame appends what MarshalFrame gives.
+func AppendFrame(b []byte, f *crossingv1.Frame) ([]byte, error) {
 	if err := checkFields(f); err != nil {
-		return nil, fmt.Errorf("encode frame: %w", err)
+		return b, fmt.Errorf("encode frame: %w", err)
 	}
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(f)
+	before := len(b)
+	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, f)
 	if err != nil {
-		return nil, fmt.Errorf("encode frame: %w", err)
+		return b, fmt.Errorf("encode frame: %w", err)
 	}
-	if len(b) > MaxFrame {
-		return nil, fmt.Errorf("encode frame: %d bytes, the most is %d", len(b), MaxFrame)
+	if n := len(b) - before; n > MaxFrame {
+		return b, fmt.Errorf("encode frame: %d bytes, the most is %d", n, MaxFrame)
 	}
 	return b, nil
 }

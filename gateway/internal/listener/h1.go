@@ -60,15 +60,21 @@ func (in *input) Read(p []byte) (int, error) {
 	return in.nc.Read(p)
 }
 
-// watch awaits the next byte without a buffer. Nobody else may read until the
+// await awaits the next byte without a buffer.
+func (in *input) await() error {
+	n, err := in.nc.Read(in.first[:])
+	if in.have = n == 1; in.have {
+		return nil
+	}
+	return err
+}
+
+// watch is await while something else goes on. Nobody else may read until the
 // channel gave its result. If the caller goes away instead, gone is called.
 func (in *input) watch(gone func()) chan error {
 	result := make(chan error, 1)
 	go func() {
-		n, err := in.nc.Read(in.first[:])
-		if in.have = n == 1; in.have {
-			err = nil
-		}
+		err := in.await()
 		if err != nil {
 			gone()
 		}
@@ -121,17 +127,23 @@ func (c *h1) next() bool {
 		wait = c.l.cfg.HeadTimeout
 	}
 	_ = c.nc.SetReadDeadline(time.Now().Add(wait))
-	if c.watching == nil {
-		c.watching = c.in.watch(func() {})
-	}
-	err := <-c.watching
-	c.watching = nil
-	if err != nil || !c.setIdle(false) {
+	if c.awaitByte() != nil || !c.setIdle(false) {
 		return false
 	}
 	c.br = c.l.buffers.Get().(*bufio.Reader)
 	c.br.Reset(&c.in)
 	return true
+}
+
+// awaitByte awaits the next byte, where the watch of the exchange before has not
+// begun to.
+func (c *h1) awaitByte() error {
+	if c.watching == nil {
+		return c.in.await()
+	}
+	err := <-c.watching
+	c.watching = nil
+	return err
 }
 
 // exchange serves one request; false ends the connection.

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/crew"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -106,7 +107,8 @@ type Listener struct {
 	attach    net.Listener // nil if there is none
 	loopback  net.Listener // nil if there is none
 	tlsConfig *tls.Config
-	buffers   sync.Pool // *bufio.Reader, for connections that are not idle
+	buffers   sync.Pool  // *bufio.Reader, for connections that are not idle
+	crew      *crew.Crew // serves connections until they are detached
 	serving   sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
@@ -120,7 +122,7 @@ func New(cfg Config) (*Listener, error) {
 		return nil, err
 	}
 	cfg.setDefaults()
-	l := &Listener{cfg: cfg, log: cfg.Log.Named("listener"), conns: map[*conn]struct{}{}}
+	l := &Listener{cfg: cfg, log: cfg.Log.Named("listener"), conns: map[*conn]struct{}{}, crew: crew.New()}
 	l.buffers.New = newBuffer
 	// Any verified SVID may finish the handshake: that it is of another trust
 	// domain is said in an answer, where the caller can read it.
@@ -211,16 +213,14 @@ func (l *Listener) start(ctx context.Context, nc net.Conn, secure bool) {
 		return
 	}
 	l.serving.Add(1)
-	go func() {
+	l.crew.Go(ctx, func() {
 		c.serve(ctx)
 		if c.detached == nil {
 			c.over()
 			return
 		}
-		// In another goroutine, for the stack of this one has grown, and what goes
-		// on may be idle for long.
-		go c.goOn()
-	}()
+		c.goOn()
+	})
 }
 
 func remoteOf(nc net.Conn) netip.AddrPort {

@@ -22,6 +22,10 @@ const (
 	// maxFrames and maxBytes bound a batch.
 	maxFrames = 500
 	maxBytes  = 256 << 10
+	// gathering is the least time after a batch that was not full until the next
+	// one, so that under load many records share what a batch costs both ends. A
+	// record after a pause goes at once.
+	gathering = 50 * time.Millisecond
 	// maxInFlight is how many batches may wait for their acknowledgement.
 	maxInFlight = 4
 	// ackTimeout is how long an acknowledgement may take before the stream is
@@ -104,7 +108,7 @@ func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan
 	defer reader.close()
 	for {
 		grown := r.spool.growth() // before the look, or what comes after it is missed
-		batch, err := reader.batch()
+		batch, full, err := reader.batch()
 		if err != nil {
 			return err
 		}
@@ -126,6 +130,14 @@ func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan
 			return nil // the stream has ended; receive learns why
 		} else if err != nil {
 			return fmt.Errorf("send: %w", err)
+		}
+		if full {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(gathering):
 		}
 	}
 }

@@ -32,6 +32,7 @@ type plane struct {
 	mu       sync.Mutex // guards what follows
 	frames   map[string]int
 	streams  int
+	batches  int
 	failures int // streams to break off after their first batch, without an answer
 	wrong    int // streams to answer with another position
 	silent   int // streams to take all of without an answer
@@ -112,9 +113,17 @@ func (p *plane) answer(batch *controlv1.Batch) ([]*controlv1.Ack, error) {
 	return []*controlv1.Ack{ack}, nil
 }
 
+// taken is how many frames have come, and in how many batches.
+func (p *plane) taken() (frames, batches int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.frames), p.batches
+}
+
 func (p *plane) take(batch *controlv1.Batch) (*controlv1.Ack, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.batches++
 	if p.failures > 0 {
 		p.failures--
 		return nil, status.Error(codes.Unavailable, "told to fail")
@@ -297,6 +306,30 @@ func TestRejected(t *testing.T) {
 	if err != nil || strings.Count(string(text), "\n") != 1 || !strings.Contains(string(text), "told to reject") {
 		t.Errorf("rejected frames kept: %q, %v", text, err)
 	}
+}
+
+// TestBatchesAreShared: of records that come one after another, the first goes
+// at once, and those that come soon after it go together.
+func TestBatchesAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlane(t)
+		r := start(t, t.TempDir(), segmentSize, p)
+		for range 4 {
+			began := time.Now()
+			for range 10 {
+				r.crossings(t, 1)
+				synctest.Wait()
+			}
+			if n, _ := p.taken(); time.Since(began) != 0 || n%20 == 0 {
+				t.Errorf("%d frames delivered after %s, want the first alone and at once", n, time.Since(began))
+			}
+			<-time.After(2 * gathering)
+		}
+		if n, batches := p.taken(); n != 80 || batches > 12 {
+			t.Errorf("%d frames in %d batches, want 80 in 8 or a few more", n, batches)
+		}
+		r.stop()
+	})
 }
 
 // TestStopDelivers: a gateway that stops delivers what it still has, and does

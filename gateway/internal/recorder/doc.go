@@ -7,4 +7,5 @@
 // A spool is a directory of segments, each a file of entries: length (u32),
 // CRC-32C of the payload (u32), payload, little-endian. A position is a
 // segment's number and an offset in it, in one number, so that positions rise.
+// Zeros behind the last entry of a segment are room for further ones.
 package recorder

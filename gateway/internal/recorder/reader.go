@@ -17,30 +17,35 @@ type reader struct {
 	at    position
 	file  *os.File // of segment open; nil if none is
 	open  uint32
+	ahead *bufio.Reader // of a batch
 }
 
 // batch reads whole entries from where the reader is, as many as a batch
-// takes. It gives nil if there are none yet.
-func (r *reader) batch() (*controlv1.Batch, error) {
+// takes; full says that it takes no more. It gives nil if there are none yet.
+func (r *reader) batch() (batch *controlv1.Batch, full bool, err error) {
 	end, err := r.find()
 	if err != nil || r.at == end {
-		return nil, err
+		return nil, false, err
 	}
 	source := io.NewSectionReader(r.file, r.at.offset(), end.offset()-r.at.offset())
-	buffered := bufio.NewReaderSize(source, 64<<10)
-	batch := &controlv1.Batch{}
-	for size := 0; r.at < end && len(batch.Frames) < maxFrames && size < maxBytes; {
-		payload, err := readEntry(buffered)
+	if r.ahead == nil {
+		r.ahead = bufio.NewReaderSize(nil, 64<<10)
+	}
+	r.ahead.Reset(source)
+	batch = &controlv1.Batch{}
+	for size := 0; r.at < end && !full; {
+		payload, err := readEntry(r.ahead)
 		if err != nil {
 			// Never passed over: what is after it would be acknowledged with it.
-			return nil, fmt.Errorf("read spool: segment %d, offset %d: %w", r.at.segment(), r.at.offset(), err)
+			return nil, false, fmt.Errorf("read spool: segment %d, offset %d: %w", r.at.segment(), r.at.offset(), err)
 		}
 		batch.Frames = append(batch.Frames, payload)
 		size += len(payload)
 		r.at += position(entryHeader + len(payload))
+		full = len(batch.Frames) == maxFrames || size >= maxBytes
 	}
 	batch.Through = uint64(r.at)
-	return batch, nil
+	return batch, full, nil
 }
 
 // find moves to the next entry, opens its segment and gives the segment's end;

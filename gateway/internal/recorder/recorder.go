@@ -20,6 +20,8 @@ import (
 const (
 	// defaultMax is the spool's size unless told: hours of a busy gateway.
 	defaultMax = 1 << 30
+	// usualFrame is as long as nearly all frames are, in bytes.
+	usualFrame = 2 << 10
 	// finalDelivery bounds the delivery of what is left when the gateway stops.
 	finalDelivery = 2 * time.Second
 	// flushInterval is how often counts of refusals and ends that could not be
@@ -173,26 +175,37 @@ func (r *Recorder) Close(c *crossingv1.Close) error {
 
 // end writes an end, or keeps it for later.
 func (r *Recorder) end(f *crossingv1.Frame) error {
-	payload, err := crossing.MarshalFrame(f)
-	if err != nil {
-		return err // it would never do; the next start closes the crossing
-	}
-	r.ending.RLock()
-	defer r.ending.RUnlock()
-	if err := r.spool.append(payload, false, false); err != nil {
-		r.keepLate(f)
-		return err
-	}
-	r.open.note(f)
-	return nil
+	return withPayload(f, func(payload []byte) error {
+		r.ending.RLock()
+		defer r.ending.RUnlock()
+		if err := r.spool.append(payload, false, false); err != nil {
+			r.keepLate(f)
+			return err
+		}
+		r.open.note(f)
+		return nil
+	}) // one that cannot be encoded would never do; the next start closes the crossing
 }
 
 func (r *Recorder) append(f *crossingv1.Frame, durable, limited bool) error {
-	payload, err := crossing.MarshalFrame(f)
+	return withPayload(f, func(payload []byte) error { return r.spool.append(payload, durable, limited) })
+}
+
+// payloads are buffers that hold a usual frame.
+var payloads = sync.Pool{New: func() any {
+	b := make([]byte, 0, usualFrame)
+	return &b
+}}
+
+// withPayload calls write with a frame's encoding, which is good until it returns.
+func withPayload(f *crossingv1.Frame, write func(payload []byte) error) error {
+	b := payloads.Get().(*[]byte)
+	defer payloads.Put(b)
+	payload, err := crossing.AppendFrame((*b)[:0], f)
 	if err != nil {
 		return err
 	}
-	return r.spool.append(payload, durable, limited)
+	return write(payload)
 }
 
 // Refuse counts a failure before there was an identity. It never blocks.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -176,8 +177,14 @@ func TestKill(t *testing.T) {
 }
 
 // TestTornTail cuts the spool at every byte of its last entries: what is whole
-// before the cut is there, what is cut is not, and writing goes on.
+// before the cut is there, what is cut is not but kept beside, and writing goes on.
 func TestTornTail(t *testing.T) {
+	for name, behind := range map[string][]byte{"nothing": nil, "zeros": zeros[:100]} {
+		t.Run(name+" behind", func(t *testing.T) { testTornTail(t, behind) })
+	}
+}
+
+func testTornTail(t *testing.T, behind []byte) {
 	dir := t.TempDir()
 	r := open(t, dir, segmentSize)
 	const n = 4
@@ -203,7 +210,7 @@ func TestTornTail(t *testing.T) {
 	}
 	for cut := ends[n-2]; cut <= int64(len(whole)); cut++ {
 		dir := t.TempDir()
-		if err := os.WriteFile(segmentPath(dir, 1), whole[:cut], 0o600); err != nil {
+		if err := os.WriteFile(segmentPath(dir, 1), slices.Concat(whole[:cut], behind), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		want := 0
@@ -221,6 +228,10 @@ func TestTornTail(t *testing.T) {
 		}
 		if got := len(spooled(t, dir)); got != want+1 {
 			t.Fatalf("cut at %d: %d frames, want %d and one more", cut, got, want)
+		}
+		_, err := os.Stat(segmentPath(dir, 1) + ".torn")
+		if kept := err == nil; kept == slices.Contains(ends, cut) {
+			t.Fatalf("cut at %d: a torn tail beside: %t", cut, kept)
 		}
 	}
 }

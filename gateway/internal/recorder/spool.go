@@ -1,10 +1,12 @@
 package recorder
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -31,10 +33,11 @@ const (
 	keptBuffer = 64 << 10
 )
 
-// spool is an append-only queue on disk. One goroutine writes: what gathers
-// while the disk is busy shares the next write and the next fdatasync (group
-// commit). A segment that could not be written is never written again, so that
-// nothing whole ever stands behind something torn.
+// spool is an append-only queue on disk. One goroutine writes at a time: whoever
+// finds nobody writing writes himself, and what gathers while the disk is busy
+// shares the next write and the next fdatasync (group commit), which the first
+// of those who wait does for all. A segment that could not be written is never
+// written again, so that nothing whole ever stands behind something torn.
 type spool struct {
 	dir    string
 	max    int64
@@ -42,17 +45,15 @@ type spool struct {
 	log    *zap.Logger
 	lock   *os.File
 	create func(path string) (file, error)
-	done   chan struct{} // closed when the writer has ended
 
-	// The writer's own.
+	// Of the one whose turn it is.
 	file     file // the last segment; nil after a failure
 	unsynced bool
 	buf      []byte // of one write
 
 	mu       sync.Mutex // guards what follows
-	wake     *sync.Cond // there is something for the writer to do
-	pending  []*waiting // gathered for the next write
-	syncDue  bool       // what nobody waits for must be synced now
+	busy     bool       // it is somebody's turn; pending is empty if not
+	pending  []*waiting // gathered for the next turn
 	closed   bool
 	segments []segment // rising; the last may be the one that is written
 	acked    position
@@ -80,12 +81,16 @@ type file interface {
 	Close() error
 }
 
-// waiting is a writer that waits for its entry.
+// waiting is somebody who waits for an entry to be written, or without a payload
+// for a turn at what is no entry.
 type waiting struct {
 	payload []byte
 	durable bool
-	err     chan error
+	err     chan error // what became of it, or errTurn
 }
+
+// errTurn says that it is the waiting one's turn, who is the first of pending.
+var errTurn = errors.New("turn to write the spool")
 
 // size is how long the entry is.
 func (w *waiting) size() int { return entryHeader + len(w.payload) }
@@ -96,9 +101,8 @@ func (w *waiting) size() int { return entryHeader + len(w.payload) }
 func openSpool(cfg *Config, lock *os.File, acked position, size int64, each func(payload []byte) error) (*spool, error) {
 	s := &spool{
 		dir: cfg.Dir, max: cfg.MaxBytes, roll: min(size, max(1, cfg.MaxBytes/4)), log: cfg.Log, lock: lock, create: createFile,
-		done: make(chan struct{}), grown: make(chan struct{}), acked: acked,
+		grown: make(chan struct{}), acked: acked,
 	}
-	s.wake = sync.NewCond(&s.mu)
 	if err := s.recover(each); err != nil {
 		return nil, err
 	}
@@ -107,7 +111,6 @@ func openSpool(cfg *Config, lock *os.File, acked position, size int64, each func
 	if err := s.next(); err != nil {
 		return nil, err
 	}
-	go s.write()
 	return s, nil
 }
 
@@ -133,12 +136,16 @@ func (s *spool) recover(each func(payload []byte) error) error {
 	return nil
 }
 
-// setAside cuts off what is no whole entry, and keeps it beside: a torn tail
-// is what a crash leaves, anything else is for a person to look at.
+// setAside cuts off what is no whole entry, and keeps it beside, unless it is the
+// zeros that entries would have taken the place of: a torn tail is what a crash
+// leaves, anything else is for a person to look at.
 func (s *spool) setAside(path string, end int64) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("recover spool: %w", err)
+	}
+	if len(bytes.Trim(text[end:], "\x00")) == 0 {
+		return nil
 	}
 	s.log.Warn("torn tail set aside", zap.String("segment", path), zap.Int("bytes", len(text)-int(end)))
 	if err := writeSynced(path+".torn", text[end:]); err != nil {
@@ -185,16 +192,95 @@ func (s *spool) last() position {
 // append returns when the payload is written and, if durable, synced. A
 // limited one is refused with ErrFull when the spool is full.
 func (s *spool) append(payload []byte, durable, limited bool) error {
-	w := &waiting{payload: payload, durable: durable, err: make(chan error, 1)}
+	w := &waiting{payload: payload, durable: durable}
 	s.mu.Lock()
-	if err := s.refuses(limited, w.size()); err != nil {
+	err := s.refuses(limited, w.size())
+	if err != nil {
 		s.mu.Unlock()
 		return err
 	}
+	if err := s.await(w); !errors.Is(err, errTurn) {
+		return err
+	}
+	runtime.Gosched() // who is ready to run goes first, for its entry fits into the same write
+	group := s.gather()
+	err = s.put(group)
+	for _, other := range group[1:] {
+		other.err <- err
+	}
+	s.pass()
+	return err
+}
+
+// await waits until w is written, or gives errTurn. The caller holds mu, which
+// is free on return.
+func (s *spool) await(w *waiting) error {
 	s.pending = append(s.pending, w)
-	s.wake.Signal()
+	if !s.busy {
+		s.busy = true
+		s.mu.Unlock()
+		return errTurn
+	}
+	w.err = make(chan error, 1)
 	s.mu.Unlock()
 	return <-w.err
+}
+
+// gather is what is written in this turn: the entries that wait, up to the next
+// turn that is for something else.
+func (s *spool) gather() []*waiting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, size := 0, 0
+	for n < len(s.pending) && size < maxGroup && s.pending[n].payload != nil {
+		size += s.pending[n].size()
+		n++
+	}
+	return s.take(n)
+}
+
+// take takes the first n of pending. The caller holds mu.
+func (s *spool) take(n int) []*waiting {
+	group := s.pending[:n:n]
+	if s.pending = s.pending[n:]; len(s.pending) == 0 {
+		s.pending = nil // what was written goes with its group
+	}
+	return group
+}
+
+// turn waits for a turn at what is no entry. The caller holds mu, which is free
+// on return.
+func (s *spool) turn() {
+	s.await(&waiting{}) //nolint:errcheck // errTurn, for nobody else writes what is no entry
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.take(1)
+}
+
+// pass ends a turn.
+func (s *spool) pass() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy = len(s.pending) > 0; s.busy {
+		s.pending[0].err <- errTurn
+	}
+}
+
+// sync puts on stable storage what nobody waited for.
+func (s *spool) sync() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.turn()
+	if s.unsynced {
+		s.unsynced = false
+		if err := s.file.Sync(); err != nil {
+			s.fail(fmt.Errorf("sync spool: %w", err), s.last().offset()) //nolint:errcheck // whom it concerns has gone; the log has it
+		}
+	}
+	s.pass()
 }
 
 func (s *spool) refuses(limited bool, n int) error {
@@ -209,58 +295,7 @@ func (s *spool) refuses(limited bool, n int) error {
 	return nil
 }
 
-// write is the writer: it writes groups until the spool is closed and nothing
-// is left.
-func (s *spool) write() {
-	defer close(s.done)
-	for {
-		group, sync, ok := s.gather()
-		if !ok {
-			return
-		}
-		if len(group) > 0 {
-			s.commit(group)
-		}
-		if sync && s.unsynced {
-			s.unsynced = false
-			if err := s.file.Sync(); err != nil {
-				s.fail(fmt.Errorf("sync spool: %w", err), s.last().offset()) //nolint:errcheck // whom it concerns has gone; the log has it
-			}
-		}
-	}
-}
-
-// gather waits for something to do.
-func (s *spool) gather() (group []*waiting, sync, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.pending) == 0 && !s.syncDue {
-		if s.closed {
-			return nil, false, false
-		}
-		s.wake.Wait()
-	}
-	n, size := 0, 0
-	for n < len(s.pending) && size < maxGroup {
-		size += s.pending[n].size()
-		n++
-	}
-	group, s.pending = s.pending[:n:n], s.pending[n:]
-	if len(s.pending) == 0 {
-		s.pending = nil // what was written goes with its group
-	}
-	sync, s.syncDue = s.syncDue, false
-	return group, sync, true
-}
-
-// commit puts a group on disk, and tells its writers.
-func (s *spool) commit(group []*waiting) {
-	err := s.put(group)
-	for _, w := range group {
-		w.err <- err
-	}
-}
-
+// put puts a group on disk.
 func (s *spool) put(group []*waiting) error {
 	at := s.last()
 	if s.file == nil || at.offset() >= s.roll {
@@ -294,7 +329,7 @@ func (s *spool) wrote(n int, durable bool) {
 		s.unsynced = false
 	case !s.unsynced:
 		s.unsynced = true
-		time.AfterFunc(syncDelay, s.dueSync)
+		time.AfterFunc(syncDelay, s.sync)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -307,13 +342,6 @@ func (s *spool) wrote(n int, durable bool) {
 	s.end += position(n)
 	close(s.grown)
 	s.grown = make(chan struct{})
-}
-
-func (s *spool) dueSync() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.syncDue = true
-	s.wake.Signal()
 }
 
 // fail shuts the spool for a while and gives the segment up: after a failed
@@ -420,18 +448,16 @@ func (s *spool) forget(number uint32) {
 	s.count()
 }
 
-// close writes what has gathered and closes the files. A second call does
-// nothing.
+// close waits until what has gathered is written, and closes the files. A second
+// call does nothing.
 func (s *spool) close() error {
 	s.mu.Lock()
-	closed := s.closed
-	s.closed = true
-	s.wake.Signal()
-	s.mu.Unlock()
-	<-s.done
-	if closed {
+	if s.closed {
+		s.mu.Unlock()
 		return nil
 	}
+	s.closed = true
+	s.turn() // the last one
 	var err error
 	if s.file != nil {
 		err = errors.Join(s.file.Sync(), s.file.Close())

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/crew"
 )
 
 const (
@@ -31,7 +33,8 @@ type run struct {
 	serving  context.Context // ends when the drain is over
 	dialling context.Context // ends when Run's context does
 	group    sync.WaitGroup
-	stopping bool // the pool's mu guards it
+	crew     *crew.Crew // receives streams
+	stopping bool       // the pool's mu guards it
 
 	mu    sync.Mutex // guards what follows
 	first *served    // streams that are served
@@ -65,7 +68,7 @@ type served struct {
 func (p *Pool) Run(ctx context.Context, serve Serve) error {
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	r := &run{pool: p, handle: serve, serving: serving, dialling: ctx}
+	r := &run{pool: p, handle: serve, serving: serving, dialling: ctx, crew: crew.New()}
 	if err := p.begin(r); err != nil {
 		return err
 	}
@@ -238,7 +241,7 @@ func (r *run) serve(m *member) {
 			}
 			in.slots <- struct{}{}
 			in.streams.Add(1)
-			go in.serve(&served{stream: s, in: in})
+			r.crew.Go(r.serving, func() { in.serve(&served{stream: s, in: in}) })
 		}
 		r.pool.remove(m)
 		in.streams.Wait() // first, so that peers are told why their streams end
