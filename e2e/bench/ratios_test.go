@@ -247,6 +247,12 @@ func (b *bench) report(t *testing.T, f *figures) {
 	if err := printTable(out, "for comparison", others); err != nil {
 		t.Fatal(err)
 	}
+	if b.full {
+		fmt.Fprintln(out, "As the README has it:")
+		for _, c := range f.claims() {
+			fmt.Fprintln(out, c)
+		}
+	}
 	for _, l := range slices.Concat(rows, others) {
 		if strings.Contains(l.verdict, "missing") {
 			t.Errorf("no figure for %q", l.name)
