@@ -23,10 +23,10 @@ const (
 	// the Connection Attempt Delay of RFC 8305, section 5.
 	headStart = 250 * time.Millisecond
 	// bulkHeadStart is the same for bulk, which QUIC carries fifty times slower
-	// where packets are lost, and which stays where it begins. It is longer than a
-	// TCP handshake takes in which a packet is lost, if another one begins after
-	// headStart.
-	bulkHeadStart = 750 * time.Millisecond
+	// where packets are lost, and which stays where it begins. Until then TCP has
+	// another attempt after each headStart: one whose first packet is lost takes
+	// longer than a second.
+	bulkHeadStart = 3 * headStart
 )
 
 var (
@@ -120,9 +120,10 @@ func (p *Pool) attempts(pr *peer, class Class) map[way]time.Duration {
 		case carrier != pr.path.prefers(class):
 			ways[w] = bulkHeadStart
 		default:
-			ways[w] = 0
-			w.lane = 1
-			ways[w] = headStart
+			for after := time.Duration(0); after < bulkHeadStart; after += headStart {
+				ways[w] = after
+				w.lane++
+			}
 		}
 	}
 	return ways

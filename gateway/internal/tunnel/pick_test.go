@@ -160,6 +160,20 @@ func TestBulkSpreadsOverLanes(t *testing.T) {
 	})
 }
 
+// TestBulkStaysWithTCP: a packet of a handshake that was lost is no reason to
+// carry bulk by QUIC.
+func TestBulkStaysWithTCP(t *testing.T) {
+	twoCarriers(t, PoolConfig{}, func(t *testing.T, p *carriers) {
+		p.SetPeers([]Peer{peerAt("azure", "azure:1")})
+		pass(time.Second)
+		p.tcp.set(func() { p.tcp.slow["azure:1"] = time.Second })
+		time.AfterFunc(100*time.Millisecond, func() {
+			p.tcp.set(func() { p.tcp.slow["azure:1"] = 200 * time.Millisecond })
+		})
+		p.picks(t, Bulk, TCP, Usual, headStart+200*time.Millisecond)
+	})
+}
+
 func TestBulkDoesNotWaitForALaneThatDoesNotCome(t *testing.T) {
 	for _, dead := range []struct {
 		name   string
