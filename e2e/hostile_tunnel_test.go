@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -169,9 +170,15 @@ func goAway(t *testing.T, conn net.Conn) mux.Reason {
 func TestHostileFrames(t *testing.T) {
 	m := meshtest.Start(t, nil)
 	open := mux.AppendOpen(nil, 1, nil)
-	var flood []byte // beyond the window of 256 KiB that a stream has here, and the one it may grow to
-	for range 9 {
-		flood = mux.AppendData(flood, 1, make([]byte, mux.MaxPayload), false)
+	// Beyond the window of 256 KiB that a stream has here, and the one it may grow
+	// to, in many streams: who throws content away may keep up with one of them.
+	var flood []byte
+	run := crossing.NewRun()
+	for n := range uint32(64) {
+		flood = mux.AppendOpen(flood, 2*n+1, unread(run, uint64(n+1)))
+		for range 9 {
+			flood = mux.AppendData(flood, 2*n+1, make([]byte, mux.MaxPayload), false)
+		}
 	}
 	cases := []struct {
 		name string
@@ -190,7 +197,7 @@ func TestHostileFrames(t *testing.T) {
 		{"number left out", mux.AppendOpen(nil, 3, nil), mux.UnknownStream},
 		{"credit of nothing", mux.AppendWindow(nil, 0, 0), mux.BadCredit},
 		{"credit beyond all windows", mux.AppendWindow(mux.AppendWindow(nil, 0, mux.MaxWindow), 0, mux.MaxWindow), mux.BadCredit},
-		{"data beyond the window", append(mux.AppendOpen(nil, 1, unread()), flood...), mux.WindowExceeded},
+		{"data beyond the window", flood, mux.WindowExceeded},
 		{"goaway of streams never opened", mux.AppendGoAway(nil, 8, mux.Closed), mux.BadGoAway},
 		{"cut off in a frame's head", []byte{2, 0, 0}, mux.Truncated},
 		{"cut off in a frame's payload", mux.AppendOpen(nil, 1, make([]byte, 9))[:12], mux.Truncated},
