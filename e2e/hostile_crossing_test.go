@@ -41,9 +41,9 @@ func goodHeader(m *meshtest.Mesh) *crossingv1.Header {
 	}
 }
 
-// unread is a good header of a crossing whose content is only thrown away: its
+// headless is a good header of a crossing whose content is only thrown away: its
 // head is none.
-func unread(run string, sequence uint64) []byte {
+func headless(run string, sequence uint64) []byte {
 	b, err := proto.Marshal(&crossingv1.Header{
 		Id: crossing.NewID(time.Now()), Run: run, Sequence: sequence, Kind: crossingv1.Header_HTTP,
 		Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",

@@ -175,7 +175,7 @@ func TestHostileFrames(t *testing.T) {
 	var flood []byte
 	run := crossing.NewRun()
 	for n := range uint32(64) {
-		flood = mux.AppendOpen(flood, 2*n+1, unread(run, uint64(n+1)))
+		flood = mux.AppendOpen(flood, 2*n+1, headless(run, uint64(n+1)))
 		for range 9 {
 			flood = mux.AppendData(flood, 2*n+1, make([]byte, mux.MaxPayload), false)
 		}

@@ -94,7 +94,7 @@ func (p *Pool) dialAll(match func(*peer) bool, class Class, hurried bool) []*fli
 		if !match(pr) || p.count(pr.ID) >= maxTunnels {
 			continue
 		}
-		for w, after := range p.attempts(pr, class) {
+		for w, after := range p.ways(pr, class) {
 			if hurried {
 				after = 0
 			}
@@ -109,8 +109,8 @@ func (p *Pool) dialAll(match func(*peer) bool, class Class, hurried bool) []*fli
 	return flights
 }
 
-// attempts is the ways to dial a peer for a class, and how long after the first.
-func (p *Pool) attempts(pr *peer, class Class) map[way]time.Duration {
+// ways are those to dial a peer for a class, and how long after the first.
+func (p *Pool) ways(pr *peer, class Class) map[way]time.Duration {
 	ways := map[way]time.Duration{}
 	for carrier := range p.cfg.Dialers {
 		w := way{carrier: carrier, class: class}

@@ -194,13 +194,9 @@ func (t *picked) Info() Info {
 // is time enough for a tunnel to begin to drain, or to fall silent and have no
 // room. The stream is unsettled.
 func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
-	known := t.search.pool.added.Load()
-	s, err := t.Tunnel.Open(ctx, h)
-	if err == nil {
-		return newUnsettled(t, s, h, known, 0), nil
-	}
+	s, err := t.open(ctx, h, 0)
 	if !errors.Is(err, ErrDraining) && !errors.Is(err, ErrInterrupted) {
-		return nil, err
+		return s, err
 	}
 	id := t.Tunnel.Info().Peer
 	same := search{pool: t.search.pool, class: t.search.class, match: func(pr *peer) bool { return pr.ID == id }}
@@ -208,9 +204,16 @@ func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error)
 	if serr != nil {
 		return nil, fmt.Errorf("%w, and no other: %w", err, serr)
 	}
-	known = t.search.pool.added.Load()
-	if s, err = other.Tunnel.Open(ctx, h); err != nil {
+	return other.open(ctx, h, other.choice)
+}
+
+// open opens a stream in this tunnel, and why is why in this one and not where
+// it was picked.
+func (t *picked) open(ctx context.Context, h *crossingv1.Header, why Choice) (Stream, error) {
+	known := t.search.pool.added.Load()
+	s, err := t.Tunnel.Open(ctx, h)
+	if err != nil {
 		return nil, err
 	}
-	return newUnsettled(other, s, h, known, other.choice), nil
+	return newUnsettled(t, s, h, known, why), nil
 }

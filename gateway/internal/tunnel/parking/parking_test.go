@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tunneltest"
 )
 
 // patience bounds each wait; it is reached only by a fault.
@@ -33,26 +35,6 @@ func open(t *testing.T, run bool) *Lot {
 		running.Wait()
 	})
 	return l
-}
-
-// pair is a connection, both ends.
-func pair(t *testing.T) (program, gateway *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	a, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a.(*net.TCPConn), b.(*net.TCPConn)
 }
 
 func rawOf(t *testing.T, c *net.TCPConn) syscall.RawConn {
@@ -88,7 +70,7 @@ func wantWoken(t *testing.T, woken <-chan struct{}) {
 // have been seen.
 func wantAsleep(t *testing.T, l *Lot, woken <-chan struct{}) {
 	t.Helper()
-	program, gateway := pair(t)
+	program, gateway := tunneltest.TCPPair(t)
 	_, other := park(t, l, gateway)
 	program.Write([]byte("x"))
 	wantWoken(t, other)
@@ -109,7 +91,7 @@ func TestWhatWakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := open(t, true)
-			program, gateway := pair(t)
+			program, gateway := tunneltest.TCPPair(t)
 			ticket, woken := park(t, l, gateway)
 			wantAsleep(t, l, woken)
 			happens(program)
@@ -128,7 +110,7 @@ func TestWhatWakes(t *testing.T) {
 // the last read and Park.
 func TestNothingIsLost(t *testing.T) {
 	l := open(t, true)
-	program, gateway := pair(t)
+	program, gateway := tunneltest.TCPPair(t)
 	for range 500 {
 		go program.Write([]byte("x"))
 		_, woken := park(t, l, gateway)
@@ -141,7 +123,7 @@ func TestNothingIsLost(t *testing.T) {
 
 func TestLeave(t *testing.T) {
 	l := open(t, true)
-	program, gateway := pair(t)
+	program, gateway := tunneltest.TCPPair(t)
 	ticket, woken := park(t, l, gateway)
 	if !l.Leave(ticket) {
 		t.Error("one who waits does not leave")
@@ -164,7 +146,7 @@ func TestNumbersThatAreUsedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	program, gateway := pair(t)
+	program, gateway := tunneltest.TCPPair(t)
 	program.Write([]byte("x"))
 	number := numberOf(t, gateway)
 	ticket, gone := park(t, l, gateway)
@@ -219,7 +201,7 @@ func TestManyAtOnce(t *testing.T) {
 	told.Add(many)
 	for i := range many {
 		var gateway *net.TCPConn
-		programs[i], gateway = pair(t)
+		programs[i], gateway = tunneltest.TCPPair(t)
 		var err error
 		if tickets[i], err = l.Park(rawOf(t, gateway), func() { woken[i].Add(1); told.Done() }); err != nil {
 			t.Fatal(err)
@@ -254,7 +236,7 @@ func TestManyAtOnce(t *testing.T) {
 
 func TestAfterTheEnd(t *testing.T) {
 	l := open(t, true)
-	_, gateway := pair(t)
+	_, gateway := tunneltest.TCPPair(t)
 	ticket, _ := park(t, l, gateway)
 	l.Close()
 	if _, err := l.Park(rawOf(t, gateway), func() { t.Error("woken") }); err == nil {

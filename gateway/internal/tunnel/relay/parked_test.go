@@ -5,6 +5,7 @@ package relay_test
 import (
 	"bytes"
 	"io"
+	"net"
 	"runtime"
 	"runtime/pprof"
 	"sync"
@@ -97,9 +98,7 @@ func TestIdleOnesAreCutOff(t *testing.T) {
 			near, far := tunnels(t)
 			c := parked(t, near, far)
 			if half {
-				c.caller.CloseWrite()
-				wantEnd(t, c.destination)
-				awaitParked(t)
+				closeHalf(t, c.caller, c.destination)
 			}
 			c.near.Reset(tunnel.Stopped)
 			wantReset(t, (<-c.egress).Stream, tunnel.Stopped)
@@ -113,9 +112,7 @@ func TestIdleOnesAreCutOff(t *testing.T) {
 			near, far := tunnels(t)
 			c := parked(t, near, far)
 			if half {
-				c.destination.CloseWrite()
-				wantEnd(t, c.caller)
-				awaitParked(t)
+				closeHalf(t, c.destination, c.caller)
 			}
 			far.Close()
 			wantReset(t, (<-c.egress).Stream, tunnel.TunnelClosed)
@@ -129,9 +126,7 @@ func TestIdleOnesAreCutOff(t *testing.T) {
 			near, far := tunnels(t)
 			c := parked(t, near, far)
 			if half {
-				c.destination.CloseWrite()
-				wantEnd(t, c.caller)
-				awaitParked(t)
+				closeHalf(t, c.destination, c.caller)
 			}
 			c.caller.SetLinger(0)
 			c.caller.Close()
@@ -142,6 +137,14 @@ func TestIdleOnesAreCutOff(t *testing.T) {
 			wantReset(t, (<-c.ingress).Stream, tunnel.CallerGone)
 		})
 	}
+}
+
+// closeHalf ends what one program says, and waits until all is idle again.
+func closeHalf(t *testing.T, from, to *net.TCPConn) {
+	t.Helper()
+	from.CloseWrite()
+	wantEnd(t, to)
+	awaitParked(t)
 }
 
 // TestIdleOnesThatDoNotRead: a program that says nothing and reads nothing holds

@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/relay"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tcptunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tunneltest"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -48,26 +49,6 @@ func tunnels(t testing.TB) (near, far tunnel.Tunnel) {
 	return near, far
 }
 
-// tcpPair is a connection, both ends.
-func tcpPair(t testing.TB) (program, gateway *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	a, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a.(*net.TCPConn), b.(*net.TCPConn)
-}
-
 // copied is a connection that no stream relays by itself.
 type copied struct{ *net.TCPConn }
 
@@ -91,8 +72,8 @@ func cross(t testing.TB, near, far tunnel.Tunnel, own [2]bool) *crossing {
 		t.Fatal(err)
 	}
 	var a, b *net.TCPConn
-	c.caller, a = tcpPair(t)
-	c.destination, b = tcpPair(t)
+	c.caller, a = tunneltest.TCPPair(t)
+	c.destination, b = tunneltest.TCPPair(t)
 	c.local = a
 	join := func(s tunnel.Stream, tcp *net.TCPConn, own bool, code tunnel.ResetCode, end chan<- tunnel.Relayed) {
 		local := net.Conn(tcp)
