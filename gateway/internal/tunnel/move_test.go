@@ -133,6 +133,33 @@ func (m *moving) settledIn(t *testing.T, s *talker) {
 	}
 }
 
+// TestFinishedMoves: what was said with its end is said again with it, and what
+// moved before is ended where it is.
+func TestFinishedMoves(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		inMotion(t, func(t *testing.T, m *moving) {
+			m.says(t, "a ")
+			var again *talker
+			if !before {
+				again = m.silence()
+			}
+			if n, err := Finish(m.Stream, []byte("question")); n != 8 || err != nil {
+				t.Fatalf("Finish = %d, %v", n, err)
+			}
+			if before {
+				again = m.silence()
+			}
+			if again == nil {
+				t.Fatal("it was not said again")
+			}
+			told(t, again, "a question.")
+			again.answers <- "answer"
+			m.hears(t, "answer")
+			m.settledIn(t, again)
+		})
+	}
+}
+
 func TestUnansweredMovesAndIsAnsweredOnce(t *testing.T) {
 	inMotion(t, func(t *testing.T, m *moving) {
 		m.says(t, "question")

@@ -37,6 +37,25 @@ type Stream interface {
 	Done() <-chan struct{}
 }
 
+// Finisher is a Stream that can say its last bytes and its end as one.
+type Finisher interface {
+	Stream
+	// Finish is Write and, unless that fails, CloseWrite.
+	Finish(p []byte) (int, error)
+}
+
+// Finish writes p as the last of a stream's direction.
+func Finish(s Stream, p []byte) (int, error) {
+	if f, ok := s.(Finisher); ok {
+		return f.Finish(p)
+	}
+	n, err := s.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, s.CloseWrite()
+}
+
 // Relayer is a Stream that can relay a local connection by itself, with fewer
 // copies and wake-ups than Read and Write take. Package relay does the same for
 // streams that cannot.

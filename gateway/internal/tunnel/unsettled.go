@@ -52,7 +52,7 @@ type unsettled struct {
 	early []byte // what listen has read, for who reads once it has returned
 }
 
-var _ Stream = (*unsettled)(nil)
+var _ Finisher = (*unsettled)(nil)
 
 // telling is a crossing as it was said in one tunnel.
 type telling struct {
@@ -258,6 +258,33 @@ func (u *unsettled) Write(p []byte) (int, error) {
 	n, err := u.first.stream.Write(p)
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.wrote(n); err != nil && u.toldElsewhere(err) {
+		return len(p), nil
+	}
+	return n, err
+}
+
+// Finish implements Finisher.
+func (u *unsettled) Finish(p []byte) (int, error) {
+	if u.settled.Load() {
+		return Finish(u.chosen.stream, p)
+	}
+	u.mu.Lock()
+	if u.moved || u.chosen != nil || u.long(p) {
+		u.mu.Unlock()
+		n, err := u.Write(p)
+		if err != nil {
+			return n, err
+		}
+		return n, u.CloseWrite()
+	}
+	u.keep(p)
+	u.ended, u.writing = true, true
+	u.mu.Unlock()
+	n, err := Finish(u.first.stream, p)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.first.ended = err == nil
 	if u.wrote(n); err != nil && u.toldElsewhere(err) {
 		return len(p), nil
 	}

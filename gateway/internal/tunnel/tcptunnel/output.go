@@ -136,9 +136,13 @@ func (c *conn) pack(s *stream) bool {
 	if n <= 0 || !c.out.roomy(s) {
 		return false
 	}
-	c.out.pending = mux.AppendData(c.out.pending, s.state.ID(), s.data[:n], false)
+	last := s.last && n == len(s.data)
+	c.out.pending = mux.AppendData(c.out.pending, s.state.ID(), s.data[:n], last)
 	s.data = s.data[n:]
 	c.sent(s, n)
+	if last {
+		c.said(s)
+	}
 	return true
 }
 

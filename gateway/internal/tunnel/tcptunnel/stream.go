@@ -31,6 +31,7 @@ type stream struct {
 	after  *stream // the next one there
 	reset  *tunnel.ResetError
 	ended  bool          // CloseWrite was called
+	last   bool          // data ends this end's direction
 	hasty  bool          // Write does not wait
 	bulk   bool          // it carries much
 	bytes  int           // carried since a time, both ways; until it is bulk
@@ -47,7 +48,10 @@ type stream struct {
 	relay   *relay // the local connection that takes what arrives; nil if Read does
 }
 
-var _ tunnel.Interruptible = (*stream)(nil)
+var (
+	_ tunnel.Interruptible = (*stream)(nil)
+	_ tunnel.Finisher      = (*stream)(nil)
+)
 
 func newStream(c *conn, h *crossingv1.Header) *stream {
 	return &stream{c: c, header: h, done: make(chan struct{}), since: time.Since(c.info.Since)}
@@ -102,6 +106,20 @@ func (s *stream) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return s.write(p)
+}
+
+// Finish implements tunnel.Finisher: the last frame of data says that it is.
+func (s *stream) Finish(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, s.CloseWrite()
+	}
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.last = true
+	n, err := s.write(p)
+	s.last = false
+	return n, err
 }
 
 // write is Write. The caller holds the conn's mu.
@@ -167,16 +185,23 @@ func (s *stream) CloseWrite() error {
 	if s.reset != nil {
 		return s.reset
 	}
-	if !c.mux.End(s.state) {
+	if s.ended {
 		return nil
 	}
 	c.out.pending = mux.AppendData(c.out.pending, s.state.ID(), nil, true)
+	c.said(s)
+	c.flush(combined)
+	return nil
+}
+
+// said ends this end's direction once its last frame is pending. The caller holds
+// mu.
+func (c *conn) said(s *stream) {
+	c.mux.End(s.state)
 	c.grant(0, c.mux.Grant())
 	s.ended = true
 	s.wrote.wake()
 	s.end()
-	c.flush(combined)
-	return nil
 }
 
 // Reset implements tunnel.Stream. It never waits.

@@ -20,6 +20,7 @@ type plan struct {
 	writes []int
 	buffer int
 	reset  bool
+	finish bool // the last write is the end too
 }
 
 func drawPlan(t *rapid.T, name string) plan {
@@ -27,6 +28,7 @@ func drawPlan(t *rapid.T, name string) plan {
 		writes: rapid.SliceOfN(rapid.IntRange(0, 150<<10), 0, 4).Draw(t, name+" writes"),
 		buffer: rapid.SampledFrom([]int{1 << 10, 4 << 10, 33 << 10, 100 << 10}).Draw(t, name+" buffer"),
 		reset:  rapid.IntRange(0, 7).Draw(t, name+" resets") == 0,
+		finish: rapid.Bool().Draw(t, name+" finishes"),
 	}
 }
 
@@ -65,7 +67,11 @@ func drive(s tunnel.Stream, own, other plan, ownSeed, otherSeed uint64) (failure
 }
 
 func (p plan) write(s tunnel.Stream, data []byte) {
-	for _, n := range p.writes {
+	for i, n := range p.writes {
+		if i == len(p.writes)-1 && p.finish && !p.reset {
+			tunnel.Finish(s, data) //nolint:errcheck // the reader judges
+			return
+		}
 		if m, err := s.Write(data[:n]); err != nil || m != n {
 			return // the other end reset it; the reader judges
 		}

@@ -64,6 +64,39 @@ func halfClose(t *testing.T, pair Maker) {
 	}
 }
 
+// finish: the last bytes and the end together, more than a window of them too.
+func finish(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{})
+	near, far := Streams(t, a, b)
+	if n, err := tunnel.Finish(near, []byte("question")); n != 8 || err != nil {
+		t.Fatalf("Finish = %d, %v", n, err)
+	}
+	if _, err := tunnel.Finish(near, []byte("more")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Finish after Finish: %v, want net.ErrClosed", err)
+	}
+	if err := near.CloseWrite(); err != nil {
+		t.Errorf("CloseWrite after Finish: %v", err)
+	}
+	WantRead(t, far, "question")
+	WantEOF(t, far)
+	long := bytes.Repeat([]byte("answer "), 200_000)
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := tunnel.Finish(far, long)
+		wrote <- err
+	}()
+	got, err := io.ReadAll(near)
+	if err != nil || !bytes.Equal(got, long) {
+		t.Errorf("read %d bytes, %v, want %d", len(got), err, len(long))
+	}
+	if err := <-wrote; err != nil {
+		t.Errorf("Finish: %v", err)
+	}
+	if !IsDone(near.Done()) || !IsDone(far.Done()) {
+		t.Error("Done is open after both directions have ended")
+	}
+}
+
 func doneWaitsForTheReader(t *testing.T, pair Maker) {
 	a, b := pair(t, carrier.Limits{})
 	near, far := Streams(t, a, b)
