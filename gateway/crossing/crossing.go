@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,6 +24,12 @@ const Schema = "sallyport.crossing.v1"
 // NewID makes a crossing's id: a UUIDv7 (RFC 9562 section 5.7) of that time, so
 // that ids sort as crossings opened, to the millisecond.
 func NewID(now time.Time) string {
+	var text [idLength]byte
+	return string(AppendID(text[:0], now))
+}
+
+// AppendID appends what NewID makes.
+func AppendID(b []byte, now time.Time) []byte {
 	var id uuid.UUID
 	rand.Read(id[:]) // it never fails (crypto/rand)
 	ms := now.UnixMilli()
@@ -31,16 +38,33 @@ func NewID(now time.Time) string {
 	}
 	id[6] = 0x70 | id[6]&0x0f // version 7
 	id[8] = 0x80 | id[8]&0x3f // the variant of RFC 9562
-	return id.String()
+	for i, part := range [...][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, part)
+	}
+	return b
 }
 
-// CheckID refuses what is not a UUIDv7 in its canonical lower-case form.
-func CheckID(s string) error {
+// idLength is the length of a crossing's id, in bytes.
+const idLength = 36
+
+// ParseID reads a crossing's id. It refuses what is not a UUIDv7 in its canonical
+// lower-case form.
+func ParseID(s string) (uuid.UUID, error) {
 	id, err := uuid.Parse(s)
-	if err != nil || id.String() != s || id.Version() != 7 || id.Variant() != uuid.RFC4122 {
-		return fmt.Errorf("crossing id %.64q is not a UUIDv7", s)
+	upper := func(r rune) bool { return r >= 'A' && r <= 'F' }
+	if err != nil || len(s) != idLength || strings.ContainsFunc(s, upper) || id.Version() != 7 || id.Variant() != uuid.RFC4122 {
+		return uuid.UUID{}, fmt.Errorf("crossing id %.64q is not a UUIDv7", s)
 	}
-	return nil
+	return id, nil
+}
+
+// CheckID refuses what ParseID does.
+func CheckID(s string) error {
+	_, err := ParseID(s)
+	return err
 }
 
 // NewRun makes the id of a gateway's run: 128 random bits in lower-case hex.

@@ -2,6 +2,7 @@ package crossing
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -16,6 +17,7 @@ import (
 // all its fields; reflection, which finds them by itself, takes longer than all
 // the rest of encoding and decoding.
 type fields struct {
+	utf8  bool  // texts are held to be UTF-8, too; a decoder has done that
 	fault error // the first one
 }
 
@@ -42,10 +44,14 @@ func (c *fields) text(name, s string) {
 	if len(s) > maxText {
 		c.fail("%s is %d bytes long, the most is %d", name, len(s), maxText)
 	}
+	if c.utf8 && !utf8.ValidString(s) {
+		c.fail("%s is not UTF-8", name)
+	}
 }
 
+// value holds that an enumeration, whose values have no gaps, has one.
 func value[E ~int32](c *fields, name string, v E, names map[int32]string) {
-	if _, ok := names[int32(v)]; !ok {
+	if v < 0 || int(v) >= len(names) {
 		c.fail("%s has the unknown value %d", name, v)
 	}
 }

@@ -25,22 +25,6 @@ const (
 // fails where UnmarshalFrame would.
 func MarshalFrame(f *crossingv1.Frame) ([]byte, error) { return AppendFrame(nil, f) }
 
-// AppendFrame appends what MarshalFrame gives.
-func AppendFrame(b []byte, f *crossingv1.Frame) ([]byte, error) {
-	if err := checkFields(f); err != nil {
-		return b, fmt.Errorf("encode frame: %w", err)
-	}
-	before := len(b)
-	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, f)
-	if err != nil {
-		return b, fmt.Errorf("encode frame: %w", err)
-	}
-	if n := len(b) - before; n > MaxFrame {
-		return b, fmt.Errorf("encode frame: %d bytes, the most is %d", n, MaxFrame)
-	}
-	return b, nil
-}
-
 // UnmarshalFrame decodes a frame. Fields and values that this version does not
 // know are refused: a record says nothing that nobody read. So are texts of
 // more than 4 KiB and times that are none.
