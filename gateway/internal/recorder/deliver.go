@@ -107,7 +107,6 @@ func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan
 	reader := &reader{spool: r.spool, at: r.acked.position()}
 	defer reader.close()
 	for {
-		grown := r.spool.growth() // before the look, or what comes after it is missed
 		batch, full, err := reader.batch()
 		if err != nil {
 			return err
@@ -116,7 +115,7 @@ func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
-			case <-grown:
+			case <-r.spool.grown:
 			}
 			continue
 		}

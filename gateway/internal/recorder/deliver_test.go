@@ -39,10 +39,11 @@ type plane struct {
 	outside  int // batches to reject a frame of that they do not have
 	twice    int // batches to answer twice
 	reject   string
+	blind    bool // to acknowledge without a look
 	changed  chan struct{}
 }
 
-func newPlane(t *testing.T) *plane {
+func newPlane(t testing.TB) *plane {
 	t.Helper()
 	p := &plane{frames: map[string]int{}, changed: make(chan struct{})}
 	l := bufconn.Listen(1 << 20)
@@ -124,6 +125,9 @@ func (p *plane) take(batch *controlv1.Batch) (*controlv1.Ack, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.batches++
+	if p.blind {
+		return &controlv1.Ack{Through: batch.GetThrough()}, nil
+	}
 	if p.failures > 0 {
 		p.failures--
 		return nil, status.Error(codes.Unavailable, "told to fail")
@@ -176,7 +180,7 @@ type running struct {
 	stop func()
 }
 
-func start(t *testing.T, dir string, segment int64, p *plane) running {
+func start(t testing.TB, dir string, segment int64, p *plane) running {
 	t.Helper()
 	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: p.connect}, segment)
 	if err != nil {

@@ -4,101 +4,181 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+
+	"github.com/google/uuid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// openFile keeps what is open beyond the segment that said so.
-const openFile = "open"
+const (
+	// openFile keeps what is open beyond the segment that said so.
+	openFile = "open"
+	// keptOrigins is how many origins are kept that nothing open is of: peers would
+	// come and go with each crossing where there is little to do.
+	keptOrigins = 64
+)
 
 // openSet is the crossings that have opened and not ended. A restart closes
-// them: whoever reads the record learns that the gateway stopped.
+// them: whoever reads the record learns that the gateway stopped. It keeps
+// nothing of what it is told, and little for each crossing: many may be open, for
+// long.
 type openSet struct {
-	mu   sync.Mutex // guards what follows
-	open map[openKey]opened
-	last *writer // of what opened last, for the next one is of the same
+	mu      sync.Mutex // guards what follows
+	open    map[openKey]struct{}
+	origins map[origin]*shared
+	last    *shared // for the next one is often of the same
 }
 
-// opened is what the end of a crossing needs beside its openKey, and no more:
-// many may be open, for long.
-type opened struct {
-	key *crossingv1.Key
-	by  *writer
+// openKey names a half. The id alone does not: an egress gateway chose it, and
+// another may have chosen the same.
+type openKey struct {
+	id       uuid.UUID
+	sequence uint64
+	of       *shared
+}
+
+// origin is what the halves of one gateway pair and run have in common.
+type origin struct {
+	by              writer
+	egress, ingress string
+	run             string // of the egress gateway
+	side            crossingv1.Side
 }
 
 // writer is who wrote a frame.
 type writer struct{ gateway, run string }
 
-// openKey names a half. The id alone does not: an egress gateway chose it, and
-// another may have chosen the same.
-type openKey struct {
-	id, egress, run string
-	sequence        uint64
-	side            crossingv1.Side
+func writerOf(f *crossingv1.Frame) writer { return writer{f.GetGateway(), f.GetRun()} }
+
+// shared is an origin and how many open crossings are of it.
+type shared struct {
+	origin
+	open int
 }
 
-func keyOf(id string, k *crossingv1.Key, side crossingv1.Side) openKey {
-	return openKey{id, k.GetEgress(), k.GetRun(), k.GetSequence(), side}
+func newOpenSet() *openSet {
+	return &openSet{open: map[openKey]struct{}{}, origins: map[origin]*shared{}}
 }
 
-func newOpenSet() *openSet { return &openSet{open: map[openKey]opened{}} }
-
-// writer is who wrote the frame. The caller holds mu.
-func (o *openSet) writer(f *crossingv1.Frame) *writer {
-	if w := (writer{f.GetGateway(), f.GetRun()}); o.last == nil || *o.last != w {
-		o.last = &w
+// opened notes an opening. What was refused at egress is no open crossing. It
+// fails if nobody could close it: its id is none.
+func (o *openSet) opened(by writer, h *crossingv1.Half) error {
+	if h.GetKey().GetIngress() == "" {
+		return nil
 	}
-	return o.last
+	return o.enter(by, h.GetId(), h.GetKey(), h.GetSide())
+}
+
+func (o *openSet) enter(by writer, id string, k *crossingv1.Key, side crossingv1.Side) error {
+	parsed, err := crossing.ParseID(id)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	of := o.origin(by, k, side)
+	key := openKey{parsed, k.GetSequence(), of}
+	if _, ok := o.open[key]; !ok {
+		o.open[key] = struct{}{}
+		of.open++
+	}
+	return nil
+}
+
+// forget takes back what opened noted.
+func (o *openSet) forget(by writer, h *crossingv1.Half) {
+	o.leave(by, h.GetId(), h.GetKey(), h.GetSide())
+}
+
+// ended notes an end.
+func (o *openSet) ended(by writer, c *crossingv1.Close) {
+	o.leave(by, c.GetId(), c.GetKey(), c.GetSide())
+}
+
+func (o *openSet) leave(by writer, id string, k *crossingv1.Key, side crossingv1.Side) {
+	parsed, err := crossing.ParseID(id)
+	if err != nil {
+		return // it never entered
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	of := o.origin(by, k, side)
+	key := openKey{parsed, k.GetSequence(), of}
+	if _, ok := o.open[key]; ok {
+		delete(o.open, key)
+		of.open--
+	}
+	if of.open == 0 && len(o.origins) > keptOrigins {
+		delete(o.origins, of.origin)
+		o.last = nil
+	}
+}
+
+// origin is the one that a half is of. The caller holds mu.
+func (o *openSet) origin(by writer, k *crossingv1.Key, side crossingv1.Side) *shared {
+	is := origin{by, k.GetEgress(), k.GetIngress(), k.GetRun(), side}
+	if o.last != nil && o.last.origin == is {
+		return o.last
+	}
+	of := o.origins[is]
+	if of == nil {
+		of = &shared{origin: is.clone()}
+		o.origins[of.origin] = of
+	}
+	o.last = of
+	return of
+}
+
+// clone is the same without what its texts are parts of.
+func (o origin) clone() origin {
+	return origin{
+		writer{strings.Clone(o.by.gateway), strings.Clone(o.by.run)},
+		strings.Clone(o.egress), strings.Clone(o.ingress), strings.Clone(o.run), o.side,
+	}
 }
 
 // end is the frame of an end that lacks its cause.
-func (o opened) end(k openKey) *crossingv1.Frame {
+func (k openKey) end() *crossingv1.Frame {
 	return &crossingv1.Frame{
-		Gateway: o.by.gateway, Run: o.by.run,
-		Close: &crossingv1.Close{Id: k.id, Key: o.key, Side: k.side},
+		Gateway: k.of.by.gateway, Run: k.of.by.run,
+		Close: &crossingv1.Close{
+			Id:   k.id.String(),
+			Key:  &crossingv1.Key{Egress: k.of.egress, Ingress: k.of.ingress, Run: k.of.run, Sequence: k.sequence},
+			Side: k.of.side,
+		},
 	}
 }
 
-// note learns from a frame. What was refused at egress is no open crossing.
-func (o *openSet) note(f *crossingv1.Frame) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if h := f.GetOpen(); h != nil && h.GetKey().GetIngress() != "" {
-		o.open[keyOf(h.GetId(), h.GetKey(), h.GetSide())] = opened{h.GetKey(), o.writer(f)}
-	}
+// note learns from a frame.
+func (o *openSet) note(f *crossingv1.Frame) error {
 	if c := f.GetClose(); c != nil {
-		delete(o.open, keyOf(c.GetId(), c.GetKey(), c.GetSide()))
+		o.ended(writerOf(f), c)
 	}
+	if h := f.GetOpen(); h != nil {
+		return o.opened(writerOf(f), h)
+	}
+	return nil
 }
 
-func (o *openSet) forget(h *crossingv1.Half) {
+// keys are those of what is open now.
+func (o *openSet) keys() []openKey {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.open, keyOf(h.GetId(), h.GetKey(), h.GetSide()))
-}
-
-// all is what is open: each as the frame of an end that lacks its cause.
-func (o *openSet) all() []*crossingv1.Frame {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	frames := make([]*crossingv1.Frame, 0, len(o.open))
-	for k, v := range o.open {
-		frames = append(frames, v.end(k))
-	}
-	return frames
+	return slices.Collect(maps.Keys(o.open))
 }
 
 // encode is what saveOpen writes.
 func (o *openSet) encode() ([]byte, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	var text []byte
-	for k, v := range o.open {
-		payload, err := crossing.MarshalFrame(v.end(k))
+	for _, k := range o.keys() {
+		payload, err := crossing.MarshalFrame(k.end())
 		if err != nil {
 			return nil, err
 		}
@@ -128,8 +208,7 @@ func (o *openSet) load(dir string) error {
 			return err
 		}
 		c := f.GetClose()
-		o.open[keyOf(c.GetId(), c.GetKey(), c.GetSide())] = opened{c.GetKey(), o.writer(f)}
-		return nil
+		return o.enter(writerOf(f), c.GetId(), c.GetKey(), c.GetSide())
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

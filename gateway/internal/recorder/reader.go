@@ -1,7 +1,6 @@
 package recorder
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +16,6 @@ type reader struct {
 	at    position
 	file  *os.File // of segment open; nil if none is
 	open  uint32
-	ahead *bufio.Reader // of a batch
 }
 
 // batch reads whole entries from where the reader is, as many as a batch
@@ -27,25 +25,45 @@ func (r *reader) batch() (batch *controlv1.Batch, full bool, err error) {
 	if err != nil || r.at == end {
 		return nil, false, err
 	}
-	source := io.NewSectionReader(r.file, r.at.offset(), end.offset()-r.at.offset())
-	if r.ahead == nil {
-		r.ahead = bufio.NewReaderSize(nil, 64<<10)
+	text, err := r.read(end)
+	if err != nil {
+		return nil, false, err
 	}
-	r.ahead.Reset(source)
 	batch = &controlv1.Batch{}
-	for size := 0; r.at < end && !full; {
-		payload, err := readEntry(r.ahead)
+	for len(text) > 0 && len(batch.Frames) < maxFrames {
+		payload, rest, err := cutEntry(text)
 		if err != nil {
 			// Never passed over: what is after it would be acknowledged with it.
-			return nil, false, fmt.Errorf("read spool: segment %d, offset %d: %w", r.at.segment(), r.at.offset(), err)
+			return nil, false, r.fault(err)
 		}
 		batch.Frames = append(batch.Frames, payload)
-		size += len(payload)
-		r.at += position(entryHeader + len(payload))
-		full = len(batch.Frames) == maxFrames || size >= maxBytes
+		r.at += position(len(text) - len(rest))
+		text = rest
 	}
 	batch.Through = uint64(r.at)
-	return batch, full, nil
+	return batch, r.at < end, nil
+}
+
+// read reads whole entries up to a position, as many as a batch takes.
+func (r *reader) read(end position) ([]byte, error) {
+	text := make([]byte, min(end.offset()-r.at.offset(), maxBytes))
+	if _, err := r.file.ReadAt(text, r.at.offset()); errors.Is(err, io.EOF) {
+		return nil, r.fault(errTorn)
+	} else if err != nil {
+		return nil, r.fault(err)
+	}
+	whole := 0
+	for n := entrySize(text); n > 0; n = entrySize(text[whole:]) {
+		whole += n
+	}
+	if whole == 0 {
+		return nil, r.fault(errTorn)
+	}
+	return text[:whole], nil
+}
+
+func (r *reader) fault(err error) error {
+	return fmt.Errorf("read spool: segment %d, offset %d: %w", r.at.segment(), r.at.offset(), err)
 }
 
 // find moves to the next entry, opens its segment and gives the segment's end;

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -20,8 +23,6 @@ import (
 const (
 	// defaultMax is the spool's size unless told: hours of a busy gateway.
 	defaultMax = 1 << 30
-	// usualFrame is as long as nearly all frames are, in bytes.
-	usualFrame = 2 << 10
 	// finalDelivery bounds the delivery of what is left when the gateway stops.
 	finalDelivery = 2 * time.Second
 	// flushInterval is how often counts of refusals and ends that could not be
@@ -48,7 +49,8 @@ type Config struct {
 // once; Open, Close, Next and Refuse may be called concurrently from New on.
 type Recorder struct {
 	cfg      Config
-	run      string
+	self     writer
+	encoder  *crossing.Encoder
 	spool    *spool
 	acked    *acknowledged
 	open     *openSet
@@ -59,8 +61,10 @@ type Recorder struct {
 	// of it, and for writing while the open set is saved.
 	ending sync.RWMutex
 
-	mu      sync.Mutex // guards what follows
-	numbers map[string]uint64
+	counting sync.RWMutex // guards numbers, whose counters count by themselves
+	numbers  map[string]*atomic.Uint64
+
+	mu sync.Mutex // guards what follows
 	// late are ends that could not be written yet: at most one for each crossing
 	// that was open when the disk failed, as no other opens until it is back.
 	late []*crossingv1.Frame
@@ -78,8 +82,12 @@ func newRecorder(cfg Config, segment int64) (*Recorder, error) {
 		cfg.Log = zap.NewNop()
 	}
 	r := &Recorder{
-		cfg: cfg, run: crossing.NewRun(), open: newOpenSet(), refusals: crossing.NewRefusals(),
-		numbers: map[string]uint64{},
+		cfg: cfg, self: writer{cfg.Gateway.String(), crossing.NewRun()},
+		open: newOpenSet(), refusals: crossing.NewRefusals(), numbers: map[string]*atomic.Uint64{},
+	}
+	var err error
+	if r.encoder, err = crossing.NewEncoder(r.self.gateway, r.self.run); err != nil {
+		return nil, err
 	}
 	if err := r.openFiles(segment); err != nil {
 		return nil, err
@@ -120,16 +128,19 @@ func (r *Recorder) recover(payload []byte) error {
 		r.cfg.Log.Error("spooled frame not understood", zap.Error(err))
 		return nil
 	}
-	r.open.note(f)
+	if err := r.open.note(f); err != nil {
+		r.cfg.Log.Error("spooled opening that nothing can close", zap.Error(err))
+	}
 	return nil
 }
 
 // stopped closes what earlier runs left open. On a disk that cannot be written
 // the ends wait: nothing opens either, and what is there can be delivered.
 func (r *Recorder) stopped() {
-	for _, f := range r.open.all() {
+	for _, k := range r.open.keys() {
+		f := k.end()
 		f.Close.Cause = crossingv1.Cause_GATEWAY_STOPPED
-		if err := r.end(f); err != nil {
+		if err := r.endLate(f); err != nil {
 			r.cfg.Log.Error("crossing that the last run left open not closed",
 				zap.String("crossing", f.GetClose().GetId()), zap.Error(err))
 		}
@@ -137,75 +148,101 @@ func (r *Recorder) stopped() {
 }
 
 // RunID is this run's id: 32 hex digits, new at each start.
-func (r *Recorder) RunID() string { return r.run }
+func (r *Recorder) RunID() string { return r.self.run }
 
 // Next is the next number, from 1, of the pair with that ingress gateway; with
 // "", of the chain of crossings that this gateway refused at egress.
 func (r *Recorder) Next(ingress string) uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.numbers[ingress]++
-	return r.numbers[ingress]
+	r.counting.RLock()
+	n := r.numbers[ingress]
+	r.counting.RUnlock()
+	if n == nil {
+		n = r.begin(ingress)
+	}
+	return n.Add(1)
+}
+
+// begin makes sure of the numbers of a pair.
+func (r *Recorder) begin(ingress string) *atomic.Uint64 {
+	r.counting.Lock()
+	defer r.counting.Unlock()
+	n := r.numbers[ingress]
+	if n == nil {
+		n = new(atomic.Uint64)
+		r.numbers[strings.Clone(ingress)] = n
+	}
+	return n
 }
 
 // Open records that a crossing opened, or was refused. When it returns nil the
 // half is written and, if durable, on stable storage. It fails with ErrFull,
 // with ErrClosed, or with what the disk said: then the crossing may not happen.
+// The half is the caller's again.
 func (r *Recorder) Open(_ context.Context, h *crossingv1.Half, durable bool) error {
-	f := &crossingv1.Frame{Gateway: r.cfg.Gateway.String(), Run: r.run, Open: h}
-	// Noted first: the delivery may trim the segment that it is written to.
-	r.open.note(f)
-	if err := r.append(f, durable, true); err != nil {
-		r.open.forget(h)
+	if err := r.begun(h, durable); err != nil {
 		return fmt.Errorf("record crossing %s: %w", h.GetId(), err)
 	}
 	return nil
 }
 
+func (r *Recorder) begun(h *crossingv1.Half, durable bool) error {
+	w := r.spool.entry()
+	defer r.spool.free(w)
+	if err := w.seal(r.encoder.AppendOpen(w.entry, h)); err != nil {
+		return err
+	}
+	// Noted first: the delivery may trim the segment that it is written to.
+	if err := r.open.opened(r.self, h); err != nil {
+		return err
+	}
+	err := r.spool.append(w, durable, true)
+	if err != nil {
+		r.open.forget(r.self, h)
+	}
+	return err
+}
+
 // Close records a crossing's end. It is written when Close returns nil and
 // synced soon after. When the disk fails, the end waits in memory and is
-// written later; the error says so.
+// written later; the error says so. The end is the caller's again.
 func (r *Recorder) Close(c *crossingv1.Close) error {
-	err := r.end(&crossingv1.Frame{Gateway: r.cfg.Gateway.String(), Run: r.run, Close: c})
-	if err != nil {
+	w := r.spool.entry()
+	defer r.spool.free(w)
+	err := w.seal(r.encoder.AppendClose(w.entry, c))
+	if err == nil {
+		if err = r.end(w, r.self, c); err != nil {
+			r.keepLate(&crossingv1.Frame{Gateway: r.self.gateway, Run: r.self.run, Close: proto.CloneOf(c)})
+		}
+	}
+	if err != nil { // one that cannot be encoded would never do; the next start closes the crossing
 		return fmt.Errorf("record the end of crossing %s: %w", c.GetId(), err)
 	}
 	return nil
 }
 
-// end writes an end, or keeps it for later.
-func (r *Recorder) end(f *crossingv1.Frame) error {
-	return withPayload(f, func(payload []byte) error {
-		r.ending.RLock()
-		defer r.ending.RUnlock()
-		if err := r.spool.append(payload, false, false); err != nil {
-			r.keepLate(f)
-			return err
-		}
-		r.open.note(f)
-		return nil
-	}) // one that cannot be encoded would never do; the next start closes the crossing
-}
-
-func (r *Recorder) append(f *crossingv1.Frame, durable, limited bool) error {
-	return withPayload(f, func(payload []byte) error { return r.spool.append(payload, durable, limited) })
-}
-
-// payloads are buffers that hold a usual frame.
-var payloads = sync.Pool{New: func() any {
-	b := make([]byte, 0, usualFrame)
-	return &b
-}}
-
-// withPayload calls write with a frame's encoding, which is good until it returns.
-func withPayload(f *crossingv1.Frame, write func(payload []byte) error) error {
-	b := payloads.Get().(*[]byte)
-	defer payloads.Put(b)
-	payload, err := crossing.AppendFrame((*b)[:0], f)
-	if err != nil {
+// end writes an end.
+func (r *Recorder) end(w *waiting, by writer, c *crossingv1.Close) error {
+	r.ending.RLock()
+	defer r.ending.RUnlock()
+	if err := r.spool.append(w, false, false); err != nil {
 		return err
 	}
-	return write(payload)
+	r.open.ended(by, c)
+	return nil
+}
+
+// endLate writes an end of now or before, or keeps it for later.
+func (r *Recorder) endLate(f *crossingv1.Frame) error {
+	w := r.spool.entry()
+	defer r.spool.free(w)
+	if err := w.seal(crossing.AppendFrame(w.entry, f)); err != nil {
+		return err
+	}
+	err := r.end(w, writerOf(f), f.GetClose())
+	if err != nil {
+		r.keepLate(f)
+	}
+	return err
 }
 
 // Refuse counts a failure before there was an identity. It never blocks.
@@ -276,19 +313,28 @@ func (r *Recorder) flush(ctx context.Context) {
 func (r *Recorder) flushOnce(before time.Time) {
 	late := r.takeLate()
 	for i, f := range late {
-		if err := r.end(f); err != nil {
+		if err := r.endLate(f); err != nil {
 			r.keepLate(late[i+1:]...) // this one is back already
 			r.cfg.Log.Error("ends of crossings still not written", zap.Int("count", len(late)-i), zap.Error(err))
 			break
 		}
 	}
 	for _, refusal := range r.refusals.Take(before) {
-		f := &crossingv1.Frame{Gateway: r.cfg.Gateway.String(), Run: r.run, Refusal: refusal}
-		if err := r.append(f, false, true); err != nil {
+		if err := r.refused(refusal); err != nil {
 			r.refusals.Merge(refusal)
 			r.cfg.Log.Error("refusals not written", zap.Error(err))
 		}
 	}
+}
+
+func (r *Recorder) refused(refusal *crossingv1.Refusal) error {
+	w := r.spool.entry()
+	defer r.spool.free(w)
+	f := &crossingv1.Frame{Gateway: r.self.gateway, Run: r.self.run, Refusal: refusal}
+	if err := w.seal(crossing.AppendFrame(w.entry, f)); err != nil {
+		return err
+	}
+	return r.spool.append(w, false, true)
 }
 
 func (r *Recorder) keepLate(frames ...*crossingv1.Frame) {

@@ -39,9 +39,44 @@ func (p position) offset() int64   { return int64(p & 0xffffffff) }
 
 // appendEntry appends a payload's entry.
 func appendEntry(b, payload []byte) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(payload, castagnoli))
-	return append(b, payload...)
+	before := len(b)
+	b = append(append(b, make([]byte, entryHeader)...), payload...)
+	sealEntry(b[before:])
+	return b
+}
+
+// sealEntry makes an entry of a payload behind room for the entry's header.
+func sealEntry(b []byte) {
+	payload := b[entryHeader:]
+	binary.LittleEndian.PutUint32(b, uint32(len(payload)))
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(payload, castagnoli))
+}
+
+// cutEntry takes the first entry off b. It fails with errTorn where that is no
+// whole one.
+func cutEntry(b []byte) (payload, rest []byte, err error) {
+	n := entrySize(b)
+	if n == 0 {
+		return nil, nil, errTorn
+	}
+	payload, rest = b[entryHeader:n:n], b[n:]
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
+		return nil, nil, errTorn
+	}
+	return payload, rest, nil
+}
+
+// entrySize is the size of the first entry, with its header; 0 if it is not there
+// from end to end.
+func entrySize(b []byte) int {
+	if len(b) < entryHeader {
+		return 0
+	}
+	n := binary.LittleEndian.Uint32(b)
+	if n == 0 || n > crossing.MaxFrame || len(b)-entryHeader < int(n) {
+		return 0
+	}
+	return entryHeader + int(n)
 }
 
 // readEntry reads an entry. It fails with io.EOF at the end and with errTorn

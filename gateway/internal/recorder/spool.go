@@ -31,6 +31,9 @@ const (
 	maxGroup = 1 << 20
 	// keptBuffer is how much of it is kept for the next one.
 	keptBuffer = 64 << 10
+	// usualEntry is as long as nearly all entries are, and keptEntry how much is
+	// kept of the room for one, in bytes.
+	usualEntry, keptEntry = 1 << 10, 4 << 10
 )
 
 // spool is an append-only queue on disk. One goroutine writes at a time: whoever
@@ -46,10 +49,15 @@ type spool struct {
 	lock   *os.File
 	create func(path string) (file, error)
 
-	// Of the one whose turn it is.
+	spare sync.Pool     // of *waiting
+	grown chan struct{} // holds one signal: there is more to read
+	later *time.Timer   // syncs what nobody waits for
+
+	// Of the one whose turn it is, who may read the end, too, without mu.
 	file     file // the last segment; nil after a failure
 	unsynced bool
-	buf      []byte // of one write
+	buf      []byte     // of one write
+	group    []*waiting // of the last one, whose room the next one takes
 
 	mu       sync.Mutex // guards what follows
 	busy     bool       // it is somebody's turn; pending is empty if not
@@ -57,11 +65,10 @@ type spool struct {
 	closed   bool
 	segments []segment // rising; the last may be the one that is written
 	acked    position
-	waits    int64         // bytes that are not acknowledged
-	end      position      // after the last written entry
-	grown    chan struct{} // closed and replaced when end moves
-	broken   error         // why the last write failed
-	retry    time.Time     // when to try again
+	waits    int64     // bytes that are not acknowledged
+	end      position  // after the last written entry
+	broken   error     // why the last write failed
+	retry    time.Time // when to try again
 }
 
 // segment is a file of the spool and the bytes of its whole entries; what the
@@ -81,19 +88,44 @@ type file interface {
 	Close() error
 }
 
-// waiting is somebody who waits for an entry to be written, or without a payload
-// for a turn at what is no entry.
+// waiting is somebody who waits for an entry to be written, or without one for a
+// turn at what is no entry. It is used for one after another.
 type waiting struct {
-	payload []byte
+	entry   []byte
 	durable bool
-	err     chan error // what became of it, or errTurn
+	err     chan error // holds one: what became of it, or errTurn
 }
 
 // errTurn says that it is the waiting one's turn, who is the first of pending.
 var errTurn = errors.New("turn to write the spool")
 
-// size is how long the entry is.
-func (w *waiting) size() int { return entryHeader + len(w.payload) }
+// entry gives a waiting one with room for an entry's header, and for a payload
+// behind it. Who asked gives it back with free.
+func (s *spool) entry() *waiting {
+	w, ok := s.spare.Get().(*waiting)
+	if !ok {
+		w = &waiting{entry: make([]byte, 0, usualEntry), err: make(chan error, 1)}
+	}
+	w.entry = append(w.entry[:0], make([]byte, entryHeader)...)
+	return w
+}
+
+// free takes back one that waits for nothing.
+func (s *spool) free(w *waiting) {
+	if cap(w.entry) > keptEntry {
+		return
+	}
+	s.spare.Put(w)
+}
+
+// seal makes an entry of what was appended to that room, if it could be.
+func (w *waiting) seal(entry []byte, err error) error {
+	w.entry = entry
+	if err == nil {
+		sealEntry(entry)
+	}
+	return err
+}
 
 // openSpool sets torn tails aside and calls each with every payload. Earlier
 // segments stay as they are; writing goes on in a new one, of at most about
@@ -101,8 +133,10 @@ func (w *waiting) size() int { return entryHeader + len(w.payload) }
 func openSpool(cfg *Config, lock *os.File, acked position, size int64, each func(payload []byte) error) (*spool, error) {
 	s := &spool{
 		dir: cfg.Dir, max: cfg.MaxBytes, roll: min(size, max(1, cfg.MaxBytes/4)), log: cfg.Log, lock: lock, create: createFile,
-		grown: make(chan struct{}), acked: acked,
+		grown: make(chan struct{}, 1), acked: acked,
 	}
+	s.later = time.AfterFunc(syncDelay, s.sync)
+	s.later.Stop()
 	if err := s.recover(each); err != nil {
 		return nil, err
 	}
@@ -166,7 +200,7 @@ func (s *spool) next() error {
 			return fmt.Errorf("end segment: %w", err)
 		}
 	}
-	for n := s.last().segment() + 1; ; n++ {
+	for n := s.end.segment() + 1; ; n++ {
 		f, err := s.create(segmentPath(s.dir, n))
 		if errors.Is(err, fs.ErrExist) {
 			continue // left by a failure to make its name durable
@@ -183,18 +217,12 @@ func (s *spool) next() error {
 	}
 }
 
-func (s *spool) last() position {
+// append returns when the entry is written and, if durable, synced. A limited one
+// is refused with ErrFull when the spool is full.
+func (s *spool) append(w *waiting, durable, limited bool) error {
+	w.durable = durable
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.end
-}
-
-// append returns when the payload is written and, if durable, synced. A
-// limited one is refused with ErrFull when the spool is full.
-func (s *spool) append(payload []byte, durable, limited bool) error {
-	w := &waiting{payload: payload, durable: durable}
-	s.mu.Lock()
-	err := s.refuses(limited, w.size())
+	err := s.refuses(limited, len(w.entry))
 	if err != nil {
 		s.mu.Unlock()
 		return err
@@ -221,7 +249,6 @@ func (s *spool) await(w *waiting) error {
 		s.mu.Unlock()
 		return errTurn
 	}
-	w.err = make(chan error, 1)
 	s.mu.Unlock()
 	return <-w.err
 }
@@ -232,26 +259,28 @@ func (s *spool) gather() []*waiting {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, size := 0, 0
-	for n < len(s.pending) && size < maxGroup && s.pending[n].payload != nil {
-		size += s.pending[n].size()
+	for n < len(s.pending) && size < maxGroup && len(s.pending[n].entry) > 0 {
+		size += len(s.pending[n].entry)
 		n++
 	}
 	return s.take(n)
 }
 
-// take takes the first n of pending. The caller holds mu.
+// take takes the first n of pending. They are the group until the next turn. The
+// caller holds mu.
 func (s *spool) take(n int) []*waiting {
-	group := s.pending[:n:n]
-	if s.pending = s.pending[n:]; len(s.pending) == 0 {
-		s.pending = nil // what was written goes with its group
-	}
-	return group
+	rest := append(s.group[:0], s.pending[n:]...)
+	s.group, s.pending = s.pending[:n], rest
+	return s.group
 }
 
 // turn waits for a turn at what is no entry. The caller holds mu, which is free
 // on return.
 func (s *spool) turn() {
-	s.await(&waiting{}) //nolint:errcheck // errTurn, for nobody else writes what is no entry
+	w := s.entry()
+	w.entry = w.entry[:0]
+	s.await(w) //nolint:errcheck // errTurn, for nobody else writes what is no entry
+	s.free(w)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.take(1)
@@ -277,7 +306,7 @@ func (s *spool) sync() {
 	if s.unsynced {
 		s.unsynced = false
 		if err := s.file.Sync(); err != nil {
-			s.fail(fmt.Errorf("sync spool: %w", err), s.last().offset()) //nolint:errcheck // whom it concerns has gone; the log has it
+			s.fail(fmt.Errorf("sync spool: %w", err), s.end.offset()) //nolint:errcheck // whom it concerns has gone; the log has it
 		}
 	}
 	s.pass()
@@ -297,30 +326,37 @@ func (s *spool) refuses(limited bool, n int) error {
 
 // put puts a group on disk.
 func (s *spool) put(group []*waiting) error {
-	at := s.last()
-	if s.file == nil || at.offset() >= s.roll {
+	if s.file == nil || s.end.offset() >= s.roll {
 		if err := s.next(); err != nil {
 			return s.fail(err, 0)
 		}
-		at = s.last()
 	}
-	buf, durable := s.buf[:0], false
-	for _, w := range group {
-		buf = appendEntry(buf, w.payload)
-		durable = durable || w.durable
-	}
-	if cap(buf) <= keptBuffer {
-		s.buf = buf
-	}
-	_, err := s.file.Write(buf)
+	text, durable := s.join(group)
+	_, err := s.file.Write(text)
 	if err == nil && durable {
 		err = s.file.Sync()
 	}
 	if err != nil {
-		return s.fail(fmt.Errorf("write spool: %w", err), at.offset())
+		return s.fail(fmt.Errorf("write spool: %w", err), s.end.offset())
 	}
-	s.wrote(len(buf), durable)
+	s.wrote(len(text), durable)
 	return nil
+}
+
+// join is the entries of a group, and whether anybody waits for a sync.
+func (s *spool) join(group []*waiting) (text []byte, durable bool) {
+	if len(group) == 1 {
+		return group[0].entry, group[0].durable
+	}
+	text = s.buf[:0]
+	for _, w := range group {
+		text = append(text, w.entry...)
+		durable = durable || w.durable
+	}
+	if cap(text) <= keptBuffer {
+		s.buf = text
+	}
+	return text, durable
 }
 
 func (s *spool) wrote(n int, durable bool) {
@@ -329,10 +365,9 @@ func (s *spool) wrote(n int, durable bool) {
 		s.unsynced = false
 	case !s.unsynced:
 		s.unsynced = true
-		time.AfterFunc(syncDelay, s.sync)
+		s.later.Reset(syncDelay)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.broken != nil {
 		s.log.Info("spool is written again")
 	}
@@ -340,8 +375,11 @@ func (s *spool) wrote(n int, durable bool) {
 	s.segments[len(s.segments)-1].size += int64(n)
 	s.waits += int64(n)
 	s.end += position(n)
-	close(s.grown)
-	s.grown = make(chan struct{})
+	s.mu.Unlock()
+	select {
+	case s.grown <- struct{}{}:
+	default: // who reads has not looked since
+	}
 }
 
 // fail shuts the spool for a while and gives the segment up: after a failed
@@ -353,7 +391,7 @@ func (s *spool) fail(err error, size int64) error {
 		err = errors.Join(err, s.file.Truncate(size), s.file.Close())
 		s.file, s.unsynced = nil, false
 		// Or each try on a bad disk would leave a file.
-		gone = size == 0 && os.Remove(segmentPath(s.dir, s.last().segment())) == nil
+		gone = size == 0 && os.Remove(segmentPath(s.dir, s.end.segment())) == nil
 	}
 	s.log.Error("spool not written", zap.Error(err))
 	s.mu.Lock()
@@ -363,14 +401,6 @@ func (s *spool) fail(err error, size int64) error {
 	}
 	s.broken, s.retry = err, time.Now().Add(probeDelay)
 	return err
-}
-
-// growth is closed when there is more to read than there was when it was
-// called.
-func (s *spool) growth() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.grown
 }
 
 // locate finds the first entry at a position or after it: its position and the
@@ -458,6 +488,7 @@ func (s *spool) close() error {
 	}
 	s.closed = true
 	s.turn() // the last one
+	s.later.Stop()
 	var err error
 	if s.file != nil {
 		err = errors.Join(s.file.Sync(), s.file.Close())
