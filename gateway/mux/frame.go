@@ -12,10 +12,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
-
-	"google.golang.org/protobuf/proto"
-
-	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 const (
@@ -198,26 +194,4 @@ func parseProbe(p []byte) Probe {
 func AppendGoAway(b []byte, last uint32, r Reason) []byte {
 	b = binary.BigEndian.AppendUint32(appendHeader(b, GoAway, 0, goAwayLen, 0), last)
 	return binary.BigEndian.AppendUint32(b, uint32(r))
-}
-
-// EncodeHeader is a crossing's header as an OPEN frame carries it. It fails if
-// that is more than MaxHeader bytes.
-func EncodeHeader(h *crossingv1.Header) ([]byte, error) {
-	b, err := proto.Marshal(h)
-	if err != nil {
-		return nil, fmt.Errorf("encode the header of crossing %s: %w", h.GetId(), err)
-	}
-	if len(b) > MaxHeader {
-		return nil, fmt.Errorf("encode the header of crossing %s: %d bytes, the limit is %d", h.GetId(), len(b), MaxHeader)
-	}
-	return b, nil
-}
-
-// DecodeHeader reads the payload of an OPEN frame. The error is a *FaultError.
-func DecodeHeader(stream uint32, payload []byte) (*crossingv1.Header, error) {
-	h := &crossingv1.Header{}
-	if err := proto.Unmarshal(payload, h); err != nil {
-		return nil, &FaultError{Reason: BadHeader, Type: Open, Stream: stream}
-	}
-	return h, nil
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 )
 
 const (
@@ -182,8 +184,12 @@ func (u *unsettled) move(to *member) {
 	if i, ok := u.first.stream.(Interruptible); ok && u.writing {
 		i.Interrupt()
 	}
-	h := u.header
+	h, err := crossing.UnmarshalHeader(u.header.b)
 	u.pool.run.group.Go(func() {
+		if err != nil {
+			u.listen(nil, err)
+			return
+		}
 		ctx, cancel := context.WithTimeout(u.pool.run.serving, u.pool.cfg.DialTimeout)
 		defer cancel()
 		s, err := to.Open(ctx, h)

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -178,7 +180,7 @@ func TestUnansweredMovesAndIsAnsweredOnce(t *testing.T) {
 			t.Fatal("the crossing was not said again")
 		}
 		told(t, again, "question.")
-		if again.header != m.old.header {
+		if !proto.Equal(again.header, m.old.header) {
 			t.Error("with another header")
 		}
 		if m.old.over() {

@@ -24,7 +24,8 @@ import (
 type Stream interface {
 	io.Reader
 	io.Writer
-	// Header is what the egress gateway said of the crossing.
+	// Header is what the egress gateway said of the crossing; nil where the stream
+	// was opened.
 	Header() *crossingv1.Header
 	// CloseWrite ends this end's direction; the other goes on.
 	CloseWrite() error
@@ -93,8 +94,8 @@ type Interruptible interface {
 // Tunnel is an authenticated path to one peer gateway. All methods may be
 // called concurrently.
 type Tunnel interface {
-	// Open opens a stream with the crossing's header. The header must not be
-	// changed afterwards. It fails with ErrDraining once the peer said that it
+	// Open opens a stream with the crossing's header, of which it keeps nothing. It
+	// fails with ErrDraining once the peer said that it
 	// is going away, and with another error when the tunnel is lost.
 	Open(ctx context.Context, h *crossingv1.Header) (Stream, error)
 	// Accept waits for a stream that the peer opens.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -25,10 +26,9 @@ const (
 // in which the answer comes is chosen, the other one is reset, and all goes on
 // in the chosen one as if it had been the only one.
 type unsettled struct {
-	pool   *Pool
-	header *crossingv1.Header
-	class  Class
-	known  uint64 // how many tunnels had been added before it was opened
+	pool  *Pool
+	class Class
+	known uint64 // how many tunnels had been added before it was opened
 
 	next, prev *unsettled // in its tunnel's unanswered, whose mu guards them
 
@@ -39,6 +39,7 @@ type unsettled struct {
 	changed   sync.Cond
 	first     telling
 	second    telling // its stream is nil until it was opened
+	header    *kept   // the crossing's, encoded; nil once it is settled
 	kept      *kept   // what was written; nil once it is all told where it has to be
 	direct    bool    // that is so, and writes go straight to the chosen one
 	ended     bool    // CloseWrite was called
@@ -63,14 +64,20 @@ type telling struct {
 	ended  bool   // and that this is all
 }
 
-// kept is a buffer for what was written.
+// kept is a buffer for what was said.
 type kept struct{ b []byte }
+
+func (k *kept) free() {
+	k.b = k.b[:0]
+	spareKept.Put(k)
+}
 
 var spareKept = sync.Pool{New: func() any { return &kept{b: make([]byte, 0, 4<<10)} }}
 
 // newUnsettled wraps a stream that was opened in the tunnel that was picked.
 func newUnsettled(t *picked, s Stream, h *crossingv1.Header, known uint64, why Choice) *unsettled {
-	u := &unsettled{pool: t.search.pool, header: h, class: t.search.class, known: known}
+	u := &unsettled{pool: t.search.pool, header: spareKept.Get().(*kept), class: t.search.class, known: known}
+	u.header.b, _ = crossing.AppendHeader(u.header.b, h) // the tunnel has sent it, so that it can be encoded
 	u.changed.L = &u.mu
 	u.first = telling{stream: s, member: t.member, choice: why}
 	t.member.open.enter(u)
@@ -219,10 +226,13 @@ func (u *unsettled) settle() {
 	if u.chosen == nil || u.feeding || u.owes(u.chosen) {
 		return
 	}
-	u.direct, u.header = true, nil
+	u.direct = true
+	if u.header != nil {
+		u.header.free()
+		u.header = nil
+	}
 	if u.kept != nil {
-		u.kept.b = u.kept.b[:0]
-		spareKept.Put(u.kept)
+		u.kept.free()
 		u.kept = nil
 	}
 	if u.chosen == &u.first || !u.listening {

@@ -1,6 +1,6 @@
 // Package carrier is what the carriers of tunnels share: how they are
 // configured, what a peer's identity must be, and who watches over it once the
-// handshake is done. It knows no wire format.
+// handshake is done. Of the wire it knows the crossing's header alone.
 package carrier
 
 import (

@@ -35,7 +35,9 @@ func (c *conn) take(qs *quic.Stream) *stream {
 	if c.cause != nil {
 		return nil
 	}
-	s := newStream(c, qs, nil) // opening is its first reader
+	opening := make(chan struct{}, 1)
+	opening <- struct{}{} // is its first reader
+	s := newStream(c, qs, opening)
 	c.streams[s] = struct{}{}
 	c.stir()
 	return s

@@ -79,11 +79,13 @@ func (c *conn) serve() {
 // Open implements tunnel.Tunnel. It waits for no answer: what follows may be
 // written at once.
 func (c *conn) Open(ctx context.Context, h *crossingv1.Header) (tunnel.Stream, error) {
-	opening, err := encodeOpening(h)
+	buffer := carrier.NewBuffer()
+	defer buffer.Free()
+	opening, err := encodeOpening(buffer.B, h)
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.open(ctx, h)
+	s, err := c.open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open stream to %s: %w", c.info.Peer, err)
 	}
@@ -96,7 +98,7 @@ func (c *conn) Open(ctx context.Context, h *crossingv1.Header) (tunnel.Stream, e
 
 // open counts the stream and opens it in one step, for the count goes into a
 // GOAWAY.
-func (c *conn) open(ctx context.Context, h *crossingv1.Header) (*stream, error) {
+func (c *conn) open(ctx context.Context) (*stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -115,7 +117,7 @@ func (c *conn) open(ctx context.Context, h *crossingv1.Header) (*stream, error) 
 		}
 		return nil, explain(err)
 	}
-	s := newStream(c, qs, h)
+	s := newStream(c, qs, make(chan struct{}, 1))
 	c.streams[s] = struct{}{}
 	c.opened++
 	c.stir()

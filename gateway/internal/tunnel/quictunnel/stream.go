@@ -47,13 +47,10 @@ type stream struct {
 
 var _ tunnel.Interruptible = (*stream)(nil)
 
-// newStream makes a stream of the one that QUIC has. Without a header nobody
-// reads it before opening has done so.
-func newStream(c *conn, qs *quic.Stream, h *crossingv1.Header) *stream {
-	s := &stream{c: c, qs: qs, header: h, done: make(chan struct{}), reader: make(chan struct{}, 1), volume: carrier.NewVolume()}
-	if h == nil {
-		s.reader <- struct{}{}
-	}
+// newStream makes a stream of the one that QUIC has. The channel reader is full
+// if somebody is to read it before anybody else may.
+func newStream(c *conn, qs *quic.Stream, reader chan struct{}) *stream {
+	s := &stream{c: c, qs: qs, done: make(chan struct{}), reader: reader, volume: carrier.NewVolume()}
 	s.unwatch = context.AfterFunc(qs.Context(), s.stopped)
 	qs.SetReceiveFinalSizeCallback(func(int64) { c.ended.Go(s.ending) })
 	return s

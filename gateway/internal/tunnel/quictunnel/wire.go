@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/quic-go/quic-go"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -48,21 +50,23 @@ func parsePreface(b []byte) (tunnel.Class, error) {
 	return tunnel.Class(b[9]), nil
 }
 
-// encodeOpening is the first bytes of a crossing's stream.
-func encodeOpening(h *crossingv1.Header) ([]byte, error) {
-	header, err := mux.EncodeHeader(h)
+// encodeOpening is the first bytes of a crossing's stream, in the empty b if they
+// fit.
+func encodeOpening(b []byte, h *crossingv1.Header) ([]byte, error) {
+	b, err := carrier.AppendHeader(append(b, make([]byte, lengthLen)...), h)
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, lengthLen, lengthLen+len(header))
-	binary.BigEndian.PutUint16(b, uint16(len(header)))
-	return append(b, header...), nil
+	binary.BigEndian.PutUint16(b, uint16(len(b)-lengthLen))
+	return b, nil
 }
 
 // readOpening reads them. The error is a fault, or what reading gave: then the
 // stream was reset, or the connection lost, before all of it was there.
 func readOpening(r io.Reader, id quic.StreamID) (*crossingv1.Header, error) {
-	length := make([]byte, lengthLen)
+	buffer := carrier.NewBuffer()
+	defer buffer.Free()
+	length := append(buffer.B, make([]byte, lengthLen)...)
 	if err := readAll(r, length, id); err != nil {
 		return nil, err
 	}
@@ -70,11 +74,11 @@ func readOpening(r io.Reader, id quic.StreamID) (*crossingv1.Header, error) {
 	if n > mux.MaxHeader {
 		return nil, openFault(mux.BadLength, id, fmt.Sprintf("header of %d bytes", n))
 	}
-	header := make([]byte, n)
+	header := slices.Grow(buffer.B, n)[:n]
 	if err := readAll(r, header, id); err != nil {
 		return nil, err
 	}
-	return mux.DecodeHeader(uint32(id), header)
+	return carrier.DecodeHeader(uint32(id), header)
 }
 
 func readAll(r io.Reader, b []byte, id quic.StreamID) error {

@@ -82,11 +82,11 @@ func TestVectorsAreRead(t *testing.T) {
 }
 
 func TestVectorsAreWritten(t *testing.T) {
-	opening, err := encodeOpening(tunneltest.Header("x"))
+	opening, err := encodeOpening(nil, tunneltest.Header("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	empty, err := encodeOpening(tunneltest.Header(""))
+	empty, err := encodeOpening(nil, tunneltest.Header(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestPrefaceIsTheTCPCarriers(t *testing.T) {
 }
 
 func TestHeadersAreBounded(t *testing.T) {
-	if _, err := encodeOpening(tunneltest.Header(strings.Repeat("x", mux.MaxHeader))); err == nil {
+	if _, err := encodeOpening(nil, tunneltest.Header(strings.Repeat("x", mux.MaxHeader))); err == nil {
 		t.Error("a header above the limit was encoded")
 	}
 }

@@ -106,7 +106,9 @@ func settings(l carrier.Limits) mux.Settings {
 // Open implements tunnel.Tunnel. The OPEN frame waits for room, but for no
 // answer: what follows may be written at once.
 func (c *conn) Open(ctx context.Context, h *crossingv1.Header) (tunnel.Stream, error) {
-	header, err := mux.EncodeHeader(h)
+	buffer := carrier.NewBuffer()
+	defer buffer.Free()
+	header, err := carrier.AppendHeader(buffer.B, h)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func (c *conn) Open(ctx context.Context, h *crossingv1.Header) (tunnel.Stream, e
 	if err := c.waitForRoom(ctx); err != nil {
 		return nil, fmt.Errorf("open stream to %s: %w", c.info.Peer, err)
 	}
-	s := newStream(c, h)
+	s := newStream(c, nil) // who opens it knows its header
 	s.state, err = c.mux.Open(s)
 	if errors.Is(err, mux.ErrGoingAway) || errors.Is(err, mux.ErrExhausted) {
 		err = tunnel.ErrDraining

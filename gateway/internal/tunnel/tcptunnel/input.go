@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -110,7 +111,7 @@ func (c *conn) receive(h mux.Header, payload []byte) error {
 	var header *crossingv1.Header
 	if h.Type == mux.Open {
 		var err error
-		if header, err = mux.DecodeHeader(h.Stream, payload); err != nil {
+		if header, err = carrier.DecodeHeader(h.Stream, payload); err != nil {
 			return err
 		}
 	}
