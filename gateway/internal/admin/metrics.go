@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"context"
 	"net/netip"
 	"strings"
 
@@ -99,8 +98,8 @@ type Meter struct {
 func (m *Metrics) Meter(r *recorder.Recorder) *Meter { return &Meter{r, m} }
 
 // Open counts and records a crossing that opens.
-func (m *Meter) Open(ctx context.Context, h *crossingv1.Half, durable bool) error {
-	err := m.Recorder.Open(ctx, h, durable)
+func (m *Meter) Open(h *crossingv1.Half, durable bool) error {
+	err := m.Recorder.Open(h, durable)
 	if err != nil {
 		m.metrics.denied.WithLabelValues(label(crossingv1.Reason_NOT_RECORDED.String())).Inc()
 		return err

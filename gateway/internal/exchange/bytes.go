@@ -26,7 +26,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	d.stream = tunnel.Settled(d.stream)
 	d.answered(head, false)
 	head.Fields.DelFunc(gatewaysOwn)
-	head.Fields.Set(crossingField, d.half.Id)
+	head.Fields.Set(crossingField, d.id)
 	if d.resp.WriteHead(head, false) != nil {
 		leaving{d.account}.end(crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED)
 		return

@@ -30,30 +30,37 @@ func classOf(s *policy.Service, head *l7.RequestHead) tunnel.Class {
 // it opened in.
 func (a *account) moved() {
 	if info, moved := tunnel.Moved(a.stream); moved {
-		a.close.Tunnel = carrier(info)
+		a.close.Tunnel = new(carriage).of(info)
 	}
 }
 
-// carrier is what carries a crossing, as its record says it.
-func carrier(info tunnel.Info) *crossingv1.Tunnel {
-	t := &crossingv1.Tunnel{Carrier: info.Carrier, Tls: info.TLS, Class: crossingv1.Tunnel_INTERACTIVE}
+// carriage is what carries a crossing, as its record says it, with all that this
+// may hold in one piece.
+type carriage struct {
+	crossingv1.Tunnel
+	clock                    crossingv1.Clock
+	roundTrip, offset, bound durationpb.Duration
+}
+
+// of fills an empty one.
+func (c *carriage) of(info tunnel.Info) *crossingv1.Tunnel {
+	c.Carrier, c.Tls, c.Class = info.Carrier, info.TLS, crossingv1.Tunnel_INTERACTIVE
 	if info.Class == tunnel.Bulk {
-		t.Class = crossingv1.Tunnel_BULK
+		c.Class = crossingv1.Tunnel_BULK
 	}
 	switch info.Choice {
 	case tunnel.Usual:
-		t.Choice = crossingv1.Tunnel_USUAL
+		c.Choice = crossingv1.Tunnel_USUAL
 	case tunnel.Lossy:
-		t.Choice = crossingv1.Tunnel_LOSSY
+		c.Choice = crossingv1.Tunnel_LOSSY
 	case tunnel.Failover:
-		t.Choice = crossingv1.Tunnel_FAILOVER
+		c.Choice = crossingv1.Tunnel_FAILOVER
 	}
 	if info.RoundTrip > 0 {
-		t.RoundTrip = durationpb.New(info.RoundTrip)
+		c.RoundTrip = last(&c.roundTrip, info.RoundTrip)
 		// What a round trip can tell of the peer's clock is known to half of it.
-		t.Clock = &crossingv1.Clock{
-			Offset: durationpb.New(info.ClockOffset), Error: durationpb.New(info.RoundTrip / 2),
-		}
+		c.clock.Offset, c.clock.Error = last(&c.offset, info.ClockOffset), last(&c.bound, info.RoundTrip/2)
+		c.Clock = &c.clock
 	}
-	return t
+	return &c.Tunnel
 }

@@ -64,8 +64,8 @@ func TestCarrierInTheRecord(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, carrier(tt.info), protocmp.Transform()); diff != "" {
-				t.Errorf("carrier(%+v) (-want +got):\n%s", tt.info, diff)
+			if diff := cmp.Diff(tt.want, new(carriage).of(tt.info), protocmp.Transform()); diff != "" {
+				t.Errorf("carriage of %+v (-want +got):\n%s", tt.info, diff)
 			}
 		})
 	}

@@ -6,10 +6,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
@@ -38,9 +36,9 @@ func NewEgress(cfg Config, t tunnels) *Egress { return &Egress{cfg: cfg, tunnels
 // departure is one crossing on its way out.
 type departure struct {
 	*account
-	req   *listener.Request
-	resp  listener.Response
-	trace l7.Traceparent
+	req         *listener.Request
+	resp        listener.Response
+	traceparent string
 }
 
 // ServeExchange decides on a request, records it, and carries it to the peer
@@ -52,26 +50,25 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 	if v.Allow && req.Upgrade != "" {
 		v.Unable("upgrade to " + req.Upgrade)
 	}
-	id := crossing.NewID(now)
+	n := newNames(now, newTrace(&req.Head.Fields), req.Caller.Address, &req.Head)
 	d := &departure{
-		account: e.cfg.newAccount(id, crossingv1.Side_EGRESS, v, now),
-		req:     req,
-		resp:    resp,
-		trace:   newTrace(&req.Head.Fields),
+		account:     e.cfg.newAccount(n.id, crossingv1.Side_EGRESS, v, now),
+		req:         req,
+		resp:        resp,
+		traceparent: n.traceparent,
 	}
-	d.traced(d.trace)
-	d.asked(&req.Head)
+	d.half.traced(n.traceparent)
+	d.half.from(&req.Caller, n.address)
+	d.asked(n.operation, req.Head.Authority)
 	d.half.End.ContentSeen = req.Head.Method != http.MethodConnect
-	d.half.Source = req.Caller.ID.String()
-	d.half.End.Peer = callerPeer(&req.Caller)
 	if !v.Allow {
-		d.refuse(ctx, v, v.Reason)
+		d.refuse(v, v.Reason)
 		return
 	}
 	t, err := e.tunnels.Pick(ctx, v.To, classOf(v.Service, &req.Head))
 	if err != nil {
 		d.half.End.Detail = crossing.Detail(err.Error())
-		d.refuse(ctx, v, crossingv1.Reason_UNREACHABLE)
+		d.refuse(v, crossingv1.Reason_UNREACHABLE)
 		return
 	}
 	d.carry(ctx, v, t)
@@ -83,48 +80,41 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 func (e *Egress) RefuseKnown(caller listener.Caller, head *l7.RequestHead, reason crossingv1.Reason, detail string) (id, owner string) {
 	now := time.Now()
 	v := e.cfg.Authz.EgressUnread(reason, detail)
-	d := &departure{account: e.cfg.newAccount(crossing.NewID(now), crossingv1.Side_EGRESS, v, now)}
-	d.traced(newTrace(&l7.Fields{}))
-	if head != nil {
-		d.asked(head)
+	if head == nil {
+		head = &l7.RequestHead{}
 	}
-	d.half.Source = caller.ID.String()
-	d.half.End.Peer = callerPeer(&caller)
-	if d.recordRefusal(context.Background(), v, v.Reason) != nil {
-		return "", v.Owner() // an id that nobody could look up helps nobody
+	n := newNames(now, l7.NewTraceparent(), caller.Address, head)
+	d := &departure{account: e.cfg.newAccount(n.id, crossingv1.Side_EGRESS, v, now)}
+	d.half.traced(n.traceparent)
+	d.half.from(&caller, n.address)
+	d.asked(n.operation, head.Authority)
+	if d.recordRefusal(v, v.Reason) != nil {
+		return "", d.owner // an id that nobody could look up helps nobody
 	}
-	return d.half.GetId(), v.Owner()
-}
-
-func callerPeer(c *listener.Caller) *crossingv1.Peer {
-	return &crossingv1.Peer{Attach: c.Attach, Svid: c.SVID, Tls: c.TLS, Address: c.Address.String()}
+	return d.id, d.owner
 }
 
 // refuse records a crossing that goes nowhere, in this gateway's own chain,
 // and tells the caller.
-func (d *departure) refuse(ctx context.Context, v *authz.Verdict, reason crossingv1.Reason) {
-	if err := d.recordRefusal(ctx, v, reason); err != nil {
+func (d *departure) refuse(v *authz.Verdict, reason crossingv1.Reason) {
+	if err := d.recordRefusal(v, reason); err != nil {
 		reason = crossingv1.Reason_NOT_RECORDED
 	}
 	d.problem(reason, v.Owner())
 }
 
-func (d *departure) recordRefusal(ctx context.Context, v *authz.Verdict, reason crossingv1.Reason) error {
-	d.half.Key = &crossingv1.Key{
-		Egress: d.cfg.Self.String(), Run: d.cfg.Spool.RunID(), Sequence: d.cfg.Spool.Next(""),
-	}
-	end := d.half.End // its decision is the policy's, whatever the reason
-	end.Reason, end.Close = reason, crossingv1.Cause_REFUSED
-	end.Duration = durationpb.New(time.Since(d.opened))
-	return d.open(ctx, v.Durable())
+func (d *departure) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) error {
+	d.numbered(d.cfg.Self.String(), "", d.cfg.Spool.RunID(), d.cfg.Spool.Next(""))
+	d.half.refused(reason, time.Since(d.opened))
+	return d.open(v.Durable())
 }
 
 // problem answers the caller in the gateway's own name.
 func (d *departure) problem(reason crossingv1.Reason, owner string) {
-	head, body := l7.Problem(d.half.Id, reason, owner, &d.req.Head)
+	head, body := l7.Problem(d.id, reason, owner, &d.req.Head)
 	if d.req.Upgrade != "" && reason == crossingv1.Reason_NOT_ENFORCEABLE {
 		head, body = l7.ProblemStatus(http.StatusNotImplemented, "this gateway does not change protocols",
-			d.half.Id, reason, owner, &d.req.Head)
+			d.id, reason, owner, &d.req.Head)
 	}
 	if err := d.resp.WriteHead(head, len(body) == 0); err != nil || len(body) == 0 {
 		return
@@ -137,16 +127,14 @@ func (d *departure) problem(reason crossingv1.Reason, owner string) {
 // carry opens the crossing and relays it.
 func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel) {
 	info := t.Info()
-	d.half.Key = &crossingv1.Key{
-		Egress: d.cfg.Self.String(), Ingress: info.Peer.String(),
-		Run: d.cfg.Spool.RunID(), Sequence: d.cfg.Spool.Next(info.Peer.String()),
-	}
-	d.half.Tunnel = carrier(info)
-	if err := d.open(ctx, v.Durable()); err != nil {
+	ingress := info.Peer.String()
+	d.numbered(d.cfg.Self.String(), ingress, d.cfg.Spool.RunID(), d.cfg.Spool.Next(ingress))
+	d.half.carried(info)
+	if err := d.open(v.Durable()); err != nil {
 		d.problem(crossingv1.Reason_NOT_RECORDED, v.Owner())
 		return
 	}
-	stream, err := t.Open(ctx, d.header(v))
+	stream, err := d.say(ctx, v, t)
 	if err != nil {
 		d.unopened(ctx, v)
 		return
@@ -157,28 +145,32 @@ func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel
 	d.relay(v)
 }
 
-func (d *departure) header(v *authz.Verdict) *crossingv1.Header {
-	kind := crossingv1.Header_HTTP
+// headers are used for one crossing after another: a tunnel keeps nothing of them.
+var headers = sync.Pool{New: func() any { return new(crossing.Header) }}
+
+// say opens a stream with the crossing's header.
+func (d *departure) say(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel) (tunnel.Stream, error) {
+	h := headers.Get().(*crossing.Header)
+	d.header(h, v)
+	stream, err := t.Open(ctx, &h.Header)
+	h.Reset()
+	headers.Put(h)
+	return stream, err
+}
+
+// header fills an empty header.
+func (d *departure) header(h *crossing.Header, v *authz.Verdict) {
+	h.Id, h.Run, h.Sequence = d.id, d.key.Run, d.key.Sequence
+	h.Traceparent, h.Tracestate = d.traceparent, tracestate(d.req.Head.Fields)
+	h.Source, h.SourceSvid, h.Attach = d.req.Caller.ID.String(), d.req.Caller.SVID, d.req.Caller.Attach
+	h.Destination, h.Workload, h.Service = v.Workload.ID.String(), v.Workload.Name, v.Service.Name
+	h.SetPolicy(v.Policy.Serial, v.Policy.Revision)
+	h.Intent = v.Intent
+	h.Kind = crossingv1.Header_HTTP
 	if d.req.Head.Method == http.MethodConnect {
-		kind = crossingv1.Header_BYTES
+		h.Kind = crossingv1.Header_BYTES
 	}
-	return &crossingv1.Header{
-		Id:          d.half.Id,
-		Run:         d.half.Key.Run,
-		Sequence:    d.half.Key.Sequence,
-		Traceparent: d.trace.String(),
-		Tracestate:  tracestate(d.req.Head.Fields),
-		Source:      d.half.Source,
-		SourceSvid:  d.req.Caller.SVID,
-		Attach:      d.req.Caller.Attach,
-		Destination: d.half.Destination,
-		Workload:    v.Workload.Name,
-		Service:     v.Service.Name,
-		Policy:      ref(v.Policy),
-		Intent:      v.Intent,
-		Kind:        kind,
-		Opened:      timestamppb.New(d.opened),
-	}
+	h.SetOpened(d.opened)
 }
 
 // unopened ends a crossing that the tunnel did not take.
@@ -255,7 +247,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 	grpc := d.req.Head.IsGRPC()
 	d.answered(first.Response, grpc)
 	first.Response.Fields.DelFunc(gatewaysOwn)
-	first.Response.Fields.Set(crossingField, d.half.Id)
+	first.Response.Fields.Set(crossingField, d.id)
 	if first.End {
 		d.done(p)
 		return d.sent(d.resp.WriteHead(first.Response, true))

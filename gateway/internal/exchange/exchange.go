@@ -6,8 +6,6 @@
 package exchange
 
 import (
-	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"net"
@@ -19,13 +17,11 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -39,11 +35,12 @@ const (
 )
 
 // spool is where halves go. A crossing whose Open returned nil is recorded,
-// whatever happens next; any number of goroutines may call it.
+// whatever happens next. It keeps nothing of what it is given; any number of
+// goroutines may call it.
 type spool interface {
 	RunID() string
 	Next(ingress string) uint64
-	Open(ctx context.Context, h *crossingv1.Half, durable bool) error
+	Open(h *crossingv1.Half, durable bool) error
 	Close(c *crossingv1.Close) error
 	Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string)
 }
@@ -66,96 +63,62 @@ type Config struct {
 	Log   *zap.Logger
 }
 
-// account is this gateway's account of one crossing while it goes on.
+// account is this gateway's account of one crossing while it goes on. It may last
+// for long, and holds little once the opening is recorded.
 type account struct {
 	cfg    *Config
-	half   *crossingv1.Half // nil after slim
+	id     string
+	owner  string // who answers for it
+	half   *half  // nil once it is recorded
 	opened time.Time
 	close  crossingv1.Close
 	first  time.Duration // until the answer's head
 	begun  bool          // and there was one
 	stream tunnel.Stream // in the tunnel; nil before it is open
+
+	// Parts of half and close.
+	key                 crossingv1.Key
+	duration, firstByte durationpb.Duration
 }
 
 func (c *Config) newAccount(id string, side crossingv1.Side, v *authz.Verdict, now time.Time) *account {
-	a := &account{cfg: c, opened: now}
-	end := &crossingv1.End{
-		Gateway:  c.Self.String(),
-		Decision: crossingv1.Decision_DENY,
-		Policy:   ref(v.Policy),
-		Intent:   v.Intent,
-		Reason:   v.Reason,
-		Detail:   crossing.Detail(v.Detail),
-		Open:     timestamppb.New(now),
-	}
-	if v.Allow {
-		end.Decision = crossingv1.Decision_ALLOW
-	}
-	if v.Named != (policy.Ref{}) && v.Named != v.Policy {
-		end.Named = ref(v.Named)
-	}
-	a.half = &crossingv1.Half{
-		Id:         id,
-		Side:       side,
-		Transition: &crossingv1.Transition{From: v.From, To: v.To, Owner: v.Owner()},
-		Operation:  &crossingv1.Operation{},
-		End:        end,
-	}
-	if v.Transition != nil {
-		a.half.Transition.Sink = v.Transition.Sink
-	}
-	if v.Workload != nil {
-		a.half.Destination = v.Workload.ID.String()
-	}
-	if v.Service != nil {
-		a.half.Operation.Protocol, a.half.Operation.Service = v.Service.Protocol, v.Service.Name
-	}
+	a := &account{cfg: c, id: id, owner: v.Owner(), half: newHalf(), opened: now}
+	a.half.Id, a.half.Key, a.half.Side = id, &a.key, side
+	a.close.Id, a.close.Key, a.close.Side = id, &a.key, side
+	a.half.judged(v, c.Self.String(), now)
+	a.half.found(v)
 	return a
 }
 
-func ref(r policy.Ref) *crossingv1.PolicyRef {
-	if r == (policy.Ref{}) {
-		return nil
-	}
-	return &crossingv1.PolicyRef{Serial: r.Serial, Revision: r.Revision}
+// numbered gives the crossing its place among those of its gateways.
+func (a *account) numbered(egress, ingress, run string, sequence uint64) {
+	a.key.Egress, a.key.Ingress, a.key.Run, a.key.Sequence = egress, ingress, run, sequence
 }
 
 // asked records what was asked for: method and path, host and port, never a
 // query or a body. Of a request that is not well formed, it is what there was.
-func (a *account) asked(head *l7.RequestHead) {
-	name := strings.TrimSpace(head.Method + " " + head.PathOnly())
-	switch {
-	case head.Method == "CONNECT":
-		name = "CONNECT"
-	case head.IsGRPC():
-		name = strings.TrimPrefix(head.PathOnly(), "/")
-	}
+func (a *account) asked(operation, authority string) {
 	const longest = 256
-	name = crossing.Detail(name)
+	name := crossing.Detail(operation)
 	a.half.Operation.Name = name[:min(len(name), longest)]
-	a.half.Operation.Authority = crossing.Authority(head.Authority)
+	a.half.Operation.Authority = crossing.Authority(authority)
 }
 
-func (a *account) traced(t l7.Traceparent) {
-	a.half.Trace, a.half.Span = t.TraceID(), t.SpanID()
+// open puts the opening into the spool: after it, the crossing is recorded. It
+// does not hear of a caller that gives up, which must not leave a crossing half
+// written.
+func (a *account) open(durable bool) error {
+	err := a.cfg.Spool.Open(&a.half.Half, durable)
+	a.half.free()
+	a.half = nil
+	return err
 }
 
-// open puts the opening into the spool: after it, the crossing is recorded.
-func (a *account) open(ctx context.Context, durable bool) error {
-	// A caller that gives up must not leave a crossing half written.
-	return a.cfg.Spool.Open(context.WithoutCancel(ctx), a.half, durable)
-}
-
-// slim lets go of what the end of a recorded crossing does not need: it may be
+// slim lets go of what the names of a recorded crossing are parts of: it may be
 // idle for long.
 func (a *account) slim() {
-	a.named()
-	a.half = nil
-}
-
-// named gives the end the name of its half.
-func (a *account) named() {
-	a.close.Id, a.close.Key, a.close.Side = a.half.Id, a.half.Key, a.half.Side
+	a.id, a.key.Run = strings.Clone(a.id), strings.Clone(a.key.Run)
+	a.close.Id = a.id
 }
 
 // answered notes the answer's head.
@@ -197,18 +160,15 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if a.close.Cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
 		return
 	}
-	if a.half != nil {
-		a.named()
-	}
 	a.moved()
 	c := &a.close
-	c.Duration = durationpb.New(time.Since(a.opened))
+	c.Duration = last(&a.duration, time.Since(a.opened))
 	if a.begun {
-		c.FirstByte = durationpb.New(a.first)
+		c.FirstByte = last(&a.firstByte, a.first)
 	}
 	c.Cause, c.Reason = cause, reason
 	if err := a.cfg.Spool.Close(c); err != nil {
-		a.cfg.Log.Error("crossing closed but not spooled", zap.String("crossing", c.Id), zap.Error(err))
+		a.cfg.Log.Error("crossing closed but not spooled", zap.String("crossing", a.id), zap.Error(err))
 	}
 }
 
@@ -219,7 +179,7 @@ func newTrace(f *l7.Fields) l7.Traceparent {
 		return t.Child()
 	}
 	f.Del("tracestate")
-	return l7.NewTraceparent(rand.Reader)
+	return l7.NewTraceparent()
 }
 
 // tracestate is the trace state for the crossing's header, which has no room

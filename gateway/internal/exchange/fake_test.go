@@ -15,6 +15,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
@@ -109,7 +110,8 @@ func (s *fakeSpool) Next(string) uint64 {
 	return s.sequence
 }
 
-func (s *fakeSpool) Open(_ context.Context, h *crossingv1.Half, _ bool) error {
+func (s *fakeSpool) Open(h *crossingv1.Half, _ bool) error {
+	h = proto.CloneOf(h)
 	s.journal.note(s.name + " open")
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,6 +124,7 @@ func (s *fakeSpool) Open(_ context.Context, h *crossingv1.Half, _ bool) error {
 }
 
 func (s *fakeSpool) Close(c *crossingv1.Close) error {
+	c = proto.CloneOf(c)
 	s.journal.note(s.name + " close")
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,6 +241,7 @@ func (f *fakeTunnel) Open(_ context.Context, h *crossingv1.Header) (tunnel.Strea
 	if f.open != nil {
 		return nil, f.open
 	}
+	h = proto.CloneOf(h)
 	if f.lied != nil {
 		f.lied(h)
 	}
@@ -311,7 +315,7 @@ func (w *world) Connect(context.Context, upstream.Destination) (net.Conn, *cross
 	return near, &crossingv1.Peer{Attach: crossingv1.Attach_PLAINTEXT}, nil
 }
 
-func newWorld(t *testing.T, p *policy.Policy) *world {
+func newWorld(t testing.TB, p *policy.Policy) *world {
 	t.Helper()
 	if p == nil {
 		p = policytest.Estate(t, 1, nil)

@@ -83,10 +83,10 @@ func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Str
 	a.stream = s
 	a.identify(info)
 	if err == nil {
-		a.asked(head)
+		a.asked(operation(head), head.Authority)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	if !a.begin(ctx, v) {
+	if !a.begin(v) {
 		over()
 		return
 	}
@@ -177,21 +177,18 @@ func (i *Ingress) readHead(s tunnel.Stream, in *l7.FrameReader) (*l7.RequestHead
 
 // identify fills in who is who.
 func (a *arrival) identify(info tunnel.Info) {
-	a.half.Key = &crossingv1.Key{
-		Egress: info.Peer.String(), Ingress: a.cfg.Self.String(),
-		Run: a.header.GetRun(), Sequence: a.header.GetSequence(),
-	}
+	a.numbered(info.Peer.String(), a.cfg.Self.String(), a.header.GetRun(), a.header.GetSequence())
 	a.half.Source = a.header.GetSource()
 	if a.half.Destination == "" {
 		a.half.Destination = a.header.GetDestination()
 	}
-	a.half.Tunnel = carrier(info)
-	a.traced(a.trace)
+	a.half.carried(info)
+	a.half.traced(a.header.GetTraceparent())
 }
 
 // begin records the crossing, and says whether it may go on.
-func (a *arrival) begin(ctx context.Context, v *authz.Verdict) bool {
-	if err := a.open(ctx, v.Durable()); err != nil {
+func (a *arrival) begin(v *authz.Verdict) bool {
+	if err := a.open(v.Durable()); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
 		return false
 	}
@@ -243,7 +240,7 @@ func (a *arrival) inbound(head *l7.RequestHead) *l7.RequestHead {
 	l7.StripIncoming(&head.Fields)
 	source := spiffeid.RequireFromString(a.header.GetSource()) // checked by checkHeader
 	head.Fields.Set("x-forwarded-client-cert", l7.XFCC(a.cfg.Self, source, a.header.GetSourceSvid()))
-	head.Fields.Set(crossingField, a.half.Id)
+	head.Fields.Set(crossingField, a.id)
 	head.Fields.Set("traceparent", a.trace.String())
 	return head
 }
@@ -256,7 +253,7 @@ func (a *arrival) refuse(reason crossingv1.Reason) {
 }
 
 func (a *arrival) tell(reason crossingv1.Reason) bool {
-	err := a.out.Refusal(l7.Refusal{Reason: reason, Owner: a.half.Transition.GetOwner()})
+	err := a.out.Refusal(l7.Refusal{Reason: reason, Owner: a.owner})
 	if err != nil || a.stream.CloseWrite() != nil {
 		a.stream.Reset(tunnel.Refused)
 		return false

@@ -3,7 +3,6 @@ package l7
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"io"
 	"strings"
 )
 
@@ -49,35 +48,37 @@ func decodeLowerHex(to []byte, from string) bool {
 	return err == nil
 }
 
-// NewTraceparent begins a sampled trace with randomness from r; nil is the
-// system's, which also stands in if r fails.
-func NewTraceparent(r io.Reader) Traceparent {
+// NewTraceparent begins a sampled trace.
+func NewTraceparent() Traceparent {
 	t := Traceparent{flags: 1}
-	fill(r, t.trace[:])
-	fill(r, t.span[:])
+	fill(t.trace[:])
+	fill(t.span[:])
 	return t
 }
 
 // Child is a new span in the same trace.
 func (t Traceparent) Child() Traceparent {
-	fill(nil, t.span[:])
+	fill(t.span[:])
 	return t
 }
 
 // fill never leaves zeroes, which the standard forbids.
-func fill(r io.Reader, b []byte) {
-	if r != nil {
-		if _, err := io.ReadFull(r, b); err == nil && strings.Trim(string(b), "\x00") != "" {
-			return
-		}
-	}
+func fill(b []byte) {
 	_, _ = rand.Read(b) // it never fails: crypto/rand ends the program instead
 	b[0] |= 1
 }
 
-// String is the field's value in version 00.
+// AppendTo appends the field's value in version 00.
+func (t Traceparent) AppendTo(b []byte) []byte {
+	b = hex.AppendEncode(append(b, "00-"...), t.trace[:])
+	b = hex.AppendEncode(append(b, '-'), t.span[:])
+	return hex.AppendEncode(append(b, '-'), []byte{t.flags})
+}
+
+// String is what AppendTo appends.
 func (t Traceparent) String() string {
-	return "00-" + t.TraceID() + "-" + t.SpanID() + "-" + hex.EncodeToString([]byte{t.flags})
+	var b [traceparentLength]byte
+	return string(t.AppendTo(b[:0]))
 }
 
 // TraceID is the trace's id, 32 hex digits.

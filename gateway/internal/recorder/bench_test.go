@@ -1,7 +1,6 @@
 package recorder
 
 import (
-	"context"
 	"fmt"
 	"syscall"
 	"testing"
@@ -35,7 +34,7 @@ func recordAll(b *testing.B, r *Recorder, durable bool, writers int) {
 		c := closeOf(h)
 		for next() {
 			h.Key.Sequence = r.Next(peer.String())
-			if err := r.Open(context.Background(), h, durable); err != nil {
+			if err := r.Open(h, durable); err != nil {
 				b.Error(err)
 				return
 			}

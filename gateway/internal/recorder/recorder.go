@@ -178,7 +178,7 @@ func (r *Recorder) begin(ingress string) *atomic.Uint64 {
 // half is written and, if durable, on stable storage. It fails with ErrFull,
 // with ErrClosed, or with what the disk said: then the crossing may not happen.
 // The half is the caller's again.
-func (r *Recorder) Open(_ context.Context, h *crossingv1.Half, durable bool) error {
+func (r *Recorder) Open(h *crossingv1.Half, durable bool) error {
 	if err := r.begun(h, durable); err != nil {
 		return fmt.Errorf("record crossing %s: %w", h.GetId(), err)
 	}

@@ -106,7 +106,7 @@ func writeUntilKilled(dir string) {
 			for {
 				n := r.Next(peer.String())
 				h := half(r.RunID(), n)
-				if err := r.Open(context.Background(), h, n%3 == 0); err != nil {
+				if err := r.Open(h, n%3 == 0); err != nil {
 					continue
 				}
 				fmt.Println("open", h.GetId())
@@ -192,7 +192,7 @@ func testTornTail(t *testing.T, behind []byte) {
 		h := half(r.RunID(), uint64(i+1))
 		h.Key.Ingress, h.End.Decision = "", crossingv1.Decision_DENY
 		h.End.Reason, h.End.Intent, h.End.Close = crossingv1.Reason_NO_INTENT, "", crossingv1.Cause_REFUSED
-		if err := r.Open(t.Context(), h, false); err != nil {
+		if err := r.Open(h, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -220,7 +220,7 @@ func testTornTail(t *testing.T, behind []byte) {
 			}
 		}
 		r := open(t, dir, segmentSize)
-		if err := r.Open(t.Context(), half(r.RunID(), 1), true); err != nil {
+		if err := r.Open(half(r.RunID(), 1), true); err != nil {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
 		if err := r.CloseSpool(); err != nil {
@@ -311,7 +311,7 @@ func TestDiskFails(t *testing.T) {
 			var recorded []string
 			record := func() error {
 				h := half(r.RunID(), r.Next(peer.String()))
-				err := r.Open(t.Context(), h, true)
+				err := r.Open(h, true)
 				if err == nil {
 					recorded = append(recorded, h.GetId())
 				}
@@ -358,7 +358,7 @@ func TestFull(t *testing.T) {
 	var last *crossingv1.Half
 	for {
 		h := half(r.RunID(), r.Next(peer.String()))
-		if err = r.Open(t.Context(), h, false); err != nil {
+		if err = r.Open(h, false); err != nil {
 			break
 		}
 		last = h
@@ -373,7 +373,7 @@ func TestFull(t *testing.T) {
 	if err := r.CloseSpool(); err != nil {
 		t.Error(err)
 	}
-	if err := r.Open(t.Context(), half(r.RunID(), 99), false); !errors.Is(err, ErrClosed) {
+	if err := r.Open(half(r.RunID(), 99), false); !errors.Is(err, ErrClosed) {
 		t.Errorf("Open = %v, want ErrClosed", err)
 	}
 }
@@ -431,7 +431,7 @@ func TestGroupCommit(t *testing.T) {
 	for range writers {
 		wg.Go(func() {
 			for range each {
-				if err := r.Open(context.Background(), half(r.RunID(), r.Next(peer.String())), true); err != nil {
+				if err := r.Open(half(r.RunID(), r.Next(peer.String())), true); err != nil {
 					t.Error(err)
 				}
 			}
@@ -479,7 +479,7 @@ func benchmarkOpen(b *testing.B, writers int) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if err := r.Open(context.Background(), half(r.RunID(), r.Next(peer.String())), true); err != nil {
+			if err := r.Open(half(r.RunID(), r.Next(peer.String())), true); err != nil {
 				b.Fatal(err)
 			}
 		}

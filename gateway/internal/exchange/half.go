@@ -1,0 +1,112 @@
+package exchange
+
+import (
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// half is a half record and all that it may hold, in one piece of memory that is
+// used for one crossing after another: from newAccount until its opening is in
+// the spool, which keeps nothing of it.
+type half struct {
+	crossingv1.Half
+	transition    crossingv1.Transition
+	operation     crossingv1.Operation
+	end           crossingv1.End
+	policy, named crossingv1.PolicyRef
+	peer          crossingv1.Peer
+	open          timestamppb.Timestamp
+	duration      durationpb.Duration
+	tunnel        carriage
+}
+
+var halves = sync.Pool{New: func() any { return new(half) }}
+
+// newHalf gives an empty half, but for the parts that all have.
+func newHalf() *half {
+	h := halves.Get().(*half)
+	h.Transition, h.Operation, h.End = &h.transition, &h.operation, &h.end
+	return h
+}
+
+// free gives it back. It lets go of all texts first.
+func (h *half) free() {
+	*h = half{}
+	halves.Put(h)
+}
+
+// judged records what was decided, by whom and when.
+func (h *half) judged(v *authz.Verdict, gateway string, now time.Time) {
+	end := h.End
+	end.Gateway, end.Intent, end.Reason, end.Detail = gateway, v.Intent, v.Reason, crossing.Detail(v.Detail)
+	end.Decision = crossingv1.Decision_DENY
+	if v.Allow {
+		end.Decision = crossingv1.Decision_ALLOW
+	}
+	end.Policy = refer(&h.policy, v.Policy)
+	if v.Named != v.Policy {
+		end.Named = refer(&h.named, v.Named)
+	}
+	h.open.Seconds, h.open.Nanos = now.Unix(), int32(now.Nanosecond())
+	end.Open = &h.open
+}
+
+// refer makes a reference in the room for one; nil if there is no policy.
+func refer(room *crossingv1.PolicyRef, r policy.Ref) *crossingv1.PolicyRef {
+	if r == (policy.Ref{}) {
+		return nil
+	}
+	room.Serial, room.Revision = r.Serial, r.Revision
+	return room
+}
+
+// found records who answers for the crossing, and what of whom it asks for.
+func (h *half) found(v *authz.Verdict) {
+	t := h.Transition
+	t.From, t.To, t.Owner = v.From, v.To, v.Owner()
+	if v.Transition != nil {
+		t.Sink = v.Transition.Sink
+	}
+	if v.Workload != nil {
+		h.Destination = v.Workload.ID.String()
+	}
+	if v.Service != nil {
+		h.Operation.Protocol, h.Operation.Service = v.Service.Protocol, v.Service.Name
+	}
+}
+
+// traced records the trace and the span of a traceparent that is valid: whatever
+// its version, they stand in the same place (Trace Context, section 3.2.2).
+func (h *half) traced(traceparent string) { h.Trace, h.Span = traceparent[3:35], traceparent[36:52] }
+
+// from records the caller, with the text of its address.
+func (h *half) from(c *listener.Caller, address string) {
+	h.Source = c.ID.String()
+	h.peer.Attach, h.peer.Svid, h.peer.Tls, h.peer.Address = c.Attach, c.SVID, c.TLS, address
+	h.End.Peer = &h.peer
+}
+
+// refused records that the crossing ended where it began.
+func (h *half) refused(reason crossingv1.Reason, after time.Duration) {
+	end := h.End // its decision is the policy's, whatever the reason
+	end.Reason, end.Close, end.Duration = reason, crossingv1.Cause_REFUSED, last(&h.duration, after)
+}
+
+// carried records what carries the crossing.
+func (h *half) carried(info tunnel.Info) { h.Tunnel = h.tunnel.of(info) }
+
+// last makes a duration in the room for one.
+func last(room *durationpb.Duration, d time.Duration) *durationpb.Duration {
+	room.Seconds, room.Nanos = int64(d/time.Second), int32(d%time.Second)
+	return room
+}

@@ -1,0 +1,58 @@
+package exchange
+
+import (
+	"bytes"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+)
+
+// names are the texts that an egress gateway makes of a crossing: parts of one
+// string, for they are wanted for as long.
+type names struct {
+	id          string
+	traceparent string
+	address     string // of the caller
+	operation   string
+}
+
+// usualNames holds the names of nearly all crossings, in bytes.
+const usualNames = 256
+
+// newNames names a crossing that began now.
+func newNames(now time.Time, trace l7.Traceparent, caller netip.AddrPort, head *l7.RequestHead) names {
+	var room [usualNames]byte
+	b := crossing.AppendID(room[:0], now)
+	id := len(b)
+	b = trace.AppendTo(b)
+	traceparent := len(b)
+	b = caller.AppendTo(b)
+	address := len(b)
+	all := string(appendOperation(b, head))
+	return names{all[:id], all[id:traceparent], all[traceparent:address], all[address:]}
+}
+
+// operation names what a request asks for.
+func operation(head *l7.RequestHead) string {
+	var room [usualNames]byte
+	return string(appendOperation(room[:0], head))
+}
+
+// appendOperation appends method and path, or of a gRPC call its full name; never
+// a query.
+func appendOperation(b []byte, head *l7.RequestHead) []byte {
+	switch {
+	case head.Method == http.MethodConnect:
+		return append(b, http.MethodConnect...)
+	case head.IsGRPC():
+		return append(b, strings.TrimPrefix(head.PathOnly(), "/")...)
+	}
+	before := len(b)
+	b = append(append(append(b, head.Method...), ' '), head.PathOnly()...)
+	name := bytes.TrimSpace(b[before:]) // a head that is not well formed may lack either
+	return append(b[:before], name...)
+}

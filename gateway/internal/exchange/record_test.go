@@ -1,0 +1,119 @@
+package exchange
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/policytest"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// counted is a spool that only counts.
+type counted struct {
+	sequence uint64
+	run      string
+}
+
+func (c *counted) RunID() string                                          { return c.run }
+func (c *counted) Next(string) uint64                                     { c.sequence++; return c.sequence }
+func (*counted) Open(*crossingv1.Half, bool) error                        { return nil }
+func (*counted) Close(*crossingv1.Close) error                            { return nil }
+func (*counted) Refuse(crossingv1.Reason, netip.AddrPort, string, string) {}
+func (c *counted) config() Config                                         { return Config{Self: near, Spool: c, Log: zap.NewNop()} }
+
+// sent is a tunnel that takes a header and gives no stream.
+type sent struct {
+	tunnel.Tunnel
+	header *crossingv1.Header // a copy of the last one; nil to take none
+}
+
+func (s *sent) Open(_ context.Context, h *crossingv1.Header) (tunnel.Stream, error) {
+	if s.header != nil {
+		s.header = proto.CloneOf(h)
+	}
+	return nil, nil
+}
+
+// recorded is one crossing, to record again and again at either gateway.
+type recorded struct {
+	cfg     Config
+	verdict *authz.Verdict
+	req     *listener.Request
+	tunnel  *sent
+	info    tunnel.Info
+	header  *crossingv1.Header
+}
+
+func newRecorded(t testing.TB) *recorded {
+	t.Helper()
+	req := request("POST", "/v1/chat", "")
+	req.Caller.Address = netip.MustParseAddrPort("192.0.2.1:4711")
+	w := newWorld(t, policytest.Estate(t, 1, nil))
+	v := authz.New("near", w).Egress(agent, &req.Head, time.Now())
+	if !v.Allow {
+		t.Fatalf("denied: %s %s", v.Reason, v.Detail)
+	}
+	r := &recorded{
+		cfg: (&counted{run: crossing.NewRun()}).config(), verdict: v, req: req, tunnel: &sent{header: &crossingv1.Header{}},
+		info: tunnel.Info{Peer: far, Carrier: tunnel.TCP, TLS: "TLS 1.3 X25519MLKEM768", RoundTrip: time.Millisecond, Choice: tunnel.Usual},
+	}
+	r.depart(t)
+	r.header, r.tunnel.header = r.tunnel.header, nil
+	return r
+}
+
+// depart records the crossing as an egress gateway does.
+func (r *recorded) depart(t testing.TB) {
+	now := time.Now()
+	n := newNames(now, newTrace(&r.req.Head.Fields), r.req.Caller.Address, &r.req.Head)
+	d := &departure{account: r.cfg.newAccount(n.id, crossingv1.Side_EGRESS, r.verdict, now), req: r.req, traceparent: n.traceparent}
+	d.half.traced(n.traceparent)
+	d.half.from(&r.req.Caller, n.address)
+	d.asked(n.operation, r.req.Head.Authority)
+	d.numbered(d.cfg.Self.String(), far.String(), d.cfg.Spool.RunID(), d.cfg.Spool.Next(""))
+	d.half.carried(r.info)
+	if err := d.open(true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.say(context.Background(), r.verdict, r.tunnel); err != nil {
+		t.Fatal(err)
+	}
+	d.answered(&l7.ResponseHead{Status: 200}, false)
+	d.ended(crossingv1.Cause_DONE, 0)
+}
+
+// arrive records the crossing as an ingress gateway does.
+func (r *recorded) arrive(t testing.TB) {
+	a := &arrival{account: r.cfg.newAccount(r.header.GetId(), crossingv1.Side_INGRESS, r.verdict, time.Now()), header: r.header}
+	a.identify(r.info)
+	a.asked(operation(&r.req.Head), r.req.Head.Authority)
+	if !a.begin(r.verdict) {
+		t.Fatal("not recorded")
+	}
+	a.answered(&l7.ResponseHead{Status: 200}, false)
+	a.ended(crossingv1.Cause_DONE, 0)
+}
+
+// BenchmarkRecord: what does filling a crossing's record cost each gateway,
+// without its spool?
+func BenchmarkRecord(b *testing.B) {
+	r := newRecorded(b)
+	for name, record := range map[string]func(testing.TB){"egress": r.depart, "ingress": r.arrive} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				record(b)
+			}
+		})
+	}
+}
