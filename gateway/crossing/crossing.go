@@ -12,7 +12,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,11 +53,20 @@ const idLength = 36
 // lower-case form.
 func ParseID(s string) (uuid.UUID, error) {
 	id, err := uuid.Parse(s)
-	upper := func(r rune) bool { return r >= 'A' && r <= 'F' }
-	if err != nil || len(s) != idLength || strings.ContainsFunc(s, upper) || id.Version() != 7 || id.Variant() != uuid.RFC4122 {
+	if err != nil || len(s) != idLength || upper(s) || id.Version() != 7 || id.Variant() != uuid.RFC4122 {
 		return uuid.UUID{}, fmt.Errorf("crossing id %.64q is not a UUIDv7", s)
 	}
 	return id, nil
+}
+
+// upper says that there is an upper-case letter in s.
+func upper(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			return true
+		}
+	}
+	return false
 }
 
 // CheckID refuses what ParseID does.

@@ -25,11 +25,11 @@ func (r *reader) batch() (batch *controlv1.Batch, full bool, err error) {
 	if err != nil || r.at == end {
 		return nil, false, err
 	}
-	text, err := r.read(end)
+	text, n, err := r.read(end)
 	if err != nil {
 		return nil, false, err
 	}
-	batch = &controlv1.Batch{}
+	batch = &controlv1.Batch{Frames: make([][]byte, 0, min(n, maxFrames))}
 	for len(text) > 0 && len(batch.Frames) < maxFrames {
 		payload, rest, err := cutEntry(text)
 		if err != nil {
@@ -44,22 +44,23 @@ func (r *reader) batch() (batch *controlv1.Batch, full bool, err error) {
 	return batch, r.at < end, nil
 }
 
-// read reads whole entries up to a position, as many as a batch takes.
-func (r *reader) read(end position) ([]byte, error) {
-	text := make([]byte, min(end.offset()-r.at.offset(), maxBytes))
+// read reads n whole entries up to a position, of as many bytes as a batch takes.
+func (r *reader) read(end position) (text []byte, n int, err error) {
+	text = make([]byte, min(end.offset()-r.at.offset(), maxBytes))
 	if _, err := r.file.ReadAt(text, r.at.offset()); errors.Is(err, io.EOF) {
-		return nil, r.fault(errTorn)
+		return nil, 0, r.fault(errTorn)
 	} else if err != nil {
-		return nil, r.fault(err)
+		return nil, 0, r.fault(err)
 	}
 	whole := 0
-	for n := entrySize(text); n > 0; n = entrySize(text[whole:]) {
-		whole += n
+	for size := entrySize(text); size > 0; size = entrySize(text[whole:]) {
+		whole += size
+		n++
 	}
-	if whole == 0 {
-		return nil, r.fault(errTorn)
+	if n == 0 {
+		return nil, 0, r.fault(errTorn)
 	}
-	return text[:whole], nil
+	return text[:whole], n, nil
 }
 
 func (r *reader) fault(err error) error {
