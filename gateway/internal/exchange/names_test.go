@@ -1,0 +1,43 @@
+package exchange
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+)
+
+func TestOperation(t *testing.T) {
+	grpc := l7.Fields{{Name: "content-type", Value: "application/grpc"}}
+	tests := []struct {
+		name string
+		head l7.RequestHead
+		want string
+	}{
+		{"a call", l7.RequestHead{Method: "POST", Path: "/v1/chat?key=secret"}, "POST /v1/chat"},
+		{"a byte stream", l7.RequestHead{Method: "CONNECT", Authority: "db.far.mesh:5432"}, "CONNECT"},
+		{"of gRPC", l7.RequestHead{Method: "POST", Path: "/inference.v1.Llm/Generate", Fields: grpc}, "inference.v1.Llm/Generate"},
+		{"a long one", l7.RequestHead{Method: "GET", Path: "/" + strings.Repeat("x", 2*usualNames)}, "GET /" + strings.Repeat("x", 2*usualNames)},
+		{"without a path", l7.RequestHead{Method: "GET"}, "GET"},
+		{"without a method", l7.RequestHead{Path: "/v1"}, "/v1"},
+		{"nothing", l7.RequestHead{}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := operation(&tt.head); got != tt.want {
+				t.Errorf("operation = %q, want %q", got, tt.want)
+			}
+			trace, caller := l7.NewTraceparent(), netip.MustParseAddrPort("[2001:db8::1]:4711")
+			n := newNames(time.Now(), trace, caller, &tt.head)
+			if err := crossing.CheckID(n.id); err != nil {
+				t.Error(err)
+			}
+			if n.traceparent != trace.String() || n.address != caller.String() || n.operation != tt.want {
+				t.Errorf("names %+v", n)
+			}
+		})
+	}
+}
