@@ -32,7 +32,7 @@ func DecodeHeader(stream uint32, b []byte) (*crossingv1.Header, error) {
 	return h, nil
 }
 
-// Buffer holds a usual header. It comes from Buffers and goes back there.
+// Buffer holds a usual header. It comes from NewBuffer, and is used again after Free.
 type Buffer struct{ B []byte }
 
 var buffers = sync.Pool{New: func() any { return &Buffer{B: make([]byte, 0, 1<<10)} }}
