@@ -30,10 +30,11 @@ func StripConnection(f *Fields) {
 			}
 		}
 	}
-	f.DelFunc(func(name string) bool { return hopByHop(name) || nominated(named, name) })
+	f.DelFunc(func(name string) bool { return HopByHop(name) || nominated(named, name) })
 }
 
-func hopByHop(name string) bool {
+// HopByHop names the fields of one connection, whatever Connection says.
+func HopByHop(name string) bool {
 	switch name {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade", "te",
 		"proxy-authorization", "http2-settings":

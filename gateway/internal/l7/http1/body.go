@@ -143,32 +143,11 @@ func (b *Body) lastChunk(skip int) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range fields {
-		if framesMessage(f.Name) {
-			return malformed("%s cannot be a trailer", f.Name)
-		}
+	if err := l7.StripTrailers(&fields); err != nil {
+		return malformed("%v", err)
 	}
-	fields.DelFunc(notInTrailers)
 	*b.trailers = fields
 	return io.EOF
-}
-
-// notInTrailers names what is dropped: a reader that merges trailers into the
-// head would believe it (RFC 9110 6.5.1).
-func notInTrailers(name string) bool {
-	switch name {
-	case "authorization", "cookie", "set-cookie", "te", "connection", "upgrade", "expect", "range", "max-forwards",
-		"content-type", "content-encoding", "content-range", "cache-control", "traceparent", "tracestate",
-		"x-api-key", "api-key":
-		return true
-	}
-	name = strings.ReplaceAll(name, "_", "-")
-	for _, prefix := range [...]string{"proxy-", "if-", "x-forwarded-", "sallyport-", "x-real-ip"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // peekLine looks at the next line with its CRLF without taking it.

@@ -274,29 +274,11 @@ func (r *Request) parseConnection() error {
 			}
 			r.Continue = r.Length != 0
 		case "trailer":
-			if err := checkAnnounced(f.Value); err != nil {
-				return err
+			if err := l7.CheckAnnounced(f.Value); err != nil {
+				return malformed("%v", err)
 			}
 		}
 	}
 	r.Head.Fields.Del("expect")
 	return nil
-}
-
-// checkAnnounced refuses a Trailer field that announces framing.
-func checkAnnounced(value string) error {
-	for name := range strings.SplitSeq(value, ",") {
-		if name = strings.ToLower(strings.Trim(name, " \t")); framesMessage(name) {
-			return malformed("%s cannot be a trailer", name)
-		}
-	}
-	return nil
-}
-
-func framesMessage(name string) bool {
-	switch name {
-	case "content-length", "transfer-encoding", "trailer", "host":
-		return true
-	}
-	return false
 }

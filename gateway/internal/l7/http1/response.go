@@ -238,7 +238,7 @@ func (r *Response) End(trailers l7.Fields) error {
 		}
 		b := []byte("0\r\n")
 		for _, f := range fields {
-			if !framesMessage(f.Name) {
+			if !l7.FramesMessage(f.Name) {
 				b = append(append(append(append(b, f.Name...), ": "...), f.Value...), "\r\n"...)
 			}
 		}
