@@ -20,9 +20,9 @@ type Config struct {
 	// and quote nothing. Default: nobody is told.
 	Fault func(reason crossingv1.Reason, detail string)
 	// Refuse is told of a request whose head is not well formed or too large, and
-	// gives the answer; a body must go with its content-length. The head is as far
-	// as it could be read, unchecked. It is called in a goroutine of the stream and
-	// may wait. Default: the stream is reset.
+	// gives the answer. The head is as far as it could be read, unchecked. It is called
+	// in a goroutine of the stream and may wait. Default: the stream is reset, and
+	// Fault told.
 	Refuse func(head *l7.RequestHead, r Refusal) (*l7.ResponseHead, []byte)
 
 	// MaxStreams that the peer may have open at one time. Default 250. Twice as many
@@ -54,7 +54,8 @@ type Config struct {
 	// a head or of data, either way, gives a few back. Default 2,000, and 200 a
 	// second.
 	Chatter Budget
-	// Faults bounds the calls of Fault. Default 10, and one a second.
+	// Faults bounds the calls of Fault, but for the one that says why a connection
+	// had to end. Default 10, and one a second.
 	Faults Budget
 
 	// HeadTimeout for the preface and SETTINGS, and for a head whose CONTINUATION

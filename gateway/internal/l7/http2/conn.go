@@ -128,7 +128,7 @@ func (c *Conn) readFailed(err error) {
 		c.end(unsent, false)
 	case errors.As(err, &fault):
 		if fault.Code != NoError {
-			c.tell(reasonOf(fault.Code), fault.Detail)
+			c.cfg.Fault(reasonOf(fault.Code), "HTTP/2: "+fault.Detail)
 		}
 		c.end(fault, true)
 	case errors.Is(err, io.EOF):
@@ -150,7 +150,7 @@ func reasonOf(code Code) crossingv1.Reason {
 	return crossingv1.Reason_MALFORMED
 }
 
-// tell tells of a fault, if there have not been too many.
+// tell tells of a fault that ends a stream, if there have not been too many.
 func (c *Conn) tell(reason crossingv1.Reason, detail string) {
 	c.mu.Lock()
 	ok := c.faultful.spend()
@@ -229,6 +229,9 @@ func nextStream(last uint32) uint32 {
 // add makes s an open stream. The caller holds mu.
 func (c *Conn) add(s *Stream, id uint32) {
 	s.id, s.send = id, c.peer.window
+	if !c.acked {
+		s.recv.credit += unannounced(c.cfg.StreamWindow)
+	}
 	c.streams[id] = s
 }
 
@@ -325,11 +328,7 @@ func (c *Conn) endLocked(cause *ConnError, say bool) (gone []func()) {
 	c.cause, c.going = cause, true
 	c.fault = say && cause.Code != NoError
 	if say && !c.out.broken {
-		last := uint32(0)
-		if c.server {
-			last = c.last
-		}
-		c.out.pending = appendGoAway(c.out.pending, last, cause.Code)
+		c.out.pending = appendGoAway(c.out.pending, c.lastTaken(), cause.Code)
 	}
 	for _, s := range c.streams {
 		if f := s.fail(cause, false); f != nil {
@@ -348,6 +347,18 @@ func (c *Conn) endLocked(cause *ConnError, say bool) (gone []func()) {
 	c.kick()
 	c.settle()
 	return gone
+}
+
+// lastTaken is the last stream of the peer that this end has taken. The caller
+// holds mu.
+func (c *Conn) lastTaken() uint32 {
+	switch {
+	case !c.server:
+		return 0
+	case c.drain.said:
+		return c.drain.last
+	}
+	return c.last
 }
 
 // settle wakes the read loop once the last frame has left. The caller holds mu.

@@ -150,7 +150,9 @@ func (s *Stream) ended() {
 // over takes out a stream of which both directions have ended.
 func (s *Stream) over() {
 	if s.sentEnd && s.recvEnd && !s.closed {
-		s.c.trouble.earn(1)
+		if s.refused == nil {
+			s.c.trouble.earn(1)
+		}
 		s.c.remove(s)
 	}
 }

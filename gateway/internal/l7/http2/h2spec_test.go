@@ -27,7 +27,7 @@ func TestH2spec(t *testing.T) {
 		t.Skip("needs -h2spec PROGRAM")
 	}
 	for _, secure := range [...]bool{false, true} {
-		addr := listenAndServe(t, secure)
+		addr := serveTCP(t, secure, Config{Secure: secure, Refuse: refuseAll}, greet)
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {
 			t.Fatal(err)
@@ -43,30 +43,6 @@ func TestH2spec(t *testing.T) {
 			t.Logf("h2spec, TLS %v:\n%s", secure, out[max(0, len(out)-200):])
 		}
 	}
-}
-
-// listenAndServe serves echoes on a port until the test ends.
-func listenAndServe(t *testing.T, secure bool) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if secure {
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12})
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c := Server(nc, nc, Config{Secure: secure, Refuse: refuseAll}, greet)
-			go func() { _ = c.Run() }()
-		}
-	}()
-	return l.Addr().String()
 }
 
 // greet answers everything, once it has come, with content.

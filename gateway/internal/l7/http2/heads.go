@@ -131,13 +131,13 @@ func (c *Conn) accept(id uint32) error {
 // admit says whether a new stream may be opened; one that may not is reset, as
 // not processed. The caller holds mu.
 func (c *Conn) admit(id uint32) (bool, error) {
-	if c.drain.said {
-		return false, nil // it is told, and asks elsewhere
-	}
 	if id > c.last+2 {
 		c.skipped.after, c.skipped.before = c.last, id
 	}
 	c.last = id
+	if c.drain.said {
+		return false, nil // it is told, and asks elsewhere
+	}
 	if len(c.streams) < int(c.cfg.MaxStreams) && c.serving < 2*int(c.cfg.MaxStreams) {
 		return true, nil
 	}
@@ -228,7 +228,7 @@ func (s *Stream) refuseNow() {
 	}
 	s.StopReading()
 	if err := s.WriteHead(head, len(body) == 0); err == nil && len(body) > 0 {
-		if _, err = s.Write(body); err == nil {
+		if _, err = s.Hold(body); err == nil {
 			err = s.End(nil)
 		}
 		if err != nil {

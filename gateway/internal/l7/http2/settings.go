@@ -70,6 +70,9 @@ func (c *Conn) settings(h header, p []byte) error {
 		return broken(ProtocolError, "SETTINGS were acknowledged twice")
 	case h.has(flagAck):
 		c.acked = true
+		for _, s := range c.streams {
+			s.recv.credit -= unannounced(c.cfg.StreamWindow)
+		}
 		return nil
 	}
 	first := !c.greeted
@@ -87,6 +90,10 @@ func (c *Conn) settings(h header, p []byte) error {
 	c.fill() // windows may have grown
 	return nil
 }
+
+// unannounced is what a peer that has not heard of a smaller window may send on a
+// stream beyond it (RFC 9113 6.9.3).
+func unannounced(window uint32) int64 { return max(0, firstWindow-int64(window)) }
 
 // set takes one parameter. The caller holds mu.
 func (c *Conn) set(s setting) error {
