@@ -2,14 +2,14 @@ package http2
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"runtime"
 	"strconv"
 	"testing"
-
-	"golang.org/x/net/http2"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 )
@@ -25,7 +25,7 @@ var (
 func answerShort(s *Stream) {
 	var buf [512]byte
 	for {
-		if _, err := s.Read(buf[:]); err == io.EOF {
+		if _, err := s.Read(buf[:]); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return
@@ -66,7 +66,7 @@ func pair(b testing.TB, serve func(*Stream)) (client, server *Conn) {
 	return client, server
 }
 
-// peers are the other implementation: net/http's server and x/net's client.
+// peers are the other implementation: net/http's server and client.
 func peers(b *testing.B, h http.HandlerFunc) *http.Client {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -77,16 +77,18 @@ func peers(b *testing.B, h http.HandlerFunc) *http.Client {
 	protos.SetUnencryptedHTTP2(true)
 	hs := &http.Server{Handler: h, Protocols: protos}
 	go func() { _ = hs.Serve(l) }()
-	nc, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	cc, err := (&http2.Transport{AllowHTTP: true, DisableCompression: true}).NewClientConn(nc)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { nc.Close(); hs.Close() })
-	return &http.Client{Transport: cc}
+	tr := cleartext(l.Addr().String())
+	b.Cleanup(func() { tr.CloseIdleConnections(); hs.Close() })
+	return &http.Client{Transport: tr}
+}
+
+// cleartext is net/http's client with prior knowledge of HTTP/2, of one address.
+func cleartext(addr string) *http.Transport {
+	protos := new(http.Protocols)
+	protos.SetUnencryptedHTTP2(true)
+	return &http.Transport{Protocols: protos, DisableCompression: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}}
 }
 
 // What does a unary exchange cost at both ends, 128 at a time on one connection?
@@ -109,7 +111,7 @@ func BenchmarkUnary(b *testing.B) {
 			}
 			var buf [512]byte
 			for {
-				if _, err := s.Read(buf[:]); err == io.EOF {
+				if _, err := s.Read(buf[:]); errors.Is(err, io.EOF) {
 					return nil
 				} else if err != nil {
 					return err

@@ -63,7 +63,7 @@ func TestResponseWithoutContent(t *testing.T) {
 			if h, ended, err := s.Response(); err != nil || !ended || h.Status != 200 || !s.Ended() || !s.Ready() {
 				t.Errorf("%s: %+v, %v, %v", method, h, ended, err)
 			}
-			if _, err := s.Read(make([]byte, 1)); err != io.EOF {
+			if _, err := s.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 				t.Errorf("%s: read %v, want io.EOF", method, err)
 			}
 		}

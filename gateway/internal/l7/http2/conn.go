@@ -16,9 +16,8 @@ import (
 const (
 	// closeTimeout is how long the last frames may take to leave.
 	closeTimeout = time.Second
-	// linger is how long, and lingerBytes how much, is read after the last frame of
-	// a connection that ends for a fault: data that arrives on a closed socket would
-	// destroy the GOAWAY on its way.
+	// linger is how long, and lingerBytes how much, is read after the last frame: data
+	// that arrives on a closed socket would destroy what is on its way.
 	linger      = 500 * time.Millisecond
 	lingerBytes = 256 << 10
 )
@@ -53,8 +52,7 @@ type Conn struct {
 	greeted  bool   // and told its own
 	going    bool   // no stream is opened any more; a client's
 	drain    drain
-	cause    error      // why the connection ended; nil while it has not
-	fault    bool       // the peer broke the protocol
+	cause    *ConnError // why the connection ended; nil while it has not
 	farewell *ConnError // what the peer's GOAWAY said, nil if no error
 	tending  tending
 	trouble  budget // streams that it reset, or made us reset
@@ -326,7 +324,6 @@ func (c *Conn) endLocked(cause *ConnError, say bool) (gone []func()) {
 		return nil
 	}
 	c.cause, c.going = cause, true
-	c.fault = say && cause.Code != NoError
 	if say && !c.out.broken {
 		c.out.pending = appendGoAway(c.out.pending, c.lastTaken(), cause.Code)
 	}
@@ -376,9 +373,9 @@ func (c *Conn) finish() {
 	for c.out.writing || len(c.out.pending) > 0 && !c.out.broken {
 		c.out.room.Wait()
 	}
-	broken, fault := c.out.broken, c.fault
+	broken, lost := c.out.broken, c.cause.Err != nil
 	c.mu.Unlock()
-	if fault && !broken {
+	if !broken && !lost {
 		c.lingerOn()
 	}
 	c.in.release()

@@ -9,7 +9,7 @@ func (c *Conn) readData(h header) error {
 	}
 	left := h.length - padding
 	s, fault := c.account(h, left)
-	if _, ok := fault.(*streamFault); fault != nil && !ok { //nolint:errorlint // account wraps none
+	if _, ok := fault.(*streamError); fault != nil && !ok { //nolint:errorlint // account wraps none
 		return fault
 	}
 	for {
@@ -68,7 +68,7 @@ func (c *Conn) skip(n int) error {
 }
 
 // account takes a DATA frame from the windows and gives the stream that takes its
-// data, nil if none does. A *streamFault is what only that stream must end for.
+// data, nil if none does. A *streamError is what only that stream must end for.
 func (c *Conn) account(h header, data int) (*Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,12 +80,13 @@ func (c *Conn) account(h header, data int) (*Stream, error) {
 		return nil, broken(ProtocolError, "DATA on stream 0")
 	case !c.recv.take(h.length):
 		return nil, broken(FlowControlError, "DATA of %d bytes beyond the connection's window", h.length)
-	case data > 0:
-		c.chatter.earn(earned)
-	case !end && !c.chatter.spend():
-		return nil, broken(EnhanceYourCalm, "DATA and more of frames that carry nothing")
 	}
 	s := c.streams[h.stream]
+	if s != nil && data > 0 {
+		c.chatter.earn(earned)
+	} else if (s == nil || !end) && !c.chatter.spend() {
+		return nil, broken(EnhanceYourCalm, "DATA and more of frames that carry nothing")
+	}
 	err := c.accountStream(s, h, data)
 	if s == nil || err != nil || s.deaf {
 		c.recv.consumed += int64(h.length)
@@ -111,11 +112,11 @@ func (c *Conn) accountStream(s *Stream, h header, data int) error {
 	case s == nil:
 		return c.late(h)
 	case s.recvEnd:
-		return &streamFault{h.stream, StreamClosed, "DATA after the end of its stream"}
+		return &streamError{h.stream, StreamClosed, "DATA after the end of its stream"}
 	case !s.headed:
-		return &streamFault{h.stream, ProtocolError, "DATA before HEADERS"}
+		return &streamError{h.stream, ProtocolError, "DATA before HEADERS"}
 	case !s.recv.take(h.length):
-		return &streamFault{h.stream, FlowControlError, "DATA beyond its stream's window"}
+		return &streamError{h.stream, FlowControlError, "DATA beyond its stream's window"}
 	}
 	return s.count(data, h.has(flagEndStream))
 }
@@ -128,7 +129,7 @@ func (s *Stream) count(data int, end bool) error {
 	}
 	s.expect -= int64(data)
 	if s.expect < 0 || end && s.expect > 0 {
-		return &streamFault{s.id, ProtocolError, "content is not as long as its content-length"}
+		return &streamError{s.id, ProtocolError, "content is not as long as its content-length"}
 	}
 	return nil
 }

@@ -122,11 +122,11 @@ func broken(code Code, format string, a ...any) *ConnError {
 	return &ConnError{Code: code, Detail: fmt.Sprintf(format, a...)}
 }
 
-// streamFault is what a peer did for which one stream must end.
-type streamFault struct {
+// streamError is what a peer did for which one stream must end.
+type streamError struct {
 	stream uint32
 	code   Code
 	detail string
 }
 
-func (e *streamFault) Error() string { return fmt.Sprintf("%s: %s", e.code, e.detail) }
+func (e *streamError) Error() string { return fmt.Sprintf("%s: %s", e.code, e.detail) }

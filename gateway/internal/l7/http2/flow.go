@@ -93,9 +93,9 @@ func (c *Conn) windowUpdate(h header, p []byte) error {
 	case s == nil:
 		return c.notIdle(h)
 	case more == 0:
-		return &streamFault{h.stream, ProtocolError, "WINDOW_UPDATE of 0"}
+		return &streamError{h.stream, ProtocolError, "WINDOW_UPDATE of 0"}
 	case s.send+more > maxWindow:
-		return &streamFault{h.stream, FlowControlError, "WINDOW_UPDATE beyond the largest window"}
+		return &streamError{h.stream, FlowControlError, "WINDOW_UPDATE beyond the largest window"}
 	}
 	s.send += more
 	c.credited(s)

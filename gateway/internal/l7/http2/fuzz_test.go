@@ -48,8 +48,7 @@ func FuzzServer(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00"), uint8(3))
 	f.Fuzz(func(t *testing.T, b []byte, chunk uint8) {
 		in := io.MultiReader(bytes.NewReader([]byte(preface)), chunked{bytes.NewReader(b), int(chunk)})
-		var c *Conn
-		c = Server(canned{r: in}, canned{r: in}, Config{Refuse: refuseAll}, func(s *Stream) {
+		c := Server(canned{r: in}, canned{r: in}, Config{Refuse: refuseAll}, func(s *Stream) {
 			if err := s.Request().Check(); err != nil {
 				t.Errorf("a head that is not well formed: %v", err)
 			}

@@ -287,23 +287,23 @@ func validFields(f l7.Fields) bool {
 }
 
 // response reads an answer's head.
-func (b *headBlock) response() (*l7.ResponseHead, string) {
+func (b *headBlock) response() (h l7.ResponseHead, bad string) {
 	status := b.pseudo[pseudoStatus]
 	for which, given := range b.given {
 		if given != (which == pseudoStatus) {
-			return nil, "an answer without :status, or with another pseudo-header"
+			return h, "an answer without :status, or with another pseudo-header"
 		}
 	}
 	switch {
 	case b.large:
-		return nil, "the head of an answer beyond the limit"
+		return h, "the head of an answer beyond the limit"
 	case b.bad != "":
-		return nil, b.bad
+		return h, b.bad
 	case len(status) != 3 || status[0] < '1' || status > "999" || status[1] < '0' || status[1] > '9' || status[2] < '0':
-		return nil, ":status is not a status"
+		return h, ":status is not a status"
 	}
 	code := int(status[0]-'0')*100 + int(status[1]-'0')*10 + int(status[2]-'0')
-	return &l7.ResponseHead{Status: code, Fields: b.take()}, ""
+	return l7.ResponseHead{Status: code, Fields: b.take()}, ""
 }
 
 // trailers reads trailers, without what a reader must not merge into the head.

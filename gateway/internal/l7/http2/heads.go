@@ -71,7 +71,6 @@ func (c *Conn) fragment(h header, p []byte) error {
 func (c *Conn) headDone(h header) error {
 	c.mu.Lock()
 	s := c.streams[h.stream]
-	c.chatter.earn(earned)
 	var err error
 	fresh := s == nil && c.server && h.stream > c.last
 	if s == nil && !fresh {
@@ -80,6 +79,9 @@ func (c *Conn) headDone(h header) error {
 		}
 	}
 	ended := s != nil && s.recvEnd
+	if s != nil && !ended {
+		c.chatter.earn(earned)
+	}
 	c.mu.Unlock()
 	switch {
 	case fresh:
@@ -87,7 +89,7 @@ func (c *Conn) headDone(h header) error {
 	case s == nil:
 		return err
 	case ended:
-		return &streamFault{h.stream, StreamClosed, "HEADERS after the end of its stream"}
+		return &streamError{h.stream, StreamClosed, "HEADERS after the end of its stream"}
 	case !s.headed: // only the read loop changes it
 		return c.answered(s)
 	}
@@ -107,7 +109,7 @@ func (c *Conn) accept(id uint32) error {
 	if r := c.head.request(s, c.scheme()); r != nil {
 		s.refused = r
 		if c.cfg.Refuse == nil {
-			return &streamFault{id, ProtocolError, "a request that is refused, and nobody answers"}
+			return &streamError{id, ProtocolError, "a request that is refused, and nobody answers"}
 		}
 	}
 	s.begin(c.head.end)
@@ -118,6 +120,7 @@ func (c *Conn) accept(id uint32) error {
 	}
 	c.add(s, id)
 	c.serving++
+	c.chatter.earn(earned)
 	if c.head.end {
 		s.recvEnd = true
 	}
@@ -164,12 +167,12 @@ func (c *Conn) answered(s *Stream) error {
 	head, bad := c.head.response()
 	switch {
 	case bad != "":
-		return &streamFault{s.id, ProtocolError, bad}
+		return &streamError{s.id, ProtocolError, bad}
 	case head.Status < 200:
 		return c.interim(s, head.Status)
 	}
 	if err := head.Check(); err != nil {
-		return &streamFault{s.id, ProtocolError, "the head of an answer is not well formed"}
+		return &streamError{s.id, ProtocolError, "the head of an answer is not well formed"}
 	}
 	length, known, _ := head.Fields.ContentLength() // Check has seen it
 	expect := int64(-1)
@@ -198,7 +201,7 @@ func (c *Conn) answered(s *Stream) error {
 // in HTTP/2 (RFC 9113 8.6).
 func (c *Conn) interim(s *Stream, status int) error {
 	if s.interims++; s.interims > maxInterim || status == 101 || c.head.end {
-		return &streamFault{s.id, ProtocolError, "interim answers without a final one"}
+		return &streamError{s.id, ProtocolError, "interim answers without a final one"}
 	}
 	return nil
 }
@@ -207,7 +210,7 @@ func (c *Conn) interim(s *Stream, status int) error {
 func (c *Conn) trailed(s *Stream) error {
 	fields, bad := c.head.trailers()
 	if bad != "" {
-		return &streamFault{s.id, ProtocolError, bad}
+		return &streamError{s.id, ProtocolError, bad}
 	}
 	c.mu.Lock()
 	if err := s.count(0, true); err != nil {

@@ -295,3 +295,29 @@ func TestResetMemory(t *testing.T) {
 		t.Errorf("forgot up to %s", got)
 	}
 }
+
+// Streams that have ended are no way to make frames pay for themselves.
+func TestLateFramesPay(t *testing.T) {
+	for name, late := range map[string]func(p *peer){
+		"data": func(p *peer) { p.data(1, false, "x") },
+		"head": func(p *peer) { p.head(1, true, "x=y") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			against(t, Config{Chatter: Budget{30, 0}}, untilGone, func(p *peer) {
+				p.head(1, false, "+")
+				p.raw(kindWindow, 0, 1, "\x00\x00\x00\x00")
+				p.take()
+				for range 20 {
+					late(p)
+				}
+				if p.take(); p.over() {
+					t.Fatal("the connection has ended too early")
+				}
+				for range 20 {
+					late(p)
+				}
+				p.wantCalm(EnhanceYourCalm)
+			})
+		})
+	}
+}

@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 )
 
@@ -88,7 +86,7 @@ func carry(t *testing.T, c *Conn, r *rand.Rand) {
 	for buf := make([]byte, readSize); ; {
 		n, err := s.Read(buf)
 		got.Write(buf[:n])
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Error(err)
@@ -148,17 +146,16 @@ func TestResetsLoseNoWindow(t *testing.T) {
 	<-ended
 }
 
-// A client of another's: x/net's transport, with and without TLS.
+// A client of another's: net/http's, with and without TLS.
 func TestAgainstNetClient(t *testing.T) {
 	for _, secure := range [...]bool{false, true} {
 		addr := serveTCP(t, secure, Config{Secure: secure, Refuse: refuseAll}, echo)
-		tr := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, _, _ string, cfg *tls.Config) (net.Conn, error) {
-			nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-			if err != nil || !secure {
-				return nc, err
-			}
-			return tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}), nil
-		}}
+		tr := cleartext(addr)
+		if secure {
+			tr.Protocols = new(http.Protocols)
+			tr.Protocols.SetHTTP2(true)
+			tr.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+		}
 		t.Cleanup(tr.CloseIdleConnections)
 		scheme := map[bool]string{true: "https", false: "http"}[secure]
 		var exchanges sync.WaitGroup
@@ -290,7 +287,7 @@ func early(t *testing.T, c *Conn) {
 	if err != nil || h.Status != http.StatusTeapot || !ended {
 		t.Errorf("Response = %v, %v, %v", h, ended, err)
 	}
-	if _, err := s.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := s.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("Read = %v, want io.EOF", err)
 	}
 	s.Reset(Cancel)

@@ -27,7 +27,7 @@ func (c *Conn) readAll() error {
 		if err == nil {
 			continue
 		}
-		var fault *streamFault
+		var fault *streamError
 		if !errors.As(err, &fault) {
 			return err
 		}
@@ -343,7 +343,7 @@ func (c *Conn) known(stream uint32) bool {
 }
 
 // streamFailed resets a stream for what the peer did on it.
-func (c *Conn) streamFailed(fault *streamFault) error {
+func (c *Conn) streamFailed(fault *streamError) error {
 	c.tell(crossingv1.Reason_MALFORMED, fault.detail)
 	c.mu.Lock()
 	var gone func()

@@ -88,7 +88,7 @@ func (c *Conn) settings(h header, p []byte) error {
 	}
 	c.answer(appendSettingsAck(c.out.pending))
 	c.fill() // windows may have grown
-	return nil
+	return c.overrun()
 }
 
 // unannounced is what a peer that has not heard of a smaller window may send on a

@@ -56,8 +56,9 @@ type Stream struct {
 	eof      bool   // the peer ended its direction
 	recvErr  error
 	trailers l7.Fields
-	response *l7.ResponseHead // a client's
-	headOnly bool             // and it was all of the answer
+	response l7.ResponseHead // a client's, once headIn is set
+	headIn   bool
+	headOnly bool // the head was all of it
 }
 
 func newStream(c *Conn) *Stream {
@@ -113,7 +114,7 @@ func (s *Stream) Ended() bool {
 func (s *Stream) Response() (h *l7.ResponseHead, ended bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for prompted := false; s.response == nil; prompted = true {
+	for prompted := false; !s.headIn; prompted = true {
 		if s.recvErr != nil {
 			return nil, false, s.recvErr
 		}
@@ -123,7 +124,7 @@ func (s *Stream) Response() (h *l7.ResponseHead, ended bool, err error) {
 			s.prompt()
 		}
 	}
-	return s.response, s.headOnly, nil
+	return &s.response, s.headOnly, nil
 }
 
 // prompt sends what the peer may be waiting for, before this end waits for it. The
@@ -314,9 +315,9 @@ func (s *Stream) takeTrailers(f l7.Fields) {
 	s.arrived.Signal()
 }
 
-func (s *Stream) takeHead(h *l7.ResponseHead, end bool) {
+func (s *Stream) takeHead(h l7.ResponseHead, end bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.response, s.headOnly, s.eof = h, end, end
+	s.response, s.headIn, s.headOnly, s.eof = h, true, end, end
 	s.arrived.Signal()
 }
