@@ -233,3 +233,12 @@ func BenchmarkBulk(b *testing.B) {
 		}
 	}
 }
+
+func newGet(t testing.TB, url string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
