@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http2/fieldblock"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -16,14 +17,14 @@ type Config struct {
 	Go func(f func())
 	// Fault is told what the peer did wrong that is not in a request given to
 	// Refuse or to a stream's reader. It is called from Run, at most as Faults
-	// allows, and must not wait. Details are of numbers and names of the protocol,
+	// allows; while it waits, nothing is read. Details are of numbers and names of the protocol,
 	// and quote nothing. Default: nobody is told.
 	Fault func(reason crossingv1.Reason, detail string)
 	// Refuse is told of a request whose head is not well formed or too large, and
 	// gives the answer. The head is as far as it could be read, unchecked. It is called
 	// in a goroutine of the stream and may wait. Default: the stream is reset, and
 	// Fault told.
-	Refuse func(head *l7.RequestHead, r Refusal) (*l7.ResponseHead, []byte)
+	Refuse func(head *l7.RequestHead, r fieldblock.Refusal) (*l7.ResponseHead, []byte)
 
 	// MaxStreams that the peer may have open at one time. Default 250. Twice as many
 	// may still be served where streams were reset.
@@ -71,13 +72,6 @@ type Config struct {
 	// connection's bytes, after which it is gone, or of a stream's data for want of
 	// window, after which the stream is reset. Default: IdleTimeout.
 	WriteTimeout time.Duration
-}
-
-// Refusal says why a request is refused.
-type Refusal struct {
-	Status int // HTTP status of the answer
-	Reason crossingv1.Reason
-	Detail string // for people; may quote a little of the request
 }
 
 func (c *Config) setDefaults(server bool) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http2/fieldblock"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -33,7 +34,8 @@ type Conn struct {
 
 	// The read loop's own.
 	in     input
-	head   headBlock // the one that is being read
+	block  *fieldblock.Reader
+	head   partialHead
 	headBy time.Time // when it must have come, zero if none is open
 	begun  []*Stream // to be served before the next read
 	owed   bool      // something was added to the output since the last read
@@ -92,15 +94,15 @@ func newConn(nc net.Conn, in io.Reader, cfg Config, server bool) *Conn {
 		faultful: newBudget(cfg.Faults),
 	}
 	c.resets.size = int(cfg.MaxStreams)
-	c.head.init(&cfg)
+	c.block = fieldblock.NewReader(cfg.MaxHead, cfg.MaxFields)
 	c.out.init(&c.mu)
 	c.announce()
 	c.startTending()
 	return c
 }
 
-// Run reads until the connection has ended, and closes it. The error says why it
-// ended; it is a *ConnError.
+// Run reads until the connection has ended, closes it, and waits until nobody
+// serves a stream of it any more. The error says why it ended; it is a *ConnError.
 func (c *Conn) Run() error {
 	c.mu.Lock()
 	c.kick()
@@ -209,7 +211,9 @@ func (c *Conn) Open(h *l7.RequestHead, end bool) (*Stream, error) {
 	}
 	c.last = nextStream(c.last)
 	c.add(s, c.last)
-	c.sendRequest(s, h, end)
+	start := c.openHead(s)
+	c.out.fields.Request(h, c.scheme())
+	c.closeHead(start, s.id, end)
 	if end {
 		s.ended()
 		c.flush()
@@ -367,7 +371,8 @@ func (c *Conn) settle() {
 	c.out.room.Broadcast()
 }
 
-// finish waits until what was left to say has been said, and closes.
+// finish waits until what was left to say has been said, closes, and waits for
+// those who serve.
 func (c *Conn) finish() {
 	c.mu.Lock()
 	for c.out.writing || len(c.out.pending) > 0 && !c.out.broken {
@@ -380,6 +385,12 @@ func (c *Conn) finish() {
 	}
 	c.in.release()
 	closeConn(c.nc, broken)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.serving -= len(c.begun) // they never will be
+	for c.serving > 0 {
+		c.out.room.Wait()
+	}
 }
 
 // lingerOn closes this direction and reads the other for a moment.

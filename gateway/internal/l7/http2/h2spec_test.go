@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http2/fieldblock"
 )
 
 var h2spec = flag.String("h2spec", "", "the h2spec program (github.com/summerwind/h2spec, v2.2.1), to test against")
@@ -56,7 +57,7 @@ func greet(s *Stream) {
 	}
 }
 
-func refuseAll(_ *l7.RequestHead, r Refusal) (*l7.ResponseHead, []byte) {
+func refuseAll(_ *l7.RequestHead, r fieldblock.Refusal) (*l7.ResponseHead, []byte) {
 	return &l7.ResponseHead{Status: r.Status}, []byte(r.Detail)
 }
 

@@ -4,13 +4,20 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
-
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http2/fieldblock"
 )
 
 // maxInterim is how many interim answers (1xx) may come before the final one.
 const maxInterim = 8
+
+// partialHead is a head whose frames have not all come.
+type partialHead struct {
+	open   bool
+	stream uint32
+	end    bool // and nothing follows it
+	frames int  // CONTINUATION frames so far
+}
 
 // headers takes a HEADERS frame.
 func (c *Conn) headers(h header, p []byte) error {
@@ -24,7 +31,7 @@ func (c *Conn) headers(h header, p []byte) error {
 	if p, err = unprioritise(h, p); err != nil {
 		return err
 	}
-	c.head.begin(h.stream, h.has(flagEndStream))
+	c.head = partialHead{open: true, stream: h.stream, end: h.has(flagEndStream)}
 	if !h.has(flagEndHeaders) {
 		if err := c.expectBy(time.Now().Add(c.cfg.HeadTimeout)); err != nil {
 			return err
@@ -43,28 +50,30 @@ func (c *Conn) continuation(h header, p []byte) error {
 // fragment decodes a piece of a head. Whatever becomes of the head, all of it must
 // be decoded, for later ones refer to it.
 func (c *Conn) fragment(h header, p []byte) error {
-	if _, err := c.head.decoder.Write(p); err != nil {
-		if errors.Is(err, hpack.ErrStringLength) {
-			return broken(EnhanceYourCalm, "a field beyond the limit of a head")
-		}
-		return broken(CompressionError, "a head that does not decode")
-	}
-	if c.head.bomb {
-		return broken(EnhanceYourCalm, "a head beyond twice the limit")
+	if err := c.block.Write(p); err != nil {
+		return undecoded(err)
 	}
 	if !h.has(flagEndHeaders) {
 		return nil
 	}
-	if err := c.head.decoder.Close(); err != nil {
-		return broken(CompressionError, "a head that is cut off")
+	if err := c.block.Close(); err != nil {
+		return undecoded(err)
 	}
 	if !c.headBy.IsZero() {
 		if err := c.expectBy(time.Time{}); err != nil {
 			return err
 		}
 	}
-	defer c.head.forget()
+	c.head.open = false
+	defer c.block.Reset()
 	return c.headDone(header{kind: kindHeaders, stream: c.head.stream})
+}
+
+func undecoded(err error) error {
+	if errors.Is(err, fieldblock.ErrBomb) {
+		return broken(EnhanceYourCalm, "%v", err)
+	}
+	return broken(CompressionError, "%v", err)
 }
 
 // headDone takes a head that is whole.
@@ -105,12 +114,9 @@ func (c *Conn) accept(id uint32) error {
 		return err
 	}
 	s := newStream(c)
-	s.headed = true
-	if r := c.head.request(s, c.scheme()); r != nil {
-		s.refused = r
-		if c.cfg.Refuse == nil {
-			return &streamError{id, ProtocolError, "a request that is refused, and nobody answers"}
-		}
+	s.refused = c.block.Request(&s.request, c.scheme(), c.head.end)
+	if s.refused != nil && c.cfg.Refuse == nil {
+		return &streamError{id, ProtocolError, "a request that is refused, and nobody answers"}
 	}
 	s.begin(c.head.end)
 	c.mu.Lock()
@@ -125,7 +131,7 @@ func (c *Conn) accept(id uint32) error {
 		s.recvEnd = true
 	}
 	c.begun = append(c.begun, s)
-	if s.refused != nil && s.refused.malformed {
+	if s.refused != nil && s.refused.Malformed {
 		return c.spendReset()
 	}
 	return nil
@@ -164,7 +170,7 @@ func (c *Conn) scheme() string {
 
 // answered takes a head of an answer to a stream of this end.
 func (c *Conn) answered(s *Stream) error {
-	head, bad := c.head.response()
+	head, bad := c.block.Response()
 	switch {
 	case bad != "":
 		return &streamError{s.id, ProtocolError, bad}
@@ -208,7 +214,10 @@ func (c *Conn) interim(s *Stream, status int) error {
 
 // trailed takes trailers.
 func (c *Conn) trailed(s *Stream) error {
-	fields, bad := c.head.trailers()
+	fields, bad := c.block.Trailers()
+	if !c.head.end {
+		bad = "trailers that do not end their stream"
+	}
 	if bad != "" {
 		return &streamError{s.id, ProtocolError, bad}
 	}
@@ -225,7 +234,7 @@ func (c *Conn) trailed(s *Stream) error {
 
 // refuseNow answers a stream whose request was refused.
 func (s *Stream) refuseNow() {
-	head, body := s.c.cfg.Refuse(&s.request, s.refused.Refusal)
+	head, body := s.c.cfg.Refuse(&s.request.Head, *s.refused)
 	if head == nil {
 		head = &l7.ResponseHead{Status: s.refused.Status}
 	}
@@ -238,7 +247,7 @@ func (s *Stream) refuseNow() {
 			return
 		}
 	}
-	if s.refused.malformed {
+	if s.refused.Malformed {
 		s.resetAfter(ProtocolError)
 	}
 }

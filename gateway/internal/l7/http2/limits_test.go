@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http2/fieldblock"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -197,7 +198,7 @@ func TestHeadLimits(t *testing.T) {
 // A bomb of a size between the limits is refused, and holds no more than a head.
 func TestSmallBomb(t *testing.T) {
 	var fields int
-	refuse := func(h *l7.RequestHead, r Refusal) (*l7.ResponseHead, []byte) {
+	refuse := func(h *l7.RequestHead, r fieldblock.Refusal) (*l7.ResponseHead, []byte) {
 		fields = len(h.Fields)
 		return &l7.ResponseHead{Status: r.Status}, nil
 	}

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http2/fieldblock"
 )
 
 const (
@@ -41,16 +41,16 @@ type output struct {
 	renewed time.Time  // when the deadline of writes was set
 	ready   queue      // streams with data and credit that wait for room
 	room    sync.Cond  // for room in pending, and for the end
-	encoder *hpack.Encoder
+	fields  *fieldblock.Writer
 }
 
 func (o *output) init(mu *sync.Mutex) {
 	o.room.L = mu
 	o.batch = 1
-	o.encoder = hpack.NewEncoder(blockWriter{o})
+	o.fields = fieldblock.NewWriter(blockWriter{o})
 }
 
-// blockWriter makes an encoder write where the frame will leave from.
+// blockWriter makes blocks be written where the frame will leave from.
 type blockWriter struct{ o *output }
 
 func (w blockWriter) Write(p []byte) (int, error) {

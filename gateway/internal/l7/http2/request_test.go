@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http2/fieldblock"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -97,7 +98,7 @@ func TestRefusedHeads(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var asked []string
-			refuse := func(h *l7.RequestHead, r Refusal) (*l7.ResponseHead, []byte) {
+			refuse := func(h *l7.RequestHead, r fieldblock.Refusal) (*l7.ResponseHead, []byte) {
 				asked = append(asked, fmt.Sprintf("%d %s", r.Status, r.Reason))
 				return &l7.ResponseHead{Status: r.Status, Fields: l7.Fields{{Name: "content-length", Value: "2"}}}, []byte("no")
 			}

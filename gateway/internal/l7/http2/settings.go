@@ -21,10 +21,6 @@ type setting struct {
 	value uint32
 }
 
-// tableSize is the dynamic table of each direction: what HPACK begins with, and
-// what this end keeps to.
-const tableSize = 4096
-
 // firstStreams is how many streams a client opens before its peer has said how
 // many it takes; RFC 9113 6.5.2 advises nobody to take fewer.
 const firstStreams = 100
@@ -99,7 +95,7 @@ func unannounced(window uint32) int64 { return max(0, firstWindow-int64(window))
 func (c *Conn) set(s setting) error {
 	switch s.id {
 	case setTableSize:
-		c.out.encoder.SetMaxDynamicTableSize(min(s.value, tableSize))
+		c.out.fields.Resize(s.value)
 	case setPush:
 		if s.value > 1 || !c.server && s.value != 0 {
 			return broken(ProtocolError, "ENABLE_PUSH is %d", s.value)

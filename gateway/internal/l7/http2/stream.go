@@ -6,17 +6,18 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http2/fieldblock"
 )
 
 // Stream is one exchange. One goroutine may read it while another one writes.
 type Stream struct {
 	c        *Conn
 	id       uint32
-	request  l7.RequestHead // a server's
-	refused  *refusal       // a server's, of a request that serve does not get
-	run      func()         // a server's
-	asksHead bool           // the request is a HEAD
-	connect  bool           // the request is a CONNECT
+	request  fieldblock.Request  // a server's
+	refused  *fieldblock.Refusal // a server's, of a request that serve does not get
+	run      func()              // a server's
+	asksHead bool                // the request is a HEAD
+	connect  bool                // the request is a CONNECT
 
 	// Who writes owns these.
 	begun    bool // the head was written
@@ -69,7 +70,9 @@ func newStream(c *Conn) *Stream {
 
 // begin makes a server's stream of one whose request was read.
 func (s *Stream) begin(end bool) {
-	s.asksHead, s.connect = s.request.Method == "HEAD", s.request.Method == "CONNECT"
+	method := s.request.Head.Method
+	s.asksHead, s.connect = method == "HEAD", method == "CONNECT"
+	s.headed, s.expect, s.expects = true, s.request.Length, s.request.Continue
 	s.eof, s.headOnly = end, end
 	s.run = s.serve
 }
@@ -85,7 +88,9 @@ func (s *Stream) serve() {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.serving--
+	if c.serving--; c.serving == 0 {
+		c.out.tell()
+	}
 	switch {
 	case s.closed:
 	case s.sentEnd:
@@ -99,7 +104,7 @@ func (s *Stream) serve() {
 func (s *Stream) ID() uint32 { return s.id }
 
 // Request is the head of the request, for a server. It is the caller's to change.
-func (s *Stream) Request() *l7.RequestHead { return &s.request }
+func (s *Stream) Request() *l7.RequestHead { return &s.request.Head }
 
 // Ended says that the request, for a server, or the answer, for a client that has
 // it, is its head alone.
@@ -137,7 +142,9 @@ func (s *Stream) prompt() {
 	defer c.mu.Unlock()
 	if s.expects && !s.closed {
 		s.expects = false
-		c.sendInterim(s)
+		start := c.openHead(s)
+		c.out.fields.Response(interim, false)
+		c.closeHead(start, s.id, false)
 	}
 	if s.held() {
 		c.flush()

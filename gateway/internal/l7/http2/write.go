@@ -33,7 +33,9 @@ func (s *Stream) WriteHead(h *l7.ResponseHead, end bool) error {
 		return err
 	}
 	s.expects = false
-	c.sendResponse(s, h, accepted || h.Status == 204, end)
+	start := c.openHead(s)
+	c.out.fields.Response(h, accepted || h.Status == 204)
+	c.closeHead(start, s.id, end)
 	if end {
 		s.ended()
 		c.flush()
@@ -109,11 +111,8 @@ func (s *Stream) End(trailers l7.Fields) error {
 	case s.counted && s.left > 0:
 		return s.misuse(ErrTooShort)
 	}
-	if len(trailers) > 0 {
-		trailers = withoutConnection(trailers)
-		if err := trailers.Check(0); err != nil {
-			return s.misuse(err)
-		}
+	if err := trailers.Check(0); err != nil {
+		return s.misuse(err)
 	}
 	c := s.c
 	c.mu.Lock()
@@ -126,7 +125,9 @@ func (s *Stream) End(trailers l7.Fields) error {
 	}
 	switch {
 	case len(trailers) > 0:
-		c.sendTrailers(s, trailers)
+		start := c.openHead(s)
+		c.out.fields.Trailers(trailers)
+		c.closeHead(start, s.id, true)
 	case s.held():
 		c.out.pending[s.at+4] |= flagEndStream
 	default:
