@@ -65,8 +65,11 @@ type Config struct {
 	// IdleTimeout without an open stream, after which a server drains and a client
 	// closes the connection. Default 120 s.
 	IdleTimeout time.Duration
-	// PingAfter is the silence after which the peer is pinged, and PingTimeout that
-	// after which it counts as gone then. Default 30 s and 15 s.
+	// PingAfter is the silence after which the peer is pinged, by a client only while
+	// streams are open, and PingTimeout that after which it counts as gone then.
+	// Default 30 s and 15 s; for a client 310 s, for servers of gRPC end connections
+	// that are pinged more often than every five minutes
+	// (grpc/doc/keepalive.md, GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS).
 	PingAfter, PingTimeout time.Duration
 	// WriteTimeout is how long the peer may take nothing of what is written: of the
 	// connection's bytes, after which it is gone, or of a stream's data for want of
@@ -75,9 +78,9 @@ type Config struct {
 }
 
 func (c *Config) setDefaults(server bool) {
-	stream, conn := uint32(1<<20), uint32(4<<20)
+	stream, conn, silence := uint32(1<<20), uint32(4<<20), 310*time.Second
 	if server {
-		stream, conn = 256<<10, 1<<20
+		stream, conn, silence = 256<<10, 1<<20, 30*time.Second
 	}
 	or(&c.MaxStreams, 250)
 	or(&c.MaxHead, l7.MaxHeadBytes)
@@ -91,7 +94,7 @@ func (c *Config) setDefaults(server bool) {
 	or(&c.Faults, Budget{10, 1})
 	or(&c.HeadTimeout, 10*time.Second)
 	or(&c.IdleTimeout, 120*time.Second)
-	or(&c.PingAfter, 30*time.Second)
+	or(&c.PingAfter, silence)
 	or(&c.PingTimeout, 15*time.Second)
 	or(&c.WriteTimeout, c.IdleTimeout)
 	if c.Go == nil {

@@ -9,6 +9,8 @@ const (
 	// grant credit for each, and measure the path with each.
 	earned = 4
 
+	longPace = 10 * time.Second
+
 	livePing  = 0x53616c6c79706f72 // what the PINGs of this end say
 	drainPing = 0x746472_61696e21
 )
@@ -34,7 +36,7 @@ func (t *tending) stop() { t.timer.Stop() }
 
 // pace is the time between two looks where nothing is due sooner.
 func (c *Conn) pace() time.Duration {
-	return min(c.cfg.PingAfter, c.cfg.IdleTimeout, c.cfg.WriteTimeout) / 4
+	return min(c.cfg.PingAfter, c.cfg.IdleTimeout, c.cfg.WriteTimeout, longPace*4) / 4
 }
 
 // tendBy makes the next look come no later than after d. The caller holds mu.
@@ -88,6 +90,10 @@ func (c *Conn) look(now time.Time) (gone []func()) {
 // it; nothing is left to one that has not answered.
 func (c *Conn) pingDue(now time.Time) time.Duration {
 	t := &c.tending
+	if !c.server && len(c.streams) == 0 {
+		t.pinged = time.Time{}
+		return c.pace()
+	}
 	if !t.pinged.IsZero() {
 		return t.pinged.Add(c.cfg.PingTimeout).Sub(now)
 	}

@@ -155,6 +155,42 @@ func TestPing(t *testing.T) {
 	})
 }
 
+// Servers of gRPC take pings for an attack, unless they are rare.
+func TestClientPingsRarely(t *testing.T) {
+	againstClient(t, Config{IdleTimeout: time.Hour}, func(p *peer) {
+		synctestSleep(50 * time.Minute)
+		p.want()
+		p.open("GET", true)
+		p.raw(kindPing, flagAck, 0, "12345678")
+		synctestSleep(5 * time.Minute)
+		p.want()
+		synctestSleep(21 * time.Second)
+		p.want("PING 0")
+		synctestSleep(15 * time.Second)
+		if !p.over() {
+			t.Error("a peer that is gone was not noticed")
+		}
+	})
+}
+
+// Run waits for those who serve.
+func TestRunWaits(t *testing.T) {
+	var let chan struct{}
+	against(t, Config{}, func(*Stream) { <-let }, func(p *peer) {
+		let = make(chan struct{})
+		p.head(1, true, "+")
+		p.take()
+		p.conn.Close()
+		if p.take(); len(p.ended) != 0 || !p.over() {
+			t.Error("Run has returned before its stream's server, or the connection goes on")
+		}
+		close(let)
+		if p.take(); len(p.ended) != 1 {
+			t.Error("Run has not returned")
+		}
+	})
+}
+
 // A peer that takes nothing: of the connection, it is gone; of a stream, the
 // stream is.
 func TestWriteTimeout(t *testing.T) {
