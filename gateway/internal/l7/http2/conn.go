@@ -184,9 +184,9 @@ func (c *Conn) Room() int {
 // Open opens a stream of a client with its request's head. With end set neither
 // data nor trailers follow, and it is sent at once; else it is held for the first
 // Write, Hold, End or Flush, and a Response or Read that waits. ErrStreamLimit and
-// ErrGoingAway say that nothing was sent. The scheme that is sent is the
-// connection's own; fields of another connection are left out, but for "te:
-// trailers".
+// ErrGoingAway say that nothing was sent. It waits only while more is to be
+// written than the peer takes. The scheme that is sent is the connection's own;
+// fields of another connection are left out, but for "te: trailers".
 func (c *Conn) Open(h *l7.RequestHead, end bool) (*Stream, error) {
 	if err := h.Check(); err != nil {
 		return nil, fmt.Errorf("open stream: %w", err)

@@ -3,6 +3,7 @@ package http2
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -22,9 +23,9 @@ var (
 
 // gRPC's client takes whole answers, and failures in one frame, each time.
 func TestGRPCClient(t *testing.T) {
-	fail := false
+	var fail atomic.Bool
 	addr := serveTCP(t, false, Config{}, func(s *Stream) {
-		if fail {
+		if fail.Load() {
 			_ = s.WriteHead(&l7.ResponseHead{Status: 200, Fields: append(l7.Fields{{Name: "grpc-status", Value: "7"}}, grpcHead...)}, true)
 			return
 		}
@@ -46,7 +47,7 @@ func TestGRPCClient(t *testing.T) {
 			t.Fatalf("Check = %v, %v", r, err)
 		}
 	}
-	fail = true
+	fail.Store(true)
 	for range 100 {
 		if _, err := check(); status.Code(err) != codes.PermissionDenied {
 			t.Fatalf("Check = %v, want PermissionDenied", err)
