@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -62,10 +63,13 @@ func TestCallsOfAnotherServer(t *testing.T) {
 		}
 		flush := http.NewResponseController(w)
 		buf := make([]byte, 64)
-		for n, err := 0, error(nil); err == nil; {
-			n, err = r.Body.Read(buf)
+		for {
+			n, err := r.Body.Read(buf)
 			w.Write(buf[:n])
 			flush.Flush()
+			if err != nil {
+				break
+			}
 		}
 		if r.Method == http.MethodGet {
 			w.Write(make([]byte, smallSize))
@@ -161,7 +165,7 @@ func TestBackendOfAnotherClient(t *testing.T) {
 	if err := s.CloseSend(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RecvMsg(&got); err != io.EOF {
+	if err := s.RecvMsg(&got); !errors.Is(err, io.EOF) {
 		t.Errorf("after the end: %v, want EOF", err)
 	}
 	if err := conn.Invoke(ctx, "/bench.Echo/Nothing", []byte("hello"), &got); err == nil {

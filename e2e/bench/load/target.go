@@ -122,7 +122,7 @@ func (c *client) head() (length int64, err error) {
 		return 0, fmt.Errorf("read the status: %w", err)
 	}
 	if !bytes.HasPrefix(status, []byte("HTTP/1.1 200")) {
-		return 0, fmt.Errorf("answered %q", bytes.TrimSpace(status))
+		return 0, fmt.Errorf("answered %q: %q", bytes.TrimSpace(status), c.reason())
 	}
 	for {
 		line, err := c.br.ReadSlice('\n')
@@ -140,6 +140,13 @@ func (c *client) head() (length int64, err error) {
 			}
 		}
 	}
+}
+
+// reason is as much as came together with the status of an answer that is none.
+func (c *client) reason() []byte {
+	rest, _ := c.br.Peek(c.br.Buffered())
+	_, body, _ := bytes.Cut(rest, []byte("\r\n\r\n"))
+	return body
 }
 
 // discard reads away a body of that length.
