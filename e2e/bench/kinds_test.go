@@ -69,7 +69,7 @@ var (
 	whole = size{
 		keep: load.Bound{Time: 2 * time.Second}, conn: load.Bound{Time: 2 * time.Second, Count: 8000},
 		added: load.Bound{Time: time.Second}, bulk: 512 << 20, idle: 4000, streams: 10_000, over: 10 * time.Second,
-		calls: load.Bound{Time: 2 * time.Second}, warm: load.Bound{Count: 2000}, exchanges: load.Bound{Count: 10_000}, tokens: 150,
+		calls: load.Bound{Time: 1500 * time.Millisecond}, warm: load.Bound{Count: 1000}, exchanges: load.Bound{Count: 5000}, tokens: 150,
 	}
 	glimpse = size{
 		keep: load.Bound{Count: 1000}, conn: load.Bound{Count: 32},
