@@ -36,6 +36,17 @@ var traffic = []goal{
 	{kind: added, peer: "bare-tls", limit: 1.5},
 	{name: "policy + metrics + record, 64 conns, us/request", kind: keep, peer: "sallyport-bare", limit: 1.15},
 	{name: "policy + metrics + record, new connection, us", kind: conn, peer: "sallyport-bare", limit: 1.15},
+	{kind: http1, peer: "haproxy-h2", limit: 1.0},
+	{kind: http1, peer: "caddy", limit: 0.25},
+	{kind: h2Unary, peer: "haproxy-h2", limit: 1.2},
+	{kind: h2Unary, peer: "caddy", limit: 0.2},
+	{kind: grpcUnary, peer: "haproxy-h2", limit: 1.2},
+	{kind: grpcUnary, peer: "caddy", limit: 0.2},
+	{kind: grpcStream, peer: "haproxy-h2", limit: 1.0},
+	{kind: sseAdded, limit: 1},
+	{kind: sseCPU, peer: "bare-proxy", limit: 0.6},
+	{kind: allocsHTTP1, limit: 4},
+	{kind: allocsGRPC, limit: 4},
 	{kind: beside + "1 %", peer: "bare-h2", limit: 0.35},
 	{kind: bulk16 + "1 %", peer: "plain-tcp", least: true, limit: 0.9},
 }
@@ -58,11 +69,15 @@ func goals() []goal {
 	return append(all, quic)
 }
 
-// comparisons have no goal: pairs that understand HTTP, and the path when it is
-// better, for orientation. A smoke has those on loopback alone.
+// comparisons have no goal: byte streams against pairs that understand HTTP,
+// further such pairs, and the path when it is better, for orientation. A smoke
+// has those on loopback alone.
 func comparisons(full bool) []goal {
-	var all []goal
-	for _, kind := range []string{keep, conn, bulk1} {
+	all := []goal{
+		{ours: "sallyport", kind: http1, peer: "nginx-http"},
+		{ours: "sallyport", kind: http1, peer: "bare-proxy"},
+	}
+	for _, kind := range []string{conn, bulk1} {
 		for _, peer := range []string{"haproxy-h2", "nginx-http", "caddy"} {
 			all = append(all, goal{ours: "sallyport", kind: kind, peer: peer})
 		}

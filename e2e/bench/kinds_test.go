@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
@@ -16,6 +17,7 @@ type kind struct {
 	name    string  // with the unit
 	far     bool    // over the emulated path, not on loopback
 	loss    float64 // of that path
+	http    bool    // needs a pair that understands HTTP
 	measure func(ctx context.Context, b *bench, r *running) (float64, error)
 }
 
@@ -38,12 +40,7 @@ var kinds = append([]kind{
 	{name: fresh, measure: measureFresh},
 	{name: idle, measure: measureIdle},
 	{name: keep, measure: func(ctx context.Context, b *bench, r *running) (float64, error) {
-		held, err := load.Hold(ctx, r.target, 64)
-		if err != nil {
-			return 0, err
-		}
-		defer held.Close()
-		return perRequest(r, func() (load.Result, error) { return held.KeepAlive(ctx, b.size.keep) })
+		return measureKeep(ctx, b, r, r.target)
 	}},
 	{name: added, measure: measureAdded},
 	{name: conn, measure: func(ctx context.Context, b *bench, r *running) (float64, error) {
@@ -52,7 +49,7 @@ var kinds = append([]kind{
 	{name: bulk1, measure: measureBulk(1)},
 	{name: bulk4, measure: measureBulk(4)},
 	{name: streams, measure: measureStreams},
-}, abroadKinds()...)
+}, slices.Concat(httpKinds, abroadKinds())...)
 
 // size is how much load a measurement takes.
 type size struct {
@@ -60,6 +57,9 @@ type size struct {
 	bulk              int64         // bytes
 	idle, streams     int           // connections
 	over              time.Duration // of a measurement over the emulated path
+	calls, warm       load.Bound    // HTTP/2, and what comes before it and is not measured
+	exchanges         load.Bound    // over which allocations are counted
+	tokens            int           // of each event stream
 }
 
 // whole is what a figure needs; glimpse only shows that everything works. Idle
@@ -69,10 +69,12 @@ var (
 	whole = size{
 		keep: load.Bound{Time: 2 * time.Second}, conn: load.Bound{Time: 2 * time.Second, Count: 8000},
 		added: load.Bound{Time: time.Second}, bulk: 512 << 20, idle: 4000, streams: 10_000, over: 10 * time.Second,
+		calls: load.Bound{Time: 1500 * time.Millisecond}, warm: load.Bound{Count: 1000}, exchanges: load.Bound{Count: 5000}, tokens: 150,
 	}
 	glimpse = size{
 		keep: load.Bound{Count: 1000}, conn: load.Bound{Count: 32},
 		added: load.Bound{Count: 50}, bulk: 16 << 20, idle: 64, streams: 256, over: 400 * time.Millisecond,
+		calls: load.Bound{Count: 1000}, warm: load.Bound{Count: 200}, exchanges: load.Bound{Count: 1000}, tokens: 5,
 	}
 )
 
@@ -178,6 +180,16 @@ func perRequest(r *running, f func() (load.Result, error)) (float64, error) {
 		return 0, err
 	}
 	return float64(used.Microseconds()) / float64(got.Requests), nil
+}
+
+// measureKeep is for one request of 64 connections that stay.
+func measureKeep(ctx context.Context, b *bench, r *running, t load.Target) (float64, error) {
+	held, err := load.Hold(ctx, t, 64)
+	if err != nil {
+		return 0, err
+	}
+	defer held.Close()
+	return perRequest(r, func() (load.Result, error) { return held.KeepAlive(ctx, b.size.keep) })
 }
 
 // measureAdded is the median over the pair less the median straight to the

@@ -7,12 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/deploy/local"
+	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
@@ -63,20 +66,30 @@ func startBare(b *bench, at *site) (*running, error) {
 // bareGateway is what the test binary of gateway/internal/exchange takes.
 type bareGateway struct{ Bootstrap, Peer, Environment, Address, Backend string }
 
-// benchPolicy is the embedded policy with a raw service behind each transition.
+// services are what is asked for behind each transition, and where.
+var services = []struct{ name, protocol, port string }{
+	{"raw", "tcp", "7000"}, {"objects", "oci", "7001"}, {"web", "http", "7002"}, {"calls", "grpc", "7003"},
+}
+
+// benchPolicy is the embedded policy with those services behind each transition.
 func benchPolicy(t testing.TB) []byte {
 	text := string(local.Template())
+	var served, intents strings.Builder
+	intents.WriteString("\nintents:\n")
+	for _, s := range services {
+		fmt.Fprintf(&served, `, %s: "%s://:%s"`, s.name, s.protocol, s.port)
+		for _, workload := range []string{"llm", "registry"} {
+			fmt.Fprintf(&intents, "  - name: %s-of-%s\n    allow: {from: orchestrator, to: %s, service: %s}\n", s.name, workload, workload, s.name)
+		}
+	}
+	served.WriteString("}\n    plaintext: {acceptedBy: ml-platform}")
 	for _, e := range []struct{ old, replacement string }{
 		{"to: azure, owner: ml-platform, sink: records,", "to: azure, owner: ml-platform, sink: records, record: async,"},
 		{"to: aws,   owner: search-team, sink: records,", "to: aws,   owner: search-team, sink: records, record: durable,"},
-		{`health: "grpc://:9000"}`, "health: \"grpc://:9000\", raw: \"tcp://:7000\", objects: \"oci://:7001\"}\n    plaintext: {acceptedBy: ml-platform}"},
-		{`serves: {models: "oci://:5000"}`, "serves: {models: \"oci://:5000\", raw: \"tcp://:7000\", objects: \"oci://:7001\"}\n    plaintext: {acceptedBy: ml-platform}"},
+		{`health: "grpc://:9000"}`, `health: "grpc://:9000"` + served.String()},
+		{`serves: {models: "oci://:5000"}`, `serves: {models: "oci://:5000"` + served.String()},
 		{"to: registry, with:", "to: registry, service: models, with:"},
-		{"\nintents:\n", "\nintents:\n" +
-			"  - name: raw-async\n    allow: {from: orchestrator, to: llm, service: raw}\n" +
-			"  - name: raw-durable\n    allow: {from: orchestrator, to: registry, service: raw}\n" +
-			"  - name: objects-async\n    allow: {from: orchestrator, to: llm, service: objects}\n" +
-			"  - name: objects-durable\n    allow: {from: orchestrator, to: registry, service: objects}\n"},
+		{"\nintents:\n", intents.String()},
 	} {
 		text = meshtest.Edit(t, text, e.old, e.replacement)
 	}
@@ -102,20 +115,17 @@ func startMesh(t testing.TB, prepare func(dir string)) *meshtest.Mesh {
 // product chooses, unless carriers are named.
 func sallyport(environment, workload string, carriers []string) func(*bench, *site) (*running, error) {
 	return func(b *bench, at *site) (*running, error) {
-		if err := at.mesh.Register(b.ctx, workload, map[string]string{"raw": at.backend, "objects": at.backend}); err != nil {
+		places := map[string]string{}
+		for _, s := range services {
+			places[s.name] = at.backend
+		}
+		if err := at.mesh.Register(b.ctx, workload, places); err != nil {
 			return nil, err
 		}
-		var there localBootstrap
-		if err := readJSON(at.mesh.Bootstrap("onprem-1"), &there); err != nil {
+		r, err := b.attached(at, workload+"."+environment+".mesh")
+		if err != nil {
 			return nil, err
 		}
-		r := &running{target: at.target(there.AttachLoopback)}
-		r.target.Connect = fmt.Sprintf("%s.%s.mesh:7000", workload, environment)
-		var err error
-		if r.target.Token, err = at.token(b.ctx); err != nil {
-			return nil, err
-		}
-		r.objects = fmt.Sprintf("%s.%s.mesh:7001", workload, environment)
 		for _, name := range gateways {
 			if err := b.launchGateway(r, at, name, carriers, name == "onprem-1" || name == environment+"-1"); err != nil {
 				r.stop()
@@ -126,13 +136,44 @@ func sallyport(environment, workload string, carriers []string) func(*bench, *si
 	}
 }
 
-func (b *bench) launchGateway(r *running, at *site, name string, carriers []string, counts bool) error {
-	bootstrap := at.mesh.Bootstrap(name)
-	if carriers != nil {
-		var err error
-		if bootstrap, err = b.carriedBy(bootstrap, carriers); err != nil {
-			return err
+// attached is a pair of ours as its clients see it: without TLS, as those of
+// others' pairs, and so with a JWT-SVID, by CONNECT or in each request.
+func (b *bench) attached(at *site, host string) (*running, error) {
+	var there localBootstrap
+	if err := readJSON(at.mesh.Bootstrap("onprem-1"), &there); err != nil {
+		return nil, err
+	}
+	token, err := at.token(b.ctx)
+	if err != nil {
+		return nil, err
+	}
+	to := func(service string) load.Target {
+		t := at.target(there.AttachLoopback)
+		t.Token = token
+		for _, s := range services {
+			if s.name == service {
+				t.Authority = host + ":" + s.port
+			}
 		}
+		return t
+	}
+	r := &running{target: to("raw"), web: to("web"), h2: to("web"), grpc: to("calls"), objects: to("objects").Authority}
+	r.target.Connect, r.target.Authority = r.target.Authority, ""
+	return r, nil
+}
+
+func (b *bench) launchGateway(r *running, at *site, name string, carriers []string, counts bool) error {
+	admin, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	set := map[string]any{"admin": admin}
+	if carriers != nil {
+		set["carriers"] = carriers
+	}
+	bootstrap, err := b.bootstrap(at.mesh.Bootstrap(name), set)
+	if err != nil {
+		return err
 	}
 	in := at.far
 	if name == "onprem-1" {
@@ -145,19 +186,20 @@ func (b *bench) launchGateway(r *running, at *site, name string, carriers []stri
 	}
 	if counts {
 		r.counts = append(r.counts, p)
+		r.admins = append(r.admins, admin)
 	} else {
 		r.beside = append(r.beside, p)
 	}
 	return nil
 }
 
-// carriedBy is a bootstrap file like another but for its carriers.
-func (b *bench) carriedBy(path string, carriers []string) (string, error) {
+// bootstrap is a bootstrap file like another but for what is set.
+func (b *bench) bootstrap(path string, set map[string]any) (string, error) {
 	var all map[string]any
 	if err := readJSON(path, &all); err != nil {
 		return "", err
 	}
-	all["carriers"] = carriers
+	maps.Copy(all, set)
 	text, err := json.Marshal(all)
 	if err != nil {
 		return "", err

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -44,6 +45,13 @@ func (at *site) target(address string) load.Target {
 	return t
 }
 
+// takes is a pair as its clients see it that takes everything where its near end
+// listens.
+func (at *site) takes(near one) *running {
+	h1, h2 := at.target(near.Listen), at.target(near.H2Listen)
+	return &running{target: h1, web: h1, h2: h2, grpc: h2}
+}
+
 // errNeeds is wrapped by what a pair needs and this machine has not.
 var errNeeds = errors.New("needs")
 
@@ -57,12 +65,14 @@ var peers = []pair{
 	{"bare-tls", bare("tls")},
 	{"bare-quic", bare("quic")},
 	{"bare-h2", bare("h2")},
+	{"bare-proxy", bare("proxy")},
 	{"plain-tcp", startPlain},
 }
 
 // one is what a configuration's template is filled with.
 type one struct {
 	End, Mode, Listen, Target, Port string
+	H2Listen, H2Target, H2Port      string // the same for HTTP/2, where a program takes it at another address
 	Certs, Dir, Modules             string
 	CPUs                            int
 	in                              *wan.Namespace
@@ -70,31 +80,38 @@ type one struct {
 
 // ends are the two ends of a pair before our backend, far end first.
 func (b *bench) ends(at *site, mode string) ([]one, error) {
-	near, err := freeAddress()
-	if err != nil {
-		return nil, err
+	near, far := [2]string{}, [2]string{}
+	for i := range near {
+		var err1, err2 error
+		near[i], err1 = freeAddress()
+		far[i], err2 = freeAddress()
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		far[i] = strings.Replace(far[i], "127.0.0.1", at.farHost, 1)
 	}
-	far, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	far = strings.Replace(far, "127.0.0.1", at.farHost, 1)
 	base := one{Mode: mode, Certs: b.certs, CPUs: runtime.NumCPU(), Modules: nginxModules}
 	there, here := base, base
 	there.in, here.in = at.far, at.near
-	there.End, there.Listen, there.Target = "far", far, at.backend
-	here.End, here.Listen, here.Target = "near", near, far
+	there.End, there.Listen, there.Target = "far", far[0], at.backend
+	there.H2Listen, there.H2Target = far[1], at.backend
+	here.End, here.Listen, here.Target = "near", near[0], far[0]
+	here.H2Listen, here.H2Target = near[1], far[1]
 	return []one{there, here}, nil
 }
 
-// freeAddress is a loopback address that nobody listens on now.
+// freeAddress is a loopback address that nobody listens on now: below those that
+// systems give to whoever connects, of whom there are many at every moment.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	const first, last, tries = 20_000, 32_000, 100
+	for range tries {
+		address := fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address, nil
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("no address from port %d to %d is free", first, last)
 }
 
 // configured starts both ends of a pair from a template in testdata; argv
@@ -108,7 +125,7 @@ func (b *bench) configured(at *site, mode, file string, argv func(path string) [
 	if err != nil {
 		return nil, err
 	}
-	r := &running{target: at.target(ends[1].Listen)}
+	r := at.takes(ends[1])
 	for _, end := range ends {
 		if err := b.configure(r, &end, text, argv); err != nil {
 			r.stop()
@@ -123,9 +140,8 @@ func (b *bench) configure(r *running, end *one, text *template.Template, argv fu
 	if end.Dir, err = os.MkdirTemp(b.dir, end.End); err != nil {
 		return err
 	}
-	if _, end.Port, err = net.SplitHostPort(end.Listen); err != nil {
-		return err
-	}
+	_, end.Port, _ = net.SplitHostPort(end.Listen) // they come of freeAddress
+	_, end.H2Port, _ = net.SplitHostPort(end.H2Listen)
 	var filled bytes.Buffer
 	if err := text.Execute(&filled, end); err != nil {
 		return err
@@ -139,6 +155,11 @@ func (b *bench) configure(r *running, end *one, text *template.Template, argv fu
 		return err
 	}
 	r.counts = append(r.counts, p)
+	if bytes.Contains(filled.Bytes(), []byte(end.H2Port)) {
+		if err := p.awaitListen(end.H2Listen); err != nil {
+			return err
+		}
+	}
 	return p.awaitListen(end.Listen)
 }
 
@@ -194,7 +215,7 @@ func bare(mode string) func(*bench, *site) (*running, error) {
 		if err != nil {
 			return nil, err
 		}
-		r := &running{target: at.target(ends[1].Listen)}
+		r := at.takes(ends[1])
 		for _, end := range ends {
 			if err := b.launchBare(r, &end); err != nil {
 				r.stop()

@@ -57,6 +57,16 @@ func launch(in *wan.Namespace, dir string, argv ...string) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
+// state is whether the process runs, and if not, how it ended.
+func (p *process) state() string {
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.String()
+	default:
+		return "which runs"
+	}
+}
+
 // stop asks the process to end, and makes it if it does not.
 func (p *process) stop() {
 	p.cmd.Process.Signal(syscall.SIGTERM)
@@ -184,9 +194,13 @@ func (r *running) awaitAnswer(ctx context.Context) error {
 // running is a pair that is up.
 type running struct {
 	target  load.Target
-	objects string     // what to CONNECT to for large objects, if the pair tells classes of traffic apart
-	counts  []*process // whose CPU time and memory are the pair's
-	beside  []*process // whose are not
+	web     load.Target // where it takes HTTP/1.1 requests that it understands; likewise the next two
+	h2      load.Target // requests over HTTP/2
+	grpc    load.Target // calls
+	admins  []string    // addresses that tell what its gateways did; none of others' pairs
+	objects string      // what to CONNECT to for large objects, if the pair tells classes of traffic apart
+	counts  []*process  // whose CPU time and memory are the pair's
+	beside  []*process  // whose are not
 }
 
 // bulk is where large objects come from: the same place, under the name that
@@ -219,7 +233,7 @@ func (r *running) stop() {
 func (r *running) said() string {
 	var words []string
 	for _, p := range append(r.counts, r.beside...) {
-		words = append(words, fmt.Sprintf("%s: %s", p.name, p.said.String()))
+		words = append(words, fmt.Sprintf("%s, %s: %s", p.name, p.state(), p.said.String()))
 	}
 	return strings.Join(words, "\n")
 }

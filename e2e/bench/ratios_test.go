@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 
 var (
 	rounds = flag.Int("rounds", 5, "interleaved rounds of a full run of TestRatios")
+	only   = flag.String("rows", "", "of TestRatios, the rows alone whose name this regular expression finds")
 	ratios = flag.Bool("ratios", false, "make TestRatios a full run, as SALLYPORT_RATIOS=1 does")
 )
 
@@ -146,9 +148,11 @@ func (b *bench) round(t *testing.T, f *figures, number int) {
 	order := rand.New(rand.NewPCG(uint64(number), 0))
 	all := slices.Concat(ours, peers)
 	order.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	for _, p := range all {
-		if some := b.needed(f, p.name, here); len(some) > 0 {
-			b.session(t, f, p, some, b.here)
+	for _, sort := range []func(kind) bool{here, understood} {
+		for _, p := range all {
+			if some := b.needed(f, p.name, sort); len(some) > 0 {
+				b.session(t, f, p, some, b.here)
+			}
 		}
 	}
 	paths := losses
@@ -164,7 +168,9 @@ func (b *bench) round(t *testing.T, f *figures, number int) {
 	}
 }
 
-func here(k kind) bool { return !k.far }
+func here(k kind) bool { return !k.far && !k.http }
+
+func understood(k kind) bool { return k.http }
 
 func over(loss float64) func(kind) bool {
 	return func(k kind) bool { return k.far && k.loss == loss }
@@ -175,7 +181,7 @@ func (b *bench) needed(f *figures, pair string, sort func(kind) bool) []kind {
 	if f.missing[pair] != "" {
 		return nil
 	}
-	rows := slices.Concat(goals(), comparisons(b.full))
+	rows := slices.Concat(named(goals()), named(comparisons(b.full)))
 	var some []kind
 	for _, k := range kinds {
 		if sort(k) && f.missing[k.name] == "" && slices.ContainsFunc(rows, func(g goal) bool {
@@ -185,6 +191,12 @@ func (b *bench) needed(f *figures, pair string, sort func(kind) bool) []kind {
 		}
 	}
 	return some
+}
+
+// named are the rows that were asked for.
+func named(all []goal) []goal {
+	name := regexp.MustCompile(*only)
+	return slices.DeleteFunc(all, func(g goal) bool { return !name.MatchString(g.label()) })
 }
 
 // session starts a pair, measures it and stops it.
@@ -214,14 +226,15 @@ func (b *bench) session(t *testing.T, f *figures, p pair, kinds []kind, at *site
 	}
 }
 
-// optional pairs are in no goal.
+// optional pairs may be missing in a smoke, even where everything is said to be
+// here.
 var optional = []string{"caddy"}
 
 // lack notes that a pair or a kind cannot be measured here. Where everything
 // is said to be here, that is a failure.
 func (b *bench) lack(t *testing.T, f *figures, what string, err error) {
 	t.Helper()
-	if !slices.Contains(optional, what) && (b.full || os.Getenv("SALLYPORT_REQUIRE_ALL") != "") {
+	if b.full || os.Getenv("SALLYPORT_REQUIRE_ALL") != "" && !slices.Contains(optional, what) {
 		t.Fatalf("%s: %v", what, err)
 	}
 	f.missing[what] = "skipped: " + err.Error()
@@ -231,10 +244,10 @@ func (b *bench) lack(t *testing.T, f *figures, what string, err error) {
 func (b *bench) report(t *testing.T, f *figures) {
 	t.Helper()
 	var rows, others []line
-	for _, g := range goals() {
+	for _, g := range named(goals()) {
 		rows = append(rows, f.judge(g))
 	}
-	for _, g := range comparisons(b.full) {
+	for _, g := range named(comparisons(b.full)) {
 		others = append(others, f.judge(g))
 	}
 	out := t.Output()
@@ -260,12 +273,10 @@ func (b *bench) report(t *testing.T, f *figures) {
 	}
 }
 
-// caddy builds Caddy once, into the user's cache: it is large.
+// caddy builds Caddy once, into the user's cache: it is large. A smoke takes it
+// if it is there.
 func (b *bench) caddy() (string, error) {
 	const version = "v2.11.9"
-	if !b.full {
-		return "", fmt.Errorf("%w a full run", errNeeds)
-	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("%w a cache directory: %w", errNeeds, err)
@@ -274,6 +285,9 @@ func (b *bench) caddy() (string, error) {
 	bin := filepath.Join(dir, "caddy")
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
+	}
+	if !b.full {
+		return "", fmt.Errorf("%w Caddy, which a full run builds", errNeeds)
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Minute)
 	defer cancel()

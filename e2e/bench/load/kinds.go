@@ -9,17 +9,14 @@ import (
 	"time"
 )
 
-const (
-	small   = "GET /small HTTP/1.1\r\nHost: backend.bench\r\n\r\n"
-	onlyOne = "GET /small HTTP/1.1\r\nHost: backend.bench\r\nConnection: close\r\n\r\n"
-	scratch = 256 << 10
-)
+// scratch is how much of a large body is read or written at a time.
+const scratch = 256 << 10
 
 // KeepAlive asks for the small body over conns connections, each one request
 // after another.
 func KeepAlive(ctx context.Context, t Target, conns int, b Bound) (Result, error) {
 	return run(ctx, b, conns, func(ctx context.Context, _ int) (worker, error) {
-		return keeping(ctx, t, []byte(small), make([]byte, smallSize))
+		return keeping(ctx, t, t.request(smallPath), make([]byte, smallSize))
 	})
 }
 
@@ -39,7 +36,7 @@ func keeping(ctx context.Context, t Target, request, room []byte) (worker, error
 // later if the answer before took longer than that.
 func Paced(ctx context.Context, t Target, conns int, every time.Duration, b Bound) (Result, error) {
 	return run(ctx, b, conns, func(ctx context.Context, number int) (worker, error) {
-		w, err := keeping(ctx, t, []byte(small), make([]byte, smallSize))
+		w, err := keeping(ctx, t, t.request(smallPath), make([]byte, smallSize))
 		first := time.Now().Add(every * time.Duration(number) / time.Duration(conns))
 		w.ready = (&pacer{every: every, next: first}).wait
 		return w, err
@@ -67,14 +64,14 @@ func (p *pacer) wait(ctx context.Context) {
 // workers at a time.
 func Fresh(ctx context.Context, t Target, workers int, b Bound) (Result, error) {
 	return run(ctx, b, workers, func(context.Context, int) (worker, error) {
-		room := make([]byte, smallSize)
+		request, room := t.request(smallPath, "Connection: close"), make([]byte, smallSize)
 		return worker{ask: func(ctx context.Context) (int64, error) {
 			c, err := t.open(ctx)
 			if err != nil {
 				return 0, err
 			}
 			defer c.close()
-			return c.ask([]byte(onlyOne), room)
+			return c.ask(request, room)
 		}}, nil
 	})
 }
@@ -82,7 +79,7 @@ func Fresh(ctx context.Context, t Target, workers int, b Bound) (Result, error) 
 // Download fetches bodies of a size over so many connections. What came of a
 // body that the end of the run cut off counts too.
 func Download(ctx context.Context, t Target, streams int, size int64, b Bound) (Result, error) {
-	request := fmt.Appendf(nil, "GET /bytes/%d HTTP/1.1\r\nHost: backend.bench\r\n\r\n", size)
+	request := t.request(fmt.Sprintf("/bytes/%d", size))
 	return run(ctx, b, streams, func(ctx context.Context, _ int) (worker, error) {
 		return keeping(ctx, t, request, make([]byte, scratch))
 	})
@@ -91,7 +88,7 @@ func Download(ctx context.Context, t Target, streams int, size int64, b Bound) (
 // Abort begins downloads and breaks each off, with a reset, after its first
 // bytes.
 func Abort(ctx context.Context, t Target, workers int, b Bound) (Result, error) {
-	request := fmt.Appendf(nil, "GET /bytes/%d HTTP/1.1\r\nHost: backend.bench\r\n\r\n", 64<<20)
+	request := t.request(fmt.Sprintf("/bytes/%d", 64<<20))
 	return run(ctx, b, workers, func(context.Context, int) (worker, error) {
 		room := make([]byte, 64<<10)
 		return worker{ask: func(ctx context.Context) (int64, error) { return t.abort(ctx, request, room) }}, nil
@@ -119,6 +116,7 @@ func (t Target) abort(ctx context.Context, request, room []byte) (int64, error) 
 
 // Held are connections that stay open.
 type Held struct {
+	request []byte // of the small body
 	clients []*client
 }
 
@@ -129,7 +127,7 @@ func (h *Held) KeepAlive(ctx context.Context, b Bound) (Result, error) {
 		c, room := h.clients[number], make([]byte, smallSize)
 		stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) }) //nolint:errcheck // it is closed then
 		return worker{
-			ask: func(context.Context) (int64, error) { return c.ask([]byte(small), room) },
+			ask: func(context.Context) (int64, error) { return c.ask(h.request, room) },
 			end: func() { stop() },
 		}, nil
 	})
@@ -140,14 +138,14 @@ func Hold(ctx context.Context, t Target, conns int) (*Held, error) {
 	const dialers = 16
 	opening, opened := context.WithTimeout(ctx, 4*patience)
 	defer opened()
-	h := &Held{clients: make([]*client, conns)}
+	h := &Held{request: t.request(smallPath), clients: make([]*client, conns)}
 	faults := make([]error, dialers)
 	var group sync.WaitGroup
 	for d := range dialers {
 		group.Go(func() {
 			room := make([]byte, smallSize)
 			for i := d; i < conns && faults[d] == nil; i += dialers {
-				h.clients[i], faults[d] = t.hold(ctx, opening, room)
+				h.clients[i], faults[d] = t.hold(ctx, opening, h.request, room)
 			}
 		})
 	}
@@ -160,12 +158,12 @@ func Hold(ctx context.Context, t Target, conns int) (*Held, error) {
 }
 
 // hold opens a connection that outlives opening, and asks one thing over it.
-func (t Target) hold(ctx, opening context.Context, room []byte) (*client, error) {
+func (t Target) hold(ctx, opening context.Context, request, room []byte) (*client, error) {
 	c, err := t.open(opening)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.ask([]byte(small), room); err != nil {
+	if _, err := c.ask(request, room); err != nil {
 		c.close()
 		return nil, err
 	}

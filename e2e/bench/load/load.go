@@ -1,6 +1,7 @@
-// Package load is the one load generator of the benchmarks: every pair of
-// gateways is given the same HTTP/1.1 requests by the same code, so that what
-// differs is the pair. It measures what a client sees and judges nothing.
+// Package load is the one load generator of the benchmarks, and the backend
+// behind every pair of gateways: each pair is given the same requests, over
+// HTTP/1.1 or HTTP/2, by the same code, so that what differs is the pair. It
+// measures what a client sees and judges nothing.
 //
 // The invariant: every run is bounded in count and in time, and reaches only
 // this machine: 127.0.0.0/8, or a network namespace of the caller's own.
@@ -31,7 +32,7 @@ type Result struct {
 	Requests int
 	Bytes    int64 // of bodies
 	Took     time.Duration
-	P50, P99 time.Duration // of a request
+	P50, P99 time.Duration // of a request, or of what else is said to be timed
 }
 
 // Rate is the body bytes a second.
@@ -47,6 +48,13 @@ type worker struct {
 // run lets so many workers ask until the bound. The first error ends it; the
 // end of ctx is none.
 func run(ctx context.Context, b Bound, workers int, begin func(ctx context.Context, number int) (worker, error)) (Result, error) {
+	return drive(ctx, b, workers, func(ctx context.Context, r *running, number int) error {
+		return r.work(ctx, number, begin)
+	})
+}
+
+// drive is the same for workers that do more than one request at a time.
+func drive(ctx context.Context, b Bound, workers int, work func(ctx context.Context, r *running, number int) error) (Result, error) {
 	if b.Count <= 0 && b.Time <= 0 {
 		return Result{}, errors.New("load: a run needs a bound")
 	}
@@ -59,7 +67,7 @@ func run(ctx context.Context, b Bound, workers int, begin func(ctx context.Conte
 	began := time.Now()
 	var group sync.WaitGroup
 	for w := range workers {
-		group.Go(func() { r.note(ctx, r.work(ctx, w, begin)) })
+		group.Go(func() { r.note(ctx, work(ctx, r, w)) })
 	}
 	group.Wait()
 	return r.result(time.Since(began))
@@ -91,7 +99,7 @@ func (r *running) work(ctx context.Context, number int, begin func(context.Conte
 		if w.ready != nil {
 			w.ready(ctx)
 		}
-		if n := r.given.Add(1); ctx.Err() != nil || r.bound.Count > 0 && n > int64(r.bound.Count) {
+		if !r.another(ctx) {
 			return nil
 		}
 		began := time.Now()
@@ -102,6 +110,12 @@ func (r *running) work(ctx context.Context, number int, begin func(context.Conte
 		}
 		r.latencies[number] = append(r.latencies[number], time.Since(began))
 	}
+}
+
+// another says whether one more request may be begun, and hands it out.
+func (r *running) another(ctx context.Context) bool {
+	n := r.given.Add(1)
+	return ctx.Err() == nil && (r.bound.Count <= 0 || n <= int64(r.bound.Count))
 }
 
 // over says that the run has ended. A dialler gives up at the deadline, which

@@ -3,6 +3,7 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +28,26 @@ type Target struct {
 	// Connect, if set, is the authority that each connection first asks for by
 	// CONNECT.
 	Connect string
-	// Token goes with Connect, as Proxy-Authorization.
+	// Authority is the Host of requests; "backend.bench" if empty.
+	Authority string
+	// Token goes as Proxy-Authorization with Connect if that is set, and with
+	// each request if not.
 	Token string
+}
+
+// authority is the Host of requests.
+func (t Target) authority() string { return cmp.Or(t.Authority, "backend.bench") }
+
+// request is the head of a GET with further fields, each "NAME: VALUE".
+func (t Target) request(path string, fields ...string) []byte {
+	head := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n", path, t.authority())
+	if t.Token != "" && t.Connect == "" {
+		fields = append(fields, "Proxy-Authorization: Bearer "+t.Token)
+	}
+	for _, field := range fields {
+		head = fmt.Appendf(head, "%s\r\n", field)
+	}
+	return append(head, "\r\n"...)
 }
 
 // client is one connection, with CONNECT behind it if the target asks for one.
@@ -103,7 +122,7 @@ func (c *client) head() (length int64, err error) {
 		return 0, fmt.Errorf("read the status: %w", err)
 	}
 	if !bytes.HasPrefix(status, []byte("HTTP/1.1 200")) {
-		return 0, fmt.Errorf("answered %q", bytes.TrimSpace(status))
+		return 0, fmt.Errorf("answered %q: %q", bytes.TrimSpace(status), c.reason())
 	}
 	for {
 		line, err := c.br.ReadSlice('\n')
@@ -121,6 +140,13 @@ func (c *client) head() (length int64, err error) {
 			}
 		}
 	}
+}
+
+// reason is as much as came together with the status of an answer that is none.
+func (c *client) reason() []byte {
+	rest, _ := c.br.Peek(c.br.Buffered())
+	_, body, _ := bytes.Cut(rest, []byte("\r\n\r\n"))
+	return body
 }
 
 // discard reads away a body of that length.

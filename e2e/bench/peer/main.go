@@ -2,9 +2,10 @@
 // with: it takes plain TCP connections at one end, carries them over mutual
 // TLS, QUIC or HTTP/2, and makes plain TCP connections of them at the other.
 // It decides nothing, counts nothing and records nothing: it is the floor that
-// a gateway stands on.
+// a gateway stands on. As a proxy it takes and makes HTTP requests instead, by
+// the standard library's own means.
 //
-//	peer -mode tls|quic|h2 -end near|far -listen HOST:PORT -target HOST:PORT -certs DIR
+//	peer -mode tls|quic|h2|proxy -end near|far -listen HOST:PORT -target HOST:PORT -certs DIR
 //	peer -end backend -listen HOST:PORT
 //
 // The certificates are DIR/ca.crt, DIR/END.crt and DIR/END.key. The second form
@@ -50,7 +51,7 @@ func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("peer", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&o.mode, "mode", "tls", "what carries the bytes: tls, quic or h2")
+	flags.StringVar(&o.mode, "mode", "tls", "what carries the bytes: tls, quic or h2; or proxy")
 	flags.StringVar(&o.end, "end", "near", "near takes plain connections, far makes them; or backend")
 	flags.StringVar(&o.listen, "listen", "", "HOST:PORT to listen at")
 	flags.StringVar(&o.target, "target", "", "HOST:PORT of the far end, or of the backend")
@@ -82,6 +83,9 @@ func (o options) serve(failed chan<- error) error {
 	config, err := o.tls()
 	if err != nil {
 		return err
+	}
+	if o.mode == "proxy" {
+		return o.proxy(config, failed)
 	}
 	if o.end == "near" {
 		open, err := o.opener(config)

@@ -2,11 +2,17 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
 )
 
 // TestRunSaysWhatIsWrong: nobody waits for a peer that cannot serve.
@@ -56,5 +62,79 @@ func TestBackend(t *testing.T) {
 	closing.Close()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// proxies starts a pair of proxies and gives where it listens.
+func proxies(t *testing.T, backend string) string {
+	t.Helper()
+	identity := httptest.NewTLSServer(nil)
+	defer identity.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(identity.Certificate())
+	config := &tls.Config{
+		Certificates: identity.TLS.Certificates, RootCAs: roots,
+		ServerName: "example.com", ClientAuth: tls.RequireAnyClientCert,
+	}
+	at := backend
+	for _, end := range []string{"far", "near"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := options{mode: "proxy", end: end, listen: l.Addr().String(), target: at}
+		l.Close()
+		if err := o.proxy(config, make(chan error, 1)); err != nil {
+			t.Fatal(err)
+		}
+		at = o.listen
+	}
+	return at
+}
+
+// TestProxy: what a pair of proxies is asked over HTTP/1.1 or HTTP/2 comes back
+// from the backend.
+func TestProxy(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go load.Serve(l)
+	near := load.Target{Address: proxies(t, l.Addr().String())}
+	if r, err := load.KeepAlive(t.Context(), near, 2, load.Bound{Count: 20}); err != nil || r.Requests != 20 {
+		t.Errorf("over HTTP/1.1: %+v, %v", r, err)
+	}
+	if r, err := load.Calls(t.Context(), near, 2, 2, load.Get, load.Bound{Count: 20}); err != nil || r.Requests != 20 {
+		t.Errorf("over HTTP/2: %+v, %v", r, err)
+	}
+	if r, err := load.Tokens(t.Context(), near, 2, 5, time.Millisecond); err != nil || r.Requests != 10 {
+		t.Errorf("events: %+v, %v", r, err)
+	}
+}
+
+// TestProxyHoldsNothingBack: an answer's first part comes while its second is
+// not there yet.
+func TestProxyHoldsNothingBack(t *testing.T) {
+	seen := make(chan struct{})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "one\n")
+		http.NewResponseController(w).Flush()
+		<-seen
+		io.WriteString(w, "two\n")
+	}))
+	defer backend.Close()
+	resp, err := (&http.Client{}).Get("http://" + proxies(t, backend.Listener.Addr().String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	br := bufio.NewReader(resp.Body)
+	if line, err := br.ReadString('\n'); line != "one\n" {
+		t.Errorf("first %q, %v", line, err)
+	}
+	close(seen)
+	if line, err := br.ReadString('\n'); line != "two\n" {
+		t.Errorf("then %q, %v", line, err)
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
@@ -39,6 +42,38 @@ func TestAllowed(t *testing.T) {
 	if got := r.head.Fields.Get("sallyport-crossing"); got != rec.GetId() {
 		t.Errorf("the caller was told crossing %q, the record is %q", got, rec.GetId())
 	}
+}
+
+// TestEndBehindTheHead: a stream is not let go of before its request has ended,
+// also if the request's head said that nothing follows.
+func TestEndBehindTheHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		var h *crossingv1.Header
+		w.tunnel.lied = func(said *crossingv1.Header) { h = proto.CloneOf(said) }
+		w.ask(t, request("POST", "/v1/chat", ""))
+		h.Sequence++
+		near, far := newStream(h)
+		over := make(chan struct{})
+		go w.ingress.ServeStream(t.Context(), &fakeTunnel{peer: w.egress.cfg.Self}, far, func() { close(over) })
+		head := request("POST", "/v1/chat", "").Head
+		if err := l7.NewFrameWriter(near).RequestHead(&head, true); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, near); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		select {
+		case <-over:
+			t.Error("the stream was let go of before the request had ended")
+		default:
+		}
+		if err := near.CloseWrite(); err != nil {
+			t.Error(err)
+		}
+		<-over
+	})
 }
 
 // TestNotRecorded: no record, no crossing, at either gateway.

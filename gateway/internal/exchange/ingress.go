@@ -340,7 +340,9 @@ func (a *arrival) breakOff(cause crossingv1.Cause, body *requestBody, cancel con
 }
 
 // drain ends an answer and reads the rest of the request, which the egress
-// gateway ends when it has the answer.
+// gateway ends when it has the answer. The end may come behind a head that said
+// that nothing follows: a stream that is let go of before is reset, and the
+// egress gateway may lose what it has not read of the answer.
 func (a *arrival) drain(body *requestBody, cancel context.CancelFunc) {
 	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
 	timer := time.AfterFunc(drainTimeout, func() { a.stream.Reset(tunnel.ProtocolError) })
@@ -352,6 +354,7 @@ func (a *arrival) drain(body *requestBody, cancel context.CancelFunc) {
 		<-body.closed
 	}
 	body.drain()
+	io.Copy(io.Discard, a.stream) //nolint:errcheck // a stream that is lost has ended too
 }
 
 // discard reads what the peer still sends, so that it is not left waiting.
