@@ -376,6 +376,13 @@ func (r *reply) WriteHead(h *l7.ResponseHead, end bool) error {
 	return nil
 }
 
+func (r *reply) Flush() error {
+	if r.gone {
+		return io.ErrClosedPipe
+	}
+	return nil
+}
+
 func (r *reply) Write(p []byte) (int, error) {
 	if r.gone || r.goneAfterHead {
 		return 0, io.ErrClosedPipe

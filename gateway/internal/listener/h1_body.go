@@ -38,7 +38,7 @@ func newH1Body(c *h1, r *http1.Request, resp *http1.Response, trailers *l7.Field
 		b.body, b.done = c.br, func() bool { return false }
 		return b
 	}
-	body := http1.NewBody(c.br, r, trailers)
+	body := http1.NewBody(c.br, r.Length, trailers)
 	b.body, b.done = body, body.Done
 	if body.Done() {
 		b.end()
@@ -63,8 +63,11 @@ func (b *h1Body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// arm sets the deadline of one read and sends the 100 Continue that it needs.
+// arm sends the 100 Continue that a read needs, and sets its deadline.
 func (b *h1Body) arm() error {
+	if b.isStopped() && !b.done() {
+		return errBodyStopped
+	}
 	if b.expect {
 		b.expect = false
 		if err := b.resp.Continue(); err != nil {
