@@ -49,8 +49,10 @@ var content = bytes.Repeat([]byte("x"), 512)
 
 func BenchmarkAnswer(b *testing.B) {
 	h := &l7.ResponseHead{Status: 200, Fields: l7.Fields{
-		{Name: "content-type", Value: "application/json"}, {Name: "content-length", Value: "512"},
-		{Name: "date", Value: "Thu, 26 Nov 2026 10:00:00 GMT"}, {Name: "sallyport-crossing", Value: "01abc"},
+		{Name: "content-type", Value: "application/json"},
+		{Name: "content-length", Value: "512"},
+		{Name: "date", Value: "Thu, 26 Nov 2026 10:00:00 GMT"},
+		{Name: "sallyport-crossing", Value: "01abc"},
 	}}
 	var r Request
 	var resp Response
