@@ -38,6 +38,7 @@ type call struct {
 	fault  error   // why it could not be, or no more than a part
 	rest   bool    // more of the content comes than was sent at once
 	sender *sender // of the rest, nil if there is none
+	spare  *sender // one that has returned
 	heard  bool    // a byte of the answer has come
 }
 
@@ -53,7 +54,7 @@ func (t *call) free() {
 	t.answer.Reset()
 	t.writer.Reset(nil)
 	clear(t.trailers[:cap(t.trailers)])
-	*t = call{br: t.br, writer: t.writer, answer: t.answer, trailers: t.trailers[:0]}
+	*t = call{br: t.br, writer: t.writer, answer: t.answer, trailers: t.trailers[:0], spare: t.spare}
 	u.calls.Put(t)
 }
 
@@ -76,6 +77,7 @@ func (t *call) ask(c *conn) (resp *Response, again bool, err error) {
 		t.drop()
 		return nil, c.used, fmt.Errorf("write to %s: %w", t.addr, err)
 	case err == nil && t.rest:
+		_ = c.SetReadDeadline(time.Time{}) // of the exchange before
 		t.startSender()
 	}
 	// A destination may answer, and close, before it has read all.
@@ -89,9 +91,7 @@ func (t *call) ask(c *conn) (resp *Response, again bool, err error) {
 // drop breaks the connection of a call that has failed.
 func (t *call) drop() {
 	t.c.cut()
-	if t.sender != nil {
-		t.sender.finish()
-	}
+	t.isSent()
 	t.r.goOn(nil) //nolint:errcheck // it does not fail for nothing
 }
 
@@ -149,10 +149,13 @@ func (t *call) compose() error {
 	return nil
 }
 
-// await reads the head of the answer.
+// await reads the head of the answer. The wait for it is bounded once the
+// request has gone.
 func (t *call) await() error {
 	limits := &t.pool.u.limits
-	_ = t.c.SetReadDeadline(time.Now().Add(limits.FirstByte))
+	if t.sender == nil {
+		_ = t.c.SetReadDeadline(time.Now().Add(limits.FirstByte))
+	}
 	t.br.Reset(t.c)
 	if _, err := t.br.Peek(1); err != nil {
 		return err
@@ -162,6 +165,9 @@ func (t *call) await() error {
 		return err
 	}
 	t.body.Reset(t.br, t.answer.Length, &t.trailers)
+	if t.sender != nil {
+		t.sender.answered()
+	}
 	if limits.Idle == 0 && !t.body.Ready() {
 		_ = t.c.SetReadDeadline(time.Time{})
 	}
@@ -208,8 +214,12 @@ func (t *call) Close() error {
 
 // isSent says that all of the request was sent, and ends what still sends it.
 func (t *call) isSent() bool {
-	if t.sender != nil {
-		return t.sender.finish()
+	if t.sender == nil {
+		return t.writer.Whole()
 	}
-	return t.writer.Whole()
+	whole, done := t.sender.finish()
+	if t.spare = nil; done {
+		t.spare = t.sender
+	}
+	return whole
 }

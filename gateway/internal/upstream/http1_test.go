@@ -528,6 +528,34 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestSlowContent: the wait for the answer begins with the request's end.
+func TestSlowContent(t *testing.T) {
+	addr, _ := raw(t, func(_ int, c net.Conn, br *bufio.Reader) {
+		for {
+			if r, ok := skip(br); !ok || r.Header.Get("Never") != "" {
+				br.ReadByte()
+				return
+			}
+			io.WriteString(c, fine)
+		}
+	})
+	u := near(t, addr, Limits{FirstByte: 30 * time.Millisecond})
+	for range 2 { // the second in the connection of the first
+		pr, pw := io.Pipe()
+		time.AfterFunc(60*time.Millisecond, func() { pw.Close() })
+		head := post()
+		if _, body, err := exchange(t, u, to(true), &Request{Head: &head, Body: &content{Reader: pr}}); err != nil || body != "ok" {
+			t.Errorf("%q, %v", body, err)
+		}
+	}
+	head := post()
+	head.Fields = l7.Fields{{Name: "never", Value: "1"}}
+	r := &Request{Head: &head, Body: &content{Reader: strings.NewReader("hello")}}
+	if _, _, err := exchange(t, u, to(true), r); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("no answer: %v", err)
+	}
+}
+
 // TestLimitsEndWithTheirExchange: an idle connection outlives them.
 func TestLimitsEndWithTheirExchange(t *testing.T) {
 	addr, accepted := raw(t, answering(fine))

@@ -166,7 +166,7 @@ func (b *lent) Read(p []byte) (int, error) {
 	b.reading = true
 	b.mu.Unlock()
 	n, err := b.r.Body.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		for _, f := range b.r.Body.Trailers() {
 			name := http.CanonicalHeaderKey(f.Name)
 			if _, announced := b.trailer[name]; announced {

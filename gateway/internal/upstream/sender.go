@@ -27,22 +27,33 @@ type sender struct {
 	r      *Request
 	writer http1.RequestWriter
 
-	mu     sync.Mutex // guards what follows
-	c      *conn      // nil when the answer is over
-	ending bool       // it reads no more, and writes the last bytes
-	whole  bool       // all was written
+	mu     sync.Mutex    // guards what follows
+	c      *conn         // nil when the answer is over
+	ending bool          // it reads no more, and writes the last bytes
+	whole  bool          // all was written
+	done   bool          // it has returned
+	heard  bool          // the answer's head has come
+	limit  time.Duration // until then, from the request's end
 }
 
 // startSender leaves the rest of the request to a goroutine of its own.
 func (t *call) startSender() {
-	t.sender = &sender{r: t.r, writer: t.writer, c: t.c}
-	t.writer = http1.RequestWriter{}
+	if t.sender = t.spare; t.sender == nil {
+		t.sender = new(sender)
+	}
+	s := t.sender
+	s.r, s.c, s.limit = t.r, t.c, t.pool.u.limits.FirstByte
+	s.ending, s.whole, s.done, s.heard = false, false, false, false
+	// Its own writer has the memory that the next call's will have.
+	s.writer, t.writer = t.writer, s.writer
 	t.r.sending.Add(1)
 	go t.sender.run()
 }
 
 func (s *sender) run() {
-	defer s.r.sending.Done()
+	r := s.r
+	defer r.sending.Done() // and nobody uses s any more
+	defer s.hasReturned()
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	for s.goesOn() {
@@ -62,6 +73,12 @@ func (s *sender) run() {
 			return
 		}
 	}
+}
+
+func (s *sender) hasReturned() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done = true
 }
 
 func (s *sender) goesOn() bool {
@@ -103,6 +120,16 @@ func (s *sender) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.whole = true
+	if s.c != nil && !s.heard {
+		_ = s.c.SetReadDeadline(time.Now().Add(s.limit))
+	}
+}
+
+// answered says that the answer's head has come: its wait has no bound any more.
+func (s *sender) answered() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = true
 }
 
 // broken breaks the connection, so that the destination does not take half a
@@ -120,8 +147,9 @@ func (s *sender) broken(err error) {
 	}
 }
 
-// finish ends it, and says whether the whole request was written.
-func (s *sender) finish() bool {
+// finish ends it, and says whether the whole request was written, and whether it
+// has returned: then it is free for another call.
+func (s *sender) finish() (whole, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.c
@@ -133,5 +161,5 @@ func (s *sender) finish() bool {
 		s.mu.Lock()
 	}
 	s.c = nil
-	return s.whole
+	return s.whole, s.done
 }

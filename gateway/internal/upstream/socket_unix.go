@@ -4,8 +4,9 @@ package upstream
 
 import "golang.org/x/sys/unix"
 
+// peek asks for what can be read, or has ended: neither is so on a quiet socket.
 func (s *socket) peek(fd uintptr) {
-	var one [1]byte
-	_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	s.quiet = err == unix.EAGAIN
+	events := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLPRI}}
+	n, err := unix.Poll(events[:], 0)
+	s.quiet = n == 0 && err == nil
 }

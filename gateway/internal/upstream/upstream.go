@@ -48,7 +48,8 @@ type Destination struct {
 // Limits bound the wait for an answer in HTTP/1.1. A gRPC call has its own
 // deadline.
 type Limits struct {
-	// FirstByte until the answer's head has come. Default 10 min.
+	// FirstByte from the request's end until the answer's head has come. Default
+	// 10 min.
 	FirstByte time.Duration
 	// Idle between two pieces of an answer. Default none: the wait for the next
 	// event of a stream, or for what a long poll waits for, has no bound, and the
