@@ -11,6 +11,7 @@ import (
 // requestBody is a request's data as it comes out of the tunnel. Upstream reads
 // it until its Wait returns; then it may be drained.
 type requestBody struct {
+	in     *l7.FrameReader
 	data   io.Reader
 	fields l7.Fields
 	bytes  uint64
@@ -18,7 +19,7 @@ type requestBody struct {
 }
 
 func newRequestBody(in *l7.FrameReader, empty bool) *requestBody {
-	b := &requestBody{}
+	b := &requestBody{in: in}
 	b.data = in.Body(&b.fields)
 	if empty {
 		b.err = io.EOF
@@ -46,8 +47,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Ready says that all has been read: what a stream still holds it does not tell.
-func (b *requestBody) Ready() bool { return b.err != nil }
+// Ready says that the request has come to its end, as far as the stream can tell.
+func (b *requestBody) Ready() bool { return b.err != nil || b.in.Ready() }
 
 // Trailers are complete once Read gave io.EOF. What a workload may not say in
 // its head it may not say in its trailers either.
