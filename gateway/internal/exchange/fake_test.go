@@ -360,6 +360,7 @@ type said struct {
 }
 
 func (s said) Close() error        { return nil }
+func (s said) Ready() bool         { return false }
 func (s said) Trailers() l7.Fields { return s.trailers }
 
 func answer(status int, body string, trailers ...l7.Field) *upstream.Response {

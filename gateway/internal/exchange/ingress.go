@@ -288,6 +288,9 @@ func (a *arrival) failed(running context.Context, r *upstream.Request, body *req
 // respond relays the answer into the tunnel.
 func (a *arrival) respond(running context.Context, resp *upstream.Response, grpc bool) crossingv1.Cause {
 	a.answered(&resp.Head, grpc)
+	if !resp.Ended && resp.Body.Ready() {
+		a.out.Hold() // head, data and trailers go out together
+	}
 	if err := a.out.ResponseHead(&resp.Head, resp.Ended); err != nil {
 		return a.broken(running)
 	}
@@ -307,6 +310,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response, grpc
 			break
 		}
 		if err != nil {
+			a.out.Flush() //nolint:errcheck // a lost stream shows in what broken says
 			return a.broken(running)
 		}
 	}
@@ -314,7 +318,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response, grpc
 	if grpc {
 		a.grpcStatus(trailers)
 	}
-	if err := a.out.Trailers(trailers); err != nil {
+	if errors.Join(a.out.Trailers(trailers), a.out.Flush()) != nil {
 		return a.broken(running)
 	}
 	return crossingv1.Cause_DONE

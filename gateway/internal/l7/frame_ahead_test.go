@@ -115,3 +115,35 @@ func TestNeverReady(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldFrames go out together, and are what they would be one by one.
+func TestHeldFrames(t *testing.T) {
+	want, _ := written(t, "hello", "world")
+	var w pieces
+	fw := NewFrameWriter(&w)
+	fw.Hold()
+	err := errors.Join(fw.RequestHead(&RequestHead{Method: "POST", Authority: "h", Path: "/"}, false), fw.Data([]byte("hello")),
+		fw.Data([]byte("world")), fw.Trailers(Fields{{"x-sum", "1"}}))
+	if err != nil || len(w) > 0 {
+		t.Fatalf("%v, wrote %q", err, w)
+	}
+	if err := errors.Join(fw.Flush(), fw.Flush()); err != nil || len(w) != 1 || w[0] != string(want) {
+		t.Fatalf("%v, wrote %q, want %q", err, w, want)
+	}
+	fw.Hold()
+	fw.Data([]byte("held"))
+	if _, err := fw.ReadFrom(strings.NewReader("read")); err != nil || len(w) != 3 || w[1] != "\x03\x00\x00\x04held" || w[2] != "\x03\x00\x00\x04read" {
+		t.Errorf("%v, wrote %q", err, w[1:])
+	}
+	if err := fw.Data([]byte("more")); err != nil || len(w) != 4 {
+		t.Errorf("after Flush: %v, wrote %q", err, w[3:])
+	}
+}
+
+// pieces keeps each Write apart.
+type pieces []string
+
+func (p *pieces) Write(b []byte) (int, error) {
+	*p = append(*p, string(b))
+	return len(b), nil
+}

@@ -29,7 +29,8 @@ type Request struct {
 	// Body is the payload, decoded from any transfer coding; after io.EOF
 	// Trailers is complete. For CONNECT it is the raw stream. It is never nil.
 	// Close may be called while another goroutine is in Read, which then fails;
-	// after Close returned, nothing reads the connection on its behalf.
+	// after Close returned, nothing reads the connection on its behalf. Where it
+	// has a method Ready, that says that all the rest can be read without waiting.
 	Body     io.ReadCloser
 	Trailers *l7.Fields
 	// Upgrade is the protocol that the caller wants to leave HTTP for; "" for most.

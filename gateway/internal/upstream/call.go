@@ -191,6 +191,9 @@ func (t *call) Read(p []byte) (int, error) {
 	return t.body.Read(p)
 }
 
+// Ready implements Answer.
+func (t *call) Ready() bool { return t.body.Ready() }
+
 // Trailers implements Answer.
 func (t *call) Trailers() l7.Fields { return t.trailers }
 

@@ -224,6 +224,9 @@ func incoming(resp *http.Response, addr string, r *Request, cancel context.Cance
 
 func (a answered) Read(p []byte) (int, error) { return a.Body.Read(p) }
 
+// Ready does not know: the library does not tell.
+func (a answered) Ready() bool { return false }
+
 func (a answered) Trailers() l7.Fields { return fields(a.Trailer) }
 
 func (a answered) Close() error {

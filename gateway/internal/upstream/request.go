@@ -112,6 +112,8 @@ type Answer interface {
 	// Close ends what is still being sent of the request; it does not wait for it.
 	io.ReadCloser
 	Trailers() l7.Fields
+	// Ready says that all the rest can be read without waiting for it.
+	Ready() bool
 }
 
 // transport asks workloads of one identity in one version of HTTP. It is what

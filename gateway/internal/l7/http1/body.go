@@ -97,7 +97,10 @@ func (b *Body) Ready() bool {
 	rest = rest[b.left:]
 	for started := b.started; ; started = true {
 		if started {
-			rest = rest[min(len("\r\n"), len(rest)):]
+			var whole bool
+			if rest, whole = bytes.CutPrefix(rest, []byte("\r\n")); !whole {
+				return false
+			}
 		}
 		line, after, whole := bytes.Cut(rest, []byte("\r\n"))
 		size, _, err := parseChunkLine(line)
