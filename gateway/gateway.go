@@ -157,7 +157,7 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 	if err := g.tunnel(); err != nil {
 		return err
 	}
-	g.upstream = upstream.New(g.source, g.xds)
+	g.upstream = upstream.New(g.source, g.xds, upstream.Limits{})
 	g.ingress = exchange.NewIngress(both, g.upstream)
 	egress := exchange.NewEgress(both, g.pool)
 	var err error
@@ -218,6 +218,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.recorder.Run(after) })
 	group.Go(func() error { return g.xds.Run(after) })
 	group.Go(func() error { g.report(after); return nil })
+	group.Go(func() error { g.upstream.Run(after); return nil })
 	if g.admin != nil {
 		group.Go(func() error { return g.admin.Run(after) })
 	}

@@ -91,7 +91,7 @@ func (b *bareGateway) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ingress := NewIngress(both, upstream.New(source, fixed{b.Backend}))
+	ingress := NewIngress(both, upstream.New(source, fixed{b.Backend}, upstream.Limits{}))
 	ended := make(chan error, 3)
 	go func() { ended <- attach.Run(ctx) }()
 	go func() { ended <- pool.Run(ctx, ingress.ServeStream) }()

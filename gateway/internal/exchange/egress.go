@@ -255,6 +255,11 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 	if err := d.resp.WriteHead(first.Response, false); err != nil {
 		return d.sent(err)
 	}
+	if !frames.Ready() { // what follows may take its time
+		if err := d.resp.Flush(); err != nil {
+			return d.sent(err)
+		}
+	}
 	buf := make([]byte, copyBuffer)
 	for {
 		frame, err := frames.Next()

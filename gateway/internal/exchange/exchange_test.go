@@ -165,10 +165,7 @@ func TestUnreachable(t *testing.T) {
 		{"no tunnel", func(w *world) { w.unreachable = errors.New("nobody there") }},
 		{"tunnel lost", func(w *world) { w.tunnel.open = tunnel.ErrDraining }},
 		{"destination", func(w *world) {
-			w.destination = func(r *upstream.Request) (*upstream.Response, error) {
-				r.Body.Close()
-				return nil, upstream.ErrNoEndpoint
-			}
+			w.destination = func(*upstream.Request) (*upstream.Response, error) { return nil, upstream.ErrNoEndpoint }
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -203,10 +200,9 @@ func (b breaking) Close() error { return nil }
 func TestAnswerBreaksOff(t *testing.T) {
 	w := newWorld(t, nil)
 	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
-		io.Copy(io.Discard, r.Body)
-		r.Body.Close()
+		readAll(r)
 		a := answer(200, "")
-		a.Body = breaking{strings.NewReader("half an ans"), errors.New("connection reset")}
+		a.Body = said{breaking{strings.NewReader("half an ans"), errors.New("connection reset")}, nil}
 		return a, nil
 	}
 	r := w.ask(t, request("POST", "/v1/chat", "hello"))
@@ -225,9 +221,8 @@ func TestCallerBreaksOff(t *testing.T) {
 	w := newWorld(t, nil)
 	whole := false
 	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
-		_, err := io.ReadAll(r.Body)
+		_, err := readAll(r)
 		whole = err == nil
-		r.Body.Close()
 		return nil, err
 	}
 	req := request("POST", "/v1/chat", "x")
@@ -248,9 +243,8 @@ func TestContentThatIsNone(t *testing.T) {
 	w := newWorld(t, nil)
 	whole := false
 	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
-		_, err := io.ReadAll(r.Body)
+		_, err := readAll(r)
 		whole = err == nil
-		r.Body.Close()
 		return nil, err
 	}
 	req := request("POST", "/v1/chat", "x")
@@ -271,10 +265,7 @@ func TestContentThatIsNone(t *testing.T) {
 // still count the same bytes.
 func TestEarlyAnswer(t *testing.T) {
 	w := newWorld(t, nil)
-	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
-		r.Body.Close()
-		return answer(413, "too much"), nil
-	}
+	w.destination = func(*upstream.Request) (*upstream.Response, error) { return answer(413, "too much"), nil }
 	r := w.ask(t, request("POST", "/v1/chat", strings.Repeat("x", 200<<10)))
 	if r.head.Status != 413 || r.body.String() != "too much" {
 		t.Fatalf("status %d: %q", r.head.Status, r.body.String())
@@ -297,12 +288,9 @@ func TestTrailersBothWays(t *testing.T) {
 	w := newWorld(t, nil)
 	var got l7.Fields
 	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
-		io.Copy(io.Discard, r.Body)
-		got = r.Trailers()
-		r.Body.Close()
-		a := answer(200, "body")
-		a.Trailers = func() l7.Fields { return l7.Fields{{Name: "x-sum", Value: "2"}} }
-		return a, nil
+		readAll(r)
+		got = r.Body.Trailers()
+		return answer(200, "body", l7.Field{Name: "x-sum", Value: "2"}), nil
 	}
 	req := request("POST", "/v1/chat", "hello")
 	*req.Trailers = l7.Fields{{Name: "x-check", Value: "1"}}
@@ -319,9 +307,7 @@ func TestGRPCStatus(t *testing.T) {
 		want   uint32
 	}{
 		{"in trailers", func() *upstream.Response {
-			a := answer(200, "message")
-			a.Trailers = func() l7.Fields { return l7.Fields{{Name: "grpc-status", Value: "5"}} }
-			return a
+			return answer(200, "message", l7.Field{Name: "grpc-status", Value: "5"})
 		}, 5},
 		{"trailers only", func() *upstream.Response {
 			a := answer(200, "")
@@ -330,16 +316,13 @@ func TestGRPCStatus(t *testing.T) {
 			return a
 		}, 7},
 		{"not a number", func() *upstream.Response {
-			a := answer(200, "")
-			a.Trailers = func() l7.Fields { return l7.Fields{{Name: "grpc-status", Value: "-1"}} }
-			return a
+			return answer(200, "", l7.Field{Name: "grpc-status", Value: "-1"})
 		}, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, policytest.Estate(t, 1, func(p *policyv1.Policy) { p.Intents[0].Allow.Service = "health" }))
 			w.destination = func(r *upstream.Request) (*upstream.Response, error) {
-				io.Copy(io.Discard, r.Body)
-				r.Body.Close()
+				readAll(r)
 				return c.answer(), nil
 			}
 			req := request("POST", "/v1/Check", "m", l7.Field{Name: "content-type", Value: "application/grpc"})
@@ -360,7 +343,6 @@ func TestHeadAtTheDestination(t *testing.T) {
 	var head l7.RequestHead
 	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
 		head = *r.Head
-		r.Body.Close()
 		return answer(200, ""), nil
 	}
 	r := w.ask(t, request("POST", "/v1/chat?q=secret", "",

@@ -327,9 +327,8 @@ func newWorld(t testing.TB, p *policy.Policy) *world {
 		far:  &fakeSpool{name: "far", journal: j, run: crossing.NewRun()},
 	}
 	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
-		body, err := io.ReadAll(r.Body)
-		r.Body.Close()
-		return answer(200, "you said "+string(body)), err
+		body, err := readAll(r)
+		return answer(200, "you said "+body), err
 	}
 	w.ingress = NewIngress(Config{Self: far, Authz: authz.New("far", distant{w}), Spool: w.far, Log: zap.NewNop()}, w)
 	w.tunnel = &fakeTunnel{peer: far}
@@ -349,12 +348,30 @@ func newWorld(t testing.TB, p *policy.Policy) *world {
 	return w
 }
 
-func answer(status int, body string) *upstream.Response {
+// readAll is a request's content.
+func readAll(r *upstream.Request) (string, error) {
+	if r.Body == nil {
+		return "", nil
+	}
+	text, err := io.ReadAll(r.Body)
+	return string(text), err
+}
+
+// said is an answer's content.
+type said struct {
+	io.Reader
+	trailers l7.Fields
+}
+
+func (s said) Close() error        { return nil }
+func (s said) Ready() bool         { return false }
+func (s said) Trailers() l7.Fields { return s.trailers }
+
+func answer(status int, body string, trailers ...l7.Field) *upstream.Response {
 	return &upstream.Response{
-		Head:     l7.ResponseHead{Status: status, Fields: l7.Fields{{Name: "content-type", Value: "text/plain"}}},
-		Body:     io.NopCloser(strings.NewReader(body)),
-		Trailers: func() l7.Fields { return nil },
-		Peer:     &crossingv1.Peer{Attach: crossingv1.Attach_MTLS},
+		Head: l7.ResponseHead{Status: status, Fields: l7.Fields{{Name: "content-type", Value: "text/plain"}}},
+		Body: said{strings.NewReader(body), trailers},
+		Peer: &crossingv1.Peer{Attach: crossingv1.Attach_MTLS},
 	}
 }
 
@@ -377,6 +394,13 @@ func (r *reply) WriteHead(h *l7.ResponseHead, end bool) error {
 	}
 	r.journal.note("caller has head")
 	r.head, r.ended = h, end
+	return nil
+}
+
+func (r *reply) Flush() error {
+	if r.gone {
+		return io.ErrClosedPipe
+	}
 	return nil
 }
 

@@ -202,36 +202,41 @@ func (a *arrival) begin(v *authz.Verdict) bool {
 // forward asks the destination and relays its answer. The gateway stops when
 // running ends.
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
-	ctx, cancel := context.WithCancel(running)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-a.stream.Done(): // the caller is gone: so is the reason to ask
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	defer func() { cancel(); <-watched }()
 	body := newRequestBody(a.in, ended)
-	resp, err := d.RoundTrip(ctx, upstream.Destination{Workload: v.Workload, Service: v.Service}, &upstream.Request{
-		Head: a.inbound(head), Body: body.reader(), Trailers: body.trailers,
-	})
+	r := &upstream.Request{Head: a.inbound(head), Body: body.content()}
+	stop := a.watch(running, r)
+	defer stop()
+	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, r)
 	if err != nil {
-		a.failed(running, body)
+		a.failed(running, r, body)
 		return
 	}
-	defer resp.Body.Close()
 	a.close.Peer = resp.Peer
 	cause := a.respond(running, resp, head.IsGRPC())
-	switch {
-	case cause != crossingv1.Cause_DONE:
-		a.breakOff(cause, body, cancel)
-	default:
-		a.drain(body, cancel)
+	if cause == crossingv1.Cause_DONE {
+		a.drain(r, resp.Body, body)
+	} else {
+		a.breakOff(cause, r, resp.Body)
 	}
 	a.close.RequestBytes = body.received()
 	a.ended(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+}
+
+// watch cancels the request when the caller is gone, and so is the reason to
+// ask, or when the gateway stops.
+func (a *arrival) watch(running context.Context, r *upstream.Request) (stop func()) {
+	stopped, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-a.stream.Done():
+			r.Cancel()
+		case <-running.Done():
+			r.Cancel()
+		case <-stopped:
+		}
+	}()
+	return func() { close(stopped); <-watched }
 }
 
 // inbound is the head as the workload sees it: the caller named in the form
@@ -262,9 +267,9 @@ func (a *arrival) tell(reason crossingv1.Reason) bool {
 }
 
 // failed ends a crossing whose destination gave no answer, or whose caller
-// went away before it could. The egress gateway is told first: a transport may
-// still wait for more of the request, which the caller ends when it is told.
-func (a *arrival) failed(running context.Context, body *requestBody) {
+// went away before it could. The egress gateway is told first: somebody may still
+// wait for more of the request, which the caller ends when it is told.
+func (a *arrival) failed(running context.Context, r *upstream.Request, body *requestBody) {
 	cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
 	if cause == crossingv1.Cause_DESTINATION_FAILED {
 		reason = crossingv1.Reason_UNREACHABLE
@@ -272,7 +277,7 @@ func (a *arrival) failed(running context.Context, body *requestBody) {
 	} else {
 		a.stream.Reset(resetCode(cause))
 	}
-	a.drain(body, func() {})
+	a.drain(r, nil, body)
 	a.close.RequestBytes = body.received()
 	a.ended(cause, reason)
 }
@@ -280,6 +285,9 @@ func (a *arrival) failed(running context.Context, body *requestBody) {
 // respond relays the answer into the tunnel.
 func (a *arrival) respond(running context.Context, resp *upstream.Response, grpc bool) crossingv1.Cause {
 	a.answered(&resp.Head, grpc)
+	if !resp.Ended && resp.Body.Ready() {
+		a.out.Hold() // head, data and trailers go out together
+	}
 	if err := a.out.ResponseHead(&resp.Head, resp.Ended); err != nil {
 		return a.broken(running)
 	}
@@ -295,18 +303,19 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response, grpc
 			}
 			a.close.ResponseBytes += uint64(n)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
+			a.out.Flush() //nolint:errcheck // a lost stream shows in what broken says
 			return a.broken(running)
 		}
 	}
-	trailers := resp.Trailers()
+	trailers := resp.Body.Trailers()
 	if grpc {
 		a.grpcStatus(trailers)
 	}
-	if err := a.out.Trailers(trailers); err != nil {
+	if errors.Join(a.out.Trailers(trailers), a.out.Flush()) != nil {
 		return a.broken(running)
 	}
 	return crossingv1.Cause_DONE
@@ -333,26 +342,26 @@ func resetCode(cause crossingv1.Cause) tunnel.ResetCode {
 }
 
 // breakOff ends both directions of an exchange whose answer broke off.
-func (a *arrival) breakOff(cause crossingv1.Cause, body *requestBody, cancel context.CancelFunc) {
+func (a *arrival) breakOff(cause crossingv1.Cause, r *upstream.Request, answer io.Closer) {
 	a.stream.Reset(resetCode(cause))
-	cancel()
-	<-body.closed
+	r.Cancel()
+	answer.Close()
+	r.Wait()
 }
 
-// drain ends an answer and reads the rest of the request, which the egress
-// gateway ends when it has the answer. The end may come behind a head that said
-// that nothing follows: a stream that is let go of before is reset, and the
-// egress gateway may lose what it has not read of the answer.
-func (a *arrival) drain(body *requestBody, cancel context.CancelFunc) {
+// drain ends an answer, if there is one, and reads the rest of the request, which
+// the egress gateway ends when it has the answer: so both count the same bytes.
+// The end may come behind a head that said that nothing follows: a stream that is
+// let go of before is reset, and the egress gateway may lose what it has not read
+// of the answer.
+func (a *arrival) drain(r *upstream.Request, answer io.Closer, body *requestBody) {
 	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
 	timer := time.AfterFunc(drainTimeout, func() { a.stream.Reset(tunnel.ProtocolError) })
 	defer timer.Stop()
-	select {
-	case <-body.closed:
-	default: // the destination answered without reading: the transport must let go
-		cancel()
-		<-body.closed
+	if answer != nil {
+		answer.Close()
 	}
+	r.Wait()
 	body.drain()
 	io.Copy(io.Discard, a.stream) //nolint:errcheck // a stream that is lost has ended too
 }

@@ -35,6 +35,9 @@ func newPump(s tunnel.Stream, req *listener.Request) *pump {
 // run sends head, data and trailers, then ends this direction.
 func (p *pump) run(head *l7.RequestHead) {
 	empty := p.req.Body == http.NoBody
+	if b, ok := p.req.Body.(interface{ Ready() bool }); ok && b.Ready() {
+		p.frames.Hold() // all of the request goes out together
+	}
 	if !p.send(func() error { return p.frames.RequestHead(head, empty) }) {
 		return
 	}
@@ -87,7 +90,7 @@ func (p *pump) trailers() error {
 		fields = *p.req.Trailers
 		l7.StripIncoming(&fields)
 	}
-	if err := p.frames.Trailers(fields); err != nil {
+	if err := errors.Join(p.frames.Trailers(fields), p.frames.Flush()); err != nil {
 		return err
 	}
 	return p.end()
@@ -109,6 +112,7 @@ func (p *pump) broken(err error) {
 		return
 	}
 	p.stopped = true
+	p.frames.Flush() //nolint:errcheck // the peer records what was asked; if it is lost, so is the stream
 	if refused, ok := errors.AsType[*http1.Error](err); ok {
 		p.refused = refused.Reason
 		p.stream.Reset(tunnel.ProtocolError)

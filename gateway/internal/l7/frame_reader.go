@@ -12,7 +12,7 @@ import (
 // enforced, and a stream that ends before its direction ended is
 // io.ErrUnexpectedEOF. It is not safe for concurrent use.
 type FrameReader struct {
-	r      io.Reader
+	in     ahead
 	header [frameHeader]byte
 	opened bool // a head was read
 	ended  bool
@@ -21,7 +21,7 @@ type FrameReader struct {
 
 // NewFrameReader reads frames from r.
 func NewFrameReader(r io.Reader) *FrameReader {
-	return &FrameReader{r: r}
+	return &FrameReader{in: ahead{r: r}}
 }
 
 // Next reads the next frame. A DATA frame's payload is not in it: Read gives
@@ -34,13 +34,10 @@ func (fr *FrameReader) Next() (Frame, error) {
 	if err := fr.skip(); err != nil {
 		return Frame{}, err
 	}
-	if _, err := io.ReadFull(fr.r, fr.header[:]); err != nil {
+	if _, err := io.ReadFull(&fr.in, fr.header[:]); err != nil {
 		return Frame{}, truncated(err)
 	}
-	f := Frame{
-		Kind:   Kind(fr.header[0]),
-		Length: int(fr.header[1])<<16 | int(fr.header[2])<<8 | int(fr.header[3]),
-	}
+	f := Frame{Kind: Kind(fr.header[0]), Length: frameLength(fr.header[:])}
 	if err := fr.checkOrder(f); err != nil {
 		return Frame{}, err
 	}
@@ -64,7 +61,7 @@ func (fr *FrameReader) Read(p []byte) (int, error) {
 	if len(p) > fr.data {
 		p = p[:fr.data]
 	}
-	n, err := fr.r.Read(p)
+	n, err := fr.in.Read(p)
 	fr.data -= n
 	if n > 0 {
 		return n, nil // an error comes again
@@ -105,7 +102,7 @@ func (fr *FrameReader) skip() error {
 	if fr.data == 0 {
 		return nil
 	}
-	n, err := io.CopyN(io.Discard, fr.r, int64(fr.data))
+	n, err := io.CopyN(io.Discard, &fr.in, int64(fr.data))
 	fr.data -= int(n)
 	return truncated(err)
 }
@@ -138,7 +135,7 @@ func (fr *FrameReader) checkOrder(f Frame) error {
 
 func (fr *FrameReader) decode(f *Frame) error {
 	buf := make([]byte, f.Length)
-	if _, err := io.ReadFull(fr.r, buf); err != nil {
+	if _, err := io.ReadFull(&fr.in, buf); err != nil {
 		return truncated(err)
 	}
 	p := payload{rest: string(buf)}

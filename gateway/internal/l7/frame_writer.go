@@ -7,17 +7,35 @@ import (
 )
 
 // FrameWriter writes one direction of an exchange into a tunnel stream. Each
-// method writes one frame with one Write, DATA of more than MaxData several.
+// method writes one frame with one Write, DATA of more than MaxData several,
+// but for frames that are held to go out together.
 // It checks heads, so that nothing leaves that the other gateway would refuse.
 // It is not safe for concurrent use.
 type FrameWriter struct {
-	w   io.Writer
-	buf []byte // of the last frame, reused
+	w       io.Writer
+	buf     []byte // of the last frame, behind those that are held; reused
+	held    int    // bytes of buf
+	holding bool
 }
 
 // NewFrameWriter writes frames to w.
 func NewFrameWriter(w io.Writer) *FrameWriter {
 	return &FrameWriter{w: w}
+}
+
+// Hold keeps the frames that follow until Flush: for what is at hand as a whole.
+func (fw *FrameWriter) Hold() { fw.holding = true }
+
+// Flush writes what is held with one Write, and holds no more.
+func (fw *FrameWriter) Flush() error {
+	fw.holding = false
+	if fw.held == 0 {
+		return nil
+	}
+	b := fw.buf[:fw.held]
+	fw.held = 0
+	_, err := fw.w.Write(b)
+	return err
 }
 
 // RequestHead writes a request's head. With end set neither data nor trailers
@@ -60,6 +78,9 @@ func (fw *FrameWriter) Data(p []byte) error {
 // none held back. r reads straight into the frame. It does not end the
 // direction: Trailers does.
 func (fw *FrameWriter) ReadFrom(r io.Reader) (total int64, err error) {
+	if err := fw.Flush(); err != nil {
+		return 0, err
+	}
 	b := fw.start()
 	if cap(b) < frameHeader+MaxData/2 {
 		b = make([]byte, frameHeader, frameHeader+MaxData/2)
@@ -102,12 +123,17 @@ func (fw *FrameWriter) Refusal(r Refusal) error {
 
 // start is the buffer with room for the frame's header.
 func (fw *FrameWriter) start() []byte {
-	return append(fw.buf[:0], make([]byte, frameHeader)...)
+	return append(fw.buf[:fw.held], make([]byte, frameHeader)...)
 }
 
+// flush writes the frame that was begun by start, unless it is to be held.
 func (fw *FrameWriter) flush(k Kind, b []byte) error {
 	fw.buf = b
-	appendHeader(b[:0], k, len(b)-frameHeader)
+	appendHeader(b[fw.held:fw.held], k, len(b)-fw.held-frameHeader)
+	if fw.holding {
+		fw.held = len(b)
+		return nil
+	}
 	_, err := fw.w.Write(b)
 	return err
 }

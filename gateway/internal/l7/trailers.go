@@ -32,20 +32,20 @@ func StripTrailers(f *Fields) error {
 			return fmt.Errorf("%s cannot be a trailer", (*f)[i].Name)
 		}
 	}
-	f.DelFunc(notInTrailers)
+	f.DelFunc(NotInTrailers)
 	return nil
 }
 
-func notInTrailers(name string) bool {
+// NotInTrailers names what StripTrailers removes.
+func NotInTrailers(name string) bool {
 	switch name {
 	case "authorization", "cookie", "set-cookie", "te", "connection", "upgrade", "expect", "range", "max-forwards",
 		"content-type", "content-encoding", "content-range", "cache-control", "traceparent", "tracestate",
 		"x-api-key", "api-key":
 		return true
 	}
-	name = strings.ReplaceAll(name, "_", "-")
 	for _, prefix := range [...]string{"proxy-", "if-", "x-forwarded-", "sallyport-", "x-real-ip"} {
-		if strings.HasPrefix(name, prefix) {
+		if hasPrefix(name, prefix) {
 			return true
 		}
 	}

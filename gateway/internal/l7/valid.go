@@ -23,6 +23,15 @@ var ErrTooLarge = errors.New("head too large")
 // from. A head that passes can be written on any HTTP version without saying
 // something else there. It wraps ErrTooLarge where a bound is passed.
 func (h *RequestHead) Check() error {
+	if err := h.CheckLine(); err != nil {
+		return err
+	}
+	return h.Fields.check(len(h.Method)+len(h.Authority)+len(h.Path), true)
+}
+
+// CheckLine says what is not well formed in what a request head has beside its
+// fields.
+func (h *RequestHead) CheckLine() error {
 	if len(h.Method) > maxMethod || !IsToken(h.Method) {
 		return fmt.Errorf("method %.20q is not a token of at most %d bytes", h.Method, maxMethod)
 	}
@@ -32,16 +41,7 @@ func (h *RequestHead) Check() error {
 	if err := CheckAuthority(h.Authority); err != nil {
 		return err
 	}
-	if err := h.checkPath(); err != nil {
-		return err
-	}
-	if h.Fields.Has("host") || h.Fields.Has("transfer-encoding") {
-		return errors.New("a host or transfer-encoding field stands beside what says the same")
-	}
-	if _, _, err := h.Fields.ContentLength(); err != nil {
-		return err
-	}
-	return h.Fields.Check(len(h.Method) + len(h.Authority) + len(h.Path))
+	return h.checkPath()
 }
 
 func (h *RequestHead) checkPath() error {
@@ -65,32 +65,61 @@ func (h *ResponseHead) Check() error {
 	if h.Status < 200 || h.Status > 999 {
 		return fmt.Errorf("status %d is not that of a final answer", h.Status)
 	}
-	if _, _, err := h.Fields.ContentLength(); err != nil {
-		return err
-	}
-	return h.Fields.Check(0)
+	return h.Fields.check(0, false)
 }
 
 // Check says what is not well formed in fields that stand beside others bytes
 // of the same head.
 func (f Fields) Check(others int) error {
+	_, err := f.checkEach(others)
+	return err
+}
+
+// check is Check for the fields of a head, which say how long the content is. In
+// a request nothing may stand beside what says the same.
+func (f Fields) check(others int, request bool) error {
+	seen, err := f.checkEach(others)
+	switch {
+	case err != nil:
+		return err
+	case request && (seen.host || seen.coding):
+		return errors.New("a host or transfer-encoding field stands beside what says the same")
+	case !seen.length:
+		return nil
+	}
+	_, _, err = f.ContentLength()
+	return err
+}
+
+// framing is which fields there are that say where a message goes or ends.
+type framing struct{ host, coding, length bool }
+
+func (f Fields) checkEach(others int) (seen framing, err error) {
 	if len(f) > MaxFields {
-		return fmt.Errorf("%w: %d fields, at most %d", ErrTooLarge, len(f), MaxFields)
+		return seen, fmt.Errorf("%w: %d fields, at most %d", ErrTooLarge, len(f), MaxFields)
 	}
 	size := others
 	for i := range f {
 		if !ValidName(f[i].Name) {
-			return fmt.Errorf("field name %.40q is not a lower-case token", f[i].Name)
+			return seen, fmt.Errorf("field name %.40q is not a lower-case token", f[i].Name)
 		}
 		if !ValidValue(f[i].Value) {
-			return fmt.Errorf("the value of field %.40q has control characters or outer space", f[i].Name)
+			return seen, fmt.Errorf("the value of field %.40q has control characters or outer space", f[i].Name)
+		}
+		switch f[i].Name {
+		case "host":
+			seen.host = true
+		case "transfer-encoding":
+			seen.coding = true
+		case "content-length":
+			seen.length = true
 		}
 		size += len(f[i].Name) + len(f[i].Value) + 4
 	}
 	if size > MaxHeadBytes {
-		return fmt.Errorf("%w: more than %d bytes", ErrTooLarge, MaxHeadBytes)
+		return seen, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, MaxHeadBytes)
 	}
-	return nil
+	return seen, nil
 }
 
 // ContentLength is the length that the fields declare; known is false if they
@@ -104,7 +133,7 @@ func (f Fields) ContentLength() (n int64, known bool, err error) {
 		if known {
 			return 0, false, errors.New("more than one content-length")
 		}
-		if n, err = decimal(f[i].Value); err != nil {
+		if n, err = ParseLength(f[i].Value); err != nil {
 			return 0, false, err
 		}
 		known = true
@@ -112,11 +141,10 @@ func (f Fields) ContentLength() (n int64, known bool, err error) {
 	return n, known, nil
 }
 
-func decimal(s string) (int64, error) {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return 0, fmt.Errorf("content-length %.30q is not decimal", s)
-		}
+// ParseLength is the value of a content-length: decimal digits alone.
+func ParseLength(s string) (int64, error) {
+	if !all(s, digit) {
+		return 0, fmt.Errorf("content-length %.30q is not decimal", s)
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
@@ -125,46 +153,11 @@ func decimal(s string) (int64, error) {
 	return n, nil
 }
 
-// ValidName says that s is a field name as kept here: a token of RFC 9110
-// 5.6.2 in lower case.
-func ValidName(s string) bool {
-	return IsToken(s) && strings.IndexFunc(s, func(r rune) bool { return 'A' <= r && r <= 'Z' }) < 0
-}
-
-// ValidValue says that s is a field value: no control character but HTAB, no
-// space at either end (RFC 9110 5.5).
-func ValidValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < ' ' && c != '\t') || c == 0x7f {
-			return false
-		}
-	}
-	return s == strings.Trim(s, " \t")
-}
-
-// IsToken says that s is a token of RFC 9110 5.6.2, in any case.
-func IsToken(s string) bool {
-	for i := range len(s) {
-		if !isTokenByte(s[i]) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func isTokenByte(c byte) bool {
-	return isAlphanumeric(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
-}
-
-func isAlphanumeric(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
 // CheckAuthority says what is wrong with HOST, HOST:PORT or [IPv6]:PORT. A
 // user is refused, and so is everything that a resolver or a log could read in
 // two ways.
 func CheckAuthority(s string) error {
-	host, port, err := SplitAuthority(s)
+	name, port, err := SplitAuthority(s)
 	if err != nil {
 		return err
 	}
@@ -173,18 +166,18 @@ func CheckAuthority(s string) error {
 			return fmt.Errorf("authority %.80q: port %.10q is not one of 1 to 65535", s, port)
 		}
 	}
-	if strings.Contains(host, ":") {
-		if a, err := netip.ParseAddr(host); err != nil || !a.Is6() || a.Zone() != "" {
+	if strings.Contains(name, ":") {
+		if a, err := netip.ParseAddr(name); err != nil || !a.Is6() || a.Zone() != "" {
 			return fmt.Errorf("authority %.80q is not an IPv6 address in brackets", s)
 		}
 		return nil
 	}
-	for i := range len(host) {
-		if c := host[i]; !isAlphanumeric(c) && c != '-' && c != '.' && c != '_' {
+	for i := range len(name) {
+		if c := name[i]; classes[c]&host == 0 {
 			return fmt.Errorf("authority %.80q has the character %q", s, c)
 		}
 	}
-	if host == "" || len(host) > maxHostLength {
+	if name == "" || len(name) > maxHostLength {
 		return fmt.Errorf("authority %.80q has no host of 1 to %d bytes", s, maxHostLength)
 	}
 	return nil
@@ -225,47 +218,66 @@ func CheckPath(s string) error {
 		return fmt.Errorf("path %.40q does not begin with a slash", s)
 	}
 	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '#' {
+		if c := s[i]; classes[c]&visible == 0 {
 			return fmt.Errorf("path %.40q has the byte %q", s, c)
 		}
 	}
 	path, _, _ := strings.Cut(s, "?")
-	plain, err := unescape(path)
-	if err != nil {
-		return err
-	}
-	for segment := range strings.FieldsFuncSeq(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
-		name, _, _ := strings.Cut(segment, ";")
-		if name == "." || name == ".." {
+	var segment dots
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		if c == '%' {
+			if i+2 >= len(path) || classes[path[i+1]]&classes[path[i+2]]&hexDigit == 0 {
+				return fmt.Errorf("path %.40q has a bad percent-encoding", s)
+			}
+			c, i = fromHex(path[i+1])<<4|fromHex(path[i+2]), i+2
+			if c < ' ' || c == 0x7f {
+				return fmt.Errorf("path %.40q has an encoded control character", s)
+			}
+		}
+		if segment.next(c) {
 			return fmt.Errorf("path %.40q has a dot segment", s)
 		}
+	}
+	if segment.dot() {
+		return fmt.Errorf("path %.40q has a dot segment", s)
 	}
 	return nil
 }
 
-// unescape decodes %HH. It refuses what decodes to a control character.
-func unescape(path string) (string, error) {
-	if !strings.Contains(path, "%") {
-		return path, nil
-	}
-	var b strings.Builder
-	for i := 0; i < len(path); i++ {
-		c := path[i]
-		if c == '%' {
-			if i+2 >= len(path) || !isHex(path[i+1]) || !isHex(path[i+2]) {
-				return "", fmt.Errorf("path %.40q has a bad percent-encoding", path)
-			}
-			n, _ := strconv.ParseUint(path[i+1:i+3], 16, 8)
-			c, i = byte(n), i+2
-		}
-		if c < ' ' || c == 0x7f {
-			return "", fmt.Errorf("path %.40q has an encoded control character", path)
-		}
-		b.WriteByte(c)
-	}
-	return b.String(), nil
+// dots looks for dot segments in a path that comes byte by byte, decoded. A
+// backslash parts segments too, and what follows a semicolon is a parameter:
+// there are servers that take them so.
+type dots struct {
+	count int  // of the dots that are all there is of the segment
+	other bool // the segment has something else
 }
 
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+// next takes a byte, and says whether it ends the name of a dot segment.
+func (d *dots) next(c byte) bool {
+	switch c {
+	case '.':
+		d.count++
+	case '/', '\\':
+		found := d.dot()
+		*d = dots{}
+		return found
+	case ';':
+		found := d.dot()
+		d.other = true
+		return found
+	default:
+		d.other = true
+	}
+	return false
+}
+
+func (d *dots) dot() bool { return !d.other && (d.count == 1 || d.count == 2) }
+
+// fromHex is the value of a hex digit.
+func fromHex(c byte) byte {
+	if c > '9' {
+		return c&^0x20 - 'A' + 10
+	}
+	return c - '0'
 }

@@ -28,14 +28,29 @@ const (
 	linger = 500 * time.Millisecond
 )
 
-func newBuffer() any { return bufio.NewReaderSize(nil, bufferSize) }
+// desk is what a connection needs only while it serves a request.
+type desk struct {
+	br   *bufio.Reader
+	head http1.Request
+	resp http1.Response
+}
+
+func newDesk() any { return &desk{br: bufio.NewReaderSize(nil, bufferSize)} }
+
+// clear lets go of what was on it.
+func (d *desk) clear() {
+	d.br.Reset(nil)
+	d.head.Reset()
+	d.resp.Reset(nil, &d.head, false)
+}
 
 // h1 is a connection that speaks HTTP/1.1. One goroutine owns it; while the
 // Handler runs, its Body and Response use it too.
 type h1 struct {
 	*conn
 	in       input
-	br       *bufio.Reader // nil while idle
+	desk     *desk         // nil while idle
+	br       *bufio.Reader // the desk's
 	watching chan error    // a byte is awaited; nil if not
 	served   int
 }
@@ -102,14 +117,14 @@ func (c *h1) release() {
 		}
 		c.watching = nil
 	}
-	c.putBuffer()
+	c.leaveDesk()
 }
 
-func (c *h1) putBuffer() {
-	if c.br != nil {
-		c.br.Reset(nil)
-		c.l.buffers.Put(c.br)
-		c.br = nil
+func (c *h1) leaveDesk() {
+	if c.desk != nil {
+		c.desk.clear()
+		c.l.desks.Put(c.desk)
+		c.desk, c.br = nil, nil
 	}
 }
 
@@ -118,7 +133,7 @@ func (c *h1) next() bool {
 	if c.br != nil && c.br.Buffered() > 0 {
 		return c.setIdle(false) // pipelined
 	}
-	c.putBuffer()
+	c.leaveDesk()
 	if !c.setIdle(true) {
 		return false
 	}
@@ -130,7 +145,8 @@ func (c *h1) next() bool {
 	if c.awaitByte() != nil || !c.setIdle(false) {
 		return false
 	}
-	c.br = c.l.buffers.Get().(*bufio.Reader)
+	c.desk = c.l.desks.Get().(*desk)
+	c.br = c.desk.br
 	c.br.Reset(&c.in)
 	return true
 }
@@ -149,12 +165,12 @@ func (c *h1) awaitByte() error {
 // exchange serves one request; false ends the connection.
 func (c *h1) exchange(ctx context.Context) bool {
 	_ = c.nc.SetReadDeadline(time.Now().Add(c.l.cfg.HeadTimeout))
-	r, err := http1.ReadHead(c.br)
-	if err != nil {
+	r, resp := &c.desk.head, &c.desk.resp
+	if err := http1.ReadHead(c.br, r); err != nil {
 		c.refuseHead(r, err)
 		return false
 	}
-	resp := http1.NewResponse(output{c.conn}, r, r.Close || c.l.isDraining())
+	resp.Reset(output{c.conn}, r, r.Close || c.l.isDraining())
 	who := c.identify(&r.Head, r.Proxy, time.Now())
 	if who.reason != 0 {
 		c.l.cfg.Refuser.Refuse(who.reason, c.addr, Name, who.detail)
@@ -243,11 +259,7 @@ func (c *h1) refuseHead(r *http1.Request, err error) {
 		c.refuse(nil, crossingv1.Reason_MALFORMED, "head cut off")
 		return
 	}
-	var asked *l7.RequestHead
-	if r != nil {
-		asked = &r.Head
-	}
-	id, owner := c.refuse(asked, refused.Reason, refused.Detail)
+	id, owner := c.refuse(&r.Head, refused.Reason, refused.Detail)
 	resp := http1.NewResponse(output{c.conn}, &http1.Request{}, true)
 	head, body := l7.ProblemStatus(refused.Status, refused.Detail, id, refused.Reason, owner, nil)
 	if writeAnswer(resp, head, body) == nil {
@@ -302,7 +314,7 @@ func (r *h1Response) Detach(d Detached) bool {
 	c.early = make([]byte, c.br.Buffered())
 	_, _ = io.ReadFull(c.br, c.early) // they are there
 	r.body.detach()
-	c.putBuffer()
+	c.leaveDesk()
 	c.detach(d)
 	return true
 }

@@ -23,8 +23,9 @@ type h1Body struct {
 	connect bool
 	expect  bool // 100 Continue is owed before the first read
 
-	reading sync.Mutex // held while the connection is read; guards body
+	reading sync.Mutex // held while the connection is read; guards what follows
 	body    io.Reader
+	content http1.Body // which body is, but for a CONNECT
 	done    func() bool
 
 	mu      sync.Mutex // guards the deadline and what follows; taken inside reading
@@ -38,9 +39,9 @@ func newH1Body(c *h1, r *http1.Request, resp *http1.Response, trailers *l7.Field
 		b.body, b.done = c.br, func() bool { return false }
 		return b
 	}
-	body := http1.NewBody(c.br, r, trailers)
-	b.body, b.done = body, body.Done
-	if body.Done() {
+	b.content.Reset(c.br, r.Length, trailers)
+	b.body, b.done = &b.content, b.content.Done
+	if b.done() {
 		b.end()
 	}
 	return b
@@ -63,8 +64,18 @@ func (b *h1Body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// arm sets the deadline of one read and sends the 100 Continue that it needs.
+// Ready says that all the rest has come, so that no Read waits for the caller.
+func (b *h1Body) Ready() bool {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	return !b.connect && !b.expect && b.content.Ready()
+}
+
+// arm sends the 100 Continue that a read needs, and sets its deadline.
 func (b *h1Body) arm() error {
+	if b.isStopped() && !b.done() {
+		return errBodyStopped
+	}
 	if b.expect {
 		b.expect = false
 		if err := b.resp.Continue(); err != nil {

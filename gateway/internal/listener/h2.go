@@ -53,7 +53,7 @@ func (c *conn) serveCleartext(ctx context.Context) {
 	}
 	_ = c.nc.SetReadDeadline(time.Time{})
 	br := h.br
-	h.br = nil // the library's reader may look at it for a moment longer than it serves
+	h.desk = nil // the library's reader may look at it for a moment longer than it serves
 	c.serveH2(ctx, buffered{c.nc, br})
 }
 
@@ -291,6 +291,9 @@ func (r *h2Response) WriteHead(h *l7.ResponseHead, end bool) error {
 	}
 	return r.fail(r.flush.Flush())
 }
+
+// Flush has nothing to do: WriteHead has flushed.
+func (r *h2Response) Flush() error { return r.failed }
 
 // setHeader keeps the library from adding what the answer does not have.
 func (r *h2Response) setHeader(f l7.Fields) {

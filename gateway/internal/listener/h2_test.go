@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,7 @@ func TestBothVersions(t *testing.T) {
 		var seen l7.RequestHead
 		f := start(t, func(ctx context.Context, req *Request, resp Response) {
 			seen = req.Head
+			seen.Fields = slices.Clone(seen.Fields)
 			if req.Caller.Attach != crossingv1.Attach_MTLS || !strings.HasPrefix(req.Caller.TLS, "TLS 1.3 ") {
 				t.Errorf("HTTP/%d: caller = %+v", version, req.Caller)
 			}
@@ -82,7 +84,7 @@ func TestEventsAreNotHeldBack(t *testing.T) {
 	for version := 1; version <= 2; version++ {
 		next := make(chan string)
 		f := start(t, func(_ context.Context, _ *Request, resp Response) {
-			if err := resp.WriteHead(&l7.ResponseHead{Status: 200, Fields: l7.Fields{{Name: "content-type", Value: "text/event-stream"}}}, false); err != nil {
+			if err := errors.Join(resp.WriteHead(&l7.ResponseHead{Status: 200, Fields: l7.Fields{{Name: "content-type", Value: "text/event-stream"}}}, false), resp.Flush()); err != nil {
 				t.Error(err)
 			}
 			for piece := range next {

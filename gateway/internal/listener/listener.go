@@ -107,7 +107,7 @@ type Listener struct {
 	attach    net.Listener // nil if there is none
 	loopback  net.Listener // nil if there is none
 	tlsConfig *tls.Config
-	buffers   sync.Pool  // *bufio.Reader, for connections that are not idle
+	desks     sync.Pool  // *desk, for connections that are not idle
 	crew      *crew.Crew // serves connections until they are detached
 	serving   sync.WaitGroup
 
@@ -123,7 +123,7 @@ func New(cfg Config) (*Listener, error) {
 	}
 	cfg.setDefaults()
 	l := &Listener{cfg: cfg, log: cfg.Log.Named("listener"), conns: map[*conn]struct{}{}, crew: crew.New()}
-	l.buffers.New = newBuffer
+	l.desks.New = newDesk
 	// Any verified SVID may finish the handshake: that it is of another trust
 	// domain is said in an answer, where the caller can read it.
 	l.tlsConfig = certs.AttachTLS(cfg.Source, certs.AuthorizeAny(), "h2", "http/1.1")

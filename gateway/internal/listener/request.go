@@ -25,11 +25,12 @@ type Caller struct {
 // (a JWT-SVID, Proxy-Authorization) are no longer in its head.
 type Request struct {
 	Caller Caller
-	Head   l7.RequestHead
+	Head   l7.RequestHead // its Fields are only for as long as the Handler runs
 	// Body is the payload, decoded from any transfer coding; after io.EOF
 	// Trailers is complete. For CONNECT it is the raw stream. It is never nil.
 	// Close may be called while another goroutine is in Read, which then fails;
-	// after Close returned, nothing reads the connection on its behalf.
+	// after Close returned, nothing reads the connection on its behalf. Where it
+	// has a method Ready, that says that all the rest can be read without waiting.
 	Body     io.ReadCloser
 	Trailers *l7.Fields
 	// Upgrade is the protocol that the caller wants to leave HTTP for; "" for most.
@@ -37,11 +38,15 @@ type Request struct {
 }
 
 // Response is how an exchange is answered. Its methods are called from one
-// goroutine, in the order WriteHead, Write..., End. An error means that the
-// caller is gone.
+// goroutine, in the order WriteHead, Write..., End; Flush anywhere between. An
+// error means that the caller is gone.
 type Response interface {
-	// WriteHead sends the head. With end set there is neither data nor trailers.
+	// WriteHead gives the head, which may be held until Write, End or Flush, so that
+	// a short answer is sent as one. With end set there is neither data nor
+	// trailers, and it is sent.
 	WriteHead(h *l7.ResponseHead, end bool) error
+	// Flush sends a head that is held: where what follows may take its time.
+	Flush() error
 	// Write sends data at once; nothing is held back.
 	Write(p []byte) (int, error)
 	// End ends the answer with trailers, if any.

@@ -91,6 +91,13 @@ type Interruptible interface {
 	Resume()
 }
 
+// Buffered is a Stream that can tell what has come.
+type Buffered interface {
+	Stream
+	// Buffered is how many bytes Read gives without waiting.
+	Buffered() int
+}
+
 // Tunnel is an authenticated path to one peer gateway. All methods may be
 // called concurrently.
 type Tunnel interface {

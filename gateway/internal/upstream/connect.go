@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"net"
+	"time"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -11,15 +12,25 @@ import (
 // own: what runs inside is between the caller and the destination, who know one
 // another.
 func (u *Upstream) Connect(ctx context.Context, d Destination) (net.Conn, *crossingv1.Peer, error) {
-	var nc net.Conn
-	peer := &crossingv1.Peer{Attach: crossingv1.Attach_PLAINTEXT}
-	err := u.try(ctx, d, func(ctx context.Context, addr string) (err error) {
-		peer.Address = addr
-		nc, err = u.connecting(ctx, addr, nil)
-		return err
-	})
-	if err != nil {
+	c := &connecting{peer: &crossingv1.Peer{Attach: crossingv1.Attach_PLAINTEXT}}
+	if err := u.try(ctx, d, c); err != nil {
 		return nil, nil, err
 	}
-	return nc, peer, nil
+	return c.nc, c.peer, nil
+}
+
+// connecting is a byte stream that is being opened.
+type connecting struct {
+	nc   net.Conn
+	peer *crossingv1.Peer
+}
+
+func (c *connecting) try(ctx context.Context, addr string, share time.Duration) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, share)
+	defer cancel()
+	c.peer.Address = addr
+	if c.nc, err = new(net.Dialer).DialContext(ctx, "tcp", addr); err != nil {
+		return &unreached{addr, err}
+	}
+	return nil
 }

@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
-	"net/http"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -29,22 +25,32 @@ func (e *unreached) Error() string { return fmt.Sprintf("reach %s: %v", e.addr, 
 func (e *unreached) Unwrap() error { return e.err }
 
 func notReached(err error) bool {
+	if err == nil {
+		return false
+	}
 	var failed *unreached
 	return errors.As(err, &failed)
 }
 
+// attempt is what is tried at one endpoint after the other.
+type attempt interface {
+	// try has share to reach the endpoint.
+	try(ctx context.Context, addr string, share time.Duration) error
+}
+
 // try asks the endpoints of a service, one after the other, until one is
 // reached: each at most once, and all within dialTimeout.
-func (u *Upstream) try(ctx context.Context, d Destination, ask func(ctx context.Context, addr string) error) error {
-	addrs := u.order(d)
-	if len(addrs) == 0 {
+func (u *Upstream) try(ctx context.Context, d Destination, a attempt) error {
+	at, first := u.order(d)
+	if len(at) == 0 {
 		return fmt.Errorf("reach %s of %s: %w", d.Service.Name, d.Workload.Name, ErrNoEndpoint)
 	}
 	limit := time.Now().Add(u.dialTimeout)
 	var faults []error
-	for i, addr := range addrs {
-		share := time.Until(limit) / time.Duration(len(addrs)-i)
-		err := ask(context.WithValue(ctx, shareKey{}, share), addr)
+	for i := range at {
+		addr := at[(first+i)%len(at)]
+		share := time.Until(limit) / time.Duration(len(at)-i)
+		err := a.try(ctx, addr, share)
 		if !notReached(err) || ctx.Err() != nil {
 			if err == nil {
 				u.alive(addr)
@@ -57,24 +63,25 @@ func (u *Upstream) try(ctx context.Context, d Destination, ask func(ctx context.
 	return errors.Join(faults...)
 }
 
-// order is the endpoints of a service as they are to be tried: in turn, those
+// order is the endpoints of a service and the one to begin with: in turn, those
 // last that could not be reached just now.
-func (u *Upstream) order(d Destination) []string {
-	at := u.endpoints.Endpoints(d.Workload.Name, d.Service.Name)
+func (u *Upstream) order(d Destination) (at []string, first int) {
+	at = u.endpoints.Endpoints(d.Workload.Name, d.Service.Name)
 	if len(at) == 0 {
-		return nil
+		return nil, 0
 	}
 	now := time.Now()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	key := turnKey{d.Workload.Name, d.Service.Name}
 	u.turns[key]++
-	first := int(u.turns[key] % uint64(len(at))) //nolint:gosec // less than the number of endpoints
-	addrs := slices.Concat(at[first:], at[:first])
-	if len(u.dead) > 0 {
-		slices.SortStableFunc(addrs, func(a, b string) int { return u.rank(a, now) - u.rank(b, now) })
+	first = int(u.turns[key] % uint64(len(at))) // less than the number of endpoints
+	if len(u.dead) == 0 {
+		return at, first
 	}
-	return addrs
+	at = slices.Concat(at[first:], at[:first])
+	slices.SortStableFunc(at, func(a, b string) int { return u.rank(a, now) - u.rank(b, now) })
+	return at, 0
 }
 
 // rank is 1 for an endpoint that is to be tried last. u.mu is held.
@@ -98,73 +105,7 @@ func (u *Upstream) bury(addr string) {
 func (u *Upstream) alive(addr string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.dead, addr)
-}
-
-// shareKey carries an attempt's share of dialTimeout in a context: a transport
-// has no other way to pass it on to who dials.
-type shareKey struct{}
-
-// connecting dials and does what else a connection needs before it can be sent
-// a byte, within the share of the attempt.
-func (u *Upstream) connecting(ctx context.Context, addr string, then func(ctx context.Context, raw net.Conn) (net.Conn, error)) (net.Conn, error) {
-	share, ok := ctx.Value(shareKey{}).(time.Duration)
-	if !ok {
-		share = u.dialTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, share)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-	if err == nil && then != nil {
-		conn, err = then(ctx, conn)
-	}
-	if err != nil {
-		return nil, &unreached{addr, err}
-	}
-	return conn, nil
-}
-
-// heldBody keeps a request's body for the next attempt: a transport closes it
-// where it could not connect. Once a byte was asked for it holds nothing back.
-type heldBody struct {
-	io.ReadCloser
-
-	mu     sync.Mutex // guards what follows
-	free   bool
-	closed bool // while it was not free
-}
-
-// hold gives the body of one attempt and what lets go of it.
-func hold(body io.ReadCloser) (held io.ReadCloser, release func()) {
-	if body == http.NoBody {
-		return body, func() {}
-	}
-	b := &heldBody{ReadCloser: body}
-	return b, b.release
-}
-
-func (b *heldBody) Read(p []byte) (int, error) {
-	b.release()
-	return b.ReadCloser.Read(p)
-}
-
-func (b *heldBody) Close() error {
-	b.mu.Lock()
-	b.closed = true
-	free := b.free
-	b.mu.Unlock()
-	if !free {
-		return nil
-	}
-	return b.ReadCloser.Close()
-}
-
-func (b *heldBody) release() {
-	b.mu.Lock()
-	due := b.closed && !b.free
-	b.free = true
-	b.mu.Unlock()
-	if due {
-		b.ReadCloser.Close()
+	if len(u.dead) > 0 {
+		delete(u.dead, addr)
 	}
 }

@@ -81,7 +81,7 @@ func TestAnotherEndpoint(t *testing.T) {
 		{"the last of many", true, post(), places{nobody(t), nobody(t), nobody(t), plain.addr}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			u := New(far.Source("/sallyport/gateway/far-1"), c.at)
+			u := New(far.Source("/sallyport/gateway/far-1"), c.at, Limits{})
 			defer u.CloseIdle()
 			for i := range 6 {
 				if _, body, err := ask(t, u, to(c.plaintext), c.head, "hello"); err != nil || body != "you said hello" {
@@ -114,7 +114,7 @@ func TestAnotherEndpointOfAStream(t *testing.T) {
 			c.Close()
 		}
 	}()
-	u := New(far.Source("/sallyport/gateway/far-1"), places{nobody(t), l.Addr().String()})
+	u := New(far.Source("/sallyport/gateway/far-1"), places{nobody(t), l.Addr().String()}, Limits{})
 	for i := range 4 {
 		nc, peer, err := u.Connect(t.Context(), to(true))
 		if err != nil {
@@ -134,7 +134,7 @@ func TestADeadEndpointIsTriedLast(t *testing.T) {
 	far := certstest.Mesh(t, "far.test")["far.test"]
 	bad, accepted := hangUp(t, false)
 	good := serve(t, certs.ServerTLS(far.Source("/ai/llm"), certs.AuthorizeAny(), "http/1.1"), say)
-	u := New(far.Source("/sallyport/gateway/far-1"), places{bad, good.addr})
+	u := New(far.Source("/sallyport/gateway/far-1"), places{bad, good.addr}, Limits{})
 	defer u.CloseIdle()
 	for range 10 {
 		if _, _, err := ask(t, u, to(false), post(), ""); err != nil {
@@ -162,7 +162,7 @@ func TestASilentEndpoint(t *testing.T) {
 	far := certstest.Mesh(t, "far.test")["far.test"]
 	silent, _ := hangUp(t, true)
 	good := serve(t, certs.ServerTLS(far.Source("/ai/llm"), certs.AuthorizeAny(), "http/1.1"), say)
-	u := New(far.Source("/sallyport/gateway/far-1"), places{silent, good.addr})
+	u := New(far.Source("/sallyport/gateway/far-1"), places{silent, good.addr}, Limits{})
 	defer u.CloseIdle()
 	u.dialTimeout = 500 * time.Millisecond
 	for range 2 {
@@ -171,7 +171,7 @@ func TestASilentEndpoint(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	u = New(far.Source("/sallyport/gateway/far-1"), places{silent, silent})
+	u = New(far.Source("/sallyport/gateway/far-1"), places{silent, silent}, Limits{})
 	u.dialTimeout = 100 * time.Millisecond
 	if _, _, err := ask(t, u, to(false), post(), ""); !notReached(err) {
 		t.Errorf("silence: %v", err)
@@ -181,27 +181,25 @@ func TestASilentEndpoint(t *testing.T) {
 	}
 }
 
-// closing notes that a body was closed.
-type closing struct {
-	io.Reader
-	closed atomic.Bool
-}
-
-func (c *closing) Close() error { c.closed.Store(true); return nil }
-
 // TestNoEndpointLives: the error says what became of each, and nothing of the
 // request was read.
 func TestNoEndpointLives(t *testing.T) {
 	far := certstest.Mesh(t, "far.test")["far.test"]
 	one, two := nobody(t), nobody(t)
-	u := New(far.Source("/sallyport/gateway/far-1"), places{one, two})
-	head, body := post(), &closing{Reader: strings.NewReader("hello")}
-	_, err := u.RoundTrip(t.Context(), to(true), &Request{Head: &head, Body: body, Trailers: func() l7.Fields { return nil }})
-	if err == nil || !strings.Contains(err.Error(), one) || !strings.Contains(err.Error(), two) {
-		t.Errorf("RoundTrip() = %v, want both addresses", err)
-	}
-	if rest, _ := io.ReadAll(body); string(rest) != "hello" || !body.closed.Load() {
-		t.Errorf("left %q, closed %t", rest, body.closed.Load())
+	u := New(far.Source("/sallyport/gateway/far-1"), places{one, two}, Limits{})
+	grpc := post()
+	grpc.Fields = l7.Fields{{Name: "content-type", Value: "application/grpc"}}
+	for _, head := range []l7.RequestHead{post(), grpc} {
+		body := &content{Reader: strings.NewReader("hello"), ready: true}
+		r := &Request{Head: &head, Body: body}
+		_, err := u.RoundTrip(t.Context(), to(true), r)
+		if err == nil || !strings.Contains(err.Error(), one) || !strings.Contains(err.Error(), two) {
+			t.Errorf("RoundTrip() = %v, want both addresses", err)
+		}
+		r.Wait()
+		if rest, _ := io.ReadAll(body); string(rest) != "hello" {
+			t.Errorf("left %q", rest)
+		}
 	}
 }
 
@@ -216,7 +214,7 @@ func TestAFailureAfterTheRequestWasSent(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}
 	a, b := serve(t, nil, drop), serve(t, nil, drop)
-	u := New(far.Source("/sallyport/gateway/far-1"), places{a.addr, b.addr})
+	u := New(far.Source("/sallyport/gateway/far-1"), places{a.addr, b.addr}, Limits{})
 	defer u.CloseIdle()
 	if _, _, err := ask(t, u, to(true), post(), "hello"); err == nil || errors.Is(err, ErrNoEndpoint) || notReached(err) {
 		t.Errorf("RoundTrip() = %v", err)

@@ -2,24 +2,26 @@
 // ingress gateway to the workload. The invariant: a workload is reached over
 // TLS with the very SPIFFE ID that the policy gives it, unless the policy
 // accepts plaintext for it, and only at addresses it is bound to.
+//
+// A gRPC call is asked in HTTP/2, all else in HTTP/1.1, whose connections are
+// this package's own: the goroutine that asks writes the request and reads the
+// answer. A second one writes what is still coming of a request's content.
 package upstream
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/sallyport-mesh/sallyport/certs"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
-	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // ErrNoEndpoint says that no binding tells where the service is.
@@ -30,8 +32,11 @@ const (
 	// number of endpoints.
 	dialTimeout = 10 * time.Second
 	idleTimeout = 90 * time.Second
-	maxIdle     = 64
+	maxIdle     = 64 // for each endpoint
 	maxHead     = 64 << 10
+	// firstByteTimeout is long because of models that think, or wait in a queue,
+	// before they say anything.
+	firstByteTimeout = 10 * time.Minute
 )
 
 // Destination is a service of a workload.
@@ -40,25 +45,20 @@ type Destination struct {
 	Service  *policy.Service
 }
 
-// Request is what is asked of a destination. Body is always closed, if need be
-// after RoundTrip has returned; nothing reads it from then on.
-type Request struct {
-	Head     *l7.RequestHead
-	Body     io.ReadCloser    // http.NoBody if the request ended with its head
-	Trailers func() l7.Fields // complete once Body gave io.EOF
+// Limits bound the wait for an answer in HTTP/1.1. A gRPC call has its own
+// deadline.
+type Limits struct {
+	// FirstByte from the request's end until the answer's head has come. Default
+	// 10 min.
+	FirstByte time.Duration
+	// Idle between two pieces of an answer. Default none: the wait for the next
+	// event of a stream, or for what a long poll waits for, has no bound, and the
+	// caller ends it.
+	Idle time.Duration
 }
 
-// Response is a destination's answer. Body must be closed. Trailers is
-// complete once Body gave io.EOF. Ended says that the head was all of it.
-type Response struct {
-	Head     l7.ResponseHead
-	Body     io.ReadCloser
-	Trailers func() l7.Fields
-	Ended    bool
-	Peer     *crossingv1.Peer
-}
-
-// endpoints tells where a service of a workload is, as HOST:PORT.
+// endpoints tells where a service of a workload is, as HOST:PORT. What it gives
+// is not changed by either side.
 type endpoints interface {
 	Endpoints(workload, service string) []string
 }
@@ -67,123 +67,90 @@ type endpoints interface {
 type Upstream struct {
 	source      *certs.Source
 	endpoints   endpoints
+	limits      Limits
 	dialTimeout time.Duration
+	calls       sync.Pool         // *call
+	updates     atomic.Uint64     // of the source, as Run has heard
+	shown       *x509.Certificate // the SVID of the source in New
 
-	mu    sync.Mutex // guards what follows
-	pools map[poolKey]*pool
-	turns map[turnKey]uint64   // rotate over a service's endpoints
-	dead  map[string]time.Time // endpoints to try last, and until when
+	mu         sync.Mutex // guards what follows
+	transports map[transportKey]transport
+	sockets    map[*socket]struct{} // whose peers are verified again
+	turns      map[turnKey]uint64   // rotate over a service's endpoints
+	dead       map[string]time.Time // endpoints to try last, and until when
 }
 
-// poolKey is what a connection was verified for: another identity, or another
-// acceptance of plaintext, never reuses it.
-type poolKey struct {
+// transportKey is what a connection was verified for: another identity, or
+// another acceptance of plaintext, never uses it again.
+type transportKey struct {
 	id        spiffeid.ID
 	plaintext bool
+	http2     bool
 }
 
 type turnKey struct{ workload, service string }
 
-type pool struct {
-	http1, http2 *http.Transport
-}
-
-// New makes an upstream that shows source's SVID and finds workloads by e.
-func New(source *certs.Source, e endpoints) *Upstream {
-	return &Upstream{
-		source: source, endpoints: e, dialTimeout: dialTimeout,
-		pools: map[poolKey]*pool{}, turns: map[turnKey]uint64{}, dead: map[string]time.Time{},
+// New makes an upstream that shows source's SVID and finds workloads by e. Run
+// keeps it up to date with the source.
+func New(source *certs.Source, e endpoints, limits Limits) *Upstream {
+	if limits.FirstByte == 0 {
+		limits.FirstByte = firstByteTimeout
 	}
+	u := &Upstream{
+		source: source, endpoints: e, limits: limits, dialTimeout: dialTimeout,
+		transports: map[transportKey]transport{}, sockets: map[*socket]struct{}{},
+		turns: map[turnKey]uint64{}, dead: map[string]time.Time{},
+	}
+	u.calls.New, u.shown = newCall, u.leaf()
+	return u
 }
 
 // CloseIdle closes connections that carry nothing.
-func (u *Upstream) CloseIdle() {
+func (u *Upstream) CloseIdle() { u.closeIdle(false) }
+
+func (u *Upstream) closeIdle(old bool) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	for _, p := range u.pools {
-		p.http1.CloseIdleConnections()
-		p.http2.CloseIdleConnections()
+	all := make([]transport, 0, len(u.transports))
+	for _, t := range u.transports {
+		all = append(all, t)
+	}
+	u.mu.Unlock()
+	for _, t := range all {
+		t.closeIdle(old)
 	}
 }
 
-// RoundTrip asks the destination. Connect is for byte streams.
+// RoundTrip asks the destination. Connect is for byte streams. After an error
+// Wait says when Body is not used any more.
 func (u *Upstream) RoundTrip(ctx context.Context, d Destination, r *Request) (*Response, error) {
-	var resp *Response
-	err := u.try(ctx, d, func(ctx context.Context, addr string) (err error) {
-		resp, err = u.ask(ctx, addr, d, r)
-		return err
-	})
-	if notReached(err) || errors.Is(err, ErrNoEndpoint) {
-		r.Body.Close()
+	r.transport = u.transport(transportKey{d.Workload.ID, d.Workload.Plaintext, r.Head.IsGRPC()})
+	err := u.try(ctx, d, r)
+	if err != nil {
+		if r.call != nil {
+			r.call.free()
+		}
+		return nil, fmt.Errorf("ask %s: %w", d.Workload.ID, err)
 	}
-	return resp, err
+	r.resp.Tries = r.tries
+	return r.resp, nil
 }
 
-// ask asks at one endpoint. If that cannot be reached, the body is left as it was.
-func (u *Upstream) ask(ctx context.Context, addr string, d Destination, r *Request) (*Response, error) {
-	p, attempt := u.pool(d.Workload), *r
-	body, release := hold(r.Body)
-	attempt.Body = body
-	req, err := outgoing(ctx, addr, d.Workload.Plaintext, &attempt)
-	if err != nil {
-		r.Body.Close()
-		return nil, err
-	}
-	t := p.http1
-	if r.Head.IsGRPC() {
-		t = p.http2
-	}
-	resp, err := t.RoundTrip(req) //nolint:bodyclose // the caller's to close, as Response.Body
-	if !notReached(err) {
-		release()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ask %s at %s: %w", d.Workload.ID, addr, err)
-	}
-	return incoming(resp, addr), nil
-}
-
-func (u *Upstream) pool(w *policy.Workload) *pool {
-	key := poolKey{w.ID, w.Plaintext}
+func (u *Upstream) transport(key transportKey) transport {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	p := u.pools[key]
-	if p == nil {
-		p = u.newPool(key)
-		u.pools[key] = p
+	t := u.transports[key]
+	if t == nil {
+		if key.http2 {
+			t = newHTTP2(u, key)
+		} else {
+			t = newPool(u, key)
+		}
+		u.transports[key] = t
 	}
-	return p
+	return t
 }
 
-// newPool makes one transport for each version: a gRPC call needs HTTP/2, and
-// HTTP/1.1 is what every other server speaks.
-func (u *Upstream) newPool(key poolKey) *pool {
-	one, two := new(http.Protocols), new(http.Protocols)
-	one.SetHTTP1(true)
-	two.SetHTTP2(true)
-	two.SetUnencryptedHTTP2(key.plaintext) // prior knowledge, where the policy accepts it
-	return &pool{
-		http1: u.newTransport(key.id, one, "http/1.1"),
-		http2: u.newTransport(key.id, two, "h2"),
-	}
-}
-
-func (u *Upstream) newTransport(id spiffeid.ID, versions *http.Protocols, alpn string) *http.Transport {
-	return &http.Transport{
-		Protocols: versions,
-		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			return u.connecting(ctx, addr, nil)
-		},
-		// The handshake is complete before a byte is sent, so that a workload that
-		// is not who it should be never gets one.
-		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			return u.connecting(ctx, addr, func(ctx context.Context, raw net.Conn) (net.Conn, error) {
-				return handshake(ctx, raw, certs.ClientTLS(u.source, certs.AuthorizeID(id), alpn))
-			})
-		},
-		DisableCompression:     true, // a body is relayed as it is
-		MaxIdleConnsPerHost:    maxIdle,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxHead,
-	}
+// safe says that a method asks for nothing to be done (RFC 9110 9.2.1).
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -62,19 +63,41 @@ func to(plaintext bool) Destination {
 	}
 }
 
+// content is a request's. It is at hand if it is ready.
+type content struct {
+	io.Reader
+	ready    bool
+	trailers l7.Fields
+}
+
+func (c *content) Ready() bool         { return c.ready }
+func (c *content) Trailers() l7.Fields { return c.trailers }
+
+// ask asks with content that is at hand, or with none.
 func ask(t *testing.T, u *Upstream, d Destination, head l7.RequestHead, body string) (*Response, string, error) {
 	t.Helper()
-	r := &Request{Head: &head, Body: io.NopCloser(strings.NewReader(body)), Trailers: func() l7.Fields { return nil }}
+	r := &Request{Head: &head}
+	if body != "" {
+		r.Body = &content{Reader: strings.NewReader(body), ready: true}
+	}
+	resp, text, err := exchange(t, u, d, r)
+	return resp, text, err
+}
+
+// exchange asks, and gives the answer, whose trailers are among its fields.
+func exchange(t *testing.T, u *Upstream, d Destination, r *Request) (*Response, string, error) {
+	t.Helper()
 	resp, err := u.RoundTrip(t.Context(), d, r)
 	if err != nil {
+		r.Wait()
 		return nil, "", err
 	}
-	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp, string(text), nil
+	copied := *resp
+	copied.Head.Fields = append(slices.Clone(resp.Head.Fields), resp.Body.Trailers()...)
+	resp.Body.Close()
+	r.Wait()
+	return &copied, string(text), err
 }
 
 func post() l7.RequestHead {
@@ -90,7 +113,7 @@ func TestTLS(t *testing.T) {
 		}
 		w.Header().Set("X-Version", r.Proto)
 	})
-	u := New(far.Source("/sallyport/gateway/far-1"), places{s.addr})
+	u := New(far.Source("/sallyport/gateway/far-1"), places{s.addr}, Limits{})
 	defer u.CloseIdle()
 	resp, _, err := ask(t, u, to(false), post(), "hello")
 	if err != nil {
@@ -120,7 +143,7 @@ func TestAnother(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, c.config, func(http.ResponseWriter, *http.Request) {})
-			u := New(gw, places{s.addr})
+			u := New(gw, places{s.addr}, Limits{})
 			if _, _, err := ask(t, u, to(false), post(), "hello"); err == nil {
 				t.Error("it answered")
 			}
@@ -134,7 +157,7 @@ func TestAnother(t *testing.T) {
 func TestPlaintext(t *testing.T) {
 	far := certstest.Mesh(t, "far.test")["far.test"]
 	s := serve(t, nil, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Version", r.Proto) })
-	u := New(far.Source("/sallyport/gateway/far-1"), places{s.addr})
+	u := New(far.Source("/sallyport/gateway/far-1"), places{s.addr}, Limits{})
 	defer u.CloseIdle()
 	resp, _, err := ask(t, u, to(true), post(), "hello")
 	if err != nil || resp.Peer.GetAttach() != crossingv1.Attach_PLAINTEXT {
@@ -158,13 +181,14 @@ func TestTrailersAndGRPCStatus(t *testing.T) {
 		io.WriteString(w, "body")
 		w.Header().Set("X-Sum", "4")
 	})
-	u := New(far.Source("/sallyport/gateway/far-1"), places{s.addr})
+	u := New(far.Source("/sallyport/gateway/far-1"), places{s.addr}, Limits{})
 	defer u.CloseIdle()
 	resp, body, err := ask(t, u, to(true), post(), "")
-	if err != nil || body != "body" || resp.Trailers().Get("x-sum") != "4" || resp.Head.Fields.Has("trailer") {
+	if err != nil || body != "body" || resp.Head.Fields.Get("x-sum") != "4" || resp.Head.Fields.Has("trailer") {
 		t.Errorf("%v %q %v", resp, body, err)
 	}
 	only := post()
+	only.Fields = l7.Fields{{Name: "content-type", Value: "application/grpc"}}
 	only.Path = "/only"
 	if resp, _, err = ask(t, u, to(true), only, ""); err != nil || !resp.Ended {
 		t.Errorf("trailers only: %v, %v", resp, err)
@@ -174,12 +198,12 @@ func TestTrailersAndGRPCStatus(t *testing.T) {
 func TestEndpoints(t *testing.T) {
 	far := certstest.Mesh(t, "far.test")["far.test"]
 	gw := far.Source("/sallyport/gateway/far-1")
-	if _, _, err := ask(t, New(gw, places{}), to(true), post(), ""); !errors.Is(err, ErrNoEndpoint) {
+	if _, _, err := ask(t, New(gw, places{}, Limits{}), to(true), post(), ""); !errors.Is(err, ErrNoEndpoint) {
 		t.Errorf("no endpoint: %v", err)
 	}
 	a := serve(t, nil, func(http.ResponseWriter, *http.Request) {})
 	b := serve(t, nil, func(http.ResponseWriter, *http.Request) {})
-	u := New(gw, places{a.addr, b.addr})
+	u := New(gw, places{a.addr, b.addr}, Limits{})
 	defer u.CloseIdle()
 	for range 10 {
 		if _, _, err := ask(t, u, to(true), post(), ""); err != nil {
@@ -208,7 +232,7 @@ func TestConnect(t *testing.T) {
 		text, _ := io.ReadAll(conn) // until the caller's end
 		io.WriteString(conn, "you said "+string(text))
 	}()
-	u := New(far.Source("/sallyport/gateway/far-1"), places{l.Addr().String()})
+	u := New(far.Source("/sallyport/gateway/far-1"), places{l.Addr().String()}, Limits{})
 	nc, peer, err := u.Connect(t.Context(), to(true))
 	if err != nil {
 		t.Fatal(err)
@@ -222,7 +246,7 @@ func TestConnect(t *testing.T) {
 	if peer.GetAddress() != l.Addr().String() || peer.GetAttach() != crossingv1.Attach_PLAINTEXT {
 		t.Errorf("peer %v", peer)
 	}
-	nowhere := New(far.Source("/sallyport/gateway/far-2"), places{})
+	nowhere := New(far.Source("/sallyport/gateway/far-2"), places{}, Limits{})
 	if _, _, err := nowhere.Connect(t.Context(), to(true)); !errors.Is(err, ErrNoEndpoint) {
 		t.Errorf("Connect without an endpoint: %v", err)
 	}

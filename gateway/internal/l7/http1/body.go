@@ -2,37 +2,47 @@ package http1
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
-	"strings"
+	"math"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 )
 
-// Body reads the content of one request, decoded from chunked coding. At its
-// end it gives io.EOF and the trailers are complete. A cut-off body is
+// Body reads the content of one request or answer, decoded from chunked coding.
+// At its end it gives io.EOF and the trailers are complete. A cut-off body is
 // io.ErrUnexpectedEOF, one that is not well formed an *Error; either stays.
 type Body struct {
 	br         *bufio.Reader
 	trailers   *l7.Fields
 	chunked    bool
+	untilClose bool
 	left       int64 // of the content, or of the chunk
 	started    bool  // a chunk was read: CRLF stands before the next
 	extensions int   // bytes of chunk extensions so far
 	err        error // what every further Read returns
 }
 
-// NewBody reads the content that follows r's head in br. trailers takes the
-// trailers of a chunked body.
-func NewBody(br *bufio.Reader, r *Request, trailers *l7.Fields) *Body {
-	b := &Body{br: br, trailers: trailers, left: r.Length}
-	switch r.Length {
+// NewBody reads the content of the length, in bytes or Chunked or UntilClose,
+// that follows a head in br. trailers takes the trailers of a chunked body.
+func NewBody(br *bufio.Reader, length int64, trailers *l7.Fields) *Body {
+	b := new(Body)
+	b.Reset(br, length, trailers)
+	return b
+}
+
+// Reset makes it read another content, as NewBody does.
+func (b *Body) Reset(br *bufio.Reader, length int64, trailers *l7.Fields) {
+	*b = Body{br: br, trailers: trailers, left: length}
+	switch length {
 	case Chunked:
 		b.chunked, b.left = true, 0
+	case UntilClose:
+		b.untilClose, b.left = true, math.MaxInt64
 	case 0:
 		b.err = io.EOF
 	}
-	return b
 }
 
 // Done says that the body was read to its end, so that the next request's head
@@ -65,7 +75,44 @@ func (b *Body) Read(p []byte) (int, error) {
 	if n > 0 || err == nil {
 		return n, nil
 	}
-	return 0, b.keep(cutOff(err))
+	if !b.untilClose {
+		err = cutOff(err)
+	}
+	return 0, b.keep(err)
+}
+
+// Ready says that all the rest has come, its end too: reading it does not block.
+func (b *Body) Ready() bool {
+	switch {
+	case b.err != nil:
+		return true
+	case !b.chunked:
+		return b.left <= int64(b.br.Buffered())
+	}
+	rest, _ := b.br.Peek(b.br.Buffered())
+	if b.left >= int64(len(rest)) {
+		return false
+	}
+	rest = rest[b.left:]
+	for started := b.started; ; started = true {
+		if started {
+			var whole bool
+			if rest, whole = bytes.CutPrefix(rest, []byte("\r\n")); !whole {
+				return false
+			}
+		}
+		line, after, whole := bytes.Cut(rest, []byte("\r\n"))
+		size, _, err := parseChunkLine(line)
+		switch {
+		case !whole || err != nil:
+			return false
+		case size == 0:
+			return bytes.HasPrefix(after, []byte("\r\n")) || bytes.Contains(after, []byte("\r\n\r\n"))
+		case size >= int64(len(after)):
+			return false
+		}
+		rest = after[size:]
+	}
 }
 
 // keep remembers the errors after which nothing can be read.
@@ -120,7 +167,7 @@ func (b *Body) nextChunk() error {
 
 // lastChunk reads the trailers after the last chunk's line of skip bytes.
 func (b *Body) lastChunk(skip int) error {
-	var rows strings.Builder
+	var rows []byte
 	for n := 0; ; n++ {
 		_, _ = b.br.Discard(skip)
 		line, err := peekLine(b.br, maxChunkLine)
@@ -133,15 +180,25 @@ func (b *Body) lastChunk(skip int) error {
 		if skip == 2 {
 			break
 		}
-		rows.Write(line)
-		if rows.Len() > maxTrailers || n >= maxTrailerRows {
+		rows = append(rows, line...)
+		if len(rows) > maxTrailers || n >= maxTrailerRows {
 			return tooLarge(431, "trailers of more than %d bytes or %d fields", maxTrailers, maxTrailerRows)
 		}
 	}
 	_, _ = b.br.Discard(skip)
-	fields, err := parseFields(strings.TrimSuffix(rows.String(), "\r\n"))
-	if err != nil {
+	return b.takeTrailers(rows)
+}
+
+// takeTrailers gives io.EOF if they are well formed.
+func (b *Body) takeTrailers(rows []byte) error {
+	if err := checkRows(rows); err != nil {
 		return err
+	}
+	fields := (*b.trailers)[:0]
+	for text := string(rows); text != ""; {
+		var f l7.Field
+		f, text = cutRow(text)
+		fields = append(fields, f)
 	}
 	if err := l7.StripTrailers(&fields); err != nil {
 		return malformed("%v", err)
@@ -187,8 +244,8 @@ func parseChunkLine(line []byte) (size int64, extension int, err error) {
 	if digits == 0 {
 		return 0, 0, malformed("a chunk has no size in hex digits")
 	}
-	rest := string(line[digits:])
-	if rest != "" && (rest[0] != ';' || !l7.ValidValue(strings.Trim(rest, " \t"))) {
+	rest := line[digits:]
+	if len(rest) > 0 && (rest[0] != ';' || !l7.ValidText(rest)) {
 		return 0, 0, malformed("%.20q after a chunk's size", rest)
 	}
 	return size, len(rest), nil

@@ -35,7 +35,7 @@ func TestBody(t *testing.T) {
 			const next = "GET /next"
 			br := bufio.NewReader(iotest.OneByteReader(strings.NewReader(tt.raw + next)))
 			var trailers l7.Fields
-			b := NewBody(br, &Request{Length: tt.length}, &trailers)
+			b := NewBody(br, tt.length, &trailers)
 			got, err := io.ReadAll(iotest.OneByteReader(b))
 			if err != nil || string(got) != tt.want {
 				t.Errorf("read %q and %v, want %q", got, err, tt.want)
@@ -85,7 +85,7 @@ func TestBodyRefuses(t *testing.T) {
 		{"long trailers", "0\r\n" + strings.Repeat("x: "+strings.Repeat("y", 4000)+"\r\n", 5) + "\r\n", 431},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := NewBody(bufio.NewReader(strings.NewReader(tt.raw)), &Request{Length: Chunked}, &l7.Fields{})
+			b := NewBody(bufio.NewReader(strings.NewReader(tt.raw)), Chunked, &l7.Fields{})
 			_, err := io.Copy(io.Discard, b)
 			var refused *Error
 			if !errors.As(err, &refused) || refused.Status != tt.status {
@@ -101,7 +101,7 @@ func TestBodyRefuses(t *testing.T) {
 func TestBodyCutOff(t *testing.T) {
 	for length, raw := range map[int64]string{5: "hello", Chunked: "5\r\nhello\r\n0\r\nx: y\r\n\r\n"} {
 		for n := range len(raw) {
-			b := NewBody(bufio.NewReader(strings.NewReader(raw[:n])), &Request{Length: length}, &l7.Fields{})
+			b := NewBody(bufio.NewReader(strings.NewReader(raw[:n])), length, &l7.Fields{})
 			if _, err := io.Copy(io.Discard, b); !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("%q cut off after %d bytes: %v, want %v", raw, n, err, io.ErrUnexpectedEOF)
 			}
@@ -114,7 +114,7 @@ func TestBodyGoesOnAfterTimeout(t *testing.T) {
 	raw := "5\r\nhello\r\n6\r\n world\r\n0\r\n"
 	for n := range len(raw) - 3 {
 		r := io.MultiReader(strings.NewReader(raw[:n]), &failOnce{}, strings.NewReader(raw[n:]+"\r\n"))
-		b := NewBody(bufio.NewReader(r), &Request{Length: Chunked}, &l7.Fields{})
+		b := NewBody(bufio.NewReader(r), Chunked, &l7.Fields{})
 		first, err := io.ReadAll(b)
 		if !errors.Is(err, errOnce) {
 			t.Fatalf("interrupted after %d: %v", n, err)
@@ -150,7 +150,7 @@ func FuzzChunked(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		br := bufio.NewReader(bytes.NewReader(raw))
 		var trailers l7.Fields
-		got, err := io.ReadAll(NewBody(br, &Request{Length: Chunked}, &trailers))
+		got, err := io.ReadAll(NewBody(br, Chunked, &trailers))
 		if err != nil {
 			return
 		}

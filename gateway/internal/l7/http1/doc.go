@@ -1,8 +1,9 @@
-// Package http1 reads HTTP/1.1 requests and writes their answers: strictly, so
-// that no other reader of the same bytes can take them for something else. It
-// is not a server: it has no connections, no deadlines and no goroutines. One
-// invariant: whatever it accepts, net/http reads the same way; what could be
-// read in two ways is refused with an *Error.
+// Package http1 reads HTTP/1.1 requests and writes their answers, and writes
+// requests and reads their answers: strictly, so that no other reader of the
+// same bytes can take them for something else. It is neither a server nor a
+// client: it has no connections, no deadlines and no goroutines. One invariant:
+// whatever it accepts, net/http reads the same way; what could be read in two
+// ways is refused with an *Error.
 package http1
 
 import (
@@ -13,21 +14,21 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// Limits of a request, in bytes.
+// Limits of a message, in bytes.
 const (
-	maxRequestLine = 16 << 10
+	maxRequestLine = 16 << 10 // and of a status line
 	maxTrailers    = 16 << 10
 	maxTrailerRows = 64
 	maxChunkLine   = 4 << 10
 	maxExtensions  = 16 << 10 // of all chunk extensions of one body
 )
 
-// Error says why a request is refused. After it the connection cannot go on:
-// nobody knows where the next request begins.
+// Error says why a message is refused. After it the connection cannot go on:
+// nobody knows where the next one begins.
 type Error struct {
-	Status int // HTTP status of the answer
+	Status int // HTTP status of the answer that a caller gets for it
 	Reason crossingv1.Reason
-	Detail string // for people; may quote a little of the request
+	Detail string // for people; may quote a little of the message
 }
 
 // Error is the detail with the status.

@@ -2,16 +2,12 @@ package http1
 
 import (
 	"bufio"
-	"errors"
-	"io"
+	"bytes"
 	"strings"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
-
-// Chunked is the Length of a body in chunked coding.
-const Chunked = -1
 
 // Request is the head of a request and what it says about the connection.
 type Request struct {
@@ -25,75 +21,56 @@ type Request struct {
 	Upgrade  string // the protocols that the caller would change to; "" if none
 }
 
-// ReadHead reads the head of a request. It returns io.EOF if there is no byte,
-// io.ErrUnexpectedEOF if it is cut off, what ParseHead returns if it is refused,
-// else the reader's error. It reads nothing beyond the head out of br.
-func ReadHead(br *bufio.Reader) (*Request, error) {
-	var head strings.Builder
-	for rows := 0; ; rows++ {
-		start := head.Len()
-		if err := readLine(br, &head, rows); err != nil {
-			if errors.Is(err, io.EOF) && head.Len() > 0 {
-				return nil, io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
-		if line := head.String()[start:]; line == "\r\n" && rows > 0 {
-			return ParseHead(head.String())
-		} else if !strings.HasSuffix(line, "\r\n") {
-			return nil, malformed("a line of the head does not end in CRLF")
-		}
-		if rows > l7.MaxFields {
-			return nil, tooLarge(431, "more than %d fields", l7.MaxFields)
-		}
-	}
-}
-
-// readLine appends a line with its end to head, within the limits.
-func readLine(br *bufio.Reader, head *strings.Builder, row int) error {
-	for {
-		part, err := br.ReadSlice('\n')
-		head.Write(part)
-		switch {
-		case row == 0 && head.Len() > maxRequestLine:
-			return tooLarge(414, "request line of more than %d bytes", maxRequestLine)
-		case head.Len() > l7.MaxHeadBytes:
-			return tooLarge(431, "head of more than %d bytes", l7.MaxHeadBytes)
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return err
-		}
-	}
-}
-
-// ParseHead reads a whole head, its empty line included. Errors are *Error; the
-// request is then as far as it was read, for the record alone, nil if not at all.
-func ParseHead(s string) (*Request, error) {
-	s, whole := strings.CutSuffix(s, "\r\n\r\n")
-	if !whole {
-		return nil, malformed("the head does not end in an empty line")
-	}
-	line, rows, _ := strings.Cut(s, "\r\n")
-	r := &Request{}
-	target, err := r.parseRequestLine(line)
+// ReadHead reads the head of a request into r, whose memory it uses again. It
+// returns io.EOF if there is no byte, io.ErrUnexpectedEOF if it is cut off, an
+// *Error if it is refused, else the reader's error. Of a head that is refused, r
+// has as much as could be read, for the record alone. It reads nothing beyond
+// the head out of br.
+func ReadHead(br *bufio.Reader, r *Request) error {
+	r.Reset()
+	var s scan
+	head, err := s.head(br)
 	if err != nil {
-		return r, err
+		return err
 	}
-	if r.Head.Fields, err = parseFields(rows); err != nil {
-		return r, err
+	err = r.parse(head)
+	s.take(br)
+	return err
+}
+
+// Reset forgets the request, and keeps the memory.
+func (r *Request) Reset() {
+	fields := r.Head.Fields
+	clear(fields[:cap(fields)]) // others may have appended
+	*r = Request{Head: l7.RequestHead{Fields: fields[:0]}}
+}
+
+// parse reads a whole head, its empty line included.
+func (r *Request) parse(head []byte) error {
+	first := bytes.IndexByte(head, '\n') + 1
+	fault := checkRows(head[first : len(head)-len("\r\n")])
+	text := string(head)
+	target, err := r.parseRequestLine(text[:first-len("\r\n")])
+	if err != nil {
+		return err
 	}
-	if err := r.parseTarget(target); err != nil {
-		return r, err
+	if fault != nil {
+		return fault
 	}
-	if err := r.parseFraming(); err != nil {
-		return r, err
+	m := r.parseFields(text[first : len(text)-len("\r\n")])
+	if err := r.parseTarget(target, &m); err != nil {
+		return err
 	}
-	if err := r.parseConnection(); err != nil {
-		return r, err
+	if err := r.parseFraming(&m); err != nil {
+		return err
 	}
-	if err := r.Head.Check(); err != nil {
-		return r, refuse(err)
+	if err := r.Head.CheckLine(); err != nil {
+		return refuse(err)
 	}
-	return r, nil
+	if m.size += len(r.Head.Method) + len(r.Head.Authority) + len(r.Head.Path); m.size > l7.MaxHeadBytes {
+		return tooLarge(431, "head of more than %d bytes", l7.MaxHeadBytes)
+	}
+	return nil
 }
 
 func (r *Request) parseRequestLine(line string) (target string, err error) {
@@ -117,36 +94,62 @@ func isVersion(s string) bool {
 		'0' <= s[5] && s[5] <= '9' && '0' <= s[7] && s[7] <= '9'
 }
 
-// parseFields reads rows of fields divided by CRLF; "" has none.
-func parseFields(rows string) (l7.Fields, error) {
-	if rows == "" {
-		return nil, nil
+// message is what the fields of a request say of the message itself.
+type message struct {
+	framing
+	host  string
+	hosts int
+	unmet bool // something else is expected than 100 Continue
+	size  int  // of the fields that are kept, in bytes
+}
+
+// parseFields puts rows of fields that are well formed into the head, but for
+// those that are only about the message.
+func (r *Request) parseFields(rows string) (m message) {
+	fields := r.Head.Fields
+	if fields == nil {
+		fields = make(l7.Fields, 0, strings.Count(rows, "\n"))
 	}
-	fields := make(l7.Fields, 0, strings.Count(rows, "\r\n")+1)
-	for row := range strings.SplitSeq(rows, "\r\n") {
-		if row == "" || row[0] == ' ' || row[0] == '\t' {
-			return nil, malformed("a folded or empty line among the fields")
+	for rows != "" {
+		var f l7.Field
+		f, rows = cutRow(rows)
+		if m.note(f) || r.note(f, &m) {
+			continue
 		}
-		name, value, found := strings.Cut(row, ":")
-		if !found || !l7.IsToken(name) {
-			return nil, malformed("%.40q is not NAME: VALUE", row)
-		}
-		value = strings.Trim(value, " \t")
-		if !l7.ValidValue(value) {
-			return nil, malformed("the value of field %.40q has control characters", name)
-		}
-		fields = append(fields, l7.Field{Name: strings.ToLower(name), Value: value})
+		m.size += len(f.Name) + len(f.Value) + 4
+		fields = append(fields, f)
 	}
-	return fields, nil
+	r.Head.Fields = fields
+	return m
+}
+
+// note is framing's for what only requests say.
+func (r *Request) note(f l7.Field, m *message) (endsHere bool) {
+	switch f.Name {
+	case "host":
+		m.host = f.Value
+		m.hosts++
+		return true
+	case "expect":
+		r.Continue = true
+		m.unmet = m.unmet || !strings.EqualFold(f.Value, "100-continue")
+		return true
+	case "upgrade":
+		r.Upgrade = strings.TrimPrefix(r.Upgrade+", "+f.Value, ", ")
+	}
+	return false
 }
 
 // parseTarget reads the four forms of RFC 9112 3.2 and takes Host out.
-func (r *Request) parseTarget(target string) error {
-	host, err := r.takeHost()
-	if err != nil {
-		return err
+func (r *Request) parseTarget(target string, m *message) error {
+	if m.hosts != 1 {
+		return malformed("%d Host fields, there must be one", m.hosts)
 	}
-	h := &r.Head
+	h, host := &r.Head, m.host
+	if err := l7.CheckAuthority(host); err != nil {
+		h.Authority = host
+		return malformed("Host: %v", err)
+	}
 	switch {
 	case h.Method == "CONNECT":
 		r.Proxy, h.Authority = true, target
@@ -166,26 +169,6 @@ func (r *Request) parseTarget(target string) error {
 		return malformed("Host %.80q is not the target's %.80q", host, h.Authority)
 	}
 	return nil
-}
-
-func (r *Request) takeHost() (string, error) {
-	fields := &r.Head.Fields
-	host, rows := "", 0
-	for _, f := range *fields {
-		if f.Name == "host" {
-			host = f.Value
-			rows++
-		}
-	}
-	if rows != 1 {
-		return "", malformed("%d Host fields, there must be one", rows)
-	}
-	if err := l7.CheckAuthority(host); err != nil {
-		r.Head.Authority = host
-		return "", malformed("Host: %v", err)
-	}
-	fields.Del("host")
-	return host, nil
 }
 
 func (r *Request) parseAbsolute(target string) error {
@@ -228,57 +211,21 @@ func sameHost(host string, h *l7.RequestHead) bool {
 	return strings.EqualFold(want, got)
 }
 
-// parseFraming says how long the body is. Whatever could make two readers see
-// two lengths is refused (RFC 9112 6.1 and 6.3).
-func (r *Request) parseFraming() error {
-	fields := &r.Head.Fields
-	length, known, err := fields.ContentLength()
+// parseFraming says how long the content is, and what becomes of the connection.
+func (r *Request) parseFraming(m *message) error {
+	length, err := m.content()
 	if err != nil {
-		return malformed("%v", err)
+		return err
 	}
-	r.Length = length
-	if fields.Has("transfer-encoding") {
-		rows := 0
-		for _, f := range *fields {
-			if f.Name == "transfer-encoding" {
-				rows++
-			}
-		}
-		switch coding := fields.Get("transfer-encoding"); {
-		case known:
-			return malformed("both Content-Length and Transfer-Encoding")
-		case rows > 1 || !strings.EqualFold(coding, "chunked"):
-			return malformed("Transfer-Encoding is %.40q in %d fields, only chunked is understood", coding, rows)
-		}
-		fields.Del("transfer-encoding")
-		r.Length = Chunked
+	if length == unknown {
+		length = 0 // RFC 9112 6.3, number 7
 	}
-	if r.Head.Method == "CONNECT" && r.Length != 0 {
+	r.Length, r.Close, r.Continue = length, m.close, r.Continue && length != 0
+	switch {
+	case r.Head.Method == "CONNECT" && length != 0:
 		return malformed("a CONNECT has no content")
+	case m.unmet:
+		return &Error{417, crossingv1.Reason_MALFORMED, "only Expect: 100-continue is understood"}
 	}
-	return nil
-}
-
-func (r *Request) parseConnection() error {
-	for _, f := range r.Head.Fields {
-		switch f.Name {
-		case "connection":
-			for option := range strings.SplitSeq(f.Value, ",") {
-				r.Close = r.Close || strings.EqualFold(strings.Trim(option, " \t"), "close")
-			}
-		case "upgrade":
-			r.Upgrade = strings.TrimPrefix(r.Upgrade+", "+f.Value, ", ")
-		case "expect":
-			if !strings.EqualFold(f.Value, "100-continue") {
-				return &Error{417, crossingv1.Reason_MALFORMED, "only Expect: 100-continue is understood"}
-			}
-			r.Continue = r.Length != 0
-		case "trailer":
-			if err := l7.CheckAnnounced(f.Value); err != nil {
-				return malformed("%v", err)
-			}
-		}
-	}
-	r.Head.Fields.Del("expect")
 	return nil
 }

@@ -19,6 +19,11 @@ import (
 
 func head(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }
 
+func readHead(br *bufio.Reader) (*Request, error) {
+	r := new(Request)
+	return r, ReadHead(br, r)
+}
+
 // accepted are heads of every form.
 var accepted = []struct {
 	name string
@@ -75,7 +80,7 @@ func TestReadHead(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			const next = "what follows"
 			br := bufio.NewReader(iotest.HalfReader(strings.NewReader(tt.head + next)))
-			got, err := ReadHead(br)
+			got, err := readHead(br)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,7 +174,7 @@ func TestReadHeadRefuses(t *testing.T) {
 		{"many fields", head("GET / HTTP/1.1", host+strings.Repeat("\r\na: b", 256)), 431},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := ReadHead(bufio.NewReader(strings.NewReader(tt.head)))
+			_, err := readHead(bufio.NewReader(strings.NewReader(tt.head)))
 			var refused *Error
 			if !errors.As(err, &refused) {
 				t.Fatalf("ReadHead = %v, want an *Error", err)
@@ -195,7 +200,7 @@ func TestReadHeadCutOff(t *testing.T) {
 		if n == 0 {
 			want = io.EOF
 		}
-		if _, err := ReadHead(bufio.NewReader(strings.NewReader(whole[:n]))); !errors.Is(err, want) {
+		if _, err := readHead(bufio.NewReader(strings.NewReader(whole[:n]))); !errors.Is(err, want) {
 			t.Errorf("cut off after %d bytes: %v, want %v", n, err, want)
 		}
 	}
@@ -247,7 +252,7 @@ func FuzzReadHead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		br := bufio.NewReader(bytes.NewReader(raw))
-		got, err := ReadHead(br)
+		got, err := readHead(br)
 		if err != nil {
 			return
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 )
 
@@ -147,20 +149,63 @@ func readByNetHTTP(t *testing.T, method, raw string) {
 	}
 }
 
-// Every piece is on its way before the next is there: one Write each.
-func TestResponseHoldsNothingBack(t *testing.T) {
-	var w recorder
-	r := NewResponse(&w, request("GET"), false)
-	if err := r.WriteHead(&l7.ResponseHead{Status: 200}, false); err != nil {
-		t.Fatal(err)
-	}
-	for i, piece := range []string{"data: 1\n\n", "data: 2\n\n"} {
-		if _, err := r.Write([]byte(piece)); err != nil {
+// Every piece is on its way before the next is there: one Write each. The head
+// alone waits for what follows.
+func TestResponseHoldsTheHeadAlone(t *testing.T) {
+	const headOnly = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+	for _, flushed := range []bool{false, true} {
+		var w recorder
+		r := NewResponse(&w, request("GET"), false)
+		if err := r.WriteHead(&l7.ResponseHead{Status: 200}, false); err != nil || len(w.writes) > 0 {
+			t.Fatalf("WriteHead = %v, wrote %q, want nothing", err, w.writes)
+		}
+		want := []string{headOnly + "9\r\ndata: 1\n\n\r\n", "9\r\ndata: 2\n\n\r\n", "0\r\n\r\n"}
+		if flushed {
+			want = append([]string{headOnly, "9\r\ndata: 1\n\n\r\n"}, want[1:]...)
+			if err := errors.Join(r.Flush(), r.Flush()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, piece := range []string{"data: 1\n\n", "data: 2\n\n"} {
+			if _, err := r.Write([]byte(piece)); err != nil || len(w.writes) != len(want)-2+i {
+				t.Fatalf("after piece %d: %q, %v", i, w.writes, err)
+			}
+		}
+		if err := r.End(nil); err != nil {
 			t.Fatal(err)
 		}
-		if want := "9\r\n" + piece + "\r\n"; len(w.writes) != i+2 || w.writes[i+1] != want {
-			t.Fatalf("after piece %d: %q, want %q last", i, w.writes, want)
+		if diff := cmp.Diff(want, w.writes); diff != "" {
+			t.Errorf("flushed %t, writes (-want +got):\n%s", flushed, diff)
 		}
+	}
+}
+
+// A short answer is one Write, whatever its coding has to say at the end.
+func TestShortAnswerIsOneWrite(t *testing.T) {
+	counted := &l7.ResponseHead{Status: 200, Fields: l7.Fields{{Name: "content-length", Value: "5"}}}
+	for _, tt := range []struct {
+		name   string
+		method string
+		head   *l7.ResponseHead
+		data   string
+		want   int
+	}{
+		{"counted", "GET", counted, "hello", 1},
+		{"none", "HEAD", counted, "hello", 1},
+		{"chunked without content", "GET", &l7.ResponseHead{Status: 200}, "", 1},
+		{"longer than is joined", "GET", &l7.ResponseHead{Status: 200, Fields: l7.Fields{{Name: "content-length", Value: "65537"}}}, strings.Repeat("x", 64<<10+1), 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var w recorder
+			r := NewResponse(&w, request(tt.method), false)
+			n, werr := 0, r.WriteHead(tt.head, false)
+			if tt.data != "" {
+				n, werr = r.Write([]byte(tt.data))
+			}
+			if err := errors.Join(werr, r.End(nil)); err != nil || n != len(tt.data) || len(w.writes) != tt.want {
+				t.Errorf("took %d, %v, in %d writes, want %d", n, err, len(w.writes), tt.want)
+			}
+		})
 	}
 }
 
