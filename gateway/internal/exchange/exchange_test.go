@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -74,6 +75,35 @@ func TestEndBehindTheHead(t *testing.T) {
 		}
 		<-over
 	})
+}
+
+// TestAtHand: a request that is at hand goes into the tunnel in one piece, and so
+// does an answer; what they are is no different.
+func TestAtHand(t *testing.T) {
+	w := newWorld(t, nil)
+	var writes atomic.Int32
+	w.tunnel.serve = func(s tunnel.Stream) {
+		w.ingress.ServeStream(t.Context(), &fakeTunnel{peer: near}, counting{s, &writes}, func() { close(w.served) })
+	}
+	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+		body, err := readAll(r)
+		a := answer(200, "")
+		a.Body = said{strings.NewReader("you said " + body), l7.Fields{{Name: "x-sum", Value: "2"}}, true}
+		return a, err
+	}
+	req := request("POST", "/v1/chat", "hello")
+	req.Body = atHand{req.Body}
+	*req.Trailers = l7.Fields{{Name: "x-check", Value: "1"}}
+	r := w.ask(t, req)
+	if r.head.Status != 200 || r.body.String() != "you said hello" || !r.ended || r.trailers.Get("x-sum") != "2" {
+		t.Errorf("answer %+v %q %v", r.head, r.body.String(), r.trailers)
+	}
+	if n := writes.Load(); n != 1 {
+		t.Errorf("the answer was written in %d pieces, want one", n)
+	}
+	if rec := w.joined(t); !rec.GetAgree() || rec.GetEgress().GetRequestBytes() != 5 || rec.GetIngress().GetResponseBytes() != 14 {
+		t.Errorf("record %v", rec)
+	}
 }
 
 // TestNotRecorded: no record, no crossing, at either gateway.
@@ -198,11 +228,17 @@ func (b breaking) Close() error { return nil }
 
 // TestAnswerBreaksOff: the caller must not take half an answer for a whole one.
 func TestAnswerBreaksOff(t *testing.T) {
+	for _, ready := range []bool{false, true} {
+		testAnswerBreaksOff(t, ready)
+	}
+}
+
+func testAnswerBreaksOff(t *testing.T, ready bool) {
 	w := newWorld(t, nil)
 	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
 		readAll(r)
 		a := answer(200, "")
-		a.Body = said{breaking{strings.NewReader("half an ans"), errors.New("connection reset")}, nil}
+		a.Body = said{breaking{strings.NewReader("half an ans"), errors.New("connection reset")}, nil, ready}
 		return a, nil
 	}
 	r := w.ask(t, request("POST", "/v1/chat", "hello"))
@@ -240,6 +276,12 @@ func TestCallerBreaksOff(t *testing.T) {
 // TestContentThatIsNone: a caller whose content is not well formed has not gone
 // away. It is told, and the record says whose fault it was.
 func TestContentThatIsNone(t *testing.T) {
+	for _, ready := range []bool{false, true} {
+		testContentThatIsNone(t, ready)
+	}
+}
+
+func testContentThatIsNone(t *testing.T, ready bool) {
 	w := newWorld(t, nil)
 	whole := false
 	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
@@ -249,6 +291,9 @@ func TestContentThatIsNone(t *testing.T) {
 	}
 	req := request("POST", "/v1/chat", "x")
 	req.Body = breaking{strings.NewReader("half a requ"), &http1.Error{Status: 400, Reason: crossingv1.Reason_MALFORMED, Detail: "a chunk has no size"}}
+	if ready {
+		req.Body = atHand{req.Body}
+	}
 	r := w.ask(t, req)
 	if whole {
 		t.Error("the destination read a whole request")

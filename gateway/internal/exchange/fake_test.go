@@ -361,16 +361,17 @@ func readAll(r *upstream.Request) (string, error) {
 type said struct {
 	io.Reader
 	trailers l7.Fields
+	ready    bool
 }
 
 func (s said) Close() error        { return nil }
-func (s said) Ready() bool         { return false }
+func (s said) Ready() bool         { return s.ready }
 func (s said) Trailers() l7.Fields { return s.trailers }
 
 func answer(status int, body string, trailers ...l7.Field) *upstream.Response {
 	return &upstream.Response{
 		Head: l7.ResponseHead{Status: status, Fields: l7.Fields{{Name: "content-type", Value: "text/plain"}}},
-		Body: said{strings.NewReader(body), trailers},
+		Body: said{strings.NewReader(body), trailers, false},
 		Peer: &crossingv1.Peer{Attach: crossingv1.Attach_MTLS},
 	}
 }
@@ -438,6 +439,24 @@ func (w *world) askInto(t *testing.T, req *listener.Request, r *reply) *reply {
 		<-w.served
 	}
 	return r
+}
+
+// atHand is content that has all come.
+type atHand struct{ io.ReadCloser }
+
+func (atHand) Ready() bool { return true }
+
+// counting counts what is written to a stream, and whatever else happens there.
+type counting struct {
+	tunnel.Stream
+	writes *atomic.Int32
+}
+
+func (c counting) Write(p []byte) (int, error) {
+	if len(p) > 0 {
+		c.writes.Add(1)
+	}
+	return c.Stream.Write(p)
 }
 
 func request(method, path, body string, fields ...l7.Field) *listener.Request {

@@ -219,6 +219,42 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
+// Content is ready once it has come to its end, and nobody has to wait for it.
+func TestH1Ready(t *testing.T) {
+	said := make(chan bool)
+	f := start(t, func(ctx context.Context, req *Request, resp Response) {
+		said <- req.Body.(interface{ Ready() bool }).Ready()
+		echo(ctx, req, resp)
+	})
+	for _, tt := range []struct {
+		name, first, rest string
+		ready             bool
+	}{
+		{"counted, whole", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", "", true},
+		{"counted, half", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhel", "lo", false},
+		{"chunked, whole", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "", true},
+		{"chunked, half", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "0\r\n\r\n", false},
+		{"owed a 100 Continue", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello", "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := f.dial()
+			br := bufio.NewReader(c)
+			io.WriteString(c, tt.first)
+			if ready := <-said; ready != tt.ready {
+				t.Errorf("ready: %t, want %t", ready, tt.ready)
+			}
+			io.WriteString(c, tt.rest)
+			r := receive(t, br, "POST")
+			if r.StatusCode == 100 {
+				r = receive(t, br, "POST")
+			}
+			if got := content(r); !strings.HasSuffix(got, `"hello"`) {
+				t.Errorf("answer %q", got)
+			}
+		})
+	}
+}
+
 // A body that the handler left is read away, and the connection goes on.
 func TestUnreadBody(t *testing.T) {
 	f := start(t, ok)

@@ -150,7 +150,13 @@ func FuzzChunked(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		br := bufio.NewReader(bytes.NewReader(raw))
 		var trailers l7.Fields
-		got, err := io.ReadAll(NewBody(br, Chunked, &trailers))
+		b := NewBody(br, Chunked, &trailers)
+		br.Peek(len(raw))
+		ready := b.Ready()
+		got, err := io.ReadAll(b)
+		if ready && errors.Is(err, io.ErrUnexpectedEOF) || !ready && err == nil && len(raw) <= br.Size() {
+			t.Errorf("ready: %t, and it reads as %v", ready, err)
+		}
 		if err != nil {
 			return
 		}
