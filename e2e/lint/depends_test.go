@@ -16,7 +16,8 @@ var gatewayMay = []string{
 	"github.com/quic-go/quic-go/...",
 	"github.com/spiffe/go-spiffe/v2/...",
 	"go.uber.org/zap/...",
-	"golang.org/x/net/ipv4", // batches of datagrams, as quic-go reads them
+	"golang.org/x/net/http2/hpack", // header compression of HTTP/2
+	"golang.org/x/net/ipv4",        // batches of datagrams, as quic-go reads them
 	"golang.org/x/sync/...",
 	"golang.org/x/sys/...",
 	"google.golang.org/genproto/googleapis/rpc/...",

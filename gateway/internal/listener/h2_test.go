@@ -166,7 +166,6 @@ func TestH2Malformed(t *testing.T) {
 		{"dot segments", func(r *http.Request) { r.URL.Opaque = "/a/%2e%2e/b" }, 400, crossingv1.Reason_MALFORMED},
 		{"bad host", func(r *http.Request) { r.Host = "a!b" }, 400, crossingv1.Reason_MALFORMED},
 		{"connect without a port", func(r *http.Request) { r.Method = "CONNECT" }, 400, crossingv1.Reason_MALFORMED},
-		{"long head", func(r *http.Request) { r.Header.Set("X", strings.Repeat("x", 70<<10)) }, 431, crossingv1.Reason_TOO_LARGE},
 		{"many fields", func(r *http.Request) {
 			for range l7.MaxFields {
 				r.Header.Add("X", "y")
@@ -199,9 +198,12 @@ func TestH2RawHeads(t *testing.T) {
 		{"user", []string{":method", "GET", ":scheme", "https", ":path", "/", ":authority", "u@h"}, crossingv1.Reason_MALFORMED},
 		{"no path", []string{":method", "GET", ":scheme", "https", ":authority", "h"}, crossingv1.Reason_MALFORMED},
 		{"no authority", []string{":method", "GET", ":scheme", "https", ":path", "/"}, crossingv1.Reason_MALFORMED},
+		{"an upper-case name", []string{":method", "GET", ":scheme", "https", ":path", "/", ":authority", "h", "X", "y"}, crossingv1.Reason_MALFORMED},
+		{"a field of the connection", []string{":method", "GET", ":scheme", "https", ":path", "/", ":authority", "h", "connection", "close"}, crossingv1.Reason_MALFORMED},
+		{"longer than is taken", []string{":method", "GET", ":scheme", "https", ":path", "/", ":authority", "h", "x", strings.Repeat("x", 70<<10)}, crossingv1.Reason_TOO_LARGE},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			fr := f.framer(t, tt.block)
+			fr := f.framer(t, tt.block, true)
 			if tt.want != 0 {
 				f.refusals.want(t, tt.want, orchestrator)
 				return
@@ -220,8 +222,8 @@ func TestH2RawHeads(t *testing.T) {
 	}
 }
 
-// framer opens a connection and sends one request on it.
-func (f *fixture) framer(t *testing.T, block []string) *http2.Framer {
+// framer opens a connection and sends the head of one request on it.
+func (f *fixture) framer(t *testing.T, block []string, end bool) *http2.Framer {
 	t.Helper()
 	c, err := tls.Dial("tcp", f.Addr().String(), f.clientTLS("onprem.test", "/orchestrator", "h2"))
 	if err != nil {
@@ -238,9 +240,19 @@ func (f *fixture) framer(t *testing.T, block []string) *http2.Framer {
 	}
 	fr := http2.NewFramer(c, c)
 	_, err = io.WriteString(c, http2.ClientPreface)
+	const longest = 16 << 10
+	first, rest := b.String(), ""
+	if len(first) > longest {
+		first, rest = first[:longest], first[longest:]
+	}
 	err = errors.Join(err, fr.WriteSettings(), fr.WriteHeaders(http2.HeadersFrameParam{
-		StreamID: 1, BlockFragment: []byte(b.String()), EndHeaders: true, EndStream: true,
+		StreamID: 1, BlockFragment: []byte(first), EndHeaders: rest == "", EndStream: end,
 	}))
+	for rest != "" {
+		n := min(len(rest), longest)
+		err = errors.Join(err, fr.WriteContinuation(1, n == len(rest), []byte(rest[:n])))
+		rest = rest[n:]
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,25 +278,31 @@ func TestH2Connect(t *testing.T) {
 	}
 }
 
-// Over HTTP/2 the destination's end ends the caller's direction as well.
-func TestH2ConnectEndsWhole(t *testing.T) {
+// Each direction of a CONNECT ends by itself.
+func TestH2ConnectHalfCloses(t *testing.T) {
+	said := make(chan string, 1)
 	f := start(t, func(_ context.Context, req *Request, resp Response) {
 		_ = resp.WriteHead(&l7.ResponseHead{Status: 200}, false)
-		back := make(chan error, 1)
-		go func() { _, err := io.ReadAll(req.Body); back <- err }()
 		_ = resp.End(nil)
-		if err := <-back; err != nil {
+		text, err := io.ReadAll(req.Body)
+		if err != nil {
 			t.Errorf("the body ended with %v, want io.EOF", err)
 		}
+		said <- string(text)
 	})
-	body, feed := io.Pipe()
-	defer feed.Close()
-	r, err := f.client(2).Transport.RoundTrip(connectRequest(t, body))
-	if err != nil {
+	fr := f.framer(t, []string{":method", "CONNECT", ":authority", "db.azure.mesh:5432"}, false)
+	for ended := false; !ended; {
+		got, err := fr.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended = got.Header().StreamID == 1 && got.Header().Flags.Has(http2.FlagDataEndStream)
+	}
+	if err := fr.WriteData(1, true, []byte("still here")); err != nil {
 		t.Fatal(err)
 	}
-	if rest, err := io.ReadAll(r.Body); len(rest) > 0 || err != nil {
-		t.Errorf("read %q, %v", rest, err)
+	if got := <-said; got != "still here" {
+		t.Errorf("the caller said %q", got)
 	}
 }
 

@@ -4,10 +4,6 @@
 // nothing about who may do what, and it records only what never came to a
 // Handler. One invariant: a Handler sees no request without a caller whose
 // SVID was verified, is valid now, and is of this gateway's trust domain.
-//
-// A CONNECT over HTTP/1.1 can be ended in one direction and go on in the other.
-// Over HTTP/2 the end of the answer ends both: the library can end a stream's
-// direction only with the Handler.
 package listener
 
 import (
