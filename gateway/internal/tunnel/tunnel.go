@@ -91,6 +91,15 @@ type Tunnel interface {
 	Close() error
 }
 
+// Retirer is a Tunnel that can turn the peer's streams away and still open its
+// own.
+type Retirer interface {
+	Tunnel
+	// Retire tells the peer to open no more streams here. Those that are open go
+	// on, and this end may open more until it drains the tunnel.
+	Retire()
+}
+
 // Class of traffic. Streams of different classes never share a connection: bulk
 // fills queues that interactive traffic would have to wait in.
 type Class uint8
@@ -124,5 +133,6 @@ type Info struct {
 	Loss        float64       // share of packets that were sent and lost lately, 0 to 1; 0 if not measured
 	Silent      time.Duration // how long the peer has owed an answer to a PING, with nothing else heard; 0 if it owes none
 	ClockOffset time.Duration // to add to our clock to get the peer's, give or take RoundTrip/2; 0 if not yet measured
-	Draining    bool          // an end said that it takes no more streams
+	Draining    bool          // this end opens no more streams: the peer takes none, or it drains
+	Generation  uint16        // of the peer's process: those that run side by side differ
 }

@@ -227,7 +227,7 @@ func (c *conn) writeFailed(err error) {
 		c.endLocked(err, 0)
 	default:
 		c.out.failed = err
-		c.mux.GoAway()
+		c.mux.Rest()
 		c.nc.SetReadDeadline(time.Now().Add(closeTimeout)) //nolint:errcheck // reading says what is wrong
 	}
 }
