@@ -69,9 +69,16 @@ func (b buffered) Read(p []byte) (int, error) { return b.br.Read(p) }
 // the library can drain and whose errors it can tell us of.
 func (c *conn) serveH2(ctx context.Context, nc net.Conn) {
 	closed := make(chan struct{})
-	hs := c.newH2Server(ctx, func() { close(closed) })
 	var draining sync.WaitGroup
-	c.setGoaway(func() { draining.Go(func() { _ = hs.Shutdown(ctx) }) })
+	var hs *http.Server
+	// Not before the server speaks: it would end a connection that has just come
+	// without a word.
+	began := sync.OnceFunc(func() {
+		c.setGoaway(func() { draining.Go(func() { _ = hs.Shutdown(ctx) }) })
+	})
+	hs = c.newH2Server(ctx, began, func() { close(closed) })
+	stop := c.retireInTime()
+	defer stop()
 	one := &oneConn{Conn: nc}
 	_ = hs.Serve(one) // it returns at once: there is no second connection
 	if one.taken {
@@ -81,7 +88,7 @@ func (c *conn) serveH2(ctx context.Context, nc net.Conn) {
 	draining.Wait()
 }
 
-func (c *conn) newH2Server(ctx context.Context, closed func()) *http.Server {
+func (c *conn) newH2Server(ctx context.Context, began, closed func()) *http.Server {
 	protos := new(http.Protocols)
 	protos.SetHTTP2(c.secure)
 	protos.SetUnencryptedHTTP2(!c.secure)
@@ -93,7 +100,10 @@ func (c *conn) newH2Server(ctx context.Context, closed func()) *http.Server {
 		ErrorLog:       zap.NewStdLog(c.log),
 		BaseContext:    func(net.Listener) context.Context { return ctx },
 		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateClosed {
+			switch s { //nolint:exhaustive // the others say nothing new
+			case http.StateActive:
+				began()
+			case http.StateClosed:
 				closed()
 			}
 		},
