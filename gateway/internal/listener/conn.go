@@ -42,12 +42,13 @@ type conn struct {
 
 	mu       sync.Mutex // guards what follows
 	chain    []*x509.Certificate
-	distrust error  // why the chain no longer verifies, nil while it does
-	retired  bool   // the caller is to leave
-	drained  bool   // no further exchange may begin
-	stopped  bool   // what was begun must end
-	idle     bool   // between two exchanges
-	goaway   func() // how HTTP/2 drains
+	ages     time.Time // when the caller is to leave for its SVID's sake; zero if it showed none
+	distrust error     // why the chain no longer verifies, nil while it does
+	retired  bool      // the caller is to leave
+	drained  bool      // no further exchange may begin
+	stopped  bool      // what was begun must end
+	idle     bool      // between two exchanges
+	goaway   func()    // how HTTP/2 drains
 }
 
 // serve speaks with the workload until either closes, or the connection is
@@ -90,6 +91,7 @@ func (c *conn) handshake(ctx context.Context) (proto string, err error) {
 		}
 		c.mu.Lock()
 		c.chain = state.PeerCertificates
+		c.ages = ages(c.chain[0], time.Now())
 		c.mu.Unlock()
 		c.verifyAgain() // bundles may have changed since, and nobody rechecked what was not here
 	}

@@ -21,6 +21,10 @@ const (
 	// dialOutPatience is how long Pick waits for a peer that is here, dials by
 	// itself and has no tunnel of the class yet.
 	dialOutPatience = 2 * time.Second
+	// openTries bounds the tunnels that a stream is tried to be opened in. A gateway
+	// that drains ends all that it has, one after the other, and has the next process
+	// make new ones.
+	openTries = 2 * maxTunnels
 	// awaitedFor is how long after a handover peers that dial by themselves are
 	// expected: they come when the process before this one has sent them away.
 	awaitedFor = 30 * time.Second
@@ -220,17 +224,17 @@ func (t *picked) Info() Info {
 // is time enough for a tunnel to begin to drain, or to fall silent and have no
 // room. The stream is unsettled.
 func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
-	s, err := t.open(ctx, h, 0)
-	if !errors.Is(err, ErrDraining) && !errors.Is(err, ErrInterrupted) {
-		return s, err
-	}
 	id := t.Tunnel.Info().Peer
-	same := search{pool: t.search.pool, class: t.search.class, match: func(pr *peer) bool { return pr.ID == id }}
-	other, serr := same.run(ctx)
-	if serr != nil {
-		return nil, fmt.Errorf("%w, and no other: %w", err, serr)
+	s, err := t.open(ctx, h, 0)
+	for tries := 1; tries < openTries && (errors.Is(err, ErrDraining) || errors.Is(err, ErrInterrupted)); tries++ {
+		same := search{pool: t.search.pool, class: t.search.class, match: func(pr *peer) bool { return pr.ID == id }}
+		other, serr := same.run(ctx)
+		if serr != nil {
+			return nil, fmt.Errorf("%w, and no other: %w", err, serr)
+		}
+		s, err = other.open(ctx, h, other.choice)
 	}
-	return other.open(ctx, h, other.choice)
+	return s, err
 }
 
 // open opens a stream in this tunnel, and why is why in this one and not where

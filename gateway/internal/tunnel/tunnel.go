@@ -76,7 +76,8 @@ type Interruptible interface {
 type Tunnel interface {
 	// Open opens a stream with the crossing's header. The header must not be
 	// changed afterwards. It fails with ErrDraining once the peer said that it
-	// is going away, and with another error when the tunnel is lost.
+	// is going away, or the tunnel has ended, and with another error when the
+	// tunnel is lost meanwhile.
 	Open(ctx context.Context, h *crossingv1.Header) (Stream, error)
 	// Accept waits for a stream that the peer opens.
 	Accept(ctx context.Context) (Stream, error)

@@ -273,7 +273,7 @@ func closeConn(nc net.Conn, broken bool) {
 func (c *conn) waitForRoom(ctx context.Context) error {
 	for {
 		if c.cause != nil {
-			return c.cause
+			return fmt.Errorf("%w: %w", tunnel.ErrDraining, c.cause)
 		}
 		if len(c.out.pending) < outLimit {
 			return ctx.Err()
