@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // role is the environment variable that makes this test's program a successor.
@@ -149,6 +151,17 @@ func TestStartFails(t *testing.T) {
 // done with its socket.
 func connects(t *testing.T, l net.Listener) {
 	t.Helper()
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) {
+		if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+			t.Errorf("the socket blocks: flags %x, %v", flags, err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
 	accepted := make(chan error, 1)
 	go func() {
 		c, err := l.Accept()

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sockets are the listening sockets of a process: those that it was handed, and
@@ -59,13 +61,34 @@ func (s *Sockets) Files() (map[string]*os.File, error) {
 	defer s.mu.Unlock()
 	files := map[string]*os.File{}
 	for name, l := range s.open {
-		f, err := l.File()
+		f, err := duplicate(l, name)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("hand over the socket at %s: %w", l.Addr(), err), CloseAll(files))
 		}
 		files[name] = f
 	}
 	return files, nil
+}
+
+// duplicate gives another descriptor of a socket. That of TCPListener.File would
+// block once a process was started with it, and so would the socket itself, which
+// the two share: Close would wait for one more connection.
+func duplicate(l *net.TCPListener, name string) (*os.File, error) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var copied int
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		copied, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return os.NewFile(uintptr(copied), name), nil
 }
 
 // CloseAll closes files.
