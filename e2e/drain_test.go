@@ -18,6 +18,8 @@ const (
 	drainTime = 8 * time.Second
 	// stopTime is what a gateway may take beyond it to end.
 	stopTime = 20 * time.Second
+	// rotated is how long SVIDs last where they are rotated.
+	rotated = 20 * time.Second
 )
 
 // TestDrain restarts both gateways of a pair again and again, publishes policies,
@@ -27,15 +29,24 @@ const (
 // are: they do again by themselves what was never sent or is known not to have
 // been taken, and nothing else.
 func TestDrain(t *testing.T) {
-	t.Run("restart and push", func(t *testing.T) { t.Parallel(); testRestartAndPush(t) })
-	t.Run("rotation", func(t *testing.T) { t.Parallel(); testRotation(t) })
+	// One after the other, for each looks for free ports.
+	steady, units := externalPair(t, 0)
+	rotating, _ := externalPair(t, rotated)
+	t.Run("restart and push", func(t *testing.T) {
+		t.Parallel()
+		testRestartAndPush(t, steady, units)
+	})
+	t.Run("rotation", func(t *testing.T) {
+		t.Parallel()
+		testRotation(t, rotating)
+	})
 }
 
-func testRestartAndPush(t *testing.T) {
-	m, units := externalPair(t, 0)
+func testRestartAndPush(t *testing.T, m *meshtest.Mesh, units []*gatewayUnit) {
 	l := startLoad(t, m, 3*time.Second)
 	restart := l.phase("restart")
 	restart.await(t, 300)
+	units[0].reloadInVain(t)
 	var watched []*unending
 	for range 3 {
 		for _, u := range units {
@@ -72,13 +83,11 @@ func testRestartAndPush(t *testing.T) {
 	}
 }
 
-func testRotation(t *testing.T) {
-	const ttl = 20 * time.Second
-	m, _ := externalPair(t, ttl)
+func testRotation(t *testing.T, m *meshtest.Mesh) {
 	// A stream is sure of a fifth of half an SVID's life.
 	l := startLoad(t, m, 500*time.Millisecond)
 	rotation := l.phase("rotation")
-	time.Sleep(3 * ttl / 2) // that much time has to pass: certificates know no other clock
+	<-time.After(3 * rotated / 2) // that much time has to pass: certificates know no other clock
 	rotation.await(t, 100)
 	l.stop(t)
 	rotation.judge(t, 3000)

@@ -87,7 +87,7 @@ func startLoad(t *testing.T, m *meshtest.Mesh, length time.Duration) *load {
 					id, err := kind.call(l, ctx)
 					cancel()
 					l.note(y, kind.name, id, err)
-					time.Sleep(think) // or the callers would take all the machine's time
+					<-time.After(think) // or the callers would take all the machine's time
 				}
 			})
 		}
@@ -176,11 +176,11 @@ func (l *load) serve(t *testing.T) {
 	fromGateway := certs.AuthorizeID(localmesh.GatewayID("azure"))
 	chatAt, healthAt := listen(), listen()
 	chat := &http.Server{Handler: http.HandlerFunc(l.serveChat), ReadHeaderTimeout: meshtest.Patience}
-	go chat.Serve(tls.NewListener(chatAt, certs.ServerTLS(source, fromGateway, "http/1.1"))) //nolint:errcheck // it ends with the test
-	t.Cleanup(func() { chat.Close() })                                                       //nolint:errcheck // nobody is served any more
+	go chat.Serve(tls.NewListener(chatAt, certs.ServerTLS(source, fromGateway, "http/1.1")))
+	t.Cleanup(func() { chat.Close() })
 	health := grpc.NewServer(grpc.Creds(credentials.NewTLS(certs.ServerTLS(source, fromGateway, "h2"))))
 	healthv1.RegisterHealthServer(health, &slowHealth{messages: l.messages})
-	go health.Serve(healthAt) //nolint:errcheck // it ends with the test
+	go health.Serve(healthAt)
 	t.Cleanup(health.Stop)
 	endpoints := map[string]string{"chat": chatAt.Addr().String(), "health": healthAt.Addr().String()}
 	if err := l.m.Register(l.m.Context, "llm", endpoints); err != nil {
@@ -196,7 +196,7 @@ func (l *load) serveChat(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !strings.Contains(string(asked), `"stream":true`) {
-		w.Write(asked) //nolint:errcheck // the caller tells
+		w.Write(asked)
 		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -261,7 +261,7 @@ func (l *load) dial(t *testing.T) *grpc.ClientConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() }) //nolint:errcheck // nobody calls any more
+	t.Cleanup(func() { conn.Close() })
 	return conn
 }
 
@@ -336,7 +336,7 @@ func (l *load) watch(ctx context.Context) (string, error) {
 			break
 		}
 	}
-	header, _ := stream.Header() //nolint:errcheck // the stream has told
+	header, _ := stream.Header()
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}

@@ -24,6 +24,7 @@ import (
 // which process is the gateway's main one.
 type gatewayUnit struct {
 	name    string
+	file    string // its bootstrap file
 	state   string // its state directory
 	log     *os.File
 	changed chan int // the main process changed to this one
@@ -45,7 +46,7 @@ func startUnit(t *testing.T, m *meshtest.Mesh, name string) *gatewayUnit {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	u := &gatewayUnit{name: name, state: b.GetStateDir(), changed: make(chan int, 1)}
+	u := &gatewayUnit{name: name, file: file, state: b.GetStateDir(), changed: make(chan int, 1)}
 	if u.log, err = os.Create(filepath.Join(m.Dir(), name+".log")); err != nil {
 		t.Fatal(err)
 	}
@@ -60,12 +61,12 @@ func startUnit(t *testing.T, m *meshtest.Mesh, name string) *gatewayUnit {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		cmd.Wait() //nolint:errcheck // how it ended is in its log
+		cmd.Wait()
 	}()
 	t.Cleanup(func() {
 		u.end(t)
 		<-ended
-		manager.Close() //nolint:errcheck // it was only read
+		manager.Close()
 	})
 	return u
 }
@@ -110,6 +111,32 @@ func (u *gatewayUnit) reload(t *testing.T) {
 		u.mu.Unlock()
 	case <-time.After(meshtest.Patience):
 		t.Fatalf("no process takes over from %s:\n%s", u.name, u.tail())
+	}
+}
+
+// reloadInVain reloads with a bootstrap file that nobody can start from: the
+// process goes on, and says so.
+func (u *gatewayUnit) reloadInVain(t *testing.T) {
+	t.Helper()
+	good, err := os.ReadFile(u.file)
+	if err == nil {
+		err = os.WriteFile(u.file, []byte(`{"gatewy": ""}`), 0o600)
+	}
+	if err == nil {
+		err = syscall.Kill(u.main(), syscall.SIGHUP)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(meshtest.Patience); !bytes.Contains(u.tail(), []byte("no successor took over")); <-ticker.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not say that nobody took over:\n%s", u.name, u.tail())
+		}
+	}
+	if err := os.WriteFile(u.file, good, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -158,10 +185,6 @@ func (u *gatewayUnit) awaitAlone(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			for _, pid := range u.earlier() {
-				syscall.Kill(pid, syscall.SIGQUIT)
-			}
-			time.Sleep(time.Second)
 			t.Fatalf("of %s run %v besides the main process, and in its spool is %q:\n%s", u.name, u.earlier(), left, u.tail())
 		}
 	}
@@ -174,7 +197,7 @@ func (u *gatewayUnit) end(t *testing.T) {
 	u.mu.Unlock()
 	for _, pid := range pids {
 		if runs(pid) {
-			syscall.Kill(pid, syscall.SIGTERM) //nolint:errcheck // it may just have ended
+			syscall.Kill(pid, syscall.SIGTERM)
 		}
 	}
 	ticker := time.NewTicker(50 * time.Millisecond)
@@ -184,7 +207,7 @@ func (u *gatewayUnit) end(t *testing.T) {
 		for runs(pid) {
 			if time.Now().After(deadline) {
 				t.Errorf("%s: process %d goes on after SIGTERM", u.name, pid)
-				syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // it may just have ended
+				syscall.Kill(pid, syscall.SIGKILL)
 				break
 			}
 			<-ticker.C
@@ -193,12 +216,12 @@ func (u *gatewayUnit) end(t *testing.T) {
 	if t.Failed() {
 		t.Logf("%s said:\n%s", u.name, u.tail())
 	}
-	u.log.Close() //nolint:errcheck // it was read
+	u.log.Close()
 }
 
 // tail is the end of what the gateway's processes said.
 func (u *gatewayUnit) tail() []byte {
-	const enough = 120 << 10
+	const enough = 24 << 10
 	text, err := os.ReadFile(u.log.Name())
 	if err != nil {
 		return fmt.Appendf(nil, "%v", err)

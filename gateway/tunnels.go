@@ -75,7 +75,7 @@ func (g *Gateway) accept(ctx context.Context, l acceptor) error {
 		t, err := l.Accept(ctx)
 		switch {
 		case ctx.Err() != nil || g.isRetiring():
-			return nil // told to stop
+			return nil //nolint:nilerr // told to stop
 		case err != nil:
 			return fmt.Errorf("accept tunnels: %w", err)
 		}

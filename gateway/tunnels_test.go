@@ -56,7 +56,7 @@ func TestLateQUIC(t *testing.T) {
 		accepted <- err
 	}()
 	other.Close()
-	for deadline := time.Now().Add(30 * time.Second); q.bind() != nil; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); q.bind() != nil; <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the port was not taken")
 		}

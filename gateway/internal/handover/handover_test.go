@@ -37,7 +37,7 @@ func succeed(how string) int {
 	case "fails":
 		return 3
 	case "hangs":
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 	}
 	sockets := Sockets{From: i}
 	l, err := sockets.Listen("attach", "127.0.0.1:0")

@@ -23,7 +23,7 @@ func TestRetire(t *testing.T) {
 	}
 	f.Retire()
 	f.Retire() // once is enough
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
 		c, err := net.Dial("tcp", f.Addr().String())
 		if err != nil {
 			break
@@ -65,7 +65,7 @@ func TestRetireHTTP2(t *testing.T) {
 	<-entered
 	f.Retire()
 	f.each(func(c *conn) {
-		for deadline := time.Now().Add(patience); !c.leaves(time.Now()); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(patience); !c.leaves(time.Now()); <-time.After(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("the connection is not retired")
 			}

@@ -159,7 +159,7 @@ func (r *runs) size() int64 {
 	}
 	var sum int64
 	for _, dir := range dirs {
-		entries, _ := os.ReadDir(dir) //nolint:errcheck // it is gone
+		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			if info, err := e.Info(); err == nil && strings.HasSuffix(e.Name(), suffix) {
 				sum += info.Size()

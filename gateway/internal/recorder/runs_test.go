@@ -74,7 +74,7 @@ func names(t *testing.T, dir string) []string {
 func awaitNames(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	slices.Sort(want)
-	for deadline := time.Now().Add(30 * time.Second); !slices.Equal(names(t, dir), want); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !slices.Equal(names(t, dir), want); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("in the spool are %q, want %q", names(t, dir), want)
 		}
