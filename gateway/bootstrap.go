@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -18,6 +20,16 @@ import (
 // DefaultAttach is where workloads attach unless the bootstrap file says
 // otherwise.
 const DefaultAttach = "127.0.0.1:8443"
+
+// How long what is open may go on after another process has taken over, if the
+// bootstrap file does not say, and what it may say. A minute is longer than nearly
+// all answers of models take, and short enough that soon after an upgrade the new
+// program alone is at work, with all of the host's memory and its UDP port.
+const (
+	defaultDrain = time.Minute
+	minDrain     = time.Second
+	maxDrain     = time.Hour
+)
 
 // bootstrap is a bootstrap file that was checked.
 type bootstrap struct {
@@ -36,6 +48,9 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 	if b.Attach == "" {
 		b.Attach = DefaultAttach
 	}
+	if b.Drain == nil {
+		b.Drain = durationpb.New(defaultDrain)
+	}
 	return b, errors.Join(
 		b.checkSelf(), b.checkControlPlane(), b.checkKeys(),
 		checkAddress("attach", b.Attach, true),
@@ -43,6 +58,7 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		checkAddress("tunnel", b.Tunnel, false),
 		checkAddress("admin", b.Admin, false),
 		checkCarriers(b.Carriers),
+		checkDrain(b.Drain),
 		required("environment", b.Environment),
 		required("stateDir", b.StateDir),
 	)
@@ -81,6 +97,13 @@ func checkCarriers(carriers []string) error {
 		if c != tunnel.TCP && c != tunnel.QUIC {
 			return fault("carriers["+strconv.Itoa(i)+"]", "want %s or %s, not %q", tunnel.TCP, tunnel.QUIC, c)
 		}
+	}
+	return nil
+}
+
+func checkDrain(d *durationpb.Duration) error {
+	if d != nil && (d.CheckValid() != nil || d.AsDuration() < minDrain || d.AsDuration() > maxDrain) {
+		return fault("drain", "want %s to %s, not %s", minDrain, maxDrain, d.AsDuration())
 	}
 	return nil
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -50,6 +53,8 @@ func TestBootstrapFaults(t *testing.T) {
 		{"attach", func(b *configv1.Bootstrap) { b.Attach = "8443" }},
 		{"tunnel", func(b *configv1.Bootstrap) { b.Tunnel = "x" }},
 		{"admin", func(b *configv1.Bootstrap) { b.Admin = "9090" }},
+		{"drain", func(b *configv1.Bootstrap) { b.Drain = durationpb.New(time.Millisecond) }},
+		{"drain", func(b *configv1.Bootstrap) { b.Drain = &durationpb.Duration{Seconds: 1, Nanos: -1} }},
 		{"carriers[1]", func(b *configv1.Bootstrap) { b.Carriers = []string{"TCP", "SCTP"} }},
 	} {
 		t.Run(c.field, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
@@ -24,6 +25,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/handover"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -41,6 +43,9 @@ const identityTimeout = 30 * time.Second
 type Config struct {
 	// Bootstrap is the gateway's bootstrap file.
 	Bootstrap *configv1.Bootstrap
+	// Inheritance is what the process whose place this one takes has handed over;
+	// nil if it takes nobody's.
+	Inheritance *handover.Inheritance
 	// Log takes the gateway's log; nil for none. Crossings are recorded, not logged.
 	Log *zap.Logger
 }
@@ -62,6 +67,12 @@ type Gateway struct {
 	ingress   *exchange.Ingress
 	upstream  *upstream.Upstream
 	closing   chan struct{} // closed when the gateway goes away
+
+	inheritance *handover.Inheritance // nil if no process was there before
+	sockets     handover.Sockets
+	ready       chan struct{} // closed when workloads are accepted
+	retiring    chan struct{} // closed by Retire
+	retire      func()        // closes it, once
 }
 
 // New makes a gateway: it waits for the gateway's SVID, recovers its spool,
@@ -75,7 +86,12 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway"), metrics: admin.NewMetrics(), closing: make(chan struct{})}
+	g := &Gateway{
+		bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway"), metrics: admin.NewMetrics(),
+		closing: make(chan struct{}), ready: make(chan struct{}), retiring: make(chan struct{}),
+		inheritance: cfg.Inheritance, sockets: handover.Sockets{From: cfg.Inheritance},
+	}
+	g.retire = sync.OnceFunc(func() { close(g.retiring) })
 	if err := g.build(ctx, b); err != nil {
 		if g.recorder != nil {
 			err = errors.Join(err, g.recorder.CloseSpool())
@@ -96,6 +112,7 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 	var err error
 	g.recorder, err = recorder.New(recorder.Config{
 		Dir:     filepath.Join(b.GetStateDir(), "spool"),
+		Lock:    g.inheritance.Take(spoolLock),
 		Gateway: self,
 		Connect: func(context.Context) (controlv1.CrossingServiceClient, error) {
 			return controlv1.NewCrossingServiceClient(g.conn), nil
@@ -107,7 +124,7 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 	}
 	g.meter = g.metrics.Meter(g.recorder)
 	g.xds, err = xdsclient.New(xdsclient.Config{
-		Conn: g.conn, Node: self, StateDir: b.GetStateDir(), Keys: b.GetPolicyKeys(), Log: g.log.Named("xds"),
+		Conn: g.conn, Node: self, Run: g.recorder.RunID(), StateDir: b.GetStateDir(), Keys: b.GetPolicyKeys(), Log: g.log.Named("xds"),
 	})
 	if err != nil {
 		return err
@@ -168,10 +185,11 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 		Audience: self.String(),
 		Handler:  egress,
 		Refuser:  refuser{g.meter, egress},
+		Listen:   g.sockets.Listen,
 		Log:      g.log.Named("attach"),
 	})
 	if addr := g.bootstrap.GetAdmin(); err == nil && addr != "" {
-		g.admin, err = admin.Listen(addr, g.metrics, g.state)
+		g.admin, err = admin.Listen(addr, g.sockets.Listen, g.metrics, g.state)
 	}
 	return err
 }
@@ -196,16 +214,28 @@ func (g *Gateway) close() error {
 }
 
 // Run carries crossings until the context ends, then lets those that are under
-// way finish for a bounded time. It returns nil if it was told to stop.
+// way finish for a bounded time; after Retire, for as long as the bootstrap file
+// says. It returns nil if it was told to stop.
 func (g *Gateway) Run(ctx context.Context) error {
 	g.log.Info("gateway up", zap.String("run", g.recorder.RunID()), zap.Stringer("attach", g.attach.Addr()))
 	group, running := errgroup.WithContext(ctx)
 	// The recorder and the xDS client outlive the crossings that need them.
 	after, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	retired, retire := context.WithCancel(running)
+	defer retire()
 	// One part that fails stops the others: half a gateway looks like a whole one.
-	crossings, carrying := errgroup.WithContext(running)
-	crossings.Go(func() error { return g.attach.Run(carrying) })
+	crossings, carrying := errgroup.WithContext(retired)
+	attached := make(chan struct{})
+	crossings.Go(func() error {
+		defer close(attached)
+		return g.serveWorkloads(carrying)
+	})
+	crossings.Go(func() error {
+		defer retire()
+		g.outlive(carrying, attached)
+		return nil
+	})
 	crossings.Go(func() error { return g.pool.Run(carrying, g.ingress.ServeStream) })
 	for _, l := range g.tunnels {
 		crossings.Go(func() error { return g.accept(carrying, l) })
@@ -217,11 +247,20 @@ func (g *Gateway) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return g.recorder.Run(after) })
 	group.Go(func() error { return g.xds.Run(after) })
-	group.Go(func() error { g.report(after); return nil })
 	group.Go(func() error { g.upstream.Run(after); return nil })
+	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
+	group.Go(func() error { g.report(alone); return nil })
 	if g.admin != nil {
-		group.Go(func() error { return g.admin.Run(after) })
+		group.Go(func() error { return g.admin.Run(alone) })
 	}
+	group.Go(func() error {
+		defer another()
+		select {
+		case <-g.retiring:
+		case <-after.Done():
+		}
+		return nil
+	})
 	err := group.Wait()
 	g.upstream.CloseIdle()
 	err = errors.Join(err, g.close())

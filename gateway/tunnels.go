@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
@@ -28,6 +29,7 @@ type acceptor interface {
 func (g *Gateway) tunnel() error {
 	cfg := carrier.Config{
 		Source: g.source, Authorize: g.authorizePeer, Refuse: g.refuseTunnel, Log: g.log.Named("tunnel"),
+		Generation: g.inheritance.Generation(),
 	}
 	var err error
 	if cfg.ResetKey, err = resetKey(filepath.Join(g.bootstrap.GetStateDir(), "quic.key")); err != nil {
@@ -37,25 +39,25 @@ func (g *Gateway) tunnel() error {
 	if g.uses(tunnel.TCP) {
 		dialers[tunnel.TCP] = tcptunnel.NewDialer(cfg)
 		if addr != "" {
-			l, err := tcptunnel.Listen(addr, cfg)
+			tcp, err := g.sockets.Listen("tunnel", addr)
 			if err != nil {
-				return err
+				return fmt.Errorf("listen for tunnels: %w", err)
 			}
-			g.tunnels = append(g.tunnels, l)
+			g.tunnels = append(g.tunnels, tcptunnel.ListenOn(tcp, cfg))
 		}
 	}
 	if g.uses(tunnel.QUIC) {
 		dialers[tunnel.QUIC] = quictunnel.NewDialer(cfg)
 		if addr != "" {
-			l, err := quictunnel.Listen(addr, cfg)
-			if err != nil {
+			l := newLateQUIC(addr, cfg)
+			if err := l.bind(); err != nil && (g.inheritance == nil || !errors.Is(err, syscall.EADDRINUSE)) {
 				return err
 			}
-			g.tunnels, dialers[tunnel.QUIC] = append(g.tunnels, l), l.Dialer()
+			g.tunnels, dialers[tunnel.QUIC] = append(g.tunnels, l), l
 		}
 	}
 	g.pool = tunnel.NewPool(tunnel.PoolConfig{
-		Dialers: dialers, DialsOut: addr == "", Chose: g.metrics.Chose, Moved: g.metrics.Moved, Log: g.log.Named("tunnel"),
+		Dialers: dialers, DialsOut: addr == "", Awaits: g.inheritance != nil, Chose: g.metrics.Chose, Moved: g.metrics.Moved, Log: g.log.Named("tunnel"),
 	})
 	return nil
 }
@@ -72,7 +74,7 @@ func (g *Gateway) accept(ctx context.Context, l acceptor) error {
 	for {
 		t, err := l.Accept(ctx)
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil || g.isRetiring():
 			return nil //nolint:nilerr // told to stop
 		case err != nil:
 			return fmt.Errorf("accept tunnels: %w", err)

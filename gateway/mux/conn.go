@@ -9,7 +9,7 @@ import (
 
 // Why no stream can be opened.
 var (
-	// ErrGoingAway says that an end said GOAWAY.
+	// ErrGoingAway says that this end rests, or that the peer said GOAWAY.
 	ErrGoingAway = errors.New("no more streams on this tunnel")
 	// ErrStreamLimit says that as many are open as the peer takes.
 	ErrStreamLimit = errors.New("as many streams as the peer takes")
@@ -40,7 +40,8 @@ type Conn[U any] struct {
 	accepted    uint32 // open now, by the peer
 	send        int64  // credit this end has for all streams
 	window      window // what the peer may send on all streams
-	going, gone bool   // GOAWAY was sent, was received
+	resting     bool   // this end opens no more
+	gone        bool   // GOAWAY was received
 
 	largest   int64         // that a stream's window may become
 	roundTrip time.Duration // 0 while it is not known
@@ -255,11 +256,13 @@ func (c *Conn[U]) Consumed(s *Stream[U], n int) (stream, tunnel uint32) {
 func (c *Conn[U]) Grant() uint32 { return c.window.grant() }
 
 // GoAway says that this end takes no more streams and is about to say so. It
-// gives the last stream of the peer for the GOAWAY frame.
-func (c *Conn[U]) GoAway() (last uint32) {
-	c.going = true
-	return c.last
-}
+// gives the last stream of the peer for the GOAWAY frame. This end may still
+// open streams, until Rest.
+func (c *Conn[U]) GoAway() (last uint32) { return c.last }
 
-// Going says that an end said GOAWAY.
-func (c *Conn[U]) Going() bool { return c.going || c.gone }
+// Rest says that this end opens no more streams.
+func (c *Conn[U]) Rest() { c.resting = true }
+
+// Going says that this end opens no more streams: by its own will, or because the
+// peer said GOAWAY.
+func (c *Conn[U]) Going() bool { return c.resting || c.gone }

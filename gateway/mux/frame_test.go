@@ -64,7 +64,7 @@ func meaning(v vector) string {
 	case err != nil:
 		return "not a fault: " + err.Error()
 	case h.Type == 0:
-		return fmt.Sprintf("preface class=%d stream=%d tunnel=%d streams=%d", s.Class, s.StreamWindow, s.TunnelWindow, s.MaxStreams)
+		return fmt.Sprintf("preface class=%d generation=%d stream=%d tunnel=%d streams=%d", s.Class, s.Generation, s.StreamWindow, s.TunnelWindow, s.MaxStreams)
 	}
 	return fmt.Sprintf("%s stream=%d flags=%d length=%d", h.Type, h.Stream, h.Flags, h.Length)
 }
@@ -82,19 +82,20 @@ func TestVectorsAreWritten(t *testing.T) {
 	clock := time.Unix(0, 0x17c3e9f2d4a51000)
 	probe := Probe{Opaque: 0x0123456789abcdef, Clock: clock}
 	written := map[string][]byte{
-		"preface":        AppendPreface(nil, Settings{StreamWindow: 256 << 10, TunnelWindow: 64 << 20, MaxStreams: 10_000}),
-		"preface-bulk":   AppendPreface(nil, Settings{Class: ClassBulk, StreamWindow: 256 << 10, TunnelWindow: 64 << 20, MaxStreams: 10_000}),
-		"open":           AppendOpen(nil, 1, header),
-		"open-empty":     AppendOpen(nil, 2, nil),
-		"data":           AppendData(nil, 1, []byte("hello"), false),
-		"data-fin":       AppendData(nil, 1, []byte("hello"), true),
-		"data-fin-empty": AppendData(nil, 1, nil, true),
-		"reset":          AppendReset(nil, 3, 5),
-		"window":         AppendWindow(nil, 3, 128<<10),
-		"window-tunnel":  AppendWindow(nil, 0, 32<<20),
-		"ping":           AppendPing(nil, probe),
-		"pong":           AppendPong(nil, Probe{Opaque: probe.Opaque, Clock: clock.Add(1)}),
-		"goaway":         AppendGoAway(nil, 7, Draining),
+		"preface":            AppendPreface(nil, Settings{StreamWindow: 256 << 10, TunnelWindow: 64 << 20, MaxStreams: 10_000}),
+		"preface-bulk":       AppendPreface(nil, Settings{Class: ClassBulk, StreamWindow: 256 << 10, TunnelWindow: 64 << 20, MaxStreams: 10_000}),
+		"preface-generation": AppendPreface(nil, Settings{Generation: 258, StreamWindow: 256 << 10, TunnelWindow: 64 << 20, MaxStreams: 10_000}),
+		"open":               AppendOpen(nil, 1, header),
+		"open-empty":         AppendOpen(nil, 2, nil),
+		"data":               AppendData(nil, 1, []byte("hello"), false),
+		"data-fin":           AppendData(nil, 1, []byte("hello"), true),
+		"data-fin-empty":     AppendData(nil, 1, nil, true),
+		"reset":              AppendReset(nil, 3, 5),
+		"window":             AppendWindow(nil, 3, 128<<10),
+		"window-tunnel":      AppendWindow(nil, 0, 32<<20),
+		"ping":               AppendPing(nil, probe),
+		"pong":               AppendPong(nil, Probe{Opaque: probe.Opaque, Clock: clock.Add(1)}),
+		"goaway":             AppendGoAway(nil, 7, Draining),
 	}
 	for _, v := range vectors(t, "vectors.txt") {
 		if got, ok := written[v.name]; ok && !bytes.Equal(got, v.bytes) {
@@ -162,6 +163,7 @@ func act(t *testing.T, c *Conn[string], h Header) {
 		}
 	case GoAway:
 		c.GoAway()
+		c.Rest()
 	}
 }
 

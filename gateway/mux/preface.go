@@ -36,6 +36,7 @@ const (
 // other one, and what the connection is for.
 type Settings struct {
 	Class        uint8  // of traffic, as the dialler says and the acceptor repeats
+	Generation   uint16 // of the process, which tells it from others of the same gateway
 	StreamWindow uint32 // bytes that each new stream may send before it gets credit
 	TunnelWindow uint32 // bytes that all streams together may send before that
 	MaxStreams   uint32 // streams that the other end may have open
@@ -60,7 +61,8 @@ func (s Settings) Check() error {
 // AppendPreface appends the preface that announces s.
 func AppendPreface(b []byte, s Settings) []byte {
 	b = append(b, magic...)
-	b = append(b, Version, s.Class, 0, 0)
+	b = append(b, Version, s.Class)
+	b = binary.BigEndian.AppendUint16(b, s.Generation)
 	b = binary.BigEndian.AppendUint32(b, s.StreamWindow)
 	b = binary.BigEndian.AppendUint32(b, s.TunnelWindow)
 	return binary.BigEndian.AppendUint32(b, s.MaxStreams)
@@ -77,11 +79,9 @@ func ParsePreface(b []byte) (Settings, error) {
 	if b[8] != Version {
 		return bad(fmt.Sprintf("version %d, this end speaks %d", b[8], Version))
 	}
-	if b[10]|b[11] != 0 {
-		return bad("reserved bytes are set")
-	}
 	s := Settings{
 		Class:        b[9],
+		Generation:   binary.BigEndian.Uint16(b[10:]),
 		StreamWindow: binary.BigEndian.Uint32(b[12:]),
 		TunnelWindow: binary.BigEndian.Uint32(b[16:]),
 		MaxStreams:   binary.BigEndian.Uint32(b[20:]),

@@ -131,8 +131,8 @@ func (s *Server) WaitEndpoints(ctx context.Context, environment string) error {
 	for {
 		s.mu.Lock()
 		all := true
-		for id, one := range s.sessions {
-			all = all && (id.TrustDomain().Name() != domain || one.record.holds(wanted))
+		for one := range s.open() {
+			all = all && (one.id.TrustDomain().Name() != domain || one.record.holds(wanted))
 		}
 		changed := s.changed
 		s.mu.Unlock()

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
@@ -129,6 +130,7 @@ type fakeGateway struct {
 	held   map[string]map[string]string
 
 	waiting []*discovery.DeltaDiscoveryResponse // received, not looked at
+	run     string
 }
 
 // connect opens a stream as an ID of a trust domain, without a request.
@@ -156,12 +158,16 @@ func (m *mesh) connect(td, path string) *fakeGateway {
 
 // gateway opens the stream of an environment's gateway, which the server has
 // admitted then, and subscribes to all.
-func (m *mesh) gateway(env string) *fakeGateway {
+func (m *mesh) gateway(env string) *fakeGateway { return m.process(env, "") }
+
+// process is gateway for one of several runs.
+func (m *mesh) process(env, run string) *fakeGateway {
 	m.t.Helper()
 	path := "/sallyport/gateway/" + env + "-1"
 	before := m.session(m.domains[env+".test"].ID(path))
 	g := m.connect(env+".test", path)
 	m.await(func() bool { s := m.session(g.id); return s != nil && s != before })
+	g.run = run
 	g.subscribe()
 	return g
 }
@@ -176,7 +182,9 @@ func (g *fakeGateway) subscribe() {
 	g.t.Helper()
 	for typ, name := range map[string]string{TypePolicy: "*", TypeState: "policy", TypeEndpoints: "*"} {
 		g.send(&discovery.DeltaDiscoveryRequest{
-			Node: &core.Node{Id: g.id.String()}, TypeUrl: typ,
+			Node: &core.Node{Id: g.id.String(), Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
+				runField: structpb.NewStringValue(g.run),
+			}}}, TypeUrl: typ,
 			ResourceNamesSubscribe: []string{name}, InitialResourceVersions: g.held[typ],
 		})
 	}

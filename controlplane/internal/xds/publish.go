@@ -184,10 +184,10 @@ func (s *Server) outdated() []string {
 // expel ends the streams of those that the policy in force does not name. The
 // caller holds mu.
 func (s *Server) expel() {
-	for id, one := range s.sessions {
-		if !s.roster.admits(id) {
+	for _, one := range slices.Collect(s.open()) {
+		if !s.roster.admits(one.id) {
 			one.end(errNotGateway)
-			delete(s.sessions, id)
+			s.close(one)
 		}
 	}
 	for id := range s.records {
@@ -287,7 +287,7 @@ func (s *Server) waitFor(ctx context.Context, revision string, done func(*record
 	for {
 		s.mu.Lock()
 		o, all := s.objects[revision], true
-		for _, one := range s.sessions {
+		for one := range s.open() {
 			all = all && (o == nil || done(one.record, o))
 		}
 		changed := s.changed
@@ -310,7 +310,7 @@ func (s *Server) result(revision string) Result {
 	var result Result
 	o := cmp.Or(s.objects[revision], s.current)
 	for id, g := range o.roster.all() {
-		if r := s.records[id]; s.sessions[id] != nil && r != nil && r.enforces(o) {
+		if s.enforced(id, o) {
 			result.InForce = append(result.InForce, g.name)
 		} else {
 			result.Behind = append(result.Behind, g.name)

@@ -51,6 +51,17 @@ func newRecord() *record {
 	}
 }
 
+// successor is the record of another session of the gateway: what it holds, it
+// will say. Until it answers, the last answers of the session before it are known.
+func (r *record) successor() *record {
+	next := newRecord()
+	if r != nil {
+		next.inForce = r.inForce
+		maps.Copy(next.acks, r.acks)
+	}
+	return next
+}
+
 // answered takes an answer to a response. Of a response that was refused,
 // nothing counts as held: the answer does not say which part was at fault.
 func (r *record) answered(ack Ack, to *sent) {

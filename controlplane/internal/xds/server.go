@@ -50,8 +50,9 @@ type Server struct {
 	revisions map[string]string // version of a PolicyState to the revision it puts in force
 	endpoints map[string]*assignments
 	records   map[spiffeid.ID]*record
-	sessions  map[spiffeid.ID]*session
-	changed   chan struct{} // closed and replaced at each change of a record
+	sessions  map[spiffeid.ID]*session   // of each gateway the one that came last
+	elders    map[spiffeid.ID][]*session // those that came before it, the last one last
+	changed   chan struct{}              // closed and replaced at each change of a record
 	closed    bool
 }
 
@@ -72,6 +73,7 @@ func New(cfg Config) *Server {
 		endpoints: map[string]*assignments{},
 		records:   map[spiffeid.ID]*record{},
 		sessions:  map[spiffeid.ID]*session{},
+		elders:    map[spiffeid.ID][]*session{},
 		changed:   make(chan struct{}),
 	}
 }
@@ -89,7 +91,7 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	for _, one := range s.sessions {
+	for one := range s.open() {
 		one.end(errClosed)
 	}
 }
@@ -134,7 +136,7 @@ func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoverySe
 	return err
 }
 
-// admit opens a session for a peer, in place of one that it may still have.
+// admit opens a session for a peer, beside those that it may still have.
 func (s *Server) admit(id spiffeid.ID, end context.CancelCauseFunc) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,14 +146,8 @@ func (s *Server) admit(id spiffeid.ID, end context.CancelCauseFunc) (*session, e
 	case !s.roster.admits(id):
 		return nil, errNotGateway
 	}
-	if earlier := s.sessions[id]; earlier != nil {
-		earlier.end(errReplaced)
-	}
-	rec := s.records[id]
-	if rec == nil {
-		rec = newRecord()
-		s.records[id] = rec
-	}
+	rec := s.records[id].successor()
+	s.records[id] = rec
 	one := &session{
 		server: s, id: id, record: rec, end: end,
 		sent: map[string]*sent{}, seen: map[string]bool{},
@@ -163,6 +159,7 @@ func (s *Server) admit(id spiffeid.ID, end context.CancelCauseFunc) (*session, e
 			},
 		},
 	}
+	s.stepAside(id)
 	s.sessions[id] = one
 	s.notify()
 	return one, nil
@@ -172,10 +169,7 @@ func (s *Server) admit(id spiffeid.ID, end context.CancelCauseFunc) (*session, e
 func (s *Server) leave(one *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sessions[one.id] == one {
-		delete(s.sessions, one.id)
-		s.notify()
-	}
+	s.close(one)
 }
 
 // notify wakes those who wait for gateways. The caller holds mu.

@@ -30,6 +30,7 @@ type session struct {
 	seen   map[string]bool // type URLs that were asked for
 
 	// Guarded by the server's mu.
+	run    string // of the gateway's process; empty if it did not say
 	record *record
 	sent   map[string]*sent // the last response of each type URL
 }
@@ -60,6 +61,10 @@ func (c *session) OnStreamDeltaRequest(_ int64, req *discovery.DeltaDiscoveryReq
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	typ := req.GetTypeUrl()
+	if len(c.seen) == 0 {
+		c.run = req.GetNode().GetMetadata().GetFields()[runField].GetStringValue()
+		s.replace(c)
+	}
 	if !c.seen[typ] {
 		c.seen[typ] = true
 		// What the gateway holds is what it says now, not what an earlier

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/sallyport-mesh/sallyport/gateway"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/handover"
 )
 
 func main() {
@@ -39,6 +40,12 @@ const help = `usage: sallyport-gateway run --bootstrap FILE [--log-level debug|i
 
 Runs one gateway until SIGINT or SIGTERM. "sallyport gateways add NAME" writes the
 bootstrap file. The log is JSON on standard error.
+
+SIGHUP starts the same command again, with the program and the bootstrap file as
+they are by then, and hands it the listening sockets. Once it is ready, this
+process accepts nothing more and ends when what is open has ended, at the latest
+after the bootstrap file's "drain" (a minute unless told). If it does not become
+ready, this process goes on.
 `
 
 // run is the command; it returns the exit code.
@@ -71,24 +78,37 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(err)
 	}
+	inheritance, err := inherit()
+	if err != nil {
+		return complain(err)
+	}
 	log := newLog(stderr, level)
-	if err := serve(ctx, gateway.Config{Bootstrap: bootstrap, Log: log}); err != nil {
+	if err := serve(ctx, gateway.Config{Bootstrap: bootstrap, Inheritance: inheritance, Log: log}); err != nil {
 		log.Error("gateway ended", zap.String("bootstrap", *path), zap.Error(err))
 		return failed
 	}
 	return ended
 }
 
+// inherit takes what the process has handed over whose place this one takes.
+func inherit() (*handover.Inheritance, error) {
+	value := os.Getenv(handover.Variable)
+	if err := os.Unsetenv(handover.Variable); err != nil {
+		return nil, err
+	}
+	return handover.Receive(value)
+}
+
 // serve runs a gateway until the context ends, which is no error.
 func serve(ctx context.Context, cfg gateway.Config) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // one that comes early waits
+	defer signal.Stop(hangup)
 	g, err := gateway.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	if err := notifyReady(); err != nil {
-		cfg.Log.Warn("readiness not told", zap.Error(err))
-	}
-	err = g.Run(ctx)
+	err = (&process{gateway: g, inheritance: cfg.Inheritance, hangup: hangup, log: cfg.Log}).run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}

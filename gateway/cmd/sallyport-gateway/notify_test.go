@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestNotifyReady(t *testing.T) {
+func TestNotify(t *testing.T) {
 	dir, err := os.MkdirTemp("", "sp") // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -20,7 +20,7 @@ func TestNotifyReady(t *testing.T) {
 	}
 	defer manager.Close()
 	t.Setenv("NOTIFY_SOCKET", path)
-	if err := notifyReady(); err != nil {
+	if err := notify("READY=1"); err != nil {
 		t.Fatal(err)
 	}
 	said := make([]byte, 64)
@@ -29,11 +29,11 @@ func TestNotifyReady(t *testing.T) {
 		t.Errorf("the manager heard %q, %v", said[:n], err)
 	}
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "nowhere"))
-	if err := notifyReady(); err == nil {
+	if err := notify("READY=1"); err == nil {
 		t.Error("a manager that is not there was told")
 	}
 	t.Setenv("NOTIFY_SOCKET", "")
-	if err := notifyReady(); err != nil {
+	if err := notify("READY=1"); err != nil {
 		t.Errorf("without a manager: %v", err)
 	}
 }

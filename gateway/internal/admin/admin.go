@@ -24,10 +24,17 @@ type Server struct {
 	http     *http.Server
 }
 
-// Listen binds HOST:PORT, which must be on loopback, and answers from metrics
-// and from state, which may be called concurrently.
-func Listen(addr string, m *Metrics, state func() State) (*Server, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+// Name is the use of the address.
+const Name = "admin"
+
+// Listen binds HOST:PORT, which must be on loopback, by bind, or by net.Listen if
+// that is nil. It answers from metrics and from state, which may be called
+// concurrently.
+func Listen(addr string, bind func(use, address string) (net.Listener, error), m *Metrics, state func() State) (*Server, error) {
+	if bind == nil {
+		bind = func(_, address string) (net.Listener, error) { return net.Listen("tcp", address) }
+	}
+	l, err := bind(Name, addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for administration: %w", err)
 	}

@@ -37,7 +37,7 @@ func meter(t *testing.T, m *Metrics) *Meter {
 // serve answers until the test ends.
 func serve(t *testing.T, m *Metrics, state func() State) string {
 	t.Helper()
-	s, err := Listen("127.0.0.1:0", m, state)
+	s, err := Listen("127.0.0.1:0", nil, m, state)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestMetricsCountRecords(t *testing.T) {
 }
 
 func TestOnlyOnLoopback(t *testing.T) {
-	if s, err := Listen("0.0.0.0:0", NewMetrics(), nil); err == nil {
+	if s, err := Listen("0.0.0.0:0", nil, NewMetrics(), nil); err == nil {
 		s.Close()
 		t.Error("administration listens everywhere")
 	}

@@ -42,11 +42,13 @@ type conn struct {
 
 	mu       sync.Mutex // guards what follows
 	chain    []*x509.Certificate
-	distrust error  // why the chain no longer verifies, nil while it does
-	drained  bool   // no further exchange may begin
-	stopped  bool   // what was begun must end
-	idle     bool   // between two exchanges
-	goaway   func() // how HTTP/2 drains
+	ages     time.Time // when the caller is to leave for its SVID's sake; zero if it showed none
+	distrust error     // why the chain no longer verifies, nil while it does
+	retired  bool      // the caller is to leave
+	drained  bool      // no further exchange may begin
+	stopped  bool      // what was begun must end
+	idle     bool      // between two exchanges
+	goaway   func()    // how HTTP/2 drains
 }
 
 // serve speaks with the workload until either closes, or the connection is
@@ -89,6 +91,7 @@ func (c *conn) handshake(ctx context.Context) (proto string, err error) {
 		}
 		c.mu.Lock()
 		c.chain = state.PeerCertificates
+		c.ages = ages(c.chain[0], time.Now())
 		c.mu.Unlock()
 		c.verifyAgain() // bundles may have changed since, and nobody rechecked what was not here
 	}
@@ -166,11 +169,22 @@ func (c *conn) verifyAgain() {
 	c.kill()
 }
 
+// retire makes the caller leave, as its protocol has it: HTTP/2 by GOAWAY,
+// HTTP/1.1 with the next answer.
+func (c *conn) retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retired = true
+	if c.goaway != nil {
+		c.goaway()
+	}
+}
+
 // drain lets no further exchange begin, and ends the connection if none is open.
 func (c *conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drained = true
+	c.retired, c.drained = true, true
 	if c.goaway != nil {
 		c.goaway()
 	} else if c.idle {
@@ -183,7 +197,7 @@ func (c *conn) setGoaway(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.goaway = f
-	if f != nil && c.drained {
+	if f != nil && (c.retired || c.drained) {
 		f()
 	}
 }

@@ -141,7 +141,7 @@ func (c *h1) next() bool {
 	if c.served == 0 && c.id.IsZero() {
 		wait = c.l.cfg.HeadTimeout
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(wait))
+	_ = c.nc.SetReadDeadline(c.untilExpiry(time.Now().Add(wait)))
 	if c.awaitByte() != nil || !c.setIdle(false) {
 		return false
 	}
@@ -170,7 +170,7 @@ func (c *h1) exchange(ctx context.Context) bool {
 		c.refuseHead(r, err)
 		return false
 	}
-	resp.Reset(output{c.conn}, r, r.Close || c.l.isDraining())
+	resp.Reset(output{c.conn}, r, r.Close || c.leaves(time.Now()))
 	who := c.identify(&r.Head, r.Proxy, time.Now())
 	if who.reason != 0 {
 		c.l.cfg.Refuser.Refuse(who.reason, c.addr, Name, who.detail)

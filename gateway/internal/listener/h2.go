@@ -56,6 +56,8 @@ func (c *conn) serveH2(ctx context.Context, in io.Reader) {
 	}, func(s *http2.Stream) { c.serveStream(ctx, h, s) })
 	c.setGoaway(h.Drain)
 	defer c.setGoaway(nil)
+	stop := c.retireInTime()
+	defer stop()
 	if err := h.Run(); err != nil {
 		c.log.Debug("connection ended", zap.Error(err))
 	}

@@ -26,6 +26,9 @@ import (
 // Name is what a Refuser is told as the listener.
 const Name = "attach"
 
+// LoopbackName is the use of the listener without TLS.
+const LoopbackName = "attach loopback"
+
 // Config says where to listen and who answers. Source, Handler, Refuser and at
 // least one address are needed.
 type Config struct {
@@ -42,6 +45,8 @@ type Config struct {
 	Handler Handler
 	// Refuser is told what never came to the Handler.
 	Refuser Refuser
+	// Listen binds an address for a use, Name or LoopbackName. Default: net.Listen.
+	Listen func(use, address string) (net.Listener, error)
 	// Log may be nil.
 	Log *zap.Logger
 
@@ -83,6 +88,9 @@ func (c *Config) setDefaults() {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
+	if c.Listen == nil {
+		c.Listen = func(_, address string) (net.Listener, error) { return net.Listen("tcp", address) }
+	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = 10_000
 	}
@@ -106,10 +114,11 @@ type Listener struct {
 	desks     sync.Pool  // *desk, for connections that are not idle
 	crew      *crew.Crew // serves connections until they are detached
 	serving   sync.WaitGroup
+	retiring  chan struct{} // closed by Retire
+	retire    func()        // closes it, once
 
-	mu       sync.Mutex // guards what follows
-	conns    map[*conn]struct{}
-	draining bool
+	mu    sync.Mutex // guards conns
+	conns map[*conn]struct{}
 }
 
 // New binds the addresses.
@@ -118,19 +127,20 @@ func New(cfg Config) (*Listener, error) {
 		return nil, err
 	}
 	cfg.setDefaults()
-	l := &Listener{cfg: cfg, log: cfg.Log.Named("listener"), conns: map[*conn]struct{}{}, crew: crew.New()}
+	l := &Listener{cfg: cfg, log: cfg.Log.Named("listener"), conns: map[*conn]struct{}{}, crew: crew.New(), retiring: make(chan struct{})}
+	l.retire = sync.OnceFunc(func() { close(l.retiring) })
 	l.desks.New = newDesk
 	// Any verified SVID may finish the handshake: that it is of another trust
 	// domain is said in an answer, where the caller can read it.
 	l.tlsConfig = certs.AttachTLS(cfg.Source, certs.AuthorizeAny(), "h2", "http/1.1")
 	var err error
 	if cfg.Address != "" {
-		if l.attach, err = net.Listen("tcp", cfg.Address); err != nil {
+		if l.attach, err = cfg.Listen(Name, cfg.Address); err != nil {
 			return nil, fmt.Errorf("bind attach listener: %w", err)
 		}
 	}
 	if cfg.Loopback != "" {
-		if l.loopback, err = net.Listen("tcp", cfg.Loopback); err != nil {
+		if l.loopback, err = cfg.Listen(LoopbackName, cfg.Loopback); err != nil {
 			l.closeSockets()
 			return nil, fmt.Errorf("bind loopback listener: %w", err)
 		}
@@ -159,8 +169,15 @@ func (l *Listener) closeSockets() {
 	}
 }
 
+// Retire makes Run accept no more. Connections that are open go on, and with its
+// next answer each caller is told that its own ends there: one that is idle is
+// not closed under a request that is on its way. Run returns when the last one has
+// ended, or as ever when its context ends.
+func (l *Listener) Retire() { l.retire() }
+
 // Run accepts until the context ends, then lets open exchanges end within
-// DrainTimeout and closes everything. The error is nil after the context's end.
+// DrainTimeout and closes everything. The error is nil after the context's end,
+// and after Retire.
 func (l *Listener) Run(ctx context.Context) error {
 	// Exchanges outlive ctx by the time that draining takes.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -171,12 +188,41 @@ func (l *Listener) Run(ctx context.Context) error {
 			accepting.Go(func() { l.accept(ctx, s, func(nc net.Conn) { l.start(work, nc, s == l.attach) }) })
 		}
 	}
-	accepting.Go(func() { l.recheck(ctx) })
-	<-ctx.Done()
+	checking, checked := context.WithCancel(ctx)
+	var rechecking sync.WaitGroup
+	rechecking.Go(func() { l.recheck(checking) })
+	defer rechecking.Wait()
+	defer checked()
+	select {
+	case <-ctx.Done():
+	case <-l.retiring:
+	}
 	l.closeSockets()
 	accepting.Wait()
+	if ctx.Err() == nil {
+		l.outlive(ctx)
+	}
 	l.drain(stop)
 	return nil
+}
+
+// outlive waits until no connection is open or the context ends.
+func (l *Listener) outlive(ctx context.Context) {
+	l.each((*conn).retire)
+	select {
+	case <-l.served():
+	case <-ctx.Done():
+	}
+}
+
+// served is closed when no connection is open. None must begin any more.
+func (l *Listener) served() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		l.serving.Wait()
+		close(done)
+	}()
+	return done
 }
 
 // accept hands connections to serve. An error that is not the socket's end,
@@ -247,12 +293,6 @@ func (l *Listener) remove(c *conn) bool {
 	return there
 }
 
-func (l *Listener) isDraining() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.draining
-}
-
 // each calls f for the connections of now, without the lock.
 func (l *Listener) each(f func(*conn)) {
 	l.mu.Lock()
@@ -269,15 +309,8 @@ func (l *Listener) each(f func(*conn)) {
 // drain ends idle connections, waits for open exchanges, and at last cancels
 // their contexts and closes their connections.
 func (l *Listener) drain(stop func()) {
-	l.mu.Lock()
-	l.draining = true
-	l.mu.Unlock()
 	l.each((*conn).drain)
-	done := make(chan struct{})
-	go func() {
-		l.serving.Wait()
-		close(done)
-	}()
+	done := l.served()
 	limit := time.NewTimer(l.cfg.DrainTimeout)
 	defer limit.Stop()
 	select {

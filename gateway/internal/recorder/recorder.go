@@ -32,11 +32,16 @@ const (
 
 // Config is what a recorder is made of.
 type Config struct {
-	// Dir holds the spool; it is made if need be, and locked.
+	// Dir holds the spool, with a directory for each run; it is made if need be,
+	// and locked.
 	Dir string
+	// Lock is Dir's lock if the process that this one takes the place of has
+	// handed it over; nil to take it.
+	Lock *os.File
 	// Gateway is the SPIFFE ID of the gateway whose halves these are.
 	Gateway spiffeid.ID
-	// MaxBytes is the most that may wait in the spool; 1 GiB if zero.
+	// MaxBytes is the most that may wait in the spool, of all runs together; 1 GiB
+	// if zero.
 	MaxBytes int64
 	// Connect gives the service that takes the frames. It is called again after
 	// each failure.
@@ -55,7 +60,9 @@ type Recorder struct {
 	acked    *acknowledged
 	open     *openSet
 	refusals *crossing.Refusals
-	trimmed  uint32 // segments before this one are gone; the delivery's own
+	trimmed  uint32                   // segments before this one are gone; the delivery's own
+	runs     *runs                    // nil for one that was taken over
+	left     atomic.Pointer[Recorder] // an earlier run that is being delivered; nil if none is
 
 	// ending is held for reading from an end's append until the open set knows
 	// of it, and for writing while the open set is saved.
@@ -70,11 +77,26 @@ type Recorder struct {
 	late []*crossingv1.Frame
 }
 
-// New opens the spool, recovers what an earlier run left, and closes its open
-// crossings as GATEWAY_STOPPED. It fails if another gateway uses the spool.
-func New(cfg Config) (*Recorder, error) { return newRecorder(cfg, segmentSize) }
+// New begins a run in the spool. Run takes over what earlier ones have left,
+// and closes their open crossings as GATEWAY_STOPPED. It fails with ErrInUse if
+// another gateway uses the spool.
+func New(cfg Config) (*Recorder, error) {
+	all, err := openRuns(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Lock = nil
+	r, err := all.begin(cfg)
+	if err != nil {
+		return nil, errors.Join(err, all.lock.Close())
+	}
+	r.spool.bound(r.cfg.MaxBytes - all.size())
+	return r, nil
+}
 
-func newRecorder(cfg Config, segment int64) (*Recorder, error) {
+// newRecorder opens one run's directory, its own or one that was left, and writes
+// as that run.
+func newRecorder(cfg Config, run string, segment int64) (*Recorder, error) {
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = defaultMax
 	}
@@ -82,7 +104,7 @@ func newRecorder(cfg Config, segment int64) (*Recorder, error) {
 		cfg.Log = zap.NewNop()
 	}
 	r := &Recorder{
-		cfg: cfg, self: writer{cfg.Gateway.String(), crossing.NewRun()},
+		cfg: cfg, self: writer{cfg.Gateway.String(), run},
 		open: newOpenSet(), refusals: crossing.NewRefusals(), numbers: map[string]*atomic.Uint64{},
 	}
 	var err error
@@ -250,18 +272,26 @@ func (r *Recorder) Refuse(reason crossingv1.Reason, addr netip.AddrPort, listene
 	r.refusals.Add(reason, addr, listener, detail, time.Now())
 }
 
-// Pending is the bytes that wait for an acknowledgement.
+// Pending is the bytes that wait for an acknowledgement, those of an earlier run
+// that was taken over among them.
 func (r *Recorder) Pending() uint64 {
-	return r.spool.waiting()
+	pending := r.spool.waiting()
+	if left := r.left.Load(); left != nil {
+		pending += left.spool.waiting()
+	}
+	return pending
 }
 
-// Run delivers until the context ends, then what is left for a bounded time,
-// and closes the spool.
+// Run delivers until the context ends, what earlier runs left included, then
+// what is left for a bounded time, and closes the spool.
 func (r *Recorder) Run(ctx context.Context) error {
 	delivering, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var flushing, delivery sync.WaitGroup
 	flushing.Go(func() { r.flush(ctx) })
+	if r.runs != nil {
+		flushing.Go(func() { r.inherit(ctx) })
+	}
 	delivery.Go(func() { r.deliver(delivering) })
 	flushing.Wait() // until the context ends
 	r.awaitDelivered()
@@ -272,7 +302,11 @@ func (r *Recorder) Run(ctx context.Context) error {
 
 // CloseSpool closes the files of a recorder that was never run.
 func (r *Recorder) CloseSpool() error {
-	return errors.Join(r.spool.close(), r.acked.close())
+	err := errors.Join(r.spool.close(), r.acked.close())
+	if r.runs != nil {
+		err = errors.Join(err, r.leave(), r.runs.unlock())
+	}
+	return err
 }
 
 // awaitDelivered waits for a bounded time until nothing waits.
@@ -281,7 +315,7 @@ func (r *Recorder) awaitDelivered() {
 	defer timer.Stop()
 	for {
 		_, moved := r.acked.watch()
-		if r.Pending() == 0 {
+		if r.spool.waiting() == 0 {
 			return
 		}
 		select {

@@ -57,7 +57,7 @@ func nobody(context.Context) (controlv1.CrossingServiceClient, error) {
 
 func open(t testing.TB, dir string, segment int64) *Recorder {
 	t.Helper()
-	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: nobody}, segment)
+	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: nobody}, crossing.NewRun(), segment)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,11 +146,8 @@ func TestKill(t *testing.T) {
 		}
 		cmd.Wait()
 	}
-	if err := open(t, dir, segmentSize).CloseSpool(); err != nil {
-		t.Fatal(err)
-	}
 	opened, closed := map[string]bool{}, map[string]crossingv1.Cause{}
-	for _, f := range spooled(t, dir) {
+	for _, f := range recovered(t, dir) {
 		if h := f.GetOpen(); h != nil {
 			opened[h.GetId()] = true
 		}
@@ -174,6 +171,23 @@ func TestKill(t *testing.T) {
 			t.Errorf("crossing %s was left open", id)
 		}
 	}
+}
+
+// recovered closes what all runs left open, and reads every frame of them.
+func recovered(t *testing.T, dir string) []*crossingv1.Frame {
+	t.Helper()
+	left, err := (&runs{dir: dir}).others()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frames []*crossingv1.Frame
+	for _, run := range left {
+		if err := open(t, run, segmentSize).CloseSpool(); err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, spooled(t, run)...)
+	}
+	return frames
 }
 
 // TestTornTail cuts the spool at every byte of its last entries: what is whole

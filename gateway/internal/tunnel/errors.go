@@ -6,7 +6,8 @@ import (
 	"net"
 )
 
-// ErrDraining says that the tunnel takes no more streams: open another.
+// ErrDraining says that the tunnel takes no more streams, because it drains or has
+// ended, and that this one was not opened: open it in another.
 var ErrDraining = errors.New("tunnel is draining")
 
 // ErrInterrupted says that a Write or an Open did not wait for room in the tunnel.

@@ -36,6 +36,7 @@ type fakeTunnel struct {
 	silent   time.Duration
 	dialed   bool
 	draining bool
+	process  uint16 // the generation of the peer's process
 	closed   bool
 	idle     chan struct{}
 	talks    chan *talker  // of the streams that are opened, if they are talkers
@@ -104,6 +105,7 @@ func (f *fakeTunnel) Info() Info {
 	return Info{
 		Peer: f.peer, Carrier: f.carrier, Class: f.class, Dialed: f.dialed,
 		Streams: len(f.streams) + f.extra, RoundTrip: f.rtt, Loss: f.loss, Silent: f.silent, Draining: f.draining,
+		Generation: f.process,
 	}
 }
 

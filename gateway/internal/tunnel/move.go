@@ -123,9 +123,10 @@ func (p *Pool) rescue() bool {
 
 // evacuate moves what waits in a tunnel whose peer does not answer to others of
 // its class; what was not opened yet finds another one by itself. Only those will
-// do that were there when the stream was opened: what answers in them is the very
-// process that may have taken the crossing, and not one that was started since
-// and would take it again. The caller holds mu.
+// do that were there when the stream was opened, and lead to a process of the same
+// generation: what answers in them is the very process that may have taken the
+// crossing, and not one that was started since, or takes its place, and would take
+// it again. The caller holds mu.
 func (p *Pool) evacuate(m *member) {
 	if t, ok := m.Tunnel.(interface{ Interrupt() }); ok {
 		t.Interrupt()
@@ -143,20 +144,21 @@ func (p *Pool) evacuate(m *member) {
 	}
 }
 
-// others are the tunnels of a class to the same peer in which it answers, the
-// best one first. The caller holds mu.
+// others are the tunnels of a class to the same process of a peer in which it
+// answers, the best one first. The caller holds mu.
 func (p *Pool) others(m *member, class Class) []*member {
 	pr := p.peers[m.id]
 	if pr == nil {
 		return nil
 	}
 	var all []*member
+	generation := m.Info().Generation
 	ranks := map[*member]rank{}
 	for _, o := range p.members {
 		if o == m || o.id != m.id || !o.usable() {
 			continue
 		}
-		if i := o.Info(); i.Class == class && !i.mute() {
+		if i := o.Info(); i.Class == class && i.Generation == generation && !i.mute() {
 			all = append(all, o)
 			ranks[o] = pr.path.rank(&i, 0)
 		}

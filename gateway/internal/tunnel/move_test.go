@@ -457,6 +457,25 @@ func TestItMovesOnlyToWhatWasThere(t *testing.T) {
 	})
 }
 
+// TestItMovesOnlyWithinAProcess: the process that takes another one's place does
+// not know what that has taken.
+func TestItMovesOnlyWithinAProcess(t *testing.T) {
+	inMotion(t, func(t *testing.T, m *moving) {
+		set(m.quic, func() { m.quic.process = 1 })
+		if again := m.silence(); again != nil {
+			t.Error("the crossing was said again to another process")
+		}
+		set(m.quic, func() { m.quic.process = 0 })
+		pass(2 * watchInterval)
+		synctest.Wait()
+		select {
+		case <-m.quic.talks:
+		default:
+			t.Error("the crossing was not said again to the same process")
+		}
+	})
+}
+
 // TestItMovesOnceThereIsWhereTo: when all tunnels are silent, and one answers
 // again.
 func TestItMovesOnceThereIsWhereTo(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"syscall"
 	"time"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -19,6 +21,13 @@ const (
 	// dialOutPatience is how long Pick waits for a peer that is here, dials by
 	// itself and has no tunnel of the class yet.
 	dialOutPatience = 2 * time.Second
+	// openTries bounds the tunnels that a stream is tried to be opened in. A gateway
+	// that drains ends all that it has, one after the other, and has the next process
+	// make new ones.
+	openTries = 2 * maxTunnels
+	// awaitedFor is how long after a handover peers that dial by themselves are
+	// expected: they come when the process before this one has sent them away.
+	awaitedFor = 30 * time.Second
 )
 
 // errSilent says that there are tunnels, and that nobody answers in them.
@@ -47,6 +56,7 @@ type search struct {
 	class Class
 	match func(*peer) bool
 	tried []*flight // nil before anything was dialled
+	again bool      // it was dialled a second time
 }
 
 func (s *search) run(ctx context.Context) (*picked, error) {
@@ -85,6 +95,18 @@ func (s *search) run(ctx context.Context) (*picked, error) {
 // underway says whether an attempt to dial goes on.
 func (s *search) underway() bool { return slices.ContainsFunc(s.tried, (*flight).underway) }
 
+// cutOff says, once, that all attempts have failed and that one of them had come
+// to a gateway: one that drains ends handshakes, and has peers turn to the process
+// that takes its place.
+func (s *search) cutOff() bool {
+	if s.again || s.underway() {
+		return false
+	}
+	return slices.ContainsFunc(s.tried, func(f *flight) bool {
+		return f.err == nil || errors.Is(f.err, io.EOF) || errors.Is(f.err, syscall.ECONNRESET)
+	})
+}
+
 // found is what there is now.
 type found struct {
 	best     *picked // nil if there is none that answers
@@ -121,7 +143,8 @@ func (s *search) look(patient bool) found {
 	case best != nil:
 		f.silent, f.patience, f.again = true, answerPatience, time.After(answerLook)
 	}
-	if s.tried == nil {
+	if s.tried == nil || best == nil && s.cutOff() {
+		s.again = s.tried != nil
 		s.tried = p.dialAll(s.match, s.class, f.silent)
 	}
 	f.waits = s.underway()
@@ -166,8 +189,15 @@ func (p *Pool) crowded(match func(*peer) bool) bool {
 }
 
 // expects says whether a peer that dials by itself is here, and may dial for
-// another class soon. The caller holds mu.
+// another class soon, or is about to come. The caller holds mu.
 func (p *Pool) expects(match func(*peer) bool) bool {
+	if p.cfg.Awaits && time.Since(p.run.began) < awaitedFor {
+		for _, pr := range p.peers {
+			if pr.Address == "" && match(pr) {
+				return true
+			}
+		}
+	}
 	return slices.ContainsFunc(p.members, func(m *member) bool {
 		pr := p.peers[m.id]
 		return pr != nil && pr.Address == "" && match(pr) && m.usable()
@@ -194,17 +224,17 @@ func (t *picked) Info() Info {
 // is time enough for a tunnel to begin to drain, or to fall silent and have no
 // room. The stream is unsettled.
 func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
-	s, err := t.open(ctx, h, 0)
-	if !errors.Is(err, ErrDraining) && !errors.Is(err, ErrInterrupted) {
-		return s, err
-	}
 	id := t.Tunnel.Info().Peer
-	same := search{pool: t.search.pool, class: t.search.class, match: func(pr *peer) bool { return pr.ID == id }}
-	other, serr := same.run(ctx)
-	if serr != nil {
-		return nil, fmt.Errorf("%w, and no other: %w", err, serr)
+	s, err := t.open(ctx, h, 0)
+	for tries := 1; tries < openTries && (errors.Is(err, ErrDraining) || errors.Is(err, ErrInterrupted)); tries++ {
+		same := search{pool: t.search.pool, class: t.search.class, match: func(pr *peer) bool { return pr.ID == id }}
+		other, serr := same.run(ctx)
+		if serr != nil {
+			return nil, fmt.Errorf("%w, and no other: %w", err, serr)
+		}
+		s, err = other.open(ctx, h, other.choice)
 	}
-	return other.open(ctx, h, other.choice)
+	return s, err
 }
 
 // open opens a stream in this tunnel, and why is why in this one and not where

@@ -13,9 +13,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxTunnels is how many tunnels one peer may have here. More are closed: a
-// peer that goes mad costs its own crossings only.
-const maxTunnels = 16
+// maxTunnels is how many tunnels one peer may have here, and maxDraining how many
+// beside them that drain, which are those of its processes from before. More are
+// closed: a peer that goes mad costs its own crossings only.
+const (
+	maxTunnels  = 16
+	maxDraining = 4 * maxTunnels
+)
 
 // errStopped says that the pool does not run any more.
 var errStopped = errors.New("gateway is stopping")
@@ -48,6 +52,9 @@ type PoolConfig struct {
 	// DrainTimeout is how long streams may go on in a tunnel that is going away,
 	// because its peer was removed or Run ends. Default 10 s.
 	DrainTimeout time.Duration
+	// Awaits says that peers which dial by themselves dial this gateway soon after
+	// Run begins, for they had tunnels to the process before it.
+	Awaits bool
 	// Chose is told of each choice of a carrier. It must not block. May be nil.
 	Chose func(carrier string, class Class, choice Choice)
 	// Moved is told of each stream that another carrier went on with, because the
@@ -69,6 +76,7 @@ type Pool struct {
 
 	mu      sync.Mutex // guards what follows
 	run     *run       // nil before Run
+	retired bool       // Retire was called
 	known   bool       // SetPeers was called
 	peers   map[spiffeid.ID]*peer
 	members []*member
@@ -187,12 +195,15 @@ func (p *Pool) add(t Tunnel) bool {
 	if p.run != nil && p.run.stopping {
 		return false
 	}
-	if p.count(m.id) >= maxTunnels {
+	if p.count(m.id) >= maxTunnels || p.countAll(m.id) >= maxTunnels+maxDraining {
 		p.cfg.Log.Warn("peer has too many tunnels", zap.Stringer("peer", m.id), zap.Int("limit", maxTunnels))
 		return false
 	}
 	m.number = p.added.Add(1)
 	p.members = append(p.members, m)
+	if p.retired {
+		p.turnAway(m)
+	}
 	if p.run != nil {
 		p.run.serve(m)
 	}
@@ -200,7 +211,19 @@ func (p *Pool) add(t Tunnel) bool {
 	return true
 }
 
+// count counts a peer's tunnels that can be used. The caller holds mu.
 func (p *Pool) count(id spiffeid.ID) int {
+	n := 0
+	for _, m := range p.members {
+		if m.id == id && m.usable() {
+			n++
+		}
+	}
+	return n
+}
+
+// countAll counts all tunnels of a peer. The caller holds mu.
+func (p *Pool) countAll(id spiffeid.ID) int {
 	n := 0
 	for _, m := range p.members {
 		if m.id == id {

@@ -34,7 +34,8 @@ type run struct {
 	dialling context.Context // ends when Run's context does
 	group    sync.WaitGroup
 	crew     *crew.Crew // receives streams
-	stopping bool       // the pool's mu guards it
+	began    time.Time
+	stopping bool // the pool's mu guards it
 
 	mu    sync.Mutex // guards what follows
 	first *served    // streams that are served
@@ -68,7 +69,7 @@ type served struct {
 func (p *Pool) Run(ctx context.Context, serve Serve) error {
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	r := &run{pool: p, handle: serve, serving: serving, dialling: ctx, crew: crew.New()}
+	r := &run{pool: p, handle: serve, serving: serving, dialling: ctx, crew: crew.New(), began: time.Now()}
 	if err := p.begin(r); err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func (p *Pool) look(now time.Time) time.Duration {
 // attempt is due. The caller holds mu.
 func (p *Pool) keep(pr *peer, now time.Time) time.Duration {
 	next := lookInterval
-	if pr.Address == "" || p.count(pr.ID) >= maxTunnels {
+	if p.retired || pr.Address == "" || p.count(pr.ID) >= maxTunnels {
 		return next
 	}
 	for _, w := range p.always(pr) {
@@ -217,8 +218,12 @@ func (p *Pool) leave(m *member) {
 	}
 	m.leaves = true
 	p.cfg.Log.Info("tunnel drains", zap.Stringer("peer", m.id))
+	retired := p.retired
 	p.run.group.Go(func() {
-		ctx, cancel := context.WithTimeout(p.run.serving, p.cfg.DrainTimeout)
+		ctx, cancel := p.run.serving, context.CancelFunc(func() {})
+		if !retired { // else its streams may take as long as those of other tunnels
+			ctx, cancel = context.WithTimeout(ctx, p.cfg.DrainTimeout)
+		}
 		defer cancel()
 		m.drain(ctx)
 	})
@@ -228,6 +233,15 @@ func (p *Pool) leave(m *member) {
 func (m *member) drain(ctx context.Context) {
 	m.Drain(ctx) //nolint:errcheck // it is closed either way
 	m.Close()    // there is nothing left to do
+}
+
+// drainAll drains tunnels until their streams have ended or the context does.
+func drainAll(ctx context.Context, members []*member) {
+	var drains sync.WaitGroup
+	for _, m := range members {
+		drains.Go(func() { m.Drain(ctx) }) //nolint:errcheck // who calls sees what is left
+	}
+	drains.Wait()
 }
 
 // serve serves a tunnel until it ends. The caller holds the pool's mu.
@@ -305,16 +319,12 @@ func (r *run) stop(ctx context.Context, cancel context.CancelFunc) {
 	p := r.pool
 	p.mu.Lock()
 	r.stopping = true
-	members := append([]*member(nil), p.members...)
+	members := slices.Clone(p.members)
 	p.broadcast()
 	p.mu.Unlock()
 	bound, done := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)
 	defer done()
-	var drains sync.WaitGroup
-	for _, m := range members {
-		drains.Go(func() { m.Drain(bound) }) //nolint:errcheck // what is left is reset below
-	}
-	drains.Wait()
+	drainAll(bound, members) // what is left is reset below
 	cancel()
 	r.resetAll()
 	r.group.Wait()

@@ -102,8 +102,8 @@ type Buffered interface {
 // called concurrently.
 type Tunnel interface {
 	// Open opens a stream with the crossing's header, of which it keeps nothing. It
-	// fails with ErrDraining once the peer said that it
-	// is going away, and with another error when the tunnel is lost.
+	// fails with ErrDraining once the peer said that it is going away, or the tunnel
+	// has ended, and with another error when the tunnel is lost meanwhile.
 	Open(ctx context.Context, h *crossingv1.Header) (Stream, error)
 	// Accept waits for a stream that the peer opens.
 	Accept(ctx context.Context) (Stream, error)
@@ -116,6 +116,15 @@ type Tunnel interface {
 	Done() <-chan struct{}
 	// Close ends the tunnel and resets its streams with code TunnelClosed.
 	Close() error
+}
+
+// Retirer is a Tunnel that can turn the peer's streams away and still open its
+// own.
+type Retirer interface {
+	Tunnel
+	// Retire tells the peer to open no more streams here. Those that are open go
+	// on, and this end may open more until it drains the tunnel.
+	Retire()
 }
 
 // Class of traffic. Streams of different classes never share a connection: bulk
@@ -151,5 +160,6 @@ type Info struct {
 	Loss        float64       // share of packets that were sent and lost lately, 0 to 1; 0 if not measured
 	Silent      time.Duration // how long the peer has owed an answer to a PING, with nothing else heard; 0 if it owes none
 	ClockOffset time.Duration // to add to our clock to get the peer's, give or take RoundTrip/2; 0 if not yet measured
-	Draining    bool          // an end said that it takes no more streams
+	Draining    bool          // this end opens no more streams: the peer takes none, or it drains
+	Generation  uint16        // of the peer's process: those that run side by side differ
 }

@@ -184,7 +184,7 @@ func (b *book) enforce(h *held, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("encode policy: %w", err)
 	}
-	if err := b.files.save(policyFile, content); err != nil {
+	if err := errors.Join(b.saveEarlier(), b.files.save(policyFile, content)); err != nil {
 		return err
 	}
 	up := floor{Policy: h.name, Serial: h.ref().Serial, Revision: h.ref().Revision}

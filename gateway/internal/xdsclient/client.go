@@ -27,13 +27,16 @@ const (
 	maxBackoff = 10 * time.Second
 )
 
-// Config is what a client is made of. All fields but Log are required.
+// Config is what a client is made of. All fields but Run and Log are required.
 type Config struct {
 	// Conn leads to the control plane and has verified its SPIFFE ID. It should
 	// have been made with DialOptions.
 	Conn grpc.ClientConnInterface
 	// Node is the gateway's own SPIFFE ID.
 	Node spiffeid.ID
+	// Run is this process's run: the control plane tells by it processes of the
+	// gateway that run side by side.
+	Run string
 	// StateDir is the directory of the last good policy, made if need be.
 	StateDir string
 	// Keys are who may sign a policy, as pinned in the bootstrap file.
@@ -60,6 +63,7 @@ func DialOptions() []grpc.DialOption {
 type Client struct {
 	conn grpc.ClientConnInterface
 	node spiffeid.ID
+	run  string
 	log  *zap.Logger
 
 	// What Run's goroutine owns.
@@ -70,8 +74,8 @@ type Client struct {
 	policies  atomic.Pointer[Policies]
 	endpoints atomic.Pointer[map[serviceKey][]string]
 
-	heard chan struct{}
-	hear  func() // closes heard, once
+	heard, settled chan struct{}
+	hear, agree    func() // close heard and settled, once
 
 	mu      sync.Mutex // guards changed
 	changed chan struct{}
@@ -95,11 +99,12 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		conn: cfg.Conn, node: cfg.Node, log: cfg.Log,
+		conn: cfg.Conn, node: cfg.Node, run: cfg.Run, log: cfg.Log,
 		book: newBook(f, cfg.Keys), table: newTable(f),
-		heard: make(chan struct{}), changed: make(chan struct{}),
+		heard: make(chan struct{}), settled: make(chan struct{}), changed: make(chan struct{}),
 	}
 	c.hear = sync.OnceFunc(func() { close(c.heard) })
+	c.agree = sync.OnceFunc(func() { close(c.settled) })
 	if err := c.book.load(); err != nil {
 		c.log.Error("kept policy state is not good", zap.Error(err))
 	}
@@ -131,6 +136,10 @@ func (c *Client) Changed() <-chan struct{} {
 // Heard is closed at the first answer of a control plane: from then on it
 // counts this node among those that it waits for.
 func (c *Client) Heard() <-chan struct{} { return c.heard }
+
+// Settled is closed when what a control plane has named is in force for the first
+// time.
+func (c *Client) Settled() <-chan struct{} { return c.settled }
 
 func (c *Client) showPolicies() {
 	before, now := c.policies.Load(), c.book.snapshot()

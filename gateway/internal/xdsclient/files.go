@@ -7,13 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // The files of the state directory.
 const (
-	policyFile    = "policy.pb"    // the policy in force: a sallyport.policy.v1.SignedPolicy
-	floorFile     = "policy.floor" // the highest serial that was in force, as JSON
-	endpointsFile = "endpoints.pb" // the endpoints: an Envoy DeltaDiscoveryResponse
+	policyFile    = "policy.pb"         // the policy in force: a sallyport.policy.v1.SignedPolicy
+	earlierFile   = "policy.earlier.pb" // the policy before it: likewise; its time is when it was replaced
+	floorFile     = "policy.floor"      // the highest serial that was in force, as JSON
+	endpointsFile = "endpoints.pb"      // the endpoints: an Envoy DeltaDiscoveryResponse
 )
 
 // maxFile is the most that is read of a state file, in bytes.
@@ -69,6 +71,18 @@ func (f files) sync() error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// modified is when a file was saved; zero if there is none.
+func (f files) modified(name string) (time.Time, error) {
+	info, err := os.Stat(filepath.Join(f.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("load state: %w", err)
+	}
+	return info.ModTime(), nil
 }
 
 // load reads a file; nil if there is none.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -71,7 +72,7 @@ func (b *book) load() error {
 	}
 	b.inForce = h
 	b.floor = floor{Policy: h.name, Serial: h.ref().Serial, Revision: h.ref().Revision}
-	return floorErr
+	return errors.Join(floorErr, b.loadEarlier(time.Now()))
 }
 
 // loadFloor reads the floor. One that is not readable is an error for a person

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -221,4 +222,42 @@ func (c *Client) bookNames() []string {
 		all = append(all, name)
 	}
 	return all
+}
+
+// TestEarlierPolicyIsKeptForItsGrace: a process that starts beside others judges
+// crossings under the policy before as they do, and no longer.
+func TestEarlierPolicyIsKeptForItsGrace(t *testing.T) {
+	dir := t.TempDir()
+	one, two := signed(t, "a", 1), signed(t, "b", 2)
+	enforced(t, dir, one)
+	if p := start(t, dir).Policies(); p.Previous != nil {
+		t.Errorf("there is a policy before the first one: %+v", p.Previous.Ref())
+	}
+	enforced(t, dir, two)
+	replacedAt := time.Now()
+	p := start(t, dir).Policies()
+	if ref(p.BySerial(1, replacedAt.Add(Grace/2))) != refOf(one) || p.BySerial(1, replacedAt.Add(2*Grace)) != nil {
+		t.Errorf("previous %+v until %s", ref(p.Previous), p.Until)
+	}
+	for name, spoil := range map[string]func(){
+		"its time is over": func() {
+			if err := os.Chtimes(filepath.Join(dir, earlierFile), time.Time{}, replacedAt.Add(-Grace)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"it is not readable": func() { write(t, dir, earlierFile, []byte("x")) },
+		"it is the one in force": func() {
+			content, err := os.ReadFile(filepath.Join(dir, policyFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, dir, earlierFile, content)
+		},
+		"it is gone": func() { write(t, dir, earlierFile, nil) },
+	} {
+		spoil()
+		if p := start(t, dir).Policies(); p.Previous != nil || ref(p.Current) != refOf(two) {
+			t.Errorf("%s: previous %+v, current %+v", name, ref(p.Previous), ref(p.Current))
+		}
+	}
 }

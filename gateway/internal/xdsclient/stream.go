@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 const (
@@ -125,7 +126,9 @@ func (s *session) subscribe() error {
 		{TypeUrl: typeState, ResourceNamesSubscribe: []string{stateName}, InitialResourceVersions: state},
 		{TypeUrl: typeEndpoints, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: s.table.versions()},
 	} {
-		req.Node = &core.Node{Id: s.node.String()}
+		req.Node = &core.Node{Id: s.node.String(), Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"run": structpb.NewStringValue(s.run),
+		}}}
 		if err := s.send(req); err != nil {
 			return err
 		}
@@ -187,6 +190,7 @@ func (s *session) settle() error {
 		for _, r := range resp.GetResources() {
 			s.stateVersion = r.GetVersion()
 		}
+		s.agree()
 		return s.answer(resp, nil)
 	}
 	if errors.Is(err, errNotYet) && time.Now().Before(s.owed.until) {

@@ -20,6 +20,7 @@ func (m *Mesh) startAuthorities(context.Context) error {
 			TrustDomain: trustDomain(env),
 			Dir:         m.layout.authority(env),
 			Entries:     m.entries(env),
+			X509TTL:     m.cfg.X509TTL,
 			Log:         m.cfg.Log.Named(env),
 		})
 		if err != nil {

@@ -38,6 +38,9 @@ type Config struct {
 	// External are the gateways, by name, that somebody else runs from the
 	// bootstrap files that are written for them.
 	External []string
+	// X509TTL is how long X509-SVIDs last; as long as an authority's usually do if
+	// zero.
+	X509TTL time.Duration
 	// Log takes everybody's log; nil for none.
 	Log *zap.Logger
 }

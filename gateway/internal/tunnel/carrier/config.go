@@ -30,6 +30,9 @@ type Config struct {
 	// stays lets a gateway, once it runs again after a crash, end the connections of
 	// the run before. If zero, a key of this run's own.
 	ResetKey [32]byte
+	// Generation of this process, which tells it from others of the same gateway that
+	// run beside it.
+	Generation uint16
 	// Log may be nil.
 	Log *zap.Logger
 	// Limits; the zero value is fit for use.

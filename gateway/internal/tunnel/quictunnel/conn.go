@@ -103,7 +103,7 @@ func (c *conn) open(ctx context.Context) (*stream, error) {
 	defer c.mu.Unlock()
 	switch {
 	case c.cause != nil:
-		return nil, c.cause
+		return nil, fmt.Errorf("%w: %w", tunnel.ErrDraining, c.cause)
 	case c.going():
 		return nil, tunnel.ErrDraining
 	case ctx.Err() != nil:

@@ -49,11 +49,11 @@ func FuzzPeer(f *testing.F) {
 
 // FuzzWire: what parses is what was written.
 func FuzzWire(f *testing.F) {
-	f.Add(appendPreface(nil, tunnel.Bulk))
+	f.Add(appendPreface(nil, tunnel.Bulk, 7))
 	f.Add([]byte{0, 3, 10, 1, 'x'})
 	f.Add(mux.AppendGoAway(nil, 1, mux.Draining))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, err := parsePreface(b); err == nil && string(appendPreface(nil, c)) != string(b) {
+		if c, g, err := parsePreface(b); err == nil && string(appendPreface(nil, c, g)) != string(b) {
 			t.Errorf("preface %x is class %s", b, c)
 		}
 		r := &reader{b}

@@ -27,6 +27,7 @@ type handshake struct {
 	cfg     *carrier.Config
 	role    mux.Role
 	class   tunnel.Class
+	theirs  uint16      // the peer's generation
 	want    spiffeid.ID // who must answer; zero for the acceptor
 	addr    netip.AddrPort
 	refused error // why the peer's SVID was refused
@@ -86,7 +87,7 @@ func (h *handshake) tunnel(ctx context.Context, qc *quic.Conn, ep *endpoint) (*c
 	}
 	c := &conn{qc: qc, control: control, ep: ep, limits: h.cfg.Limits, guard: guard, log: h.cfg.Log}
 	c.info = tunnel.Info{
-		Peer: id, Certificate: state.PeerCertificates[0], Carrier: "QUIC", Class: h.class,
+		Peer: id, Certificate: state.PeerCertificates[0], Carrier: "QUIC", Class: h.class, Generation: h.theirs,
 		Dialed: h.role == mux.Dialler, TLS: certs.DescribeTLS(state), Since: time.Now(),
 	}
 	return c, nil
@@ -117,7 +118,7 @@ func (h *handshake) exchange(ctx context.Context, qc *quic.Conn) (*quic.Stream, 
 // prefaces fit into one packet: writing them does not wait.
 func (h *handshake) prefaces(control *quic.Stream) error {
 	if h.role == mux.Dialler {
-		if _, err := control.Write(appendPreface(nil, h.class)); err != nil {
+		if _, err := control.Write(appendPreface(nil, h.class, h.cfg.Generation)); err != nil {
 			return err
 		}
 	}
@@ -125,7 +126,8 @@ func (h *handshake) prefaces(control *quic.Stream) error {
 	if n, err := io.ReadFull(control, theirs); err != nil {
 		return cutOff(err, n)
 	}
-	class, err := parsePreface(theirs)
+	class, generation, err := parsePreface(theirs)
+	h.theirs = generation
 	switch {
 	case h.role == mux.Dialler && err == nil && class != h.class:
 		return &mux.FaultError{Reason: mux.BadPreface, Detail: "answer is for another class"}
@@ -134,7 +136,7 @@ func (h *handshake) prefaces(control *quic.Stream) error {
 	}
 	// Sent even to a peer of another version: it tells which one is spoken here.
 	h.class = class
-	if _, werr := control.Write(appendPreface(nil, class)); err == nil {
+	if _, werr := control.Write(appendPreface(nil, class, h.cfg.Generation)); err == nil {
 		err = werr
 	}
 	return err

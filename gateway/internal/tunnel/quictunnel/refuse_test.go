@@ -152,7 +152,7 @@ func TestResumptionCannotBypassVerification(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Write(appendPreface(nil, tunnel.Interactive))
+		s.Write(appendPreface(nil, tunnel.Interactive, 0))
 		if _, err := io.ReadFull(s, make([]byte, prefaceLen)); err != nil {
 			t.Fatal(err)
 		}

@@ -28,14 +28,14 @@ const (
 )
 
 // appendPreface appends the first bytes of the control stream.
-func appendPreface(b []byte, c tunnel.Class) []byte {
-	return append(append(b, magic...), version, byte(c), 0, 0)
+func appendPreface(b []byte, c tunnel.Class, generation uint16) []byte {
+	return binary.BigEndian.AppendUint16(append(append(b, magic...), version, byte(c)), generation)
 }
 
 // parsePreface reads a preface of prefaceLen bytes. The error is a fault.
-func parsePreface(b []byte) (tunnel.Class, error) {
-	bad := func(detail string) (tunnel.Class, error) {
-		return 0, &mux.FaultError{Reason: mux.BadPreface, Detail: detail}
+func parsePreface(b []byte) (c tunnel.Class, generation uint16, err error) {
+	bad := func(detail string) (tunnel.Class, uint16, error) {
+		return 0, 0, &mux.FaultError{Reason: mux.BadPreface, Detail: detail}
 	}
 	switch {
 	case len(b) != prefaceLen || string(b[:len(magic)]) != magic:
@@ -44,10 +44,8 @@ func parsePreface(b []byte) (tunnel.Class, error) {
 		return bad(fmt.Sprintf("version %d, this end speaks %d", b[8], version))
 	case b[9] > byte(tunnel.Bulk):
 		return bad(fmt.Sprintf("class %d", b[9]))
-	case b[10]|b[11] != 0:
-		return bad("reserved bytes are set")
 	}
-	return tunnel.Class(b[9]), nil
+	return tunnel.Class(b[9]), binary.BigEndian.Uint16(b[10:]), nil
 }
 
 // encodeOpening is the first bytes of a crossing's stream, in the empty b if they

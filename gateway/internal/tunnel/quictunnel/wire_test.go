@@ -53,8 +53,8 @@ func vectors(t *testing.T) []vector {
 func meaning(v vector) (text string, err error) {
 	switch kind, _, _ := strings.Cut(v.name, "-"); kind {
 	case "preface":
-		c, err := parsePreface(v.bytes)
-		return c.String(), err
+		c, generation, err := parsePreface(v.bytes)
+		return fmt.Sprint(c, " ", generation), err
 	case "opening":
 		h, err := readOpening(bytes.NewReader(v.bytes), 0)
 		return fmt.Sprintf("header of crossing %q", h.GetId()), err
@@ -92,8 +92,9 @@ func TestVectorsAreWritten(t *testing.T) {
 	}
 	clock := time.Unix(0, 0x17c3e9f2d4a51000)
 	written := map[string][]byte{
-		"preface-interactive": appendPreface(nil, tunnel.Interactive),
-		"preface-bulk":        appendPreface(nil, tunnel.Bulk),
+		"preface-interactive": appendPreface(nil, tunnel.Interactive, 0),
+		"preface-bulk":        appendPreface(nil, tunnel.Bulk, 0),
+		"preface-generation":  appendPreface(nil, tunnel.Interactive, 258),
 		"control-ping":        mux.AppendPing(nil, mux.Probe{Opaque: 1, Clock: clock}),
 		"control-pong":        mux.AppendPong(nil, mux.Probe{Opaque: 1, Clock: clock.Add(1)}),
 		"control-goaway":      mux.AppendGoAway(nil, 7, mux.Draining),
@@ -115,7 +116,7 @@ func TestVectorsAreWritten(t *testing.T) {
 // else by the same first bytes.
 func TestPrefaceIsTheTCPCarriers(t *testing.T) {
 	settings := mux.Settings{StreamWindow: mux.MinWindow, TunnelWindow: mux.MinWindow}
-	if tcp := mux.AppendPreface(nil, settings); !bytes.HasPrefix(tcp, appendPreface(nil, tunnel.Interactive)) {
+	if tcp := mux.AppendPreface(nil, settings); !bytes.HasPrefix(tcp, appendPreface(nil, tunnel.Interactive, 0)) {
 		t.Errorf("the TCP carrier's preface begins %x", tcp[:prefaceLen])
 	}
 }

@@ -200,14 +200,19 @@ func (c *conn) Drain(ctx context.Context) error {
 	}
 }
 
-// goAway says GOAWAY, once, and gives a channel that is closed when no stream
-// is open any more, all has been written, and the peer has answered a PING that
-// follows: then all streams that it opened before it knew have arrived.
-func (c *conn) goAway() <-chan struct{} {
+var _ tunnel.Retirer = (*conn)(nil)
+
+// Retire implements tunnel.Retirer.
+func (c *conn) Retire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.retire()
+}
+
+// retire says GOAWAY, once. The caller holds mu.
+func (c *conn) retire() {
 	if c.idle != nil {
-		return c.idle
+		return
 	}
 	c.idle = make(chan struct{})
 	if c.cause == nil {
@@ -216,12 +221,24 @@ func (c *conn) goAway() <-chan struct{} {
 		c.out.pending = mux.AppendPing(c.out.pending, mux.Probe{Opaque: c.last, Clock: time.Now()})
 		c.out.wake.Signal()
 	}
+}
+
+// goAway says GOAWAY, opens no more streams, and gives a channel that is closed
+// when none is open any more, all has been written, and the peer has answered a
+// PING that follows the GOAWAY: then all streams that it opened before it knew
+// have arrived.
+func (c *conn) goAway() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retire()
+	c.mux.Rest()
+	c.checkIdle()
 	return c.idle
 }
 
 // checkIdle tells those who drain. The caller holds mu.
 func (c *conn) checkIdle() {
-	if !c.agreed || c.mux.Len() > 0 || len(c.out.pending) > 0 || c.out.writing {
+	if !c.agreed || !c.mux.Going() || c.mux.Len() > 0 || len(c.out.pending) > 0 || c.out.writing {
 		return
 	}
 	select {
@@ -264,9 +281,9 @@ func (c *conn) endLocked(cause error, r mux.Reason) {
 		return
 	}
 	c.cause = cause
-	last := c.mux.GoAway()
+	c.mux.Rest()
 	if r != 0 {
-		c.out.pending = mux.AppendGoAway(c.out.pending, last, r)
+		c.out.pending = mux.AppendGoAway(c.out.pending, c.mux.GoAway(), r)
 	}
 	c.mux.Streams(func(s *mux.Stream[*stream]) {
 		c.mux.Reset(s)

@@ -60,7 +60,7 @@ func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
 		return nil, err
 	}
 	own := settings(h.cfg.Limits)
-	own.Class = uint8(h.class)
+	own.Class, own.Generation = uint8(h.class), h.cfg.Generation
 	settings, err := exchange(ctx, secure, h.role, own)
 	if err != nil {
 		return nil, fmt.Errorf("exchange prefaces with %s: %w", id, err)
@@ -74,7 +74,10 @@ func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
 	}
 	class := tunnel.Class(settings.Class)
 	tune(raw, class)
-	info := tunnel.Info{Peer: id, Class: class, Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state)}
+	info := tunnel.Info{
+		Peer: id, Class: class, Generation: settings.Generation,
+		Certificate: state.PeerCertificates[0], TLS: certs.DescribeTLS(state),
+	}
 	return newConn(secure, h.role, settings, info, h.cfg.Limits, guard, h.cfg.Log), nil
 }
 

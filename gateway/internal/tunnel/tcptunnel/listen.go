@@ -35,16 +35,20 @@ type Listener struct {
 
 // Listen binds HOST:PORT and begins to take tunnels.
 func Listen(addr string, cfg carrier.Config) (*Listener, error) {
-	listen := net.ListenConfig{KeepAliveConfig: keepAlive()}
-	tcp, err := listen.Listen(context.Background(), "tcp", addr)
+	tcp, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for tunnels: %w", err)
 	}
+	return ListenOn(tcp, cfg), nil
+}
+
+// ListenOn begins to take tunnels on a socket that listens.
+func ListenOn(tcp net.Listener, cfg carrier.Config) *Listener {
 	l := &Listener{cfg: cfg.WithDefaults(), tcp: tcp, ready: make(chan *conn), dead: make(chan struct{})}
 	l.slots = make(chan struct{}, l.cfg.Limits.Handshakes)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.ended.Go(l.acceptLoop)
-	return l, nil
+	return l
 }
 
 // Addr is where it listens.
@@ -112,6 +116,9 @@ func (l *Listener) pause(err error) {
 
 func (l *Listener) handshake(raw net.Conn) {
 	resendSoon(raw)
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		tcp.SetKeepAliveConfig(keepAlive()) //nolint:errcheck // a connection that is lost fails soon anyway
+	}
 	h := &handshake{cfg: &l.cfg, role: mux.Acceptor}
 	c, err := h.run(l.ctx, raw)
 	if err != nil {

@@ -231,7 +231,7 @@ func (c *conn) writeFailed(err error) {
 		c.endLocked(err, 0)
 	default:
 		c.out.failed = err
-		c.mux.GoAway()
+		c.mux.Rest()
 		c.nc.SetReadDeadline(time.Now().Add(closeTimeout)) //nolint:errcheck // reading says what is wrong
 	}
 }
@@ -277,7 +277,7 @@ func closeConn(nc net.Conn, broken bool) {
 func (c *conn) waitForRoom(ctx context.Context) error {
 	for {
 		if c.cause != nil {
-			return c.cause
+			return fmt.Errorf("%w: %w", tunnel.ErrDraining, c.cause)
 		}
 		if len(c.out.pending) < outLimit {
 			return ctx.Err()

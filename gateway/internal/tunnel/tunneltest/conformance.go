@@ -43,6 +43,7 @@ func Conformance(t *testing.T, pair Maker) {
 		{"drain is bounded", drainIsBounded},
 		{"drain loses no stream on its way", drainLosesNothing},
 		{"close after a drain loses nothing", closeAfterDrain},
+		{"retire", retire},
 		{"close", closes},
 		{"close at both ends", closesAtBothEnds},
 	} {

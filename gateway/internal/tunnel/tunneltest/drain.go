@@ -43,6 +43,39 @@ func drain(t *testing.T, pair Maker) {
 	}
 }
 
+// retire: an end that retires takes no more streams and opens its own still.
+func retire(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{})
+	r, ok := b.(tunnel.Retirer)
+	if !ok {
+		return // a carrier need not
+	}
+	near, far := Streams(t, a, b)
+	r.Retire()
+	r.Retire() // once is enough
+	settle()
+	if !a.Info().Draining || b.Info().Draining {
+		t.Error("the ends do not know who may open streams")
+	}
+	if _, err := a.Open(t.Context(), Header("late")); !errors.Is(err, tunnel.ErrDraining) {
+		t.Errorf("Open: %v, want ErrDraining", err)
+	}
+	mine, theirs := Streams(t, b, a)
+	for _, s := range []struct{ from, to tunnel.Stream }{{near, far}, {mine, theirs}} {
+		Write(t, s.from, "goes on")
+		WantRead(t, s.to, "goes on")
+		s.from.CloseWrite() //nolint:errcheck // draining tells
+		s.to.CloseWrite()   //nolint:errcheck // draining tells
+	}
+	settle()
+	if err := b.Drain(t.Context()); err != nil {
+		t.Errorf("Drain: %v", err)
+	}
+	if _, err := b.Open(t.Context(), Header("last")); !errors.Is(err, tunnel.ErrDraining) {
+		t.Errorf("Open after Drain: %v, want ErrDraining", err)
+	}
+}
+
 func drainIsBounded(t *testing.T, pair Maker) {
 	a, b := pair(t, carrier.Limits{})
 	near, _ := Streams(t, a, b)

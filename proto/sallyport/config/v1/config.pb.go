@@ -13,6 +13,7 @@ import (
 	v1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -53,7 +54,10 @@ type Bootstrap struct {
 	// tunnel's port.
 	Carriers []string `protobuf:"bytes,11,rep,name=carriers,proto3" json:"carriers,omitempty"`
 	// admin is the loopback host:port of health, readiness and metrics; none if empty.
-	Admin         string `protobuf:"bytes,12,opt,name=admin,proto3" json:"admin,omitempty"`
+	Admin string `protobuf:"bytes,12,opt,name=admin,proto3" json:"admin,omitempty"`
+	// drain is how long what is open may go on after another process of the gateway
+	// has taken over, such as "60s": 1 s to 1 h; a minute if unset.
+	Drain         *durationpb.Duration `protobuf:"bytes,13,opt,name=drain,proto3" json:"drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -170,6 +174,13 @@ func (x *Bootstrap) GetAdmin() string {
 		return x.Admin
 	}
 	return ""
+}
+
+func (x *Bootstrap) GetDrain() *durationpb.Duration {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
 }
 
 // ControlPlane is where a gateway's control plane is and how it is known.
@@ -296,7 +307,7 @@ var File_sallyport_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a sallyport/policy/v1/policy.proto\"\xbb\x03\n" +
+	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\xec\x03\n" +
 	"\tBootstrap\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -311,7 +322,8 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\tstate_dir\x18\n" +
 	" \x01(\tR\bstateDir\x12\x1a\n" +
 	"\bcarriers\x18\v \x03(\tR\bcarriers\x12\x14\n" +
-	"\x05admin\x18\f \x01(\tR\x05admin\"P\n" +
+	"\x05admin\x18\f \x01(\tR\x05admin\x12/\n" +
+	"\x05drain\x18\r \x01(\v2\x19.google.protobuf.DurationR\x05drain\"P\n" +
 	"\fControlPlane\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
@@ -334,19 +346,21 @@ func file_sallyport_config_v1_config_proto_rawDescGZIP() []byte {
 
 var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_sallyport_config_v1_config_proto_goTypes = []any{
-	(*Bootstrap)(nil),    // 0: sallyport.config.v1.Bootstrap
-	(*ControlPlane)(nil), // 1: sallyport.config.v1.ControlPlane
-	(*PolicyState)(nil),  // 2: sallyport.config.v1.PolicyState
-	(*v1.KeySet)(nil),    // 3: sallyport.policy.v1.KeySet
+	(*Bootstrap)(nil),           // 0: sallyport.config.v1.Bootstrap
+	(*ControlPlane)(nil),        // 1: sallyport.config.v1.ControlPlane
+	(*PolicyState)(nil),         // 2: sallyport.config.v1.PolicyState
+	(*v1.KeySet)(nil),           // 3: sallyport.policy.v1.KeySet
+	(*durationpb.Duration)(nil), // 4: google.protobuf.Duration
 }
 var file_sallyport_config_v1_config_proto_depIdxs = []int32{
 	1, // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
 	3, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_config_v1_config_proto_init() }

@@ -1,0 +1,142 @@
+package listener
+
+import (
+	"bufio"
+	"context"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// TestRetire: a listener that retires accepts nobody more, answers on the
+// connections that it has, and has their callers leave with it.
+func TestRetire(t *testing.T) {
+	f := start(t, ok)
+	idle := f.dial()
+	br := bufio.NewReader(idle)
+	const get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+	if r := send(t, idle, br, get, "GET"); r.Close {
+		t.Error("the connection ends although nobody wants it to")
+	}
+	f.Retire()
+	f.Retire() // once is enough
+	for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
+		c, err := net.Dial("tcp", f.Addr().String())
+		if err != nil {
+			break
+		}
+		c.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("it still accepts")
+		}
+	}
+	if r := send(t, idle, br, get, "GET"); r.StatusCode != 200 || !r.Close {
+		t.Errorf("answer %d, close %t, want 200 and the connection's end", r.StatusCode, r.Close)
+	}
+	if _, err := br.ReadByte(); err != io.EOF {
+		t.Errorf("after the last answer: %v, want its end in order", err)
+	}
+	<-f.served()
+	f.stop()
+}
+
+// TestRetireHTTP2: an exchange that is open ends as it should, and the next one of
+// the same client makes another connection.
+func TestRetireHTTP2(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	f := start(t, func(ctx context.Context, req *Request, resp Response) {
+		close(entered)
+		<-leave
+		ok(ctx, req, resp)
+	})
+	client, answer := f.client(2), make(chan error, 1)
+	get := func() error {
+		r, err := client.Get("https://llm.azure.mesh/")
+		if err == nil {
+			_, err = io.Copy(io.Discard, r.Body)
+			r.Body.Close()
+		}
+		return err
+	}
+	go func() { answer <- get() }()
+	<-entered
+	f.Retire()
+	f.each(func(c *conn) {
+		for deadline := time.Now().Add(patience); !c.leaves(time.Now()); <-time.After(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the connection is not retired")
+			}
+		}
+	})
+	close(leave)
+	if err := <-answer; err != nil {
+		t.Errorf("the open exchange ended with %v", err)
+	}
+	if err := get(); err == nil {
+		t.Error("another exchange found the connection still open")
+	}
+	<-f.served()
+}
+
+// TestLeavesBeforeExpiry: a connection ends in order before its SVID does, and at
+// the latest with it.
+func TestLeavesBeforeExpiry(t *testing.T) {
+	now := time.Now()
+	leaf := &x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(100 * time.Second)}
+	for range 100 {
+		if at := ages(leaf, now).Sub(now); at < 70*time.Second || at > 80*time.Second {
+			t.Fatalf("leaves after %s of 100 s", at)
+		}
+	}
+	c := &conn{chain: []*x509.Certificate{leaf}, ages: ages(leaf, now)}
+	if c.leaves(now) || !c.leaves(now.Add(90*time.Second)) {
+		t.Error("leaves at once, or not in time")
+	}
+	if at := c.untilExpiry(now.Add(time.Hour)); !at.Equal(leaf.NotAfter) {
+		t.Errorf("waits for a request until %s", at)
+	}
+	if at := c.untilExpiry(now.Add(time.Second)); !at.Equal(now.Add(time.Second)) {
+		t.Errorf("waits for a request until %s", at)
+	}
+	anonymous := &conn{}
+	if anonymous.leaves(now) || anonymous.retireInTime()() || !anonymous.untilExpiry(now).Equal(now) {
+		t.Error("a caller without an SVID has a time to leave")
+	}
+}
+
+// TestRetireInTime: HTTP/2 is told when the time comes.
+func TestRetireInTime(t *testing.T) {
+	told := make(chan struct{})
+	c := &conn{ages: time.Now()}
+	c.setGoaway(func() { close(told) })
+	stop := c.retireInTime()
+	defer stop()
+	select {
+	case <-told:
+	case <-time.After(patience):
+		t.Fatal("nobody was told to leave")
+	}
+	if !c.leaves(time.Now()) {
+		t.Error("the connection is not retired")
+	}
+}
+
+// TestListen: the sockets are bound as the configuration says.
+func TestListen(t *testing.T) {
+	uses := map[string]string{}
+	f := start(t, ok, func(c *Config) {
+		c.Listen = func(use, address string) (net.Listener, error) {
+			uses[use] = address
+			return net.Listen("tcp", address)
+		}
+	})
+	if uses[Name] != "127.0.0.1:0" || uses[LoopbackName] != "127.0.0.1:0" {
+		t.Errorf("bound %v", uses)
+	}
+	if r, err := f.client(1).Get("https://llm.azure.mesh/"); err != nil || r.StatusCode != http.StatusOK {
+		t.Errorf("GET = %v, %v", r, err)
+	}
+}
