@@ -61,7 +61,7 @@ func TestCurl(t *testing.T) {
 		{name: "GET", path: "/get?q=1", method: "GET", status: 200},
 		{name: "HEAD", args: []string{"--head"}, path: "/large", method: "HEAD", says: "content-length: 1048576", status: 200},
 		{name: "POST, large", args: []string{"--data-binary", "@" + upload}, path: "/post", method: "POST", sent: int64(len(large)), status: 200},
-		{name: "POST, expecting 100-continue", args: []string{"-H", "Expect: 100-continue", "--data-binary", "@" + upload}, path: "/post", method: "POST", sent: int64(len(large)), status: 200},
+		{name: "POST, expecting 100-continue", args: []string{"-H", "Expect: 100-continue", "--data-binary", "@" + upload}, path: "/post", method: "POST", sent: int64(len(large)), says: " 100", status: 200},
 		{name: "PUT from stdin", args: []string{"-T", "-"}, stdin: large, path: "/put", method: "PUT", sent: int64(len(large)), status: 200},
 		{name: "DELETE with content", args: []string{"-X", "DELETE", "-d", "gone"}, path: "/delete", method: "DELETE", sent: 4, status: 200},
 		{name: "method of WebDAV", args: []string{"-X", "PROPFIND", "-H", "Depth: 0"}, path: "/dav", method: "PROPFIND", status: 200},

@@ -328,6 +328,9 @@ func (l *ledger) faults() (faults []string) {
 	}
 	for who, hits := range l.hits {
 		faults = append(faults, l.unexplained(who, hits)...)
+		if len(hits) < len(l.volleys)/20 {
+			faults = append(faults, fmt.Sprintf("%s took %d requests: it was not asked, or does not tell", who, len(hits)))
+		}
 	}
 	for who, n := range l.answers {
 		if hits := len(l.hits[who]); n != hits {

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,22 +43,28 @@ type flood struct {
 	name string
 	// step writes one more piece; n counts from 0 on each connection.
 	step func(c *rawh2.Conn, n uint32) error
+	// endless says that no honest caller does it for long, so that a gateway must
+	// end the connection (RFC 9113 10.5).
+	endless bool
+
+	connections, steps atomic.Int64 // that it came to
+	ended              atomic.Int64 // connections that the gateway ended, or said it would
 }
 
 // floods are what a caller with an SVID can do to its own gateway's HTTP/2, each
 // known by a CVE of its own.
-func floods(authority string) []flood {
+func floods(authority string) []*flood {
 	get := func(more ...string) []string {
 		return append([]string{":method", "GET", ":scheme", "https", ":authority", authority, ":path", "/large"}, more...)
 	}
-	return []flood{
-		{"rapid reset", func(c *rawh2.Conn, n uint32) error {
+	return []*flood{
+		{name: "rapid reset", endless: true, step: func(c *rawh2.Conn, n uint32) error {
 			if err := c.Headers(2*n+1, true, get()...); err != nil {
 				return err
 			}
 			return c.Frame(func(f *http2.Framer) error { return f.WriteRSTStream(2*n+1, http2.ErrCodeCancel) })
 		}},
-		{"resets by the gateway's own hand", func(c *rawh2.Conn, n uint32) error { // "MadeYouReset"
+		{name: "resets by the gateway's own hand", endless: true, step: func(c *rawh2.Conn, n uint32) error { // "MadeYouReset"
 			if err := c.Headers(2*n+1, true, get()...); err != nil {
 				return err
 			}
@@ -64,7 +72,7 @@ func floods(authority string) []flood {
 				return f.WriteRawFrame(http2.FrameWindowUpdate, 0, 2*n+1, make([]byte, 4))
 			})
 		}},
-		{"CONTINUATION without end", func(c *rawh2.Conn, n uint32) error {
+		{name: "CONTINUATION without end", endless: true, step: func(c *rawh2.Conn, n uint32) error {
 			block := c.Block("x-"+strconv.Itoa(int(n)), strings.Repeat("a", 8<<10))
 			return c.Frame(func(f *http2.Framer) error {
 				if n == 0 {
@@ -73,7 +81,7 @@ func floods(authority string) []flood {
 				return f.WriteContinuation(1, false, block)
 			})
 		}},
-		{"empty CONTINUATION without end", func(c *rawh2.Conn, n uint32) error {
+		{name: "empty CONTINUATION without end", endless: true, step: func(c *rawh2.Conn, n uint32) error {
 			return c.Frame(func(f *http2.Framer) error {
 				if n == 0 {
 					return f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1})
@@ -81,7 +89,7 @@ func floods(authority string) []flood {
 				return f.WriteContinuation(1, false, nil)
 			})
 		}},
-		{"HPACK bomb", func(c *rawh2.Conn, n uint32) error {
+		{name: "HPACK bomb", step: func(c *rawh2.Conn, n uint32) error {
 			// 62 is the newest entry of the dynamic table (RFC 7541 2.3.3): each byte
 			// that follows stands for all of its 4,000.
 			block := c.Block(get("x", strings.Repeat("a", 3900))...)
@@ -90,21 +98,21 @@ func floods(authority string) []flood {
 				return f.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*n + 1, BlockFragment: block, EndStream: true, EndHeaders: true})
 			})
 		}},
-		{"pings", func(c *rawh2.Conn, _ uint32) error {
+		{name: "pings", step: func(c *rawh2.Conn, _ uint32) error {
 			return c.Frame(func(f *http2.Framer) error { return f.WritePing(false, [8]byte{}) })
 		}},
-		{"settings", func(c *rawh2.Conn, n uint32) error {
+		{name: "settings", step: func(c *rawh2.Conn, n uint32) error {
 			return c.Frame(func(f *http2.Framer) error {
 				return f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: n % 65536})
 			})
 		}},
-		{"empty DATA", func(c *rawh2.Conn, n uint32) error {
+		{name: "empty DATA", step: func(c *rawh2.Conn, n uint32) error {
 			if n == 0 {
 				return c.Headers(1, false, append(get()[2:], ":method", "POST")...)
 			}
 			return c.Data(1, false, nil)
 		}},
-		{"answers that nobody reads", func(c *rawh2.Conn, n uint32) error {
+		{name: "answers that nobody reads", step: func(c *rawh2.Conn, n uint32) error {
 			if n == 0 {
 				if err := c.Frame(func(f *http2.Framer) error {
 					return f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
@@ -140,7 +148,14 @@ func TestFloods(t *testing.T) {
 			group.Go(func() { most = g.most(ctx, t) })
 			calls, slowest := callOn(ctx, t, m, at)
 			group.Wait()
-			t.Logf("memory grew by %d MiB; %d other calls, the slowest %v", (most-before)>>20, calls, slowest)
+			t.Logf("%d steps over %d connections, of which the gateway ended %d; memory grew by %d MiB; %d other calls, the slowest %v",
+				f.steps.Load(), f.connections.Load(), f.ended.Load(), (most-before)>>20, calls, slowest)
+			if f.connections.Load() < flooders || f.steps.Load() < flooders {
+				t.Error("there was no flood")
+			}
+			if f.endless && f.ended.Load() == 0 {
+				t.Error("the gateway lets it go on")
+			}
 			if most-before > mostGrowth {
 				t.Errorf("the gateway's memory grew by %d MiB, at most %d may be", (most-before)>>20, mostGrowth>>20)
 			}
@@ -179,9 +194,32 @@ func (f *flood) once(ctx context.Context, nc net.Conn) {
 	if err != nil {
 		return
 	}
-	go io.Copy(io.Discard, nc)
+	f.connections.Add(1)
+	go f.watch(nc)
 	for n := uint32(0); ctx.Err() == nil && n < 1<<29; n++ {
 		if f.step(c, n) != nil {
+			return
+		}
+		f.steps.Add(1)
+	}
+}
+
+// watch reads all that comes, so that nothing waits for us, until the gateway ends
+// the connection or says that it will.
+func (f *flood) watch(nc net.Conn) {
+	framer := http2.NewFramer(io.Discard, nc)
+	for {
+		frame, err := framer.ReadFrame()
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed): // by us
+			return
+		case err != nil:
+			f.ended.Add(1)
+			return
+		}
+		if _, ok := frame.(*http2.GoAwayFrame); ok {
+			f.ended.Add(1)
+			io.Copy(io.Discard, nc)
 			return
 		}
 	}
@@ -215,7 +253,9 @@ func ask(ctx context.Context, t *testing.T, client *http.Client, at place) int {
 		return 0
 	}
 	defer resp.Body.Close()
-	io.Copy(io.Discard, resp.Body)
+	if body, err := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		t.Logf("a good call: status %d, %s, %v", resp.StatusCode, body, err)
+	}
 	return resp.StatusCode
 }
 
