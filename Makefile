@@ -15,6 +15,9 @@ lint: ## golangci-lint and buf lint
 	go tool -modfile=.ci/tools.mod buf lint
 	go tool -modfile=.ci/tools.mod buf format -d --exit-code
 
+peers: ## programs of others that tests speak with, into .ci/bin
+	.ci/peers
+
 generate: ## protobuf code from proto/
 	go tool -modfile=.ci/tools.mod buf generate
 
@@ -33,4 +36,4 @@ bench: ## ratios against pairs of others: five rounds, as root, on a quiet machi
 soak: ## ten minutes of load, and nothing left behind
 	go test -count=1 ./e2e/bench -run 'TestSoak$$' -v -soak 10m -timeout 30m
 
-.PHONY: help demo test race lint generate golden fuzz figures bench soak
+.PHONY: help demo test race lint peers generate golden fuzz figures bench soak

@@ -128,6 +128,32 @@ func (m *Mesh) CAFile(t testing.TB, environment string) string {
 	return path
 }
 
+// WriteSVID writes a workload's X509-SVID and key as PEM files, for programs that
+// know nothing of the Workload API.
+func (m *Mesh) WriteSVID(t testing.TB, workload string) (cert, key string) {
+	t.Helper()
+	source, err := m.Source(m.Context, workload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	svid, err := source.GetX509SVID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, private, err := svid.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "svid.pem"), filepath.Join(dir, "svid.key")
+	for path, text := range map[string][]byte{cert: chain, key: private} {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
 // ServeChat serves in place of the mesh's own llm, until the test ends.
 func (m *Mesh) ServeChat(t testing.TB, h http.HandlerFunc) {
 	t.Helper()

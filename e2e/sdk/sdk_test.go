@@ -183,7 +183,7 @@ func TestCurl(t *testing.T) {
 	}
 	m := meshtest.Start(t, nil)
 	ca := m.CAFile(t, "onprem")
-	cert, key := writeSVID(t, m, "orchestrator")
+	cert, key := m.WriteSVID(t, "orchestrator")
 	attach, loopback := m.Gateways["onprem-1"].AttachAddr().String(), m.Gateways["onprem-1"].LoopbackAddr().String()
 	token := "Bearer " + m.Token(t, "orchestrator", "onprem")
 	const url = "https://llm.azure.mesh:8000/v1/chat/completions"
@@ -227,31 +227,6 @@ func headerOf(t *testing.T, path, name string) string {
 		}
 	}
 	return ""
-}
-
-// writeSVID writes a workload's X509-SVID and key as PEM files.
-func writeSVID(t *testing.T, m *meshtest.Mesh, workload string) (cert, key string) {
-	t.Helper()
-	source, err := m.Source(m.Context, workload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	svid, err := source.GetX509SVID()
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain, private, err := svid.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "svid.pem"), filepath.Join(dir, "svid.key")
-	for path, text := range map[string][]byte{cert: chain, key: private} {
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
 }
 
 // allAgree waits until n allowed crossings are joined and agree.

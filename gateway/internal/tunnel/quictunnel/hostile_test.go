@@ -173,6 +173,23 @@ func TestOpeningAndResettingWithoutEndFillsNothing(t *testing.T) {
 	})
 }
 
+// TestStopBeforeTheStreamIsTaken: a peer that opens a stream and wants nothing of
+// it in one packet. What the stop ends is not there yet when it comes.
+func TestStopBeforeTheStreamIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, peer, _ := play(t, carrier.Limits{})
+		for range 50 {
+			qs := peer.open(t, []byte{0, 0})
+			qs.CancelRead(2)
+			qs.CancelWrite(2)
+		}
+		tunneltest.Pass(time.Second)
+		if n := c.Info().Streams; n != 0 {
+			t.Errorf("%d streams are open, want none", n)
+		}
+	})
+}
+
 func TestSlowHeadersHoldUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, peer, _ := play(t, carrier.Limits{})

@@ -24,19 +24,19 @@ const shortOpening = 1200
 // stream is one stream. A QUIC stream is two halves that know nothing of each
 // other; this makes one thing of them.
 type stream struct {
-	c       *conn
-	qs      *quic.Stream
-	header  *crossingv1.Header
-	unwatch func() bool // stops waiting for the peer's STOP_SENDING
-	done    chan struct{}
-	once    sync.Once // closes done
-	volume  *carrier.Volume
+	c      *conn
+	qs     *quic.Stream
+	header *crossingv1.Header
+	done   chan struct{}
+	once   sync.Once // closes done
+	volume *carrier.Volume
 
 	reader chan struct{} // holds one token for who reads; guards what follows
 	rest   []byte        // what was kept when the tunnel went
 	whole  bool          // rest is all there is before the end
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex  // guards what follows
+	unwatch  func() bool // stops waiting for the peer's STOP_SENDING
 	reset    *tunnel.ResetError
 	recvErr  *tunnel.ResetError // the same, once reading fails with it
 	ended    bool               // CloseWrite was called
@@ -51,7 +51,9 @@ var _ tunnel.Interruptible = (*stream)(nil)
 // if somebody is to read it before anybody else may.
 func newStream(c *conn, qs *quic.Stream, reader chan struct{}) *stream {
 	s := &stream{c: c, qs: qs, done: make(chan struct{}), reader: reader, volume: carrier.NewVolume()}
+	s.mu.Lock() // the peer may have stopped it already: stopped then waits for unwatch
 	s.unwatch = context.AfterFunc(qs.Context(), s.stopped)
+	s.mu.Unlock()
 	qs.SetReceiveFinalSizeCallback(func(int64) { c.ended.Go(s.ending) })
 	return s
 }
@@ -159,9 +161,9 @@ func (s *stream) CloseWrite() error {
 		return nil
 	}
 	s.ended = true
-	over, settled := s.eofRead, s.arrived
+	unwatch, over, settled := s.unwatch, s.eofRead, s.arrived
 	s.mu.Unlock()
-	s.unwatch()
+	unwatch()
 	if err := s.qs.Close(); err != nil { // the peer's STOP_SENDING came first
 		return s.wasReset(resetOf(context.Cause(s.qs.Context())))
 	}
@@ -194,10 +196,10 @@ func (s *stream) Reset(code tunnel.ResetCode) {
 
 // cancel ends what has not ended yet at the QUIC stream.
 func (s *stream) cancel(code tunnel.ResetCode, reading bool) {
-	s.unwatch()
 	s.mu.Lock()
-	ended := s.ended
+	unwatch, ended := s.unwatch, s.ended
 	s.mu.Unlock()
+	unwatch()
 	if !ended {
 		s.qs.CancelWrite(quic.StreamErrorCode(code))
 	}

@@ -1,0 +1,150 @@
+//go:build linux
+
+package interop
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
+	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// h2specCases is how many cases version 2.2.1 has, fewer of which would hold less.
+const h2specCases = 146
+
+var (
+	h2specSummary = regexp.MustCompile(`(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed`)
+	h2specSection = regexp.MustCompile(`^\s*(\d[\d.]*)\. `)
+	h2specFailed  = regexp.MustCompile(`^\s*× (\d+): (.*)`)
+)
+
+// early are the cases of which the outcome is chance where nobody waits for the
+// content of a request before it is answered, as a request without an identity
+// is: the stream may then have ended before the case comes to its point.
+var early = []string{"6.9.1/3", "8.1.2.6/1", "8.1.2.6/2"}
+
+// TestH2spec holds the attach side to RFC 9113 and RFC 7541 as h2spec does. It
+// shows no identity by itself: over TLS and on loopback all answers say so, and
+// behind a connection by mTLS all are answers of a workload.
+func TestH2spec(t *testing.T) {
+	bin := program(t, "h2spec", builtByUs)
+	m := meshtest.Start(t, nil)
+	g := m.Gateways["onprem-1"]
+	for _, c := range []struct {
+		name   string
+		at     net.Addr
+		args   []string
+		except []string // cases, as SECTION/NUMBER
+	}{
+		{"TLS, no identity", g.AttachAddr(), []string{"--tls", "--insecure"}, early},
+		// 3.5/2 begins with another preface, which is answered in HTTP/1.1 here.
+		{"loopback, prior knowledge, no identity", g.LoopbackAddr(), nil, append([]string{"3.5/2"}, early...)},
+		// The path is that of a base URL, so that each request crosses.
+		{"mTLS", mutual(t, m, "orchestrator"), []string{"--path", "/llm.azure.mesh:8000/v1/models"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(m.Context, 2*meshtest.Patience)
+			defer cancel()
+			args := append([]string{"--strict", "--port", strconv.Itoa(c.at.(*net.TCPAddr).Port)}, c.args...)
+			out, code, err := ran(exec.CommandContext(ctx, bin, args...))
+			found := h2specSummary.FindStringSubmatch(out)
+			if err != nil || found == nil {
+				t.Fatalf("h2spec ended with exit code %d, %v: %s", code, err, out)
+			}
+			if total, _ := strconv.Atoi(found[1]); total < h2specCases || found[3] != "0" {
+				t.Errorf("%s", found[0])
+			}
+			failures := h2specFailures(out)
+			if strconv.Itoa(len(failures)) != found[4] {
+				t.Errorf("%s, and %d were read: %s", found[0], len(failures), out)
+			}
+			for _, failed := range failures {
+				if !slices.Contains(c.except, failed.id) {
+					t.Errorf("%s: %s", failed.id, failed.says)
+				}
+			}
+		})
+	}
+	t.Cleanup(func() {
+		if len(m.Crossings(t, &controlv1.ListCrossingsRequest{Decision: crossingv1.Decision_ALLOW})) == 0 {
+			t.Error("nothing of it crossed")
+		}
+	})
+}
+
+type h2specFailure struct{ id, says string }
+
+// h2specFailures are the cases that failed, as h2spec says them at its end: the
+// titles of sections with their numbers, and below them the cases with theirs.
+func h2specFailures(out string) (all []h2specFailure) {
+	_, failures, _ := strings.Cut(out, "Failures:")
+	failures, _, _ = strings.Cut(failures, "Finished in")
+	section := ""
+	for line := range strings.Lines(failures) {
+		if m := h2specFailed.FindStringSubmatch(line); m != nil {
+			all = append(all, h2specFailure{section + "/" + m[1], m[2]})
+		} else if m := h2specSection.FindStringSubmatch(line); m != nil {
+			section = m[1]
+		} else if len(all) > 0 && strings.TrimSpace(line) != "" {
+			all[len(all)-1].says += "\n" + strings.TrimRight(line, "\n")
+		}
+	}
+	return all
+}
+
+// mutual is a port behind which is a workload's own connection by mTLS to its
+// gateway, for programs that have no SVID: HTTP/2, byte for byte.
+func mutual(t *testing.T, m *meshtest.Mesh, workload string) net.Addr {
+	t.Helper()
+	source, err := m.Source(m.Context, workload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := certs.ClientTLS(source, certs.AuthorizeID(localmesh.GatewayID("onprem")), "h2")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go join(near, m.Gateways["onprem-1"].AttachAddr().String(), config)
+		}
+	}()
+	return l.Addr()
+}
+
+// join copies between a connection and one of its own until either ends.
+func join(near net.Conn, addr string, config *tls.Config) {
+	defer near.Close()
+	far, err := tls.Dial("tcp", addr, config)
+	if err != nil {
+		return
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		io.Copy(far, near)
+		far.Close()
+	})
+	io.Copy(near, far)
+	near.Close()
+	group.Wait()
+}
