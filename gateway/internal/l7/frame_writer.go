@@ -28,14 +28,20 @@ func (fw *FrameWriter) Hold() { fw.holding = true }
 
 // Flush writes what is held with one Write, and holds no more.
 func (fw *FrameWriter) Flush() error {
-	fw.holding = false
-	if fw.held == 0 {
+	b := fw.Take()
+	if len(b) == 0 {
 		return nil
 	}
-	b := fw.buf[:fw.held]
-	fw.held = 0
 	_, err := fw.w.Write(b)
 	return err
+}
+
+// Take gives what is held to who writes it, until the next frame, and holds no
+// more.
+func (fw *FrameWriter) Take() []byte {
+	b := fw.buf[:fw.held]
+	fw.holding, fw.held = false, 0
+	return b
 }
 
 // RequestHead writes a request's head. With end set neither data nor trailers

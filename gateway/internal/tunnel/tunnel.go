@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -55,6 +56,30 @@ func Finish(s Stream, p []byte) (int, error) {
 		return n, err
 	}
 	return n, s.CloseWrite()
+}
+
+// Notifier is a Stream that can call somebody when it is done.
+type Notifier interface {
+	Stream
+	// OnDone makes f be called, in a goroutine of its own, once Done is closed,
+	// unless stop is called before. There is one f at a time.
+	OnDone(f func()) (stop func())
+}
+
+// OnDone makes f be called once a stream is done, unless stop is called before.
+func OnDone(s Stream, f func()) (stop func()) {
+	if n, ok := s.(Notifier); ok {
+		return n.OnDone(f)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		select {
+		case <-s.Done():
+			f()
+		case <-stopped:
+		}
+	}()
+	return sync.OnceFunc(func() { close(stopped) })
 }
 
 // Relayer is a Stream that can relay a local connection by itself, with fewer

@@ -22,7 +22,8 @@ type stream struct {
 	state  *mux.Stream[*stream] // the conn's mu guards it
 	done   chan struct{}
 	once   sync.Once    // closes done
-	ends   atomic.Int32 // directions that ended in order
+	told   atomic.Pointer[func()] // called when done is closed
+	ends   atomic.Int32           // directions that ended in order
 
 	// The conn's mu guards these.
 	data   []byte // what Write has still to send
@@ -51,6 +52,7 @@ type stream struct {
 var (
 	_ tunnel.Interruptible = (*stream)(nil)
 	_ tunnel.Finisher      = (*stream)(nil)
+	_ tunnel.Notifier      = (*stream)(nil)
 )
 
 func newStream(c *conn, h *crossingv1.Header) *stream {
@@ -81,7 +83,30 @@ func (s *stream) Header() *crossingv1.Header { return s.header }
 // so: what has arrived and is not read yet is not lost on those who wait here.
 func (s *stream) Done() <-chan struct{} { return s.done }
 
-func (s *stream) finish() { s.once.Do(func() { close(s.done) }) }
+func (s *stream) finish() {
+	s.once.Do(func() {
+		close(s.done)
+		s.tell()
+	})
+}
+
+// OnDone implements tunnel.Notifier.
+func (s *stream) OnDone(f func()) (stop func()) {
+	s.told.Store(&f)
+	if s.finished() {
+		s.tell()
+	}
+	return s.forget
+}
+
+func (s *stream) forget() { s.told.Store(nil) }
+
+// tell calls who asked for it, once.
+func (s *stream) tell() {
+	if f := s.told.Swap(nil); f != nil {
+		go (*f)()
+	}
+}
 
 func (s *stream) finished() bool {
 	select {

@@ -30,6 +30,7 @@ func Conformance(t *testing.T, pair Maker) {
 		{"carries both ways", carriesBothWays},
 		{"half close", halfClose},
 		{"finish", finish},
+		{"on done", onDone},
 		{"done waits for the reader", doneWaitsForTheReader},
 		{"reset", reset},
 		{"reset that nobody waits for", resetUnseen},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -94,6 +95,29 @@ func finish(t *testing.T, pair Maker) {
 	}
 	if !IsDone(near.Done()) || !IsDone(far.Done()) {
 		t.Error("Done is open after both directions have ended")
+	}
+}
+
+// onDone: whoever asked is told once that a stream is done, however late he asked.
+func onDone(t *testing.T, pair Maker) {
+	a, b := pair(t, carrier.Limits{})
+	near, far := Streams(t, a, b)
+	told := make(chan string, 8)
+	stop := tunnel.OnDone(far, func() { told <- "nobody any more" })
+	stop()
+	tunnel.OnDone(far, func() { told <- "far" })
+	synctest.Wait()
+	near.Reset(tunnel.CallerGone)
+	if got := <-told; got != "far" {
+		t.Errorf("told %s", got)
+	}
+	tunnel.OnDone(near, func() { told <- "late" })
+	if got := <-told; got != "late" {
+		t.Errorf("told %s", got)
+	}
+	synctest.Wait()
+	if len(told) > 0 {
+		t.Errorf("told %s as well", <-told)
 	}
 }
 
