@@ -24,7 +24,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	}
 	d.moved()
 	d.stream = tunnel.Settled(d.stream)
-	d.answered(head, false)
+	d.answered(head)
 	head.Fields.DelFunc(gatewaysOwn)
 	head.Fields.Set(crossingField, d.id)
 	if d.resp.WriteHead(head, false) != nil {
@@ -219,7 +219,7 @@ func (a *arrival) dial(running context.Context, d destinations, v *authz.Verdict
 // accept tells the egress gateway that the destination is there.
 func (a *arrival) accept(running context.Context) crossingv1.Cause {
 	head := &l7.ResponseHead{Status: http.StatusOK}
-	a.answered(head, false)
+	a.answered(head)
 	if a.out.ResponseHead(head, false) != nil {
 		cause := a.broken(running)
 		a.stream.Reset(resetCode(cause))

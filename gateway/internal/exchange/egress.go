@@ -39,6 +39,8 @@ type departure struct {
 	req         *listener.Request
 	resp        listener.Response
 	traceparent string
+	unwatch     func() bool // lets the stream go on, also if the caller leaves
+	left        int64       // bytes of the answer's content; -1 if only its end tells
 }
 
 // ServeExchange decides on a request, records it, and carries it to the peer
@@ -59,7 +61,7 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 	}
 	d.half.traced(n.traceparent)
 	d.half.from(&req.Caller, n.address)
-	d.asked(n.operation, req.Head.Authority)
+	d.asked(n.operation, &req.Head)
 	d.half.End.ContentSeen = req.Head.Method != http.MethodConnect
 	if !v.Allow {
 		d.refuse(v, v.Reason)
@@ -87,7 +89,7 @@ func (e *Egress) RefuseKnown(caller listener.Caller, head *l7.RequestHead, reaso
 	d := &departure{account: e.cfg.newAccount(n.id, crossingv1.Side_EGRESS, v, now)}
 	d.half.traced(n.traceparent)
 	d.half.from(&caller, n.address)
-	d.asked(n.operation, head.Authority)
+	d.asked(n.operation, head)
 	if d.recordRefusal(v, v.Reason) != nil {
 		return "", d.owner // an id that nobody could look up helps nobody
 	}
@@ -140,8 +142,8 @@ func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel
 		return
 	}
 	d.stream = stream
-	stop := context.AfterFunc(ctx, func() { stream.Reset(tunnel.CallerGone) })
-	defer stop()
+	d.unwatch = context.AfterFunc(ctx, func() { stream.Reset(tunnel.CallerGone) })
+	defer d.unwatch()
 	d.relay(v)
 }
 
@@ -192,8 +194,14 @@ func (d *departure) relay(v *authz.Verdict) {
 		return
 	}
 	p := newPump(d.stream, d.req)
+	if p.ready() {
+		p.run(&d.req.Head, true)
+		cause, reason := d.answer(v, p)
+		d.conclude(p, cause, reason)
+		return
+	}
 	finished := make(chan struct{})
-	go func() { defer close(finished); p.run(&d.req.Head) }()
+	go func() { defer close(finished); p.run(&d.req.Head, false) }()
 	cause, reason := d.answer(v, p)
 	d.conclude(p, cause, reason)
 	d.req.Body.Close()
@@ -244,8 +252,8 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 // respond relays an answer that has begun. The record is closed before the
 // caller has the answer's end: who holds a whole answer finds it recorded.
 func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (crossingv1.Cause, crossingv1.Reason) {
-	grpc := d.req.Head.IsGRPC()
-	d.answered(first.Response, grpc)
+	d.answered(first.Response)
+	d.left = d.contentOf(first.Response)
 	first.Response.Fields.DelFunc(gatewaysOwn)
 	first.Response.Fields.Set(crossingField, d.id)
 	if first.End {
@@ -260,7 +268,8 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			return d.sent(err)
 		}
 	}
-	buf := make([]byte, copyBuffer)
+	room := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(room)
 	for {
 		frame, err := frames.Next()
 		switch {
@@ -268,16 +277,14 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			d.resp.Abort()
 			return p.blame(lost(err))
 		case frame.Kind == l7.KindTrailers:
-			if grpc {
-				d.grpcStatus(frame.Trailers)
-			}
+			d.concluded(frame.Trailers)
 			d.done(p)
 			return d.sent(d.resp.End(frame.Trailers))
 		case frame.Kind != l7.KindData:
 			d.resp.Abort()
 			return crossingv1.Cause_PROTOCOL_ERROR, crossingv1.Reason_MALFORMED
 		}
-		if cause := d.data(frames, buf); cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
+		if cause := d.data(frames, *room); cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
 			return p.blame(cause)
 		}
 	}
@@ -288,6 +295,9 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 	for {
 		n, err := frames.Read(buf)
 		if n > 0 {
+			if d.left -= int64(n); d.left == 0 {
+				d.unwatch() // who has all of the answer may leave
+			}
 			if _, werr := d.resp.Write(buf[:n]); werr != nil {
 				return crossingv1.Cause_CALLER_GONE
 			}
@@ -301,6 +311,15 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 			return lost(err)
 		}
 	}
+}
+
+// contentOf is the length of an answer's content, -1 if its head does not tell.
+func (d *departure) contentOf(head *l7.ResponseHead) int64 {
+	n, known, err := head.Fields.ContentLength()
+	if err != nil || !known {
+		return -1
+	}
+	return n
 }
 
 // done closes the record of an exchange whose answer has all been received.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -32,7 +33,15 @@ const (
 	crossingField = "sallyport-crossing"
 	// headTimeout bounds the wait for a head from a peer gateway.
 	headTimeout = 10 * time.Second
+	// grpcCancelled is gRPC's status CANCELLED (grpc/doc/statuscodes.md).
+	grpcCancelled = 1
 )
+
+// copyBuffers are of copyBuffer bytes.
+var copyBuffers = sync.Pool{New: func() any {
+	b := make([]byte, copyBuffer)
+	return &b
+}}
 
 // spool is where halves go. A crossing whose Open returned nil is recorded,
 // whatever happens next. It keeps nothing of what it is given; any number of
@@ -74,6 +83,7 @@ type account struct {
 	close  crossingv1.Close
 	first  time.Duration // until the answer's head
 	begun  bool          // and there was one
+	grpc   bool          // it is a gRPC call, whose status is not HTTP's
 	stream tunnel.Stream // in the tunnel; nil before it is open
 
 	// Parts of half and close.
@@ -97,11 +107,12 @@ func (a *account) numbered(egress, ingress, run string, sequence uint64) {
 
 // asked records what was asked for: method and path, host and port, never a
 // query or a body. Of a request that is not well formed, it is what there was.
-func (a *account) asked(operation, authority string) {
+func (a *account) asked(operation string, head *l7.RequestHead) {
 	const longest = 256
+	a.grpc = head.IsGRPC()
 	name := crossing.Detail(operation)
 	a.half.Operation.Name = name[:min(len(name), longest)]
-	a.half.Operation.Authority = crossing.Authority(authority)
+	a.half.Operation.Authority = crossing.Authority(head.Authority)
 }
 
 // open puts the opening into the spool: after it, the crossing is recorded. It
@@ -122,18 +133,19 @@ func (a *account) slim() {
 }
 
 // answered notes the answer's head.
-func (a *account) answered(head *l7.ResponseHead, grpc bool) {
+func (a *account) answered(head *l7.ResponseHead) {
 	a.first, a.begun = time.Since(a.opened), true
 	a.close.Status = uint32(head.Status)
 	a.close.Streamed = strings.HasPrefix(head.Fields.Get("content-type"), "text/event-stream")
-	if grpc {
-		a.grpcStatus(head.Fields)
-	}
+	a.concluded(head.Fields)
 }
 
-// grpcStatus notes a gRPC call's status, from its trailers or its only head.
-func (a *account) grpcStatus(f l7.Fields) {
-	text := f.Get("grpc-status")
+// concluded notes a gRPC call's status, from its trailers or its only head.
+func (a *account) concluded(f l7.Fields) {
+	text := ""
+	if a.grpc {
+		text = f.Get("grpc-status")
+	}
 	if text == "" {
 		return
 	}
@@ -167,6 +179,9 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 		c.FirstByte = last(&a.firstByte, a.first)
 	}
 	c.Cause, c.Reason = cause, reason
+	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
+		c.Status = grpcCancelled // as the caller has it, who is told nothing any more
+	}
 	if err := a.cfg.Spool.Close(c); err != nil {
 		a.cfg.Log.Error("crossing closed but not spooled", zap.String("crossing", a.id), zap.Error(err))
 	}

@@ -444,7 +444,8 @@ func (w *world) askInto(t *testing.T, req *listener.Request, r *reply) *reply {
 // atHand is content that has all come.
 type atHand struct{ io.ReadCloser }
 
-func (atHand) Ready() bool { return true }
+func (atHand) Ready() bool   { return true }
+func (atHand) Buffered() int { return 0 }
 
 // counting counts what is written to a stream, and whatever else happens there.
 type counting struct {

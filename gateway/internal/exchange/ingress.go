@@ -51,6 +51,8 @@ type arrival struct {
 	trace  l7.Traceparent
 	in     *l7.FrameReader
 	out    *l7.FrameWriter
+
+	unwatch func() // lets the request go on, also if its stream ends
 }
 
 // ServeStream decides again on a crossing, records it, and carries it to the
@@ -83,7 +85,7 @@ func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Str
 	a.stream = s
 	a.identify(info)
 	if err == nil {
-		a.asked(operation(head), head.Authority)
+		a.asked(operation(head), head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
 	if !a.begin(v) {
@@ -204,15 +206,17 @@ func (a *arrival) begin(v *authz.Verdict) bool {
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	body := newRequestBody(a.in, ended)
 	r := &upstream.Request{Head: a.inbound(head), Body: body.content()}
-	stop := a.watch(running, r)
-	defer stop()
+	// Without the caller there is no reason to ask. A gateway that stops resets its
+	// streams, too.
+	a.unwatch = tunnel.OnDone(a.stream, r.Cancel)
+	defer a.unwatch()
 	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, r)
 	if err != nil {
 		a.failed(running, r, body)
 		return
 	}
 	a.close.Peer = resp.Peer
-	cause := a.respond(running, resp, head.IsGRPC())
+	cause := a.respond(running, resp)
 	if cause == crossingv1.Cause_DONE {
 		a.drain(r, resp.Body, body)
 	} else {
@@ -220,23 +224,6 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	}
 	a.close.RequestBytes = body.received()
 	a.ended(cause, crossingv1.Reason_REASON_UNSPECIFIED)
-}
-
-// watch cancels the request when the caller is gone, and so is the reason to
-// ask, or when the gateway stops.
-func (a *arrival) watch(running context.Context, r *upstream.Request) (stop func()) {
-	stopped, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-a.stream.Done():
-			r.Cancel()
-		case <-running.Done():
-			r.Cancel()
-		case <-stopped:
-		}
-	}()
-	return func() { close(stopped); <-watched }
 }
 
 // inbound is the head as the workload sees it: the caller named in the form
@@ -283,8 +270,8 @@ func (a *arrival) failed(running context.Context, r *upstream.Request, body *req
 }
 
 // respond relays the answer into the tunnel.
-func (a *arrival) respond(running context.Context, resp *upstream.Response, grpc bool) crossingv1.Cause {
-	a.answered(&resp.Head, grpc)
+func (a *arrival) respond(running context.Context, resp *upstream.Response) crossingv1.Cause {
+	a.answered(&resp.Head)
 	if !resp.Ended && resp.Body.Ready() {
 		a.out.Hold() // head, data and trailers go out together
 	}
@@ -294,8 +281,9 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response, grpc
 	if resp.Ended {
 		return crossingv1.Cause_DONE
 	}
-	buf := make([]byte, copyBuffer)
-	for {
+	room := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(room)
+	for buf := *room; ; {
 		n, err := resp.Body.Read(buf)
 		if n > 0 {
 			if werr := a.out.Data(buf[:n]); werr != nil {
@@ -312,13 +300,19 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response, grpc
 		}
 	}
 	trailers := resp.Body.Trailers()
-	if grpc {
-		a.grpcStatus(trailers)
-	}
-	if errors.Join(a.out.Trailers(trailers), a.out.Flush()) != nil {
+	a.concluded(trailers)
+	if a.out.Trailers(trailers) != nil || a.finish() != nil {
 		return a.broken(running)
 	}
 	return crossingv1.Cause_DONE
+}
+
+// finish ends the answer with what is held of it. From then on nobody is to be
+// told that the stream is done.
+func (a *arrival) finish() error {
+	a.unwatch()
+	_, err := tunnel.Finish(a.stream, a.out.Take())
+	return err
 }
 
 // broken says why the destination's answer broke off: because it failed or

@@ -32,11 +32,28 @@ func newPump(s tunnel.Stream, req *listener.Request) *pump {
 	return &pump{req: req, frames: l7.NewFrameWriter(s), stream: s}
 }
 
-// run sends head, data and trailers, then ends this direction.
-func (p *pump) run(head *l7.RequestHead) {
+// sentFirst is how much of a request is sent before anybody looks for its answer, in
+// bytes: it fits into the window of a stream that was just opened.
+const sentFirst = 64 << 10
+
+// ready says that the whole request is at hand, and that nothing holds it up.
+func (p *pump) ready() bool {
+	if p.req.Body == http.NoBody {
+		return true
+	}
+	b, ok := p.req.Body.(interface {
+		Ready() bool
+		Buffered() int
+	})
+	return ok && b.Ready() && b.Buffered() <= sentFirst
+}
+
+// run sends head, data and trailers, then ends this direction. One that is ready
+// goes out as a whole.
+func (p *pump) run(head *l7.RequestHead, ready bool) {
 	empty := p.req.Body == http.NoBody
-	if b, ok := p.req.Body.(interface{ Ready() bool }); ok && b.Ready() {
-		p.frames.Hold() // all of the request goes out together
+	if ready {
+		p.frames.Hold()
 	}
 	if !p.send(func() error { return p.frames.RequestHead(head, empty) }) {
 		return
@@ -45,8 +62,9 @@ func (p *pump) run(head *l7.RequestHead) {
 		p.send(p.end)
 		return
 	}
-	buf := make([]byte, copyBuffer)
-	for {
+	room := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(room)
+	for buf := *room; ; {
 		n, err := p.req.Body.Read(buf)
 		if n > 0 && !p.send(func() error { return p.data(buf[:n]) }) {
 			return
@@ -90,16 +108,18 @@ func (p *pump) trailers() error {
 		fields = *p.req.Trailers
 		l7.StripIncoming(&fields)
 	}
-	if err := errors.Join(p.frames.Trailers(fields), p.frames.Flush()); err != nil {
+	if err := p.frames.Trailers(fields); err != nil {
 		return err
 	}
 	return p.end()
 }
 
-// end ends the direction of a request that was sent as a whole.
+// end ends the direction of a request that was sent as a whole, with what is held
+// of it.
 func (p *pump) end() error {
 	p.stopped = true
-	return p.stream.CloseWrite()
+	_, err := tunnel.Finish(p.stream, p.frames.Take())
+	return err
 }
 
 // broken ends both directions: the caller broke off in the middle of its

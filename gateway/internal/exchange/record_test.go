@@ -79,7 +79,7 @@ func (r *recorded) depart(t testing.TB) {
 	d := &departure{account: r.cfg.newAccount(n.id, crossingv1.Side_EGRESS, r.verdict, now), req: r.req, traceparent: n.traceparent}
 	d.half.traced(n.traceparent)
 	d.half.from(&r.req.Caller, n.address)
-	d.asked(n.operation, r.req.Head.Authority)
+	d.asked(n.operation, &r.req.Head)
 	d.numbered(d.cfg.Self.String(), far.String(), d.cfg.Spool.RunID(), d.cfg.Spool.Next(""))
 	d.half.carried(r.info)
 	if err := d.open(true); err != nil {
@@ -88,7 +88,7 @@ func (r *recorded) depart(t testing.TB) {
 	if _, err := d.say(context.Background(), r.verdict, r.tunnel); err != nil {
 		t.Fatal(err)
 	}
-	d.answered(&l7.ResponseHead{Status: 200}, false)
+	d.answered(&l7.ResponseHead{Status: 200})
 	d.ended(crossingv1.Cause_DONE, 0)
 }
 
@@ -96,11 +96,11 @@ func (r *recorded) depart(t testing.TB) {
 func (r *recorded) arrive(t testing.TB) {
 	a := &arrival{account: r.cfg.newAccount(r.header.GetId(), crossingv1.Side_INGRESS, r.verdict, time.Now()), header: r.header}
 	a.identify(r.info)
-	a.asked(operation(&r.req.Head), r.req.Head.Authority)
+	a.asked(operation(&r.req.Head), &r.req.Head)
 	if !a.begin(r.verdict) {
 		t.Fatal("not recorded")
 	}
-	a.answered(&l7.ResponseHead{Status: 200}, false)
+	a.answered(&l7.ResponseHead{Status: 200})
 	a.ended(crossingv1.Cause_DONE, 0)
 }
 

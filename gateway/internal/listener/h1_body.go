@@ -71,6 +71,13 @@ func (b *h1Body) Ready() bool {
 	return !b.connect && !b.expect && b.content.Ready()
 }
 
+// Buffered is no less than what is left of a body that is Ready, in bytes.
+func (b *h1Body) Buffered() int {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	return b.c.br.Buffered()
+}
+
 // arm sends the 100 Continue that a read needs, and sets its deadline.
 func (b *h1Body) arm() error {
 	if b.isStopped() && !b.done() {

@@ -196,6 +196,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case <-l.retiring:
+		l.each((*conn).retire) // and again once no more come
 	}
 	l.closeSockets()
 	accepting.Wait()

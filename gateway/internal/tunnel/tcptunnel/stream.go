@@ -21,7 +21,7 @@ type stream struct {
 	header *crossingv1.Header
 	state  *mux.Stream[*stream] // the conn's mu guards it
 	done   chan struct{}
-	once   sync.Once    // closes done
+	once   sync.Once              // closes done
 	told   atomic.Pointer[func()] // called when done is closed
 	ends   atomic.Int32           // directions that ended in order
 
