@@ -70,6 +70,9 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 	t, err := e.tunnels.Pick(ctx, v.To, classOf(v.Service, &req.Head))
 	if err != nil {
 		d.half.End.Detail = crossing.Detail(err.Error())
+		if ctx.Err() != nil {
+			d.half.End.Detail = "the caller left before a tunnel was found"
+		}
 		d.refuse(v, crossingv1.Reason_UNREACHABLE)
 		return
 	}
