@@ -25,7 +25,7 @@ type Content interface {
 
 // Request is what is asked of a destination. It is for one RoundTrip.
 type Request struct {
-	Head *l7.RequestHead
+	Head *l7.RequestHead // "te: trailers" is added to a gRPC call's
 	Body Content // nil if the request ended with its head
 	// Retry says that the request may be asked again where its connection turns
 	// out to be closed without a byte of an answer, though the destination may
@@ -35,7 +35,8 @@ type Request struct {
 	Retry bool
 
 	transport transport
-	call      *call // of HTTP/1.1
+	call      *call   // in HTTP/1.1
+	h2        *h2Call // in HTTP/2
 	tries     int
 	resp      *Response
 	sending   sync.WaitGroup // what uses Body
@@ -78,6 +79,25 @@ func (r *Request) goOn(at cutter) error {
 	}
 	r.at = at
 	return nil
+}
+
+// cutNow cuts what goes on, if anything does.
+func (r *Request) cutNow() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at != nil {
+		r.at.cut()
+	}
+}
+
+// free keeps the memory of a request that has failed for another one.
+func (r *Request) free() {
+	if r.call != nil {
+		r.call.free()
+	}
+	if r.h2 != nil {
+		r.h2.free()
+	}
 }
 
 func (r *Request) isCancelled() bool {

@@ -20,9 +20,47 @@ var copyBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// sender writes what is still coming of a request, while its answer may already
+// rest is where the content goes that is still coming of a request.
+type rest interface {
+	// goesOn says that somebody still wants it.
+	goesOn() bool
+	write(p []byte) error
+	// end is called once all was written.
+	end()
+	// broken is called where it will not be, for what Read or write gave.
+	broken(err error)
+	// hasReturned is called last, by the goroutine that wrote.
+	hasReturned()
+}
+
+// sendRest sends what is still coming of a request, while its answer may already
 // come. It ends by itself, but for a Read of the content, which nobody here can
 // interrupt.
+func sendRest(r *Request, to rest) {
+	defer r.sending.Done() // and nobody uses to any more
+	defer to.hasReturned()
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	for to.goesOn() {
+		n, err := r.Body.Read(*buf)
+		if n > 0 {
+			if werr := to.write((*buf)[:n]); werr != nil {
+				to.broken(werr)
+				return
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			to.end()
+			return
+		}
+		if err != nil {
+			to.broken(err)
+			return
+		}
+	}
+}
+
+// sender is the rest of a request in HTTP/1.1.
 type sender struct {
 	r      *Request
 	writer http1.RequestWriter
@@ -47,33 +85,10 @@ func (t *call) startSender() {
 	// Its own writer has the memory that the next call's will have.
 	s.writer, t.writer = t.writer, s.writer
 	t.r.sending.Add(1)
-	go t.sender.run()
+	go sendRest(t.r, t.sender)
 }
 
-func (s *sender) run() {
-	r := s.r
-	defer r.sending.Done() // and nobody uses s any more
-	defer s.hasReturned()
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	for s.goesOn() {
-		n, err := s.r.Body.Read(*buf)
-		if n > 0 {
-			if werr := s.write((*buf)[:n]); werr != nil {
-				s.broken(werr)
-				return
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			s.end()
-			return
-		}
-		if err != nil {
-			s.broken(err)
-			return
-		}
-	}
-}
+var _ rest = (*sender)(nil)
 
 func (s *sender) hasReturned() {
 	s.mu.Lock()

@@ -3,9 +3,10 @@
 // TLS with the very SPIFFE ID that the policy gives it, unless the policy
 // accepts plaintext for it, and only at addresses it is bound to.
 //
-// A gRPC call is asked in HTTP/2, all else in HTTP/1.1, whose connections are
-// this package's own: the goroutine that asks writes the request and reads the
-// answer. A second one writes what is still coming of a request's content.
+// A gRPC call is asked in HTTP/2, whose connections carry many at a time, all else
+// in HTTP/1.1, whose connections carry one. The goroutine that asks writes the
+// request and reads the answer. A second one writes what is still coming of a
+// request's content.
 package upstream
 
 import (
@@ -33,7 +34,6 @@ const (
 	dialTimeout = 10 * time.Second
 	idleTimeout = 90 * time.Second
 	maxIdle     = 64 // for each endpoint
-	maxHead     = 64 << 10
 	// firstByteTimeout is long because of models that think, or wait in a queue,
 	// before they say anything.
 	firstByteTimeout = 10 * time.Minute
@@ -45,11 +45,10 @@ type Destination struct {
 	Service  *policy.Service
 }
 
-// Limits bound the wait for an answer in HTTP/1.1. A gRPC call has its own
-// deadline.
+// Limits bound the wait for an answer.
 type Limits struct {
-	// FirstByte from the request's end until the answer's head has come. Default
-	// 10 min.
+	// FirstByte from the request's end until the answer's head has come, for a call
+	// without a deadline of its own (grpc-timeout). Default 10 min.
 	FirstByte time.Duration
 	// Idle between two pieces of an answer. Default none: the wait for the next
 	// event of a stream, or for what a long poll waits for, has no bound, and the
@@ -70,6 +69,7 @@ type Upstream struct {
 	limits      Limits
 	dialTimeout time.Duration
 	calls       sync.Pool         // *call
+	h2Calls     sync.Pool         // *h2Call
 	updates     atomic.Uint64     // of the source, as Run has heard
 	shown       *x509.Certificate // the SVID of the source in New
 
@@ -101,7 +101,7 @@ func New(source *certs.Source, e endpoints, limits Limits) *Upstream {
 		transports: map[transportKey]transport{}, sockets: map[*socket]struct{}{},
 		turns: map[turnKey]uint64{}, dead: map[string]time.Time{},
 	}
-	u.calls.New, u.shown = newCall, u.leaf()
+	u.calls.New, u.h2Calls.New, u.shown = newCall, newH2Call, u.leaf()
 	return u
 }
 
@@ -126,9 +126,7 @@ func (u *Upstream) RoundTrip(ctx context.Context, d Destination, r *Request) (*R
 	r.transport = u.transport(transportKey{d.Workload.ID, d.Workload.Plaintext, r.Head.IsGRPC()})
 	err := u.try(ctx, d, r)
 	if err != nil {
-		if r.call != nil {
-			r.call.free()
-		}
+		r.free()
 		return nil, fmt.Errorf("ask %s: %w", d.Workload.ID, err)
 	}
 	r.resp.Tries = r.tries
@@ -141,7 +139,7 @@ func (u *Upstream) transport(key transportKey) transport {
 	t := u.transports[key]
 	if t == nil {
 		if key.http2 {
-			t = newHTTP2(u, key)
+			t = newH2Pool(u, key)
 		} else {
 			t = newPool(u, key)
 		}

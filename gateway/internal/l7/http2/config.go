@@ -20,6 +20,10 @@ type Config struct {
 	// allows; while it waits, nothing is read. Details are of numbers and names of the protocol,
 	// and quote nothing. Default: nobody is told.
 	Fault func(reason crossingv1.Reason, detail string)
+	// Changed is told, from Run, when SETTINGS or GOAWAY of the peer may have changed
+	// what Open does: for the first time when its first SETTINGS have come. It must
+	// not wait. A client only. Default: nobody is told.
+	Changed func()
 	// Refuse is told of a request whose head is not well formed or too large, and
 	// gives the answer. The head is as far as it could be read, unchecked. It is called
 	// in a goroutine of the stream and may wait. Default: the stream is reset, and
@@ -71,10 +75,12 @@ type Config struct {
 	// that are pinged more often than every five minutes
 	// (grpc/doc/keepalive.md, GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS).
 	PingAfter, PingTimeout time.Duration
-	// WriteTimeout is how long the peer may take nothing of what is written: of the
-	// connection's bytes, after which it is gone, or of a stream's data for want of
-	// window, after which the stream is reset. Default: IdleTimeout.
+	// WriteTimeout is how long the peer may take none of the connection's bytes, after
+	// which it is gone. Default: IdleTimeout.
 	WriteTimeout time.Duration
+	// StallTimeout is how long the peer may take nothing of a stream's data for want of
+	// window, after which the stream is reset. Default: WriteTimeout.
+	StallTimeout time.Duration
 }
 
 func (c *Config) setDefaults(server bool) {
@@ -97,8 +103,12 @@ func (c *Config) setDefaults(server bool) {
 	or(&c.PingAfter, silence)
 	or(&c.PingTimeout, 15*time.Second)
 	or(&c.WriteTimeout, c.IdleTimeout)
+	or(&c.StallTimeout, c.WriteTimeout)
 	if c.Go == nil {
 		c.Go = func(f func()) { go f() }
+	}
+	if c.Changed == nil || server {
+		c.Changed = func() {}
 	}
 	if c.Fault == nil {
 		c.Fault = func(crossingv1.Reason, string) {}

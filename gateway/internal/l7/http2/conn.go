@@ -195,9 +195,6 @@ func (c *Conn) Open(h *l7.RequestHead, end bool) (*Stream, error) {
 	if end && length > 0 {
 		return nil, fmt.Errorf("open stream: %w", ErrTooShort)
 	}
-	s := newStream(c)
-	s.begun, s.counted, s.left = true, known, length
-	s.asksHead, s.connect = h.Method == "HEAD", h.Method == "CONNECT"
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waitForRoom()
@@ -209,6 +206,9 @@ func (c *Conn) Open(h *l7.RequestHead, end bool) (*Stream, error) {
 	case len(c.streams) >= int(c.peer.streams):
 		return nil, fmt.Errorf("open stream: %w", ErrStreamLimit)
 	}
+	s := newStream(c)
+	s.begun, s.counted, s.left = true, known, length
+	s.asksHead, s.connect = h.Method == "HEAD", h.Method == "CONNECT"
 	c.last = nextStream(c.last)
 	c.add(s, c.last)
 	start := c.openHead(s)

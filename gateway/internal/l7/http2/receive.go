@@ -219,6 +219,7 @@ func (c *Conn) greet(h header, p []byte) error {
 	if err := c.settings(h, p); err != nil {
 		return err
 	}
+	c.cfg.Changed()
 	if first {
 		return c.expectBy(time.Time{})
 	}
@@ -288,6 +289,7 @@ func (c *Conn) goAway(h header, p []byte) error {
 	for _, f := range gone {
 		f()
 	}
+	c.cfg.Changed()
 	return nil
 }
 

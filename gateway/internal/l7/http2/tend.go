@@ -36,7 +36,7 @@ func (t *tending) stop() { t.timer.Stop() }
 
 // pace is the time between two looks where nothing is due sooner.
 func (c *Conn) pace() time.Duration {
-	return min(c.cfg.PingAfter, c.cfg.IdleTimeout, c.cfg.WriteTimeout, longPace*4) / 4
+	return min(c.cfg.PingAfter, c.cfg.IdleTimeout, c.cfg.WriteTimeout, c.cfg.StallTimeout, longPace*4) / 4
 }
 
 // tendBy makes the next look come no later than after d. The caller holds mu.
@@ -133,7 +133,7 @@ func (c *Conn) unstall(now time.Time) (gone []func()) {
 		switch {
 		case len(s.data) == 0 || s.moved || s.stalled.IsZero():
 			s.stalled, s.moved = now, false
-		case now.Sub(s.stalled) >= c.cfg.WriteTimeout:
+		case now.Sub(s.stalled) >= c.cfg.StallTimeout:
 			if f := c.resetLocked(s, Cancel); f != nil {
 				gone = append(gone, f)
 			}
