@@ -73,9 +73,10 @@ func (c *h2Conn) run() {
 
 // changed is called from Run. Whoever waits looks again.
 func (c *h2Conn) changed() {
-	if !c.known {
-		c.known = true
-		close(c.greeted)
+	if c.known {
+		c.pool.roomier(c.site, math.MaxInt)
+		return
 	}
-	c.pool.roomier(c.site, math.MaxInt)
+	c.known = true
+	close(c.greeted)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -122,6 +123,7 @@ func (p *h2Pool) take(ctx context.Context, addr string, share time.Duration, r *
 		case err = <-w.woken:
 		case <-ctx.Done():
 			p.leave(addr, w)
+			p.abandon(addr)
 			err = fmt.Errorf("wait for a connection or room in one: %w", ctx.Err())
 		}
 		if err != nil {
@@ -155,8 +157,7 @@ func (p *h2Pool) queue(ctx context.Context, addr string, share time.Duration, w 
 	go p.dial(ctx, addr, st, st.dialing)
 }
 
-// leave takes w out. If it was woken meanwhile the next one is, and a connection
-// for which nobody waits any more is not made.
+// leave takes w out. If it was woken meanwhile the next one is.
 func (p *h2Pool) leave(addr string, w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,10 +171,16 @@ func (p *h2Pool) leave(addr string, w *waiter) {
 	} else {
 		st.wake(1, nil)
 	}
-	if len(st.waiting) == 0 && st.dialing != nil {
+	p.tidy(addr)
+}
+
+// abandon stops making a connection if nobody waits for it.
+func (p *h2Pool) abandon(addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if st := p.sites[addr]; st != nil && st.dialing != nil && len(st.waiting) == 0 {
 		st.dialing()
 	}
-	p.tidy(addr)
 }
 
 // wake wakes the n that wait longest. The pool's mu is held.
@@ -199,13 +206,16 @@ func (p *h2Pool) dial(ctx context.Context, addr string, st *site, cancel context
 	defer p.mu.Unlock()
 	st.dialing = nil
 	switch {
-	case err != nil && len(st.conns) > 0:
-		st.refused = time.Now() // who waits still may find room in those
-		return
-	case err == nil && generation != p.generation:
-		c.Drain()
-	case err == nil:
+	case err == nil && generation == p.generation:
 		st.conns = append(slices.Clip(st.conns), c)
+	case err == nil:
+		c.Drain()
+	case errors.Is(ctx.Err(), context.Canceled):
+		err = nil // it says nothing about the endpoint to who came meanwhile
+	case len(st.conns) > 0: // in which there may be room before long
+		st.refused = time.Now()
+		time.AfterFunc(redialAfter, func() { p.roomier(st, math.MaxInt) })
+		return
 	}
 	st.wakeAll(err)
 	p.tidy(addr)
