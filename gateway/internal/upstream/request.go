@@ -26,7 +26,7 @@ type Content interface {
 // Request is what is asked of a destination. It is for one RoundTrip.
 type Request struct {
 	Head *l7.RequestHead // "te: trailers" is added to a gRPC call's
-	Body Content // nil if the request ended with its head
+	Body Content         // nil if the request ended with its head
 	// Retry says that the request may be asked again where its connection turns
 	// out to be closed without a byte of an answer, though the destination may
 	// have had it: who decides has said that twice is as good as once. Only
