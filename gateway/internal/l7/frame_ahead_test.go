@@ -140,6 +140,32 @@ func TestHeldFrames(t *testing.T) {
 	}
 }
 
+// TestMuchHeld: what is held is bounded, and comes in order.
+func TestMuchHeld(t *testing.T) {
+	var parts []string
+	for i := range 20 {
+		parts = append(parts, strings.Repeat(string(rune('a'+i)), 30<<10))
+	}
+	want, _ := written(t, parts...)
+	var w pieces
+	fw := NewFrameWriter(&w)
+	fw.Hold()
+	if err := fw.RequestHead(&RequestHead{Method: "POST", Authority: "h", Path: "/"}, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range parts {
+		if err := fw.Data([]byte(part)); err != nil || cap(fw.buf) > 4*maxHeld {
+			t.Fatalf("%v, holds %d bytes", err, cap(fw.buf))
+		}
+	}
+	if err := errors.Join(fw.Trailers(Fields{{"x-sum", "1"}}), fw.Flush()); err != nil || len(w) < 2 || len(w) > 6 {
+		t.Errorf("%v, %d writes", err, len(w))
+	}
+	if got := strings.Join(w, ""); got != string(want) {
+		t.Errorf("%d bytes, want %d", len(got), len(want))
+	}
+}
+
 // pieces keeps each Write apart.
 type pieces []string
 

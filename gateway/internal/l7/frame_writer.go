@@ -6,6 +6,9 @@ import (
 	"io"
 )
 
+// maxHeld is from how many bytes on held frames are written all the same.
+const maxHeld = 128 << 10
+
 // FrameWriter writes one direction of an exchange into a tunnel stream. Each
 // method writes one frame with one Write, DATA of more than MaxData several,
 // but for frames that are held to go out together.
@@ -24,6 +27,7 @@ func NewFrameWriter(w io.Writer) *FrameWriter {
 }
 
 // Hold keeps the frames that follow until Flush: for what is at hand as a whole.
+// Where they are many, pieces of 128 KiB and more are written before.
 func (fw *FrameWriter) Hold() { fw.holding = true }
 
 // Flush writes what is held with one Write, and holds no more.
@@ -136,10 +140,11 @@ func (fw *FrameWriter) start() []byte {
 func (fw *FrameWriter) flush(k Kind, b []byte) error {
 	fw.buf = b
 	appendHeader(b[fw.held:fw.held], k, len(b)-fw.held-frameHeader)
-	if fw.holding {
+	if fw.holding && len(b) < maxHeld {
 		fw.held = len(b)
 		return nil
 	}
+	fw.held = 0
 	_, err := fw.w.Write(b)
 	return err
 }

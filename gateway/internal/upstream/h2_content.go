@@ -160,7 +160,11 @@ func (t *h2Content) write(p []byte) error {
 	if s == nil {
 		return nil
 	}
-	_, err := s.Write(p)
+	send := s.Write
+	if len(p) < bufferSize && t.r.Body.Ready() {
+		send = s.Hold // it leaves with the end
+	}
+	_, err := send(p)
 	return t.failed(s, err)
 }
 
