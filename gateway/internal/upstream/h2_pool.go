@@ -112,13 +112,14 @@ func (p *h2Pool) take(ctx context.Context, addr string, share time.Duration, r *
 	defer r.goOn(nil) //nolint:errcheck // it does not fail for nothing
 	w := &waiter{woken: make(chan error, 1)}
 	for {
-		p.queue(ctx, addr, share, w)
-		// What became free before w was in the queue woke nobody.
+		p.queue(addr, w)
+		// What became free before w was in the queue did not wake it.
 		c, s, err := p.open(addr, r.Head, end)
 		if s != nil || err != nil {
 			p.leave(addr, w)
 			return c, s, err
 		}
+		p.grow(ctx, addr, share, w)
 		select {
 		case err = <-w.woken:
 		case <-ctx.Done():
@@ -139,16 +140,25 @@ func (p *h2Pool) take(ctx context.Context, addr string, share time.Duration, r *
 	}
 }
 
-// queue puts w behind those that wait, and begins another connection, within
-// share, if there may be one and w has not begun too many that came to nothing.
-func (p *h2Pool) queue(ctx context.Context, addr string, share time.Duration, w *waiter) {
+// queue puts w behind those that wait.
+func (p *h2Pool) queue(addr string, w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := p.at(addr)
 	st.waiting = append(st.waiting, w)
 	st.hungry.Add(1)
-	full := len(st.conns) >= maxConns || len(st.conns) > 0 && time.Since(st.refused) < redialAfter
-	if full || st.dialing != nil || w.dials == maxAsked {
+}
+
+// grow begins another connection, within share, if w waits still, there may be
+// one more, and w has not begun too many that came to nothing.
+func (p *h2Pool) grow(ctx context.Context, addr string, share time.Duration, w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.sites[addr]
+	if st == nil || st.dialing != nil || w.dials == maxAsked || !slices.Contains(st.waiting, w) {
+		return
+	}
+	if n := len(st.conns); n >= maxConns || n > 0 && time.Since(st.refused) < redialAfter {
 		return
 	}
 	w.dials++
