@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -124,6 +125,32 @@ func TestAskedAgain(t *testing.T) {
 	}
 }
 
+// TestRetryInHTTP2: a request whose connection is lost before its answer is asked
+// again only if it may be.
+func TestRetryInHTTP2(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		retry  bool
+		tries  int // 0 if it fails
+	}{{"GET", true, 2}, {"GET", false, 0}, {"POST", true, 0}} {
+		addr, _ := scripted(t, func(n int, conn net.Conn) {
+			if n == 1 {
+				conn.Close()
+				return
+			}
+			io.WriteString(conn, endedStream1)
+		})
+		u := near(t, addr, Limits{})
+		head := grpcHead("unary")
+		head.Method = c.method
+		resp, _, err := exchange(t, u, to(true), &Request{Head: &head, Retry: c.retry})
+		if (err == nil) != (c.tries > 0) || err == nil && resp.Tries != c.tries {
+			t.Errorf("%s, retry %t: %v, %v, want %d tries", c.method, c.retry, resp, err, c.tries)
+		}
+		u.closeIdle(true)
+	}
+}
+
 // TestTooMuchToAskAgain: content beyond what is kept cannot be had again, and a
 // refused call of it fails.
 func TestTooMuchToAskAgain(t *testing.T) {
@@ -212,6 +239,7 @@ func TestNoRoom(t *testing.T) {
 	if n := connections(u); n != maxConns {
 		t.Errorf("%d connections, want %d", n, maxConns)
 	}
+	st := u.transport(transportKey{llm, true, true}).(*h2Pool).sites[l.Addr().String()]
 	u.dialTimeout = 20 * time.Millisecond
 	if _, _, err := called(t, u, true, "unary", "hello"); !notReached(err) {
 		t.Errorf("%v, want no room", err)
@@ -219,9 +247,8 @@ func TestNoRoom(t *testing.T) {
 	u.dialTimeout = dialTimeout
 	let := make(chan error)
 	go func() { _, _, err := called(t, u, true, "unary", "hello"); let <- err }()
-	p := u.transport(transportKey{llm, true, true}).(*h2Pool)
-	for st := p.sites[l.Addr().String()]; st.hungry.Load() == 0; {
-		time.Sleep(0) //nolint:forbidigo // yields until it waits
+	for st.hungry.Load() == 0 {
+		runtime.Gosched()
 	}
 	waiting[0].Body.Close()
 	if err := <-let; err != nil {

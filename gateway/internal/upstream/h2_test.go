@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -267,6 +269,58 @@ func TestCancelInHTTP2(t *testing.T) {
 		}
 		<-waits
 		r.Wait()
+	}
+}
+
+// TestCancelAtAnyTime: whenever a call is cancelled, nothing of it is left in its
+// connection.
+func TestCancelAtAnyTime(t *testing.T) {
+	u := near(t, serveGRPC(t, nil), Limits{})
+	var asking sync.WaitGroup
+	for i := range 300 {
+		asking.Go(func() {
+			head := grpcHead([]string{"unary", "talk", "early"}[i%3])
+			r := &Request{Head: &head, Body: &content{Reader: bytes.NewReader(message("hello")), ready: i%2 == 0}}
+			cancelled := make(chan struct{})
+			go func() {
+				for range i {
+					runtime.Gosched()
+				}
+				r.Cancel()
+				close(cancelled)
+			}()
+			if resp, err := u.RoundTrip(t.Context(), to(true), r); err == nil {
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+			r.Wait()
+			<-cancelled
+		})
+	}
+	asking.Wait()
+	if _, body, err := called(t, u, true, "unary", "hello"); err != nil || body != string(message("hello")) {
+		t.Errorf("afterwards: %q, %v", body, err)
+	}
+	for _, st := range u.transport(transportKey{llm, true, true}).(*h2Pool).sites {
+		for _, c := range st.conns {
+			if n := c.Streams(); n != 0 {
+				t.Errorf("%d streams are left", n)
+			}
+		}
+	}
+}
+
+// TestMuchContent: as much as windows let through goes either way at a time.
+func TestMuchContent(t *testing.T) {
+	const much = 8 << 20
+	s := serve(t, nil, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	u := near(t, s.addr, Limits{})
+	for _, ready := range []bool{true, false} {
+		head := grpcHead("talk")
+		r := &Request{Head: &head, Body: &content{Reader: io.LimitReader(zeros{}, much), ready: ready}}
+		if _, body, err := exchange(t, u, to(true), r); len(body) != much || err != nil {
+			t.Errorf("%d bytes, %v", len(body), err)
+		}
 	}
 }
 

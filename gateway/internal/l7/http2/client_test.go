@@ -107,6 +107,29 @@ func TestOpenLimits(t *testing.T) {
 	})
 }
 
+// What may change Open is told: limits, and that nothing is opened any more.
+func TestChanged(t *testing.T) {
+	told := make(chan struct{}, 10)
+	againstClient(t, Config{Changed: func() { told <- struct{}{} }}, func(p *peer) {
+		if len(told) == 0 {
+			t.Error("the first SETTINGS were not told of")
+		}
+		for _, say := range []func(){
+			func() { p.raw(kindSettings, 0, 0, "\x00\x03\x00\x00\x00\x02") },
+			func() { p.raw(kindGoAway, 0, 0, "\x7f\xff\xff\xff\x00\x00\x00\x00") },
+		} {
+			for len(told) > 0 {
+				<-told
+			}
+			say()
+			p.take()
+			if len(told) != 1 {
+				t.Errorf("told %d times, want once", len(told))
+			}
+		}
+	})
+}
+
 // What the peer has not processed may be asked again elsewhere; what it may have,
 // not.
 func TestUnprocessed(t *testing.T) {

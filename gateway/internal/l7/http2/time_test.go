@@ -213,6 +213,7 @@ func TestWriteTimeout(t *testing.T) {
 			}
 		})
 	})
+	cfg.WriteTimeout, cfg.StallTimeout = time.Hour, cfg.WriteTimeout
 	against(t, cfg, serve, func(p *peer) {
 		result = make(chan error, 1)
 		p.raw(kindWindow, 0, 0, "\x00\xff\x00\x00")
