@@ -157,12 +157,12 @@ func TestTooMuchToAskAgain(t *testing.T) {
 	addr, _ := scripted(t, func(_ int, conn net.Conn) { io.WriteString(conn, refusedStream1) })
 	u := near(t, addr, Limits{})
 	head := grpcHead("unary")
-	r := &Request{Head: &head, Body: &content{Reader: io.LimitReader(zeros{}, 60<<10), ready: true}}
-	if resp, _, err := exchange(t, u, to(true), r); err == nil {
-		t.Errorf("%v after %d tries", resp, r.tries)
-	}
-	if r.tries != 1 {
-		t.Errorf("%d tries, want one", r.tries)
+	for _, ready := range []bool{true, false} {
+		r := &Request{Head: &head, Body: &content{Reader: io.LimitReader(zeros{}, 60<<10), ready: ready}}
+		if resp, _, err := exchange(t, u, to(true), r); err == nil || r.tries != 1 {
+			t.Errorf("%v, %v after %d tries, want one", resp, err, r.tries)
+		}
+		u.closeIdle(true) // for another stream 1
 	}
 	u.closeIdle(true)
 }
@@ -257,6 +257,110 @@ func TestNoRoom(t *testing.T) {
 	for _, resp := range waiting[1:] {
 		resp.Body.Close()
 	}
+}
+
+// TestNoFurtherConnection: where an endpoint takes no further connection, who
+// finds no room waits for it in those that there are.
+func TestNoFurtherConnection(t *testing.T) {
+	goOn := make(chan struct{})
+	s := &http.Server{Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1}}
+	s.Protocols.SetUnencryptedHTTP2(true)
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).Flush()
+		if r.URL.Path == "/t/wait" {
+			<-goOn
+		}
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	go s.Serve(&once{Listener: l})
+	u := near(t, l.Addr().String(), Limits{})
+	head := grpcHead("wait")
+	resp, err := u.RoundTrip(t.Context(), to(true), &Request{Head: &head})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asking sync.WaitGroup
+	for range 3 {
+		asking.Go(func() {
+			if resp, _, err := called(t, u, true, "unary", "hello"); err != nil || resp.Tries != 1 {
+				t.Errorf("%v, %v", resp, err)
+			}
+		})
+	}
+	p := u.transport(transportKey{llm, true, true}).(*h2Pool)
+	for refused := false; !refused; runtime.Gosched() {
+		p.mu.Lock()
+		refused = !p.sites[l.Addr().String()].refused.IsZero()
+		p.mu.Unlock()
+	}
+	close(goOn)
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	asking.Wait()
+	if n := connections(u); n != 1 {
+		t.Errorf("%d connections, want one", n)
+	}
+}
+
+// once accepts one connection, and then refuses any.
+type once struct {
+	net.Listener
+	accepted atomic.Bool
+}
+
+func (o *once) Accept() (net.Conn, error) {
+	if o.accepted.Swap(true) {
+		return nil, net.ErrClosed
+	}
+	c, err := o.Listener.Accept()
+	o.Close()
+	return c, err
+}
+
+// TestAnotherSVIDMeanwhile: a connection that was begun under the SVID of before
+// takes no stream.
+func TestAnotherSVIDMeanwhile(t *testing.T) {
+	begun, changed := make(chan struct{}), make(chan struct{})
+	addr, accepted := raw(t, func(n int, c net.Conn, br *bufio.Reader) {
+		if n == 1 {
+			close(begun)
+			<-changed
+		}
+		io.WriteString(c, "\x00\x00\x00\x04\x00\x00\x00\x00\x00") // SETTINGS
+		for {
+			var h [9]byte
+			if _, err := io.ReadFull(br, h[:3]); err != nil {
+				return
+			}
+			if string(h[:3]) == "PRI" {
+				br.Discard(21)
+				continue
+			}
+			io.ReadFull(br, h[3:])
+			br.Discard(int(h[0])<<16 | int(h[1])<<8 | int(h[2]))
+			if h[3] == 1 {
+				if n == 1 {
+					t.Error("it was asked")
+				}
+				io.WriteString(c, endedStream1)
+			}
+		}
+	})
+	u := near(t, addr, Limits{})
+	go func() {
+		<-begun
+		u.closeIdle(true)
+		close(changed)
+	}()
+	head := grpcHead("unary")
+	if _, _, err := exchange(t, u, to(true), &Request{Head: &head}); err != nil || accepted.Load() != 2 {
+		t.Errorf("%v over %d connections, want 2", err, accepted.Load())
+	}
+	u.closeIdle(true)
 }
 
 // TestOneDial: askers that come at the same time share one connection.
