@@ -272,13 +272,16 @@ func (a *arrival) failed(running context.Context, r *upstream.Request, body *req
 // respond relays the answer into the tunnel.
 func (a *arrival) respond(running context.Context, resp *upstream.Response) crossingv1.Cause {
 	a.answered(&resp.Head)
-	if !resp.Ended && resp.Body.Ready() {
-		a.out.Hold() // head, data and trailers go out together
+	if resp.Ended || resp.Body.Ready() {
+		a.out.Hold() // head, data, trailers and the stream's end go out together
 	}
 	if err := a.out.ResponseHead(&resp.Head, resp.Ended); err != nil {
 		return a.broken(running)
 	}
 	if resp.Ended {
+		if a.finish() != nil {
+			return a.broken(running)
+		}
 		return crossingv1.Cause_DONE
 	}
 	room := copyBuffers.Get().(*[]byte)
