@@ -60,7 +60,12 @@ func BenchmarkRoundTripH2(b *testing.B) {
 		addr := swiftH2(b, way.config)
 		for _, at := range []int{1, 128} {
 			name := way.name + "/" + strconv.Itoa(at) + " at a time"
-			b.Run(name+"/own", func(b *testing.B) { benchOwnH2(b, New(source, places{addr}, Limits{}), way.config == nil, at) })
+			b.Run(name+"/own", func(b *testing.B) {
+				benchOwnH2(b, New(source, places{addr}, Limits{}), way.config == nil, true, at)
+			})
+			b.Run(name+"/own, still coming", func(b *testing.B) {
+				benchOwnH2(b, New(source, places{addr}, Limits{}), way.config == nil, false, at)
+			})
 			b.Run(name+"/http.Transport", func(b *testing.B) {
 				protocols := new(http.Protocols)
 				protocols.SetUnencryptedHTTP2(way.config == nil)
@@ -96,11 +101,11 @@ func atATime(b *testing.B, n int, f func(pb *testing.PB)) {
 	b.RunParallel(f)
 }
 
-func benchOwnH2(b *testing.B, u *Upstream, plaintext bool, n int) {
+func benchOwnH2(b *testing.B, u *Upstream, plaintext, ready bool, n int) {
 	d := to(plaintext)
 	atATime(b, n, func(pb *testing.PB) {
 		text, buf := make([]byte, benchContent), make([]byte, 4<<10)
-		body := &again{ready: true}
+		body := &again{ready: ready}
 		for pb.Next() {
 			body.Reset(text)
 			head := grpcHead("unary")
