@@ -407,3 +407,12 @@ func uris(text ...string) []*url.URL {
 	}
 	return out
 }
+
+func TestRetireAt(t *testing.T) {
+	now := time.Now()
+	for range 100 {
+		if at := certs.RetireAt(now.Add(100*time.Second), now).Sub(now); at < 70*time.Second || at > 80*time.Second {
+			t.Fatalf("it retires after %s of 100 s", at)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -163,4 +164,12 @@ func PeerID(cs tls.ConnectionState) (spiffeid.ID, error) {
 func Fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
 	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// RetireAt is when a connection whose SVID ends then is to give way to another one:
+// after 70 to 80 % of the time that is left now, so that not all connections end at
+// once, and the next SVID is there by then.
+func RetireAt(end, now time.Time) time.Time {
+	left := end.Sub(now)
+	return now.Add(time.Duration(float64(left) * (0.7 + 0.1*rand.Float64())))
 }

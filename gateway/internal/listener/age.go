@@ -1,20 +1,8 @@
 package listener
 
 import (
-	"crypto/x509"
-	"math/rand/v2"
 	"time"
 )
-
-// ages is when a connection that is made now with an SVID is to end in order:
-// after three quarters of what is left of the SVID's life, give or take some, so
-// that not all connections end at once. A workload has its next SVID by then, and
-// shows it with the next connection. Once an SVID has expired, whatever comes on
-// its connection is refused.
-func ages(leaf *x509.Certificate, now time.Time) time.Time {
-	left := leaf.NotAfter.Sub(now)
-	return now.Add(time.Duration(float64(left) * (0.7 + 0.1*rand.Float64())))
-}
 
 // leaves says whether the answer to a request that comes now is the last one.
 func (c *conn) leaves(now time.Time) bool {

@@ -91,7 +91,7 @@ func (c *conn) handshake(ctx context.Context) (proto string, err error) {
 		}
 		c.mu.Lock()
 		c.chain = state.PeerCertificates
-		c.ages = ages(c.chain[0], time.Now())
+		c.ages = certs.RetireAt(c.chain[0].NotAfter, time.Now()) // once it has expired, whatever comes is refused
 		c.mu.Unlock()
 		c.verifyAgain() // bundles may have changed since, and nobody rechecked what was not here
 	}

@@ -22,10 +22,11 @@ var errNotH2 = errors.New("the destination does not select HTTP/2 by ALPN")
 // h2Conn is one connection.
 type h2Conn struct {
 	*http2.Conn
-	pool *h2Pool
-	site *site
-	addr string
-	peer *crossingv1.Peer // not to be changed: every record of the connection has it
+	socket *socket
+	pool   *h2Pool
+	site   *site
+	addr   string
+	peer   *crossingv1.Peer // not to be changed: every record of the connection has it
 
 	greeted chan struct{} // closed once the destination has said its SETTINGS
 	known   bool          // they have come; the reading goroutine's
@@ -46,7 +47,7 @@ func (p *h2Pool) connect(ctx context.Context, addr string, st *site) (*h2Conn, e
 		return nil, errNotH2
 	}
 	c := &h2Conn{
-		pool: p, site: st, addr: addr, peer: peerOf(nc, addr),
+		socket: s, pool: p, site: st, addr: addr, peer: peerOf(nc, addr),
 		greeted: make(chan struct{}), over: make(chan struct{}),
 	}
 	c.Conn = http2.Client(nc, http2.Config{

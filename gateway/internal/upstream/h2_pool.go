@@ -84,6 +84,10 @@ func (p *h2Pool) open(addr string, h *l7.RequestHead, end bool) (*h2Conn, *http2
 	}
 	p.mu.Unlock()
 	for _, c := range conns {
+		if c.socket.retired() {
+			p.forget(c)
+			continue
+		}
 		s, err := c.Open(h, end)
 		switch {
 		case err == nil:

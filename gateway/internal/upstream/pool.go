@@ -50,7 +50,7 @@ func (c *conn) cut() { c.socket.cut() }
 func (p *pool) take(addr string) *conn {
 	for {
 		c := p.pop(addr)
-		if c == nil || time.Since(c.since) < idleTimeout && c.socket.isQuiet() {
+		if c == nil || time.Since(c.since) < idleTimeout && !c.socket.retired() && c.socket.isQuiet() {
 			return c
 		}
 		c.cut()
@@ -93,7 +93,7 @@ func (p *pool) sweep() {
 	for addr, all := range p.idle {
 		kept := all[:0]
 		for _, c := range all {
-			if time.Since(c.since) < idleTimeout && c.socket.isQuiet() {
+			if time.Since(c.since) < idleTimeout && !c.socket.retired() && c.socket.isQuiet() {
 				kept = append(kept, c)
 			} else {
 				c.cut()

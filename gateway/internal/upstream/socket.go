@@ -7,8 +7,11 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/sallyport-mesh/sallyport/certs"
 )
 
 // socket is the TCP connection under another one, or that itself. One goroutine
@@ -22,9 +25,10 @@ type socket struct {
 	dry   bool             // reads nothing
 
 	// From the handshake; not changed afterwards. None in plaintext.
-	u     *Upstream
-	id    spiffeid.ID
-	chain []*x509.Certificate
+	u       *Upstream
+	id      spiffeid.ID
+	chain   []*x509.Certificate
+	retires time.Time // when it is to carry no further exchange
 
 	once sync.Once // of Close
 }
@@ -42,11 +46,15 @@ func newSocket(tcp *net.TCPConn) (*socket, error) {
 
 // trust remembers whose SVID was verified, so that it can be again.
 func (s *socket) trust(u *Upstream, id spiffeid.ID, chain []*x509.Certificate) {
-	s.u, s.id, s.chain = u, id, chain
+	s.u, s.id, s.chain, s.retires = u, id, chain, certs.RetireAt(chain[0].NotAfter, time.Now())
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.sockets[s] = struct{}{}
 }
+
+// retired says that the SVID that the peer has shown is about to end: the next one
+// is shown in another connection.
+func (s *socket) retired() bool { return s.u != nil && time.Now().After(s.retires) }
 
 // isQuiet says that the peer has neither ended nor said anything that was not
 // read. It does not wait.

@@ -129,6 +129,38 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// TestRetires: what comes once the workload's SVID is about to end goes in another
+// connection, for which it shows the next one.
+func TestRetires(t *testing.T) {
+	far := certstest.Mesh(t, "far.test")["far.test"]
+	s := serve(t, certs.ServerTLS(far.Source("/ai/llm"), certs.AuthorizeAny(), "h2", "http/1.1"), func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("X-Connection", r.RemoteAddr)
+	})
+	for _, kind := range []string{"application/json", "application/grpc"} {
+		u := New(far.Source("/sallyport/gateway/far-1"), places{s.addr}, Limits{})
+		defer u.CloseIdle()
+		head := post()
+		head.Fields = l7.Fields{{Name: "content-type", Value: kind}}
+		var used []string
+		for i := range 3 {
+			if i == 2 {
+				for _, s := range u.trusted() {
+					s.retires = time.Now().Add(-time.Second)
+				}
+			}
+			resp, _, err := ask(t, u, to(false), head, "hello")
+			if err != nil {
+				t.Fatal(err)
+			}
+			used = append(used, resp.Head.Fields.Get("x-connection"))
+		}
+		if used[0] != used[1] || used[1] == used[2] {
+			t.Errorf("%s: connections %q, want the first twice and another one", kind, used)
+		}
+	}
+}
+
 // TestAnother: a server that is not the workload never sees a request.
 func TestAnother(t *testing.T) {
 	domains := certstest.Mesh(t, "far.test", "other.test")

@@ -3,7 +3,6 @@ package carrier
 import (
 	"crypto/x509"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/certs"
@@ -48,11 +47,9 @@ func NewGuard(cfg *Config, chain []*x509.Certificate, authorize certs.Authorizer
 }
 
 // Retires is when a tunnel takes no more streams, so that another one with the
-// SVIDs of then is there before this one must end: after three quarters of its
-// time, give or take a tenth, or all tunnels would be dialled again at once.
+// SVIDs of then is there before this one must end.
 func (g *Guard) Retires(now time.Time) time.Duration {
-	left := g.Expires.Sub(now)
-	return time.Duration(float64(left) * (0.7 + 0.1*rand.Float64()))
+	return certs.RetireAt(g.Expires, now).Sub(now)
 }
 
 // ErrNoPolicy is what Authorize says as long as there is no policy to judge by:
