@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -104,7 +105,7 @@ type h2Body struct {
 // Read completes the trailers at the content's end.
 func (b *h2Body) Read(p []byte) (int, error) {
 	n, err := b.Stream.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		b.trailers = b.Trailers()
 	}
 	return n, err
