@@ -59,6 +59,7 @@ func TestStreamsOfAGatewayAreLimited(t *testing.T) {
 		m := newMesh(t)
 		m.publish(testPolicy("a", environments...), 1)
 		first := m.process("aws", "0")
+		synctest.Wait() // or the other one may come before it
 		again := m.process("aws", "0")
 		again.acceptAll()
 		if got := first.refused(); got != codes.Aborted {
