@@ -28,8 +28,9 @@ var (
 	h2specSummary = regexp.MustCompile(`(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed`)
 	h2specSection = regexp.MustCompile(`^\s*(\d[\d.]*)\. `)
 	h2specFailed  = regexp.MustCompile(`^\s*× (\d+): (.*)`)
-	// An answer is what came last, or nothing came after it.
-	h2specAnswered = regexp.MustCompile(`Actual: (DATA Frame|HEADERS Frame|Timeout)`)
+	// An answer is what came last, or the reset that follows one that did not wait for
+	// its request, or nothing came after it.
+	h2specAnswered = regexp.MustCompile(`Actual: (DATA|HEADERS|RST_STREAM|Timeout)`)
 )
 
 // early says that a case failed because its request was answered before the case
