@@ -425,7 +425,7 @@ func TestGatewaysAdd(t *testing.T) {
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"azure-1"} })
 	file := filepath.Join(t.TempDir(), "azure-1.bootstrap.json")
 	said := ask(t, m.Dir(), "gateways", "add", "azure-1", "--out", file, "--gateway-workload-api", m.WorkloadAPI("azure-1"),
-		"--attach", "127.0.0.1:0", "--state-dir", t.TempDir())
+		"--attach", "127.0.0.1:0", "--port", "127.0.0.1:0=registry.aws.mesh:5000", "--state-dir", t.TempDir())
 	if !strings.Contains(said, "sallyport-gateway run --bootstrap azure-1.bootstrap.json") {
 		t.Errorf("gateways add said %q", said)
 	}
@@ -448,6 +448,9 @@ func TestGatewaysAdd(t *testing.T) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `"to": "registry.aws.mesh:5000"`) {
+		t.Errorf("the file has no port: %s", text)
 	}
 	broken := writeFile(t, strings.Replace(string(text), `"stateDir"`, `"stateDirectory"`, 1))
 	out, err := exec.Command(p.bin, "run", "--bootstrap", broken).CombinedOutput()

@@ -59,6 +59,7 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		checkAddress("admin", b.Admin, false),
 		checkCarriers(b.Carriers),
 		checkDrain(b.Drain),
+		b.checkPorts(),
 		required("environment", b.Environment),
 		required("stateDir", b.StateDir),
 	)

@@ -22,6 +22,8 @@ func good() *configv1.Bootstrap {
 	}
 }
 
+func ports(listen, to string) []*configv1.Port { return []*configv1.Port{{Listen: listen, To: to}} }
+
 func TestCheckBootstrap(t *testing.T) {
 	b, err := checkBootstrap(good())
 	if err != nil {
@@ -29,6 +31,11 @@ func TestCheckBootstrap(t *testing.T) {
 	}
 	if b.self.String() != "spiffe://onprem.test/sallyport/gateway/onprem-1" || b.GetAttach() != DefaultAttach {
 		t.Errorf("self %s, attach %q", b.self, b.GetAttach())
+	}
+	two := good()
+	two.Ports = append(ports("127.0.0.1:0", "db.azure.mesh:5432"), ports("127.0.0.1:0", "DB.azure.mesh:5432")...)
+	if b, err := checkBootstrap(two); err != nil || len(b.ports()) != 2 {
+		t.Errorf("two ports at free addresses: %v, %v", b, err)
 	}
 	if good := good(); good.Attach != "" {
 		t.Error("the caller's file was changed")
@@ -55,6 +62,16 @@ func TestBootstrapFaults(t *testing.T) {
 		{"admin", func(b *configv1.Bootstrap) { b.Admin = "9090" }},
 		{"drain", func(b *configv1.Bootstrap) { b.Drain = durationpb.New(time.Millisecond) }},
 		{"drain", func(b *configv1.Bootstrap) { b.Drain = &durationpb.Duration{Seconds: 1, Nanos: -1} }},
+		{"ports[0].listen", func(b *configv1.Bootstrap) { b.Ports = ports("5432", "db.azure.mesh:5432") }},
+		{"ports[0].listen", func(b *configv1.Bootstrap) { b.Ports = ports("", "db.azure.mesh:5432") }},
+		{"ports[0].listen", func(b *configv1.Bootstrap) { b.Ports = ports(DefaultAttach, "db.azure.mesh:5432") }},
+		{"ports[1].listen", func(b *configv1.Bootstrap) {
+			b.Ports = append(ports("127.0.0.1:5432", "db.azure.mesh:5432"), ports("127.0.0.1:5432", "db.aws.mesh:5432")...)
+		}},
+		{"ports[0].to", func(b *configv1.Bootstrap) { b.Ports = ports("127.0.0.1:5432", "") }},
+		{"ports[0].to", func(b *configv1.Bootstrap) { b.Ports = ports("127.0.0.1:5432", "db.azure.mesh") }},
+		{"ports[0].to", func(b *configv1.Bootstrap) { b.Ports = ports("127.0.0.1:5432", "db.example.com:5432") }},
+		{"ports[0].to", func(b *configv1.Bootstrap) { b.Ports = ports("127.0.0.1:5432", "db.azure.mesh:99999") }},
 		{"carriers[1]", func(b *configv1.Bootstrap) { b.Carriers = []string{"TCP", "SCTP"} }},
 	} {
 		t.Run(c.field, func(t *testing.T) {

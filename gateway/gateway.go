@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -129,7 +128,7 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 	if err != nil {
 		return err
 	}
-	return g.listen(self)
+	return g.listen(b)
 }
 
 // identify gets the gateway's SVID and makes sure that it is the one that the
@@ -164,7 +163,8 @@ func (g *Gateway) connect(b *bootstrap) error {
 }
 
 // listen makes the data path and binds its listeners.
-func (g *Gateway) listen(self spiffeid.ID) error {
+func (g *Gateway) listen(b *bootstrap) error {
+	self := b.self
 	both := exchange.Config{
 		Self:  self,
 		Authz: authz.New(g.bootstrap.GetEnvironment(), g.xds),
@@ -181,6 +181,7 @@ func (g *Gateway) listen(self spiffeid.ID) error {
 	g.attach, err = listener.New(listener.Config{
 		Address:  g.bootstrap.GetAttach(),
 		Loopback: g.bootstrap.GetAttachLoopback(),
+		Ports:    b.ports(),
 		Source:   g.source,
 		Audience: self.String(),
 		Handler:  egress,
@@ -275,6 +276,10 @@ func (g *Gateway) AttachAddr() net.Addr { return g.attach.Addr() }
 
 // LoopbackAddr is where workloads attach on loopback; nil if they cannot.
 func (g *Gateway) LoopbackAddr() net.Addr { return g.attach.LoopbackAddr() }
+
+// PortAddrs are where programs connect that want one destination, in the order of
+// the bootstrap file.
+func (g *Gateway) PortAddrs() []net.Addr { return g.attach.PortAddrs() }
 
 // AdminAddr is where health and metrics are; nil if they are nowhere.
 func (g *Gateway) AdminAddr() net.Addr {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +21,7 @@ type bootstrapFlags struct {
 	out      string
 	own      configv1.Bootstrap
 	stateDir string
+	ports    map[string]string // where to listen, to destination
 }
 
 func (a *app) gatewaysAdd() *cobra.Command {
@@ -42,6 +45,7 @@ to know it, and the keys that may sign a policy. The keys come from your own key
 	flags.StringVar(&f.own.Tunnel, "tunnel", "", "HOST:PORT to listen on for peer gateways (the policy's tunnel address)")
 	flags.StringVar(&f.own.Admin, "admin", "", "loopback HOST:PORT of health, readiness and metrics (none)")
 	flags.StringSliceVar(&f.own.Carriers, "carrier", nil, "carrier of tunnels to use, TCP or QUIC (both)")
+	flags.StringToStringVar(&f.ports, "port", nil, "HOST:PORT=WORKLOAD.ENVIRONMENT.mesh:PORT, a TLS address whose connections go to one destination (none)")
 	flags.StringVar(&f.stateDir, "state-dir", "", "directory of the last good policy and the spool (/var/lib/sallyport/NAME)")
 	return cmd
 }
@@ -92,6 +96,9 @@ func (f *bootstrapFlags) bootstrap(name string, r *controlv1.GetBootstrapRespons
 		Admin:          f.own.GetAdmin(),
 		Carriers:       f.own.GetCarriers(),
 		StateDir:       f.stateDir,
+	}
+	for _, at := range slices.Sorted(maps.Keys(f.ports)) {
+		b.Ports = append(b.Ports, &configv1.Port{Listen: at, To: f.ports[at]})
 	}
 	if b.Tunnel == "" {
 		b.Tunnel = r.GetTunnel()

@@ -28,6 +28,7 @@ type conn struct {
 	raw    net.Conn // the socket
 	nc     net.Conn // what is spoken on: TLS over raw, or raw itself
 	secure bool
+	port   *port // that it came to; nil if it speaks HTTP
 	addr   netip.AddrPort
 	log    *zap.Logger
 
@@ -68,6 +69,10 @@ func (c *conn) serve(ctx context.Context) {
 		c.refuseHandshake(err)
 		return
 	}
+	if c.port != nil {
+		c.servePort(ctx)
+		return
+	}
 	if proto == "h2" {
 		c.serveH2(ctx, c.nc)
 		return
@@ -77,7 +82,11 @@ func (c *conn) serve(ctx context.Context) {
 
 // handshake ends with the caller's identity, if it showed one.
 func (c *conn) handshake(ctx context.Context) (proto string, err error) {
-	tc := tls.Server(c.raw, c.l.tlsConfig)
+	config := c.l.tlsConfig
+	if c.port != nil {
+		config = c.l.portTLS
+	}
+	tc := tls.Server(c.raw, config)
 	ctx, cancel := context.WithTimeout(ctx, c.l.cfg.HeadTimeout)
 	defer cancel()
 	if err := tc.HandshakeContext(ctx); err != nil {
@@ -111,10 +120,12 @@ func (c *conn) refuseHandshake(err error) {
 		}
 	case errors.Is(err, certs.ErrExpired):
 		reason = crossingv1.Reason_EXPIRED_IDENTITY
+	case errors.Is(err, errForeign):
+		reason = crossingv1.Reason_FOREIGN_IDENTITY
 	case errors.Is(err, certs.ErrUntrusted), errors.Is(err, certs.ErrNotSPIFFE), errors.Is(err, certs.ErrUnauthorized):
 		reason = crossingv1.Reason_BAD_IDENTITY
 	}
-	c.l.cfg.Refuser.Refuse(reason, c.addr, Name, fmt.Sprintf("TLS handshake: %v", err))
+	c.l.cfg.Refuser.Refuse(reason, c.addr, Name, c.place()+fmt.Sprintf("TLS handshake: %v", err))
 }
 
 func isHTTPMethod(start []byte) bool {
@@ -231,6 +242,10 @@ func (c *conn) stop() {
 	c.mu.Unlock()
 	if d != nil {
 		d.Stop()
+	}
+	if c.port != nil {
+		c.reset()
+		return
 	}
 	c.kill()
 }

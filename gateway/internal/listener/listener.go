@@ -29,6 +29,9 @@ const Name = "attach"
 // LoopbackName is the use of the listener without TLS.
 const LoopbackName = "attach loopback"
 
+// PortName is the use of the listeners of Config.Ports.
+const PortName = "port"
+
 // Config says where to listen and who answers. Source, Handler, Refuser and at
 // least one address are needed.
 type Config struct {
@@ -37,6 +40,8 @@ type Config struct {
 	// Loopback is the address of the listener without TLS, where a JWT-SVID is
 	// the only credential. It must be a loopback address. "": none.
 	Loopback string
+	// Ports are the addresses whose connections each go to one destination.
+	Ports []Port
 	// Source is the gateway's own SVID and the bundles that callers are checked with.
 	Source *certs.Source
 	// Audience that a JWT-SVID must name. Default: the Source's SPIFFE ID.
@@ -45,7 +50,8 @@ type Config struct {
 	Handler Handler
 	// Refuser is told what never came to the Handler.
 	Refuser Refuser
-	// Listen binds an address for a use, Name or LoopbackName. Default: net.Listen.
+	// Listen binds an address for a use: Name, LoopbackName or PortName. Default:
+	// net.Listen.
 	Listen func(use, address string) (net.Listener, error)
 	// Log may be nil.
 	Log *zap.Logger
@@ -64,8 +70,8 @@ type Config struct {
 // Validate says everything that is missing or wrong.
 func (c *Config) Validate() error {
 	var faults []error
-	if c.Address == "" && c.Loopback == "" {
-		faults = append(faults, errors.New("listener: neither Address nor Loopback"))
+	if c.Address == "" && c.Loopback == "" && len(c.Ports) == 0 {
+		faults = append(faults, errors.New("listener: neither Address nor Loopback nor Ports"))
 	}
 	if c.Loopback != "" && !isLoopback(c.Loopback) {
 		faults = append(faults, fmt.Errorf("listener: Loopback %q is not a loopback address, and it has no TLS", c.Loopback))
@@ -110,7 +116,9 @@ type Listener struct {
 	log       *zap.Logger
 	attach    net.Listener // nil if there is none
 	loopback  net.Listener // nil if there is none
+	ports     []*port
 	tlsConfig *tls.Config
+	portTLS   *tls.Config
 	desks     sync.Pool  // *desk, for connections that are not idle
 	crew      *crew.Crew // serves connections until they are detached
 	serving   sync.WaitGroup
@@ -145,6 +153,10 @@ func New(cfg Config) (*Listener, error) {
 			return nil, fmt.Errorf("bind loopback listener: %w", err)
 		}
 	}
+	if err := l.bindPorts(); err != nil {
+		l.closeSockets()
+		return nil, err
+	}
 	return l, nil
 }
 
@@ -167,6 +179,9 @@ func (l *Listener) closeSockets() {
 			_ = s.Close()
 		}
 	}
+	for _, p := range l.ports {
+		_ = p.Close()
+	}
 }
 
 // Retire makes Run accept no more. Connections that are open go on, and with its
@@ -187,6 +202,9 @@ func (l *Listener) Run(ctx context.Context) error {
 		if s != nil {
 			accepting.Go(func() { l.accept(ctx, s, func(nc net.Conn) { l.start(work, nc, s == l.attach) }) })
 		}
+	}
+	for _, p := range l.ports {
+		accepting.Go(func() { l.accept(ctx, p, func(nc net.Conn) { l.serve(work, l.newPortConn(nc, p)) }) })
 	}
 	checking, checked := context.WithCancel(ctx)
 	var rechecking sync.WaitGroup
@@ -248,11 +266,14 @@ func (l *Listener) accept(ctx context.Context, s net.Listener, serve func(net.Co
 }
 
 func (l *Listener) start(ctx context.Context, nc net.Conn, secure bool) {
-	c := &conn{l: l, raw: nc, nc: nc, secure: secure, addr: remoteOf(nc), log: l.log}
+	l.serve(ctx, &conn{l: l, raw: nc, nc: nc, secure: secure, addr: remoteOf(nc), log: l.log})
+}
+
+func (l *Listener) serve(ctx context.Context, c *conn) {
 	if !l.add(c) {
 		l.cfg.Refuser.Refuse(crossingv1.Reason_TOO_LARGE, c.addr, Name,
 			fmt.Sprintf("%d connections are open", l.cfg.MaxConnections))
-		_ = nc.Close()
+		_ = c.raw.Close()
 		return
 	}
 	l.serving.Add(1)

@@ -25,16 +25,7 @@ func TestRetire(t *testing.T) {
 	}
 	f.Retire()
 	f.Retire() // once is enough
-	for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
-		c, err := net.Dial("tcp", f.Addr().String())
-		if err != nil {
-			break
-		}
-		c.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("it still accepts")
-		}
-	}
+	f.closed(f.Addr())
 	if r := send(t, idle, br, get, "GET"); r.StatusCode != 200 || !r.Close {
 		t.Errorf("answer %d, close %t, want 200 and the connection's end", r.StatusCode, r.Close)
 	}
@@ -43,6 +34,21 @@ func TestRetire(t *testing.T) {
 	}
 	<-f.served()
 	f.stop()
+}
+
+// closed waits until nobody accepts at an address.
+func (f *fixture) closed(addr net.Addr) {
+	f.t.Helper()
+	for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
+		c, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			return
+		}
+		c.Close()
+		if time.Now().After(deadline) {
+			f.t.Fatal("it still accepts")
+		}
+	}
 }
 
 // TestRetireHTTP2: an exchange that is open ends as it should, and the next one of
@@ -124,13 +130,13 @@ func TestRetireInTime(t *testing.T) {
 // TestListen: the sockets are bound as the configuration says.
 func TestListen(t *testing.T) {
 	uses := map[string]string{}
-	f := start(t, ok, func(c *Config) {
+	f := start(t, ok, toDB, func(c *Config) {
 		c.Listen = func(use, address string) (net.Listener, error) {
 			uses[use] = address
 			return net.Listen("tcp", address)
 		}
 	})
-	if uses[Name] != "127.0.0.1:0" || uses[LoopbackName] != "127.0.0.1:0" {
+	if uses[Name] != "127.0.0.1:0" || uses[LoopbackName] != "127.0.0.1:0" || uses[PortName] != "127.0.0.1:0" {
 		t.Errorf("bound %v", uses)
 	}
 	if r, err := f.client(1).Get("https://llm.azure.mesh/"); err != nil || r.StatusCode != http.StatusOK {

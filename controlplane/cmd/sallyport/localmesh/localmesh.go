@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/authority"
 	"github.com/sallyport-mesh/sallyport/controlplane"
 	"github.com/sallyport-mesh/sallyport/gateway"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -41,6 +42,8 @@ type Config struct {
 	// X509TTL is how long X509-SVIDs last; as long as an authority's usually do if
 	// zero.
 	X509TTL time.Duration
+	// Bootstrap, if set, changes what each gateway starts from.
+	Bootstrap func(*configv1.Bootstrap)
 	// Log takes everybody's log; nil for none.
 	Log *zap.Logger
 }

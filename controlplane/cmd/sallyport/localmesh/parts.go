@@ -152,6 +152,9 @@ func (m *Mesh) startGateway(ctx context.Context, env, attach, loopback, tunnel s
 		return err
 	}
 	b.Attach, b.AttachLoopback, b.Tunnel = attach, loopback, tunnel
+	if m.cfg.Bootstrap != nil {
+		m.cfg.Bootstrap(b)
+	}
 	m.tunnels[name] = tunnel
 	if !slices.Contains(m.cfg.External, name) {
 		g, err := gateway.New(ctx, gateway.Config{Bootstrap: b, Log: m.cfg.Log.Named(name)})

@@ -57,7 +57,9 @@ type Bootstrap struct {
 	Admin string `protobuf:"bytes,12,opt,name=admin,proto3" json:"admin,omitempty"`
 	// drain is how long what is open may go on after another process of the gateway
 	// has taken over, such as "60s": 1 s to 1 h; a minute if unset.
-	Drain         *durationpb.Duration `protobuf:"bytes,13,opt,name=drain,proto3" json:"drain,omitempty"`
+	Drain *durationpb.Duration `protobuf:"bytes,13,opt,name=drain,proto3" json:"drain,omitempty"`
+	// ports are addresses whose connections each go to one destination.
+	Ports         []*Port `protobuf:"bytes,14,rep,name=ports,proto3" json:"ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +185,69 @@ func (x *Bootstrap) GetDrain() *durationpb.Duration {
 	return nil
 }
 
+func (x *Bootstrap) GetPorts() []*Port {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+// Port is an address for programs that speak TLS and nothing of proxies: each
+// connection to it, whatever is spoken on it, is one crossing to one destination.
+type Port struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// listen is the host:port where workloads connect, by TLS with their X509-SVID.
+	Listen string `protobuf:"bytes,1,opt,name=listen,proto3" json:"listen,omitempty"`
+	// to is the destination as a CONNECT would name it, such as "db.azure.mesh:5432".
+	To            string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Port) Reset() {
+	*x = Port{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Port) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Port) ProtoMessage() {}
+
+func (x *Port) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Port.ProtoReflect.Descriptor instead.
+func (*Port) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Port) GetListen() string {
+	if x != nil {
+		return x.Listen
+	}
+	return ""
+}
+
+func (x *Port) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
 // ControlPlane is where a gateway's control plane is and how it is known.
 type ControlPlane struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -198,7 +263,7 @@ type ControlPlane struct {
 
 func (x *ControlPlane) Reset() {
 	*x = ControlPlane{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -210,7 +275,7 @@ func (x *ControlPlane) String() string {
 func (*ControlPlane) ProtoMessage() {}
 
 func (x *ControlPlane) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -223,7 +288,7 @@ func (x *ControlPlane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlPlane.ProtoReflect.Descriptor instead.
 func (*ControlPlane) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ControlPlane) GetAddress() string {
@@ -261,7 +326,7 @@ type PolicyState struct {
 
 func (x *PolicyState) Reset() {
 	*x = PolicyState{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +338,7 @@ func (x *PolicyState) String() string {
 func (*PolicyState) ProtoMessage() {}
 
 func (x *PolicyState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +351,7 @@ func (x *PolicyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyState.ProtoReflect.Descriptor instead.
 func (*PolicyState) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PolicyState) GetCurrent() string {
@@ -307,7 +372,7 @@ var File_sallyport_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\xec\x03\n" +
+	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\x9d\x04\n" +
 	"\tBootstrap\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -323,7 +388,11 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	" \x01(\tR\bstateDir\x12\x1a\n" +
 	"\bcarriers\x18\v \x03(\tR\bcarriers\x12\x14\n" +
 	"\x05admin\x18\f \x01(\tR\x05admin\x12/\n" +
-	"\x05drain\x18\r \x01(\v2\x19.google.protobuf.DurationR\x05drain\"P\n" +
+	"\x05drain\x18\r \x01(\v2\x19.google.protobuf.DurationR\x05drain\x12/\n" +
+	"\x05ports\x18\x0e \x03(\v2\x19.sallyport.config.v1.PortR\x05ports\".\n" +
+	"\x04Port\x12\x16\n" +
+	"\x06listen\x18\x01 \x01(\tR\x06listen\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"P\n" +
 	"\fControlPlane\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
@@ -344,23 +413,25 @@ func file_sallyport_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_sallyport_config_v1_config_proto_rawDescData
 }
 
-var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_sallyport_config_v1_config_proto_goTypes = []any{
 	(*Bootstrap)(nil),           // 0: sallyport.config.v1.Bootstrap
-	(*ControlPlane)(nil),        // 1: sallyport.config.v1.ControlPlane
-	(*PolicyState)(nil),         // 2: sallyport.config.v1.PolicyState
-	(*v1.KeySet)(nil),           // 3: sallyport.policy.v1.KeySet
-	(*durationpb.Duration)(nil), // 4: google.protobuf.Duration
+	(*Port)(nil),                // 1: sallyport.config.v1.Port
+	(*ControlPlane)(nil),        // 2: sallyport.config.v1.ControlPlane
+	(*PolicyState)(nil),         // 3: sallyport.config.v1.PolicyState
+	(*v1.KeySet)(nil),           // 4: sallyport.policy.v1.KeySet
+	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
 }
 var file_sallyport_config_v1_config_proto_depIdxs = []int32{
-	1, // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
-	3, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
-	4, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2, // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
+	4, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
+	5, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
+	1, // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_config_v1_config_proto_init() }
@@ -374,7 +445,7 @@ func file_sallyport_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_config_v1_config_proto_rawDesc), len(file_sallyport_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
