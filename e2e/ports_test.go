@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
@@ -89,6 +91,12 @@ func of(t *testing.T, m *meshtest.Mesh, authority string) *crossingv1.Record {
 	return m.Follow(t, &controlv1.ListCrossingsRequest{}, func(r *crossingv1.Record) bool {
 		return r.GetOperation().GetAuthority() == authority && meshtest.Whole(r)
 	})
+}
+
+// after waits for the whole record of the only crossing since then.
+func after(t *testing.T, m *meshtest.Mesh, since time.Time) *crossingv1.Record {
+	t.Helper()
+	return m.Follow(t, &controlv1.ListCrossingsRequest{Since: timestamppb.New(since)}, meshtest.Whole)
 }
 
 // TestPort sends raw bytes through a mapped port: the caller ends first, and

@@ -76,11 +76,15 @@ func Judged(r crossingv1.Reason) bool {
 
 // checkTexts holds what callers may have had a word in.
 func checkTexts(h *crossingv1.Half) error {
-	switch authority, detail := h.GetOperation().GetAuthority(), h.GetEnd().GetDetail(); {
-	case len(authority) > maxAuthority || !visible(authority):
+	if authority := h.GetOperation().GetAuthority(); len(authority) > maxAuthority || !visible(authority) {
 		return errors.New("operation.authority is not short, visible ASCII")
-	case len(detail) > maxEndDetail || !visible(detail):
-		return errors.New("end.detail is not short, visible ASCII")
+	}
+	return checkDetail(h.GetEnd().GetDetail())
+}
+
+func checkDetail(s string) error {
+	if len(s) > maxEndDetail || !visible(s) {
+		return errors.New("detail is not short, visible ASCII")
 	}
 	return nil
 }

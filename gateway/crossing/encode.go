@@ -126,6 +126,7 @@ func appendClose(b []byte, n protowire.Number, c *crossingv1.Close) []byte {
 	b = appendSigned(b, 11, int64(c.Reason))
 	b = appendPeer(b, 12, c.Peer)
 	b = appendTunnel(b, 13, c.Tunnel)
+	b = appendText(b, 14, c.Detail)
 	return leave(b, began)
 }
 

@@ -120,6 +120,7 @@ func (c *fields) close(e *crossingv1.Close) {
 	value(c, "reason", e.Reason, crossingv1.Reason_name)
 	c.peer(e.Peer)
 	c.tunnel(e.Tunnel)
+	c.text("detail", e.Detail)
 }
 
 func (c *fields) refusal(r *crossingv1.Refusal) {

@@ -135,6 +135,7 @@ func TestCheckFrameRefuses(t *testing.T) {
 		{"an authority that is no text", badOpen(func(h *crossingv1.Half) { h.Operation.Authority = "a\nb" }), "authority"},
 		{"an endless authority", badOpen(func(h *crossingv1.Half) { h.Operation.Authority = strings.Repeat("a", 321) }), "authority"},
 		{"a detail that is no text", badRefused(func(h *crossingv1.Half) { h.End.Detail = "\x1b[2J" }), "detail"},
+		{"an end's detail that is no text", badClose(func(c *crossingv1.Close) { c.Detail = "\x1b[2J" }), "detail"},
 		{"an endless detail", badRefused(func(h *crossingv1.Half) { h.End.Detail = strings.Repeat("a", 513) }), "detail"},
 		{"refused without an end", badRefused(func(h *crossingv1.Half) { h.End.Close = 0 }), "end is"},
 		{"opened with an end", badOpen(func(h *crossingv1.Half) { h.End.Close = crossingv1.Cause_DONE }), "end is"},

@@ -110,6 +110,9 @@ func end(a *Account) *crossingv1.End {
 	if c.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
 		e.Reason = c.GetReason()
 	}
+	if c.GetDetail() != "" {
+		e.Detail = c.GetDetail()
+	}
 	if c.GetPeer() != nil {
 		e.Peer = proto.CloneOf(c.GetPeer())
 	}

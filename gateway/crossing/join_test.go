@@ -131,6 +131,16 @@ func TestJoinShowsADenialAtIngress(t *testing.T) {
 	}
 }
 
+// TestJoinShowsWhyItEnded: an end that has a detail says it in the record.
+func TestJoinShowsWhyItEnded(t *testing.T) {
+	e, i := accounts()
+	e.Open.End.Detail, e.Close.Detail = "at first", "at last"
+	i.Open.End.Detail = "at first"
+	if r := Join(e, i); r.GetEgress().GetDetail() != "at last" || r.GetIngress().GetDetail() != "at first" {
+		t.Errorf("details %q and %q", r.GetEgress().GetDetail(), r.GetIngress().GetDetail())
+	}
+}
+
 // TestJoinShowsWhatCarried: where a crossing moved, the end says where to.
 func TestJoinShowsWhatCarried(t *testing.T) {
 	e, i := accounts()

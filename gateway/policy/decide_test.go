@@ -318,3 +318,26 @@ func BenchmarkCompile(b *testing.B) {
 	large(b, 1000, 10_000)
 	b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms")
 }
+
+// TestServes: a TLS client may name the workload, or the host that the policy says
+// the service is at.
+func TestServes(t *testing.T) {
+	w := &Workload{Name: "llm", Environment: "azure"}
+	for _, c := range []struct {
+		host, server string
+		want         bool
+	}{
+		{"", "llm.azure.mesh", true},
+		{"", "LLM.Azure.mesh", true},
+		{"", "", false},
+		{"", "llm.aws.mesh", false},
+		{"db.example.com", "llm.azure.mesh", true},
+		{"db.example.com", "DB.example.com", true},
+		{"db.example.com", "example.com", false},
+		{"db.example.com", "", false},
+	} {
+		if got := w.Serves(&Service{Host: c.host}, c.server); got != c.want {
+			t.Errorf("at host %q, server %q: %t", c.host, c.server, got)
+		}
+	}
+}

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"strings"
+
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
@@ -56,10 +58,17 @@ func (w *Workload) Service(name string) *Service {
 	return nil
 }
 
+// Serves says whether a TLS client that wants that service of the workload may
+// name this server: the workload by its host name or, where the policy says at
+// which host the service is, that host.
+func (w *Workload) Serves(s *Service, server string) bool {
+	return strings.EqualFold(server, w.Host()) || s.Host != "" && strings.EqualFold(server, s.Host)
+}
+
 // Service is something that a workload serves.
 type Service struct {
 	Name     string
-	Protocol string // http, grpc, openai, anthropic, mcp, a2a, oci, s3, kserve or tcp
+	Protocol string // http, grpc, openai, anthropic, mcp, a2a, oci, s3, kserve, tcp or tls
 	Host     string // where it is, if not at the workload's addresses
 	Port     uint16
 	Path     string // where on the host its API begins; "" for the root

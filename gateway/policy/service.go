@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,8 +10,12 @@ import (
 
 // Protocols are what a service may speak.
 func Protocols() []string {
-	return []string{"http", "grpc", "openai", "anthropic", "mcp", "a2a", "oci", "s3", "kserve", "tcp"}
+	return []string{"http", "grpc", "openai", "anthropic", "mcp", "a2a", "oci", "s3", "kserve", "tcp", TLS}
 }
+
+// TLS is the protocol of a service that is called by TLS alone, which passes
+// through the gateways as it is: they hold it to be TLS, for that very server.
+const TLS = "tls"
 
 // parseService reads PROTOCOL://[HOST]:PORT[/PATH].
 func parseService(name, text string) (Service, error) {
@@ -34,8 +37,8 @@ func parseService(name, text string) (Service, error) {
 	if err := checkPath(s.Path); s.Path != "" && err != nil {
 		return Service{}, err
 	}
-	if s.Path != "" && protocol == "tcp" {
-		return Service{}, errors.New("a tcp service has no path")
+	if s.Path != "" && (protocol == "tcp" || protocol == TLS) {
+		return Service{}, fmt.Errorf("a %s service has no path", protocol)
 	}
 	i := strings.LastIndexByte(address, ':')
 	if i < 0 {

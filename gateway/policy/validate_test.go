@@ -83,6 +83,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"protocol", "workloads.llm.serves.chat", `did you mean "openai"`, func(p p) { p.Workloads["llm"].Serves["chat"] = "openia://:8000" }},
 		{"port", "workloads.llm.serves.chat", "65535", func(p p) { p.Workloads["llm"].Serves["chat"] = "openai://:80000" }},
 		{"no port", "workloads.llm.serves.chat", "names no port", func(p p) { p.Workloads["llm"].Serves["chat"] = "openai://host" }},
+		{"a path of tls", "workloads.llm.serves.chat", "a tls service has no path", func(p p) { p.Workloads["llm"].Serves["chat"] = "tls://db.example.com:1/x" }},
 		{"a path of tcp", "workloads.llm.serves.chat", "no path", func(p p) { p.Workloads["llm"].Serves["chat"] = "tcp://:1/x" }},
 		{"port taken", "workloads.llm.serves.other", "both at port 8000", func(p p) { p.Workloads["llm"].Serves["other"] = "http://:8000" }},
 		{"nobody accepted plaintext", "workloads.llm.plaintext.acceptedBy", "no acceptedBy", func(p p) { p.Workloads["llm"].Plaintext = &policyv1.Plaintext{} }},

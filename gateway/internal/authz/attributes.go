@@ -15,8 +15,11 @@ import (
 // one does not match it, and a deny does.
 func attributes(a *policy.Attributes, s *policy.Service, head *l7.RequestHead) (fault string) {
 	a.SetString(policy.Protocol, s.Protocol)
-	if head.Method == "CONNECT" {
+	switch {
+	case head.Method == "CONNECT":
 		return ""
+	case s.Protocol == policy.TLS:
+		return "a service that is called by TLS alone takes CONNECT alone"
 	}
 	path := head.PathOnly()
 	if !unambiguous(path) {

@@ -27,18 +27,27 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	d.answered(head)
 	head.Fields.DelFunc(gatewaysOwn)
 	head.Fields.Set(crossingField, d.id)
-	if d.resp.WriteHead(head, false) != nil {
+	if d.resp.WriteHead(head, false) != nil || d.resp.Flush() != nil { // who waits for it says nothing before
 		leaving{d.account}.end(crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED)
+		return
+	}
+	if passesTLS(v) {
+		d.relayTLS(v)
 		return
 	}
 	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(leaving{d.account}) {
 		return
 	}
-	cause = leaving{d.account}.relayed(relay.Copy(d.stream, caller{d.req, d.resp}, tunnel.CallerGone))
+	d.relayRest(leaving{d.account})
+}
+
+// relayRest relays a caller who has no bare connection.
+func (d *departure) relayRest(l leaving) {
+	cause := l.relayed(relay.Copy(d.stream, caller{d.req, d.resp}, tunnel.CallerGone))
 	if cause != crossingv1.Cause_DONE {
 		d.resp.Abort()
 	}
-	leaving{d.account}.end(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+	l.end(cause, crossingv1.Reason_REASON_UNSPECIFIED)
 }
 
 // leaving is a byte stream on its way out once its head is answered. It goes on
@@ -53,24 +62,24 @@ func (l leaving) Serve(tcp *net.TCPConn, early []byte, over func()) {
 	l.slim()
 	if len(early) > 0 {
 		if _, err := l.stream.Write(early); err != nil {
-			l.leave(tcp, lost(err))
+			l.leave(tcp, lost(err), crossingv1.Reason_REASON_UNSPECIFIED)
 			over()
 			return
 		}
 		l.close.RequestBytes = uint64(len(early))
 	}
 	relay.Join(l.stream, tcp, tunnel.CallerGone, func(end tunnel.Relayed) {
-		l.leave(tcp, l.relayed(end))
+		l.leave(tcp, l.relayed(end), crossingv1.Reason_REASON_UNSPECIFIED)
 		over()
 	})
 }
 
 // leave ends what has gone on with the caller's connection.
-func (l leaving) leave(tcp *net.TCPConn, cause crossingv1.Cause) {
+func (l leaving) leave(tcp *net.TCPConn, cause crossingv1.Cause, reason crossingv1.Reason) {
 	if cause != crossingv1.Cause_DONE {
 		tcp.SetLinger(0) //nolint:errcheck // so that the caller does not take it for a good end
 	}
-	l.end(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+	l.end(cause, reason)
 }
 
 // Stop implements listener.Detached.
@@ -154,8 +163,12 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		return
 	}
 	left := &arriving{a.account, running, nc, over} // what the end does not need goes
-	if cause := a.accept(running); cause != crossingv1.Cause_DONE {
-		left.end(cause)
+	cause, reason := a.accept(running), crossingv1.Reason_REASON_UNSPECIFIED
+	if cause == crossingv1.Cause_DONE && passesTLS(v) {
+		cause, reason = left.greeted(v)
+	}
+	if cause != crossingv1.Cause_DONE {
+		left.end(cause, reason)
 		return
 	}
 	a.slim()
@@ -172,8 +185,9 @@ type arriving struct {
 
 // relayed is called when both directions have ended.
 func (a *arriving) relayed(end tunnel.Relayed) {
-	a.close.RequestBytes, a.close.ResponseBytes = end.Received, end.Sent
-	a.end(a.cause(end))
+	a.close.RequestBytes += end.Received
+	a.close.ResponseBytes = end.Sent
+	a.end(a.cause(end), crossingv1.Reason_REASON_UNSPECIFIED)
 }
 
 func (a *arriving) cause(end tunnel.Relayed) crossingv1.Cause {
@@ -189,12 +203,12 @@ func (a *arriving) cause(end tunnel.Relayed) crossingv1.Cause {
 }
 
 // end closes the connection and the record.
-func (a *arriving) end(cause crossingv1.Cause) {
+func (a *arriving) end(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if tcp, ok := a.nc.(*net.TCPConn); ok && cause != crossingv1.Cause_DONE {
 		tcp.SetLinger(0) //nolint:errcheck // so that the destination does not take it for a good end
 	}
 	a.nc.Close() // it has ended either way
-	a.ended(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+	a.ended(cause, reason)
 	a.over()
 }
 

@@ -261,6 +261,7 @@ type world struct {
 	class       tunnel.Class
 	destination func(r *upstream.Request) (*upstream.Response, error)
 	stranger    func(*net.TCPConn) // the destination of a byte stream; nil if it is not there
+	plugged     net.Conn           // to the destination, in the stranger's place
 	served      chan struct{}      // closed when the ingress half is through
 	policies    *xdsclient.Policies
 	there       *policy.Policy // in force at far, where near's is prepared; nil: near's
@@ -295,6 +296,9 @@ func (w *world) RoundTrip(_ context.Context, _ upstream.Destination, r *upstream
 // Connect gives one end of a connection whose other end plays the destination.
 func (w *world) Connect(context.Context, upstream.Destination) (net.Conn, *crossingv1.Peer, error) {
 	w.journal.note("destination asked")
+	if w.plugged != nil {
+		return w.plugged, &crossingv1.Peer{Attach: crossingv1.Attach_PLAINTEXT}, nil
+	}
 	if w.stranger == nil {
 		return nil, nil, upstream.ErrNoEndpoint
 	}
@@ -384,6 +388,7 @@ type reply struct {
 	trailers l7.Fields
 	ended    bool
 	aborted  bool
+	flushed  bool // since the head
 	gone     bool // the caller takes nothing more
 
 	goneAfterHead bool
@@ -402,6 +407,7 @@ func (r *reply) Flush() error {
 	if r.gone {
 		return io.ErrClosedPipe
 	}
+	r.flushed = r.head != nil
 	return nil
 }
 

@@ -1653,7 +1653,9 @@ type Close struct {
 	// peer as known by then; set where the destination was met after the opening.
 	Peer *Peer `protobuf:"bytes,12,opt,name=peer,proto3" json:"peer,omitempty"`
 	// tunnel that carried it, if it moved to another one than it opened in.
-	Tunnel        *Tunnel `protobuf:"bytes,13,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
+	Tunnel *Tunnel `protobuf:"bytes,13,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
+	// detail of the reason, for people; it is no part of the decision.
+	Detail        string `protobuf:"bytes,14,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1777,6 +1779,13 @@ func (x *Close) GetTunnel() *Tunnel {
 		return x.Tunnel
 	}
 	return nil
+}
+
+func (x *Close) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
 }
 
 // Refusal counts failures before there was an identity: by reason, source
@@ -2289,7 +2298,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\toperation\x18\t \x01(\v2 .sallyport.crossing.v1.OperationR\toperation\x12,\n" +
 	"\x03end\x18\n" +
 	" \x01(\v2\x1a.sallyport.crossing.v1.EndR\x03end\x125\n" +
-	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xba\x04\n" +
+	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xd2\x04\n" +
 	"\x05Close\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x03key\x18\x02 \x01(\v2\x1a.sallyport.crossing.v1.KeyR\x03key\x12/\n" +
@@ -2305,7 +2314,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	" \x01(\x0e2\x1c.sallyport.crossing.v1.CauseR\x05cause\x125\n" +
 	"\x06reason\x18\v \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12/\n" +
 	"\x04peer\x18\f \x01(\v2\x1b.sallyport.crossing.v1.PeerR\x04peer\x125\n" +
-	"\x06tunnel\x18\r \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xd6\x01\n" +
+	"\x06tunnel\x18\r \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\x12\x16\n" +
+	"\x06detail\x18\x0e \x01(\tR\x06detail\"\xd6\x01\n" +
 	"\aRefusal\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x122\n" +
