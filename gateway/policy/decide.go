@@ -32,6 +32,10 @@ type Decision struct {
 	// Limited says that it is allowed only under obligations (limits, require)
 	// that a gateway must keep. One that cannot must deny.
 	Limited bool
+	// Idempotent says that the intent lets a gateway ask again where it cannot know
+	// whether it was heard. It is never so of tool calls, nor because of another
+	// intent than the one that decided.
+	Idempotent bool
 }
 
 // call is a Query with what the policy knows of its parties.
@@ -63,6 +67,7 @@ func (p *Policy) Decide(q *Query) Decision {
 				return d
 			case !in.deny && t == yes:
 				d.Allow, d.Intent, d.Limited = true, in.name, in.limited
+				d.Idempotent = in.again && !callsTools(k.values[Protocol].text)
 				return d
 			}
 		}

@@ -15,6 +15,7 @@ type intent struct {
 	notAfter  int64
 	deny      bool
 	limited   bool
+	again     bool // what it allows may be asked for twice
 	methods   []string
 	exact     []string // paths
 	below     []string // path prefixes, each ending in "/"
@@ -33,6 +34,7 @@ func (p *Policy) compileIntent(in *policyv1.Intent) intent {
 	out := intent{
 		name: in.GetName(), leaving: -1, text: in.GetWhen(),
 		limited: len(in.GetLimits()) > 0 || in.GetRequire() != nil,
+		again:   in.GetIdempotent(),
 	}
 	if in.GetDeny() != nil {
 		m, out.deny = in.GetDeny(), true

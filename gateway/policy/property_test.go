@@ -318,7 +318,7 @@ func TestOrderNeverMatters(t *testing.T) {
 		shuffled.Intents = rapid.Permutation(shuffled.Intents).Draw(rt, "order")
 		slices.Reverse(shuffled.Transitions)
 		a, b := q.ask(t, p), q.ask(t, shuffled)
-		if a.Allow != b.Allow || a.Reason != b.Reason || a.Intent != b.Intent || a.Limited != b.Limited {
+		if a.Allow != b.Allow || a.Reason != b.Reason || a.Intent != b.Intent || a.Limited != b.Limited || a.Idempotent != b.Idempotent {
 			rt.Fatalf("%+v in one order, %+v in another", a, b)
 		}
 		x, err := Canonical(p)

@@ -40,6 +40,8 @@ func (p *Policy) Describe(d Decision) string {
 	switch {
 	case d.Allow && d.Limited:
 		return "allowed by " + d.Intent + ", under its limits and requirements"
+	case d.Idempotent:
+		return "allowed by " + d.Intent + ", and may be asked again"
 	case d.Allow:
 		return "allowed by " + d.Intent
 	case d.Intent != "":

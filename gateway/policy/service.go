@@ -13,6 +13,10 @@ func Protocols() []string {
 	return []string{"http", "grpc", "openai", "anthropic", "mcp", "a2a", "oci", "s3", "kserve", "tcp", TLS}
 }
 
+// callsTools says that what a protocol carries are calls of tools, which do
+// something each time they are made.
+func callsTools(protocol string) bool { return protocol == "mcp" || protocol == "a2a" }
+
 // TLS is the protocol of a service that is called by TLS alone, which passes
 // through the gateways as it is: they hold it to be TLS, for that very server.
 const TLS = "tls"

@@ -47,6 +47,7 @@ func (v *validator) intent(path, subject string, in *policyv1.Intent, served []s
 		v.match(key(path, "deny"), subject, in.GetDeny(), served)
 		v.denyOnly(path, subject, in)
 	}
+	v.idempotent(key(path, "idempotent"), subject, in)
 	v.condition(path, subject, in)
 	v.limits(key(path, "limits"), subject, in.GetLimits())
 	v.require(key(path, "require"), subject, in.GetRequire())

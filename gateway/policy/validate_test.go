@@ -121,6 +121,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"leaving nowhere", "intents[2].deny.leaving", "unknown environment", func(p p) { p.Intents[2].Deny.Leaving = "environment:gcp" }},
 		{"denied class", "intents[2].deny.data", "unknown data class", func(p p) { p.Intents[2].Deny.Data = "secret" }},
 		{"limits of a deny", "intents[2].limits", "only with an allow", func(p p) { p.Intents[2].Limits = map[string]string{"requests": "1/day"} }},
+		{"idempotent deny", "intents[2].idempotent", "only with an allow", func(p p) { p.Intents[2].Idempotent = true }},
 		{"require of a deny", "intents[2].require", "only with an allow", func(p p) { p.Intents[2].Require = proto.CloneOf(p.Intents[1].Require) }},
 		{"not compiled", "intents[0].when", "not compiled", func(p p) { p.Intents[0].Condition = nil }},
 		{"written by hand", "intents[0].condition", "never stands alone", func(p p) { p.Intents[0].When = "" }},

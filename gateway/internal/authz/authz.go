@@ -28,6 +28,7 @@ type Verdict struct {
 	Transition *policy.Transition // nil if there is none
 	Workload   *policy.Workload   // the destination; nil if unknown
 	Service    *policy.Service    // what of it is called; nil if unknown
+	Idempotent bool               // it may be asked for again where nobody knows whether it was heard
 
 	host string // the owner of the environment that answers where no transition does
 }
@@ -50,7 +51,7 @@ func (v *Verdict) Unable(detail string) { v.fault(crossingv1.Reason_NOT_ENFORCEA
 func (v *Verdict) Durable() bool { return v.Transition == nil || v.Transition.Durable }
 
 func (v *Verdict) deny(reason crossingv1.Reason) *Verdict {
-	v.Allow, v.Reason = false, reason
+	v.Allow, v.Idempotent, v.Reason = false, false, reason
 	return v
 }
 
@@ -200,6 +201,7 @@ func (v *Verdict) agree(named *policy.Policy, source spiffeid.ID, h *crossingv1.
 	other := &Verdict{To: v.To}
 	if other.destination(named, h, head) {
 		if other.decide(named, source, head, now); other.Allow {
+			v.Idempotent = v.Idempotent && other.Idempotent
 			return
 		}
 		v.Intent = other.Intent
@@ -220,6 +222,6 @@ func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestH
 	case d.Limited:
 		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" has limits or requirements")
 	}
-	v.Allow = true
+	v.Allow, v.Idempotent = true, d.Idempotent
 	return v
 }

@@ -133,6 +133,37 @@ func TestNamedPolicyDecidesToo(t *testing.T) {
 	}
 }
 
+// TestIdempotent: a call may be asked again only if the intents that decide, in
+// the policy in force and in the one that the peer names, both say so.
+func TestIdempotent(t *testing.T) {
+	says := func(serial uint64) *policy.Policy {
+		return policytest.Estate(t, serial, func(p *policyv1.Policy) { p.Intents[0].Idempotent = true })
+	}
+	silent := func(serial uint64) *policy.Policy { return policytest.Estate(t, serial, nil) }
+	good := post("llm.far.mesh:8000", "/v1/chat")
+	if v := New("near", holding(says(1))).Egress(agent, good, now); !v.Idempotent {
+		t.Error("egress: the intent says so, the verdict does not")
+	}
+	if v := New("near", holding(says(1))).Egress(agent, good, now).deny(crossingv1.Reason_NO_INTENT); v.Idempotent {
+		t.Error("a denial is idempotent")
+	}
+	for _, c := range []struct {
+		name    string
+		current *policy.Policy
+		named   *policy.Policy
+		want    bool
+	}{
+		{"both", says(2), says(1), true},
+		{"only here", says(2), silent(1), false},
+		{"only there", silent(2), says(1), false},
+	} {
+		v := New("far", held{&xdsclient.Policies{Current: c.current, Prepared: c.named}}).Ingress(nearGW, header(1), good, now)
+		if !v.Allow || v.Idempotent != c.want {
+			t.Errorf("%s: allow %t, idempotent %t, want %t", c.name, v.Allow, v.Idempotent, c.want)
+		}
+	}
+}
+
 func TestUndecidedIsDurable(t *testing.T) {
 	if v := new(Verdict); !v.Durable() {
 		t.Error("a crossing of no transition need not be durable")

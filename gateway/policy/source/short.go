@@ -55,6 +55,9 @@ func shortIntent(in *policyv1.Intent) string {
 	for _, limit := range slices.Sorted(maps.Keys(in.GetLimits())) {
 		add(limit+" ", in.GetLimits()[limit])
 	}
+	if in.GetIdempotent() {
+		add("", "idempotent")
+	}
 	add("digest in ", in.GetRequire().GetDigest().GetIn())
 	add("from ", in.GetValid().GetNotBefore())
 	add("until ", in.GetValid().GetNotAfter())

@@ -120,6 +120,10 @@ func TestErrors(t *testing.T) {
 		{"anchor", "policy: acme-ai", "policy: &x acme-ai", []string{"policy.yaml:4:9: an anchor"}},
 		{"tag", "policy: acme-ai", "policy: !!str acme-ai", []string{"policy.yaml:4:9: a tag"}},
 		{"condition by hand", "    limits: {bytes: 200GiB/day}", "    condition: {}", []string{"policy.yaml:94:5: condition is what `when` is compiled to; write `when`"}},
+		{"not twice", "    limits: {bytes: 200GiB/day}", "    idempotent: 1", []string{"policy.yaml:94:17: idempotent takes true or false, not \"1\""}},
+		{"tool calls are not repeated", "    limits: {bytes: 200GiB/day}\n", "    limits: {bytes: 200GiB/day}\n  - name: again\n    idempotent: true\n    allow: {from: orchestrator, to: retriever, service: mcp}\n", []string{
+			"policy.yaml:96:17: intent again: calls of tools are never repeated, and mcp of retriever carries them. Name another service, or leave idempotent out.",
+		}},
 		{"second document", "lists:\n", "---\nlists:\n", []string{"policy.yaml:99:1: a second document: a file has one"}},
 		{"not YAML", "  siem: {", "  siem: {{", []string{"policy.yaml:16:1: not YAML: did not find expected ',' or '}' in what begins here"}},
 		{"a name where it stands", "  llm:\n", "  LLM:\n", []string{`policy.yaml:60:3: workload "LLM": a name is a DNS label`}},
@@ -432,6 +436,10 @@ func TestDiff(t *testing.T) {
 		{"an open door", load(edit(t, "intents:\n", "intents:\n  - name: open\n    allow: {from: orchestrator, to: registry}\n")), []string{
 			"added intent open: none before, allow orchestrator ─► registry now",
 			"changed calls orchestrator ─► registry models: no call before, every call now",
+		}},
+		{"what may be asked again", load(edit(t, "intents:\n", "intents:\n  - name: again\n    idempotent: true\n    allow: {from: llm, to: registry}\n")), []string{
+			"added intent again: none before, allow llm ─► registry, idempotent now",
+			"changed calls llm ─► registry models: some calls before, every call now",
 		}},
 		{"an owner", load(edit(t, "to: azure, owner: ml-platform", "to: azure, owner: agents-team")), []string{
 			"changed transition onprem ─► azure: owner ml-platform, sink siem, review by 2027-06-30 before, owner agents-team, sink siem, review by 2027-06-30 now",

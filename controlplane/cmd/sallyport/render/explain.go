@@ -77,6 +77,7 @@ func ExplanationValue(e policy.Explanation, ref policy.Ref) Object {
 		{"service", e.Query.Service},
 		{"decision", outcome(e.Decision)},
 		{"limited", e.Decision.Limited},
+		{"idempotent", e.Decision.Idempotent},
 		{"reason", e.Decision.Reason.String()},
 		{"intent", e.Decision.Intent},
 		{"summary", e.Summary},

@@ -71,6 +71,9 @@ func narrowed(i *policyv1.Intent, m *policyv1.Match) string {
 	if len(i.GetLimits()) > 0 {
 		add("limits " + strings.ReplaceAll(pairs(i.GetLimits()), "=", " "))
 	}
+	if i.GetIdempotent() {
+		add("idempotent")
+	}
 	if d := i.GetRequire().GetDigest(); d != nil {
 		add("digest in " + d.GetIn())
 	}

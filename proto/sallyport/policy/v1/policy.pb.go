@@ -934,7 +934,12 @@ type Intent struct {
 	// valid bounds it in time; always if absent.
 	Valid *Validity `protobuf:"bytes,8,opt,name=valid,proto3" json:"valid,omitempty"`
 	// owner is the team that wrote it; the transition's owner if empty.
-	Owner         string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	// idempotent says that what it allows may be asked for twice: a gateway may ask
+	// again where it cannot know whether the first time was heard. Only with an
+	// allow, and never of tool calls (mcp, a2a). Where several intents allow a
+	// call, the one that decides says so; false if it says nothing.
+	Idempotent    bool `protobuf:"varint,10,opt,name=idempotent,proto3" json:"idempotent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1030,6 +1035,13 @@ func (x *Intent) GetOwner() string {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *Intent) GetIdempotent() bool {
+	if x != nil {
+		return x.Idempotent
+	}
+	return false
 }
 
 // Match says which crossings an intent is about. An empty field matches any.
@@ -2125,7 +2137,7 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\aon_call\x18\x04 \x01(\tR\x06onCall\x12\x12\n" +
 	"\x04sink\x18\x05 \x01(\tR\x04sink\x12\x1b\n" +
 	"\treview_by\x18\x06 \x01(\tR\breviewBy\x12\x16\n" +
-	"\x06record\x18\a \x01(\tR\x06record\"\xcf\x03\n" +
+	"\x06record\x18\a \x01(\tR\x06record\"\xef\x03\n" +
 	"\x06Intent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x05allow\x18\x02 \x01(\v2\x1a.sallyport.policy.v1.MatchR\x05allow\x12.\n" +
@@ -2135,7 +2147,11 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\x06limits\x18\x06 \x03(\v2'.sallyport.policy.v1.Intent.LimitsEntryR\x06limits\x126\n" +
 	"\arequire\x18\a \x01(\v2\x1c.sallyport.policy.v1.RequireR\arequire\x123\n" +
 	"\x05valid\x18\b \x01(\v2\x1d.sallyport.policy.v1.ValidityR\x05valid\x12\x14\n" +
-	"\x05owner\x18\t \x01(\tR\x05owner\x1a9\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\x12\x1e\n" +
+	"\n" +
+	"idempotent\x18\n" +
+	" \x01(\bR\n" +
+	"idempotent\x1a9\n" +
 	"\vLimitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x01\n" +
