@@ -60,6 +60,7 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		checkCarriers(b.Carriers),
 		checkDrain(b.Drain),
 		b.checkPorts(),
+		b.checkLimits(),
 		required("environment", b.Environment),
 		required("stateDir", b.StateDir),
 	)

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -36,6 +37,18 @@ func TestCheckBootstrap(t *testing.T) {
 	two.Ports = append(ports("127.0.0.1:0", "db.azure.mesh:5432"), ports("127.0.0.1:0", "DB.azure.mesh:5432")...)
 	if b, err := checkBootstrap(two); err != nil || len(b.ports()) != 2 {
 		t.Errorf("two ports at free addresses: %v, %v", b, err)
+	}
+	if l := b.limits(); l != (exchange.Limits{}) || !b.quota().Enter("one") {
+		t.Errorf("a file without limits has %+v", l)
+	}
+	bound := good()
+	bound.Limits = &configv1.Limits{ExchangesPerCaller: 1, RequestBytes: 2, Silence: durationpb.New(time.Minute), Total: durationpb.New(time.Hour)}
+	b, err = checkBootstrap(bound)
+	if err != nil || b.limits() != (exchange.Limits{RequestBytes: 2, Silence: time.Minute, Total: time.Hour}) {
+		t.Errorf("limits %+v, %v", b.limits(), err)
+	}
+	if q := b.quota(); !q.Enter("one") || q.Enter("one") {
+		t.Error("a quota of 1 is not")
 	}
 	if good := good(); good.Attach != "" {
 		t.Error("the caller's file was changed")
@@ -72,6 +85,12 @@ func TestBootstrapFaults(t *testing.T) {
 		{"ports[0].to", func(b *configv1.Bootstrap) { b.Ports = ports("127.0.0.1:5432", "db.azure.mesh") }},
 		{"ports[0].to", func(b *configv1.Bootstrap) { b.Ports = ports("127.0.0.1:5432", "db.example.com:5432") }},
 		{"ports[0].to", func(b *configv1.Bootstrap) { b.Ports = ports("127.0.0.1:5432", "db.azure.mesh:99999") }},
+		{"limits.head", func(b *configv1.Bootstrap) { b.Limits = &configv1.Limits{Head: durationpb.New(0)} }},
+		{"limits.idle", func(b *configv1.Bootstrap) { b.Limits = &configv1.Limits{Idle: durationpb.New(-time.Second)} }},
+		{"limits.silence", func(b *configv1.Bootstrap) {
+			b.Limits = &configv1.Limits{Silence: &durationpb.Duration{Nanos: -1, Seconds: 1}}
+		}},
+		{"limits.total", func(b *configv1.Bootstrap) { b.Limits = &configv1.Limits{Total: durationpb.New(400 * 24 * time.Hour)} }},
 		{"carriers[1]", func(b *configv1.Bootstrap) { b.Carriers = []string{"TCP", "SCTP"} }},
 	} {
 		t.Run(c.field, func(t *testing.T) {

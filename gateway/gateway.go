@@ -170,6 +170,8 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Authz: authz.New(g.bootstrap.GetEnvironment(), g.xds),
 		Spool: g.meter,
 		Log:   g.log,
+
+		Quota: b.quota(), Limits: b.limits(),
 	}
 	if err := g.tunnel(); err != nil {
 		return err
@@ -188,6 +190,10 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Refuser:  refuser{g.meter, egress},
 		Listen:   g.sockets.Listen,
 		Log:      g.log.Named("attach"),
+
+		MaxConnections: int(b.GetLimits().GetConnections()),
+		HeadTimeout:    b.GetLimits().GetHead().AsDuration(),
+		IdleTimeout:    b.GetLimits().GetIdle().AsDuration(),
 	})
 	if addr := g.bootstrap.GetAdmin(); err == nil && addr != "" {
 		g.admin, err = admin.Listen(addr, g.sockets.Listen, g.metrics, g.state)

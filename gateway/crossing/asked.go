@@ -57,7 +57,7 @@ func visible(s string) bool {
 // out: of a crossing that was allowed and yet refused.
 func Outage(r crossingv1.Reason) bool {
 	switch r {
-	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING:
+	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING, crossingv1.Reason_OVER_LIMIT:
 		return true
 	}
 	return false

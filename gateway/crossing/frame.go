@@ -99,7 +99,7 @@ func checkHalf(h *crossingv1.Half, f *crossingv1.Frame, gateway spiffeid.ID) err
 // crossing that was allowed has at most one that is no decision.
 func fits(d crossingv1.Decision, r crossingv1.Reason) bool {
 	if d == crossingv1.Decision_ALLOW {
-		return r == crossingv1.Reason_REASON_UNSPECIFIED || Outage(r)
+		return r == crossingv1.Reason_REASON_UNSPECIFIED || Outage(r) || r == crossingv1.Reason_TOO_LARGE
 	}
 	return r != crossingv1.Reason_REASON_UNSPECIFIED && !Outage(r)
 }

@@ -191,6 +191,26 @@ func TestCheckFrameRefuses(t *testing.T) {
 	}
 }
 
+// TestCheckFrameBeyondLimits: what the policy allowed and a limit of the gateway's
+// stopped is no denial.
+func TestCheckFrameBeyondLimits(t *testing.T) {
+	for _, reason := range []crossingv1.Reason{crossingv1.Reason_OVER_LIMIT, crossingv1.Reason_TOO_LARGE} {
+		f := badRefused(func(h *crossingv1.Half) {
+			h.End.Decision, h.End.Reason = crossingv1.Decision_ALLOW, reason
+			h.Destination = "spiffe://azure.demo/ai/llm"
+		})
+		if err := CheckFrame(f, egressID); err != nil {
+			t.Errorf("%s: %v", reason, err)
+		}
+	}
+	f := badRefused(func(h *crossingv1.Half) {
+		h.End.Decision, h.End.Reason = crossingv1.Decision_DENY, crossingv1.Reason_OVER_LIMIT
+	})
+	if err := CheckFrame(f, egressID); err == nil {
+		t.Error("a limit was taken for a denial")
+	}
+}
+
 // TestCheckFrameWithoutGateway: who is not known writes nothing, not even as
 // nobody.
 func TestCheckFrameWithoutGateway(t *testing.T) {

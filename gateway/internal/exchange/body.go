@@ -3,6 +3,7 @@ package exchange
 import (
 	"io"
 	"slices"
+	"sync/atomic"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
@@ -16,10 +17,13 @@ type requestBody struct {
 	fields l7.Fields
 	bytes  uint64
 	err    error // io.EOF at the request's right end; nil if it goes on
+	limits *Limits
+	watch  *watch
+	excess atomic.Bool // upstream was told that there is too much
 }
 
-func newRequestBody(in *l7.FrameReader, empty bool) *requestBody {
-	b := &requestBody{in: in}
+func newRequestBody(in *l7.FrameReader, empty bool, l *Limits, w *watch) *requestBody {
+	b := &requestBody{in: in, limits: l, watch: w}
 	b.data = in.Body(&b.fields)
 	if empty {
 		b.err = io.EOF
@@ -37,8 +41,19 @@ func (b *requestBody) content() upstream.Content {
 	return b
 }
 
-// Read gives data until the request's end.
+// Read gives data until the request's end, unless there is too much.
 func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.take(p)
+	if b.limits.exceeds(b.bytes) {
+		b.excess.Store(true)
+		return 0, errTooLarge
+	}
+	b.watch.passed()
+	return n, err
+}
+
+// take is Read without a limit.
+func (b *requestBody) take(p []byte) (int, error) {
 	n, err := b.data.Read(p)
 	b.bytes += uint64(n)
 	if err != nil {
@@ -46,6 +61,10 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// tooLarge says that the destination was not given the rest because it was too
+// much. It may be asked while upstream reads.
+func (b *requestBody) tooLarge() bool { return b.excess.Load() }
 
 // Ready says that the request has come to its end, as far as the stream can tell.
 func (b *requestBody) Ready() bool { return b.err != nil || b.in.Ready() }
@@ -65,7 +84,7 @@ func (b *requestBody) drain() {
 	}
 	buf := make([]byte, copyBuffer)
 	for b.err == nil {
-		b.Read(buf) //nolint:errcheck // it is in b.err
+		b.take(buf) //nolint:errcheck // it is in b.err
 	}
 }
 

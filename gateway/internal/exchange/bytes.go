@@ -16,8 +16,12 @@ import (
 
 // relayBytes carries a byte stream: a head each way, and then bytes as they are.
 func (d *departure) relayBytes(v *authz.Verdict) {
+	d.watch = newWatch(d.stream, d.cfg.Limits.quiet())
 	head, cause, reason := d.connect()
 	if head == nil {
+		if cause == crossingv1.Cause_REFUSED {
+			d.tooLate()
+		}
 		leaving{d.account}.end(cause, reason)
 		d.problem(reason, v.Owner())
 		return
@@ -93,7 +97,8 @@ func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Re
 	frame, err := l7.NewFrameReader(d.stream).Next()
 	switch {
 	case err != nil:
-		return nil, lost(err), crossingv1.Reason_UNREACHABLE
+		cause := lost(err)
+		return nil, cause, beyond(cause, crossingv1.Reason_UNREACHABLE)
 	case frame.Kind == l7.KindRefusal:
 		return nil, crossingv1.Cause_REFUSED_BY_PEER, frame.Refusal.Reason
 	case frame.Kind != l7.KindResponseHead || frame.Response.Status != http.StatusOK || frame.End:
@@ -162,6 +167,7 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		over()
 		return
 	}
+	a.watch = newWatch(a.stream, a.cfg.Limits.quiet())
 	left := &arriving{a.account, running, nc, over} // what the end does not need goes
 	cause, reason := a.accept(running), crossingv1.Reason_REASON_UNSPECIFIED
 	if cause == crossingv1.Cause_DONE && passesTLS(v) {

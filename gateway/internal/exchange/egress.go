@@ -41,6 +41,9 @@ type departure struct {
 	traceparent string
 	unwatch     func() bool // lets the stream go on, also if the caller leaves
 	left        int64       // bytes of the answer's content; -1 if only its end tells
+
+	status int    // of a problem, if another than its reason's
+	detail string // and what it says
 }
 
 // ServeExchange decides on a request, records it, and carries it to the peer
@@ -65,6 +68,16 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 	d.half.End.ContentSeen = req.Head.Method != http.MethodConnect
 	if !v.Allow {
 		d.refuse(v, v.Reason)
+		return
+	}
+	if detail, is := e.cfg.Limits.tooLong(&req.Head); is {
+		d.half.End.Detail = detail
+		d.tooLarge()
+		d.refuse(v, crossingv1.Reason_TOO_LARGE)
+		return
+	}
+	if !d.enter(d.half.Source) {
+		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
 		return
 	}
 	t, err := e.tunnels.Pick(ctx, v.To, classOf(v.Service, &req.Head))
@@ -109,6 +122,7 @@ func (d *departure) refuse(v *authz.Verdict, reason crossingv1.Reason) {
 }
 
 func (d *departure) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) error {
+	d.release()
 	d.numbered(d.cfg.Self.String(), "", d.cfg.Spool.RunID(), d.cfg.Spool.Next(""))
 	d.half.refused(reason, time.Since(d.opened))
 	return d.open(v.Durable())
@@ -117,6 +131,9 @@ func (d *departure) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) er
 // problem answers the caller in the gateway's own name.
 func (d *departure) problem(reason crossingv1.Reason, owner string) {
 	head, body := l7.Problem(d.id, reason, owner, &d.req.Head)
+	if d.status != 0 {
+		head, body = l7.ProblemStatus(d.status, d.detail, d.id, reason, owner, &d.req.Head)
+	}
 	if d.req.Upgrade != "" && reason == crossingv1.Reason_NOT_ENFORCEABLE {
 		head, body = l7.ProblemStatus(http.StatusNotImplemented, "this gateway does not change protocols",
 			d.id, reason, owner, &d.req.Head)
@@ -136,6 +153,7 @@ func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel
 	d.numbered(d.cfg.Self.String(), ingress, d.cfg.Spool.RunID(), d.cfg.Spool.Next(ingress))
 	d.half.carried(info)
 	if err := d.open(v.Durable()); err != nil {
+		d.release()
 		d.problem(crossingv1.Reason_NOT_RECORDED, v.Owner())
 		return
 	}
@@ -196,7 +214,8 @@ func (d *departure) relay(v *authz.Verdict) {
 		d.relayBytes(v)
 		return
 	}
-	p := newPump(d.stream, d.req)
+	d.watch = newWatch(d.stream, d.cfg.Limits)
+	p := newPump(d.stream, d.req, &d.cfg.Limits, d.watch)
 	if p.ready() {
 		p.run(&d.req.Head, true)
 		cause, reason := d.answer(v, p)
@@ -237,8 +256,12 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 	switch {
 	case err != nil:
 		var refused crossingv1.Reason
-		if cause, refused = p.blame(lost(err)); refused != crossingv1.Reason_REASON_UNSPECIFIED {
+		cause, refused = p.blame(lost(err))
+		if reason = beyond(cause, reason); refused != crossingv1.Reason_REASON_UNSPECIFIED {
 			reason = refused
+		}
+		if reason == crossingv1.Reason_OVER_LIMIT {
+			d.tooLate()
 		}
 	case frame.Kind == l7.KindRefusal:
 		cause, reason = crossingv1.Cause_REFUSED_BY_PEER, frame.Refusal.Reason
@@ -246,6 +269,9 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 	if cause == crossingv1.Cause_CALLER_GONE {
 		d.resp.Abort()
 		return cause, crossingv1.Reason_REASON_UNSPECIFIED
+	}
+	if reason == crossingv1.Reason_TOO_LARGE && cause != crossingv1.Cause_PROTOCOL_ERROR {
+		d.tooLarge() // it is well formed
 	}
 	d.conclude(p, cause, reason) // who holds the problem finds it recorded
 	d.problem(reason, v.Owner())
@@ -257,6 +283,7 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (crossingv1.Cause, crossingv1.Reason) {
 	d.answered(first.Response)
 	d.left = d.contentOf(first.Response)
+	d.watch.passed()
 	first.Response.Fields.DelFunc(gatewaysOwn)
 	first.Response.Fields.Set(crossingField, d.id)
 	if first.End {
@@ -298,6 +325,7 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 	for {
 		n, err := frames.Read(buf)
 		if n > 0 {
+			d.watch.passed()
 			if d.left -= int64(n); d.left == 0 {
 				d.unwatch() // who has all of the answer may leave
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -70,6 +71,10 @@ type Config struct {
 	Authz authorizer
 	Spool spool
 	Log   *zap.Logger
+	// Quota is what each caller may have under way; nil for no limit.
+	Quota *quota.Quota
+	// Limits of each crossing.
+	Limits Limits
 }
 
 // account is this gateway's account of one crossing while it goes on. It may last
@@ -85,6 +90,8 @@ type account struct {
 	begun  bool          // and there was one
 	grpc   bool          // it is a gRPC call, whose status is not HTTP's
 	stream tunnel.Stream // in the tunnel; nil before it is open
+	caller string        // counted in the quota; "" if not
+	watch  *watch        // nil if nothing bounds its time
 
 	// Parts of half and close.
 	key                 crossingv1.Key
@@ -130,6 +137,7 @@ func (a *account) open(durable bool) error {
 func (a *account) slim() {
 	a.id, a.key.Run = strings.Clone(a.id), strings.Clone(a.key.Run)
 	a.close.Id = a.id
+	a.caller = strings.Clone(a.caller)
 }
 
 // answered notes the answer's head.
@@ -171,6 +179,10 @@ func parseStatus(text string) (uint32, bool) {
 func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if a.close.Cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
 		return
+	}
+	a.release()
+	if cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_REASON_UNSPECIFIED {
+		reason = beyond(cause, reason)
 	}
 	a.moved()
 	c := &a.close
@@ -220,6 +232,11 @@ func lost(err error) crossingv1.Cause {
 			return crossingv1.Cause_DESTINATION_FAILED
 		case tunnel.ProtocolError:
 			return crossingv1.Cause_PROTOCOL_ERROR
+		case tunnel.Refused:
+			if reset.Remote {
+				return crossingv1.Cause_REFUSED_BY_PEER
+			}
+			return crossingv1.Cause_REFUSED
 		}
 		return crossingv1.Cause_PEER_LOST
 	case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

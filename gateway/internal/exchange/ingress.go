@@ -88,7 +88,7 @@ func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Str
 		a.asked(operation(head), head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	if !a.begin(v) {
+	if !a.begin(v) || !a.within(head) {
 		over()
 		return
 	}
@@ -201,10 +201,25 @@ func (a *arrival) begin(v *authz.Verdict) bool {
 	return v.Allow
 }
 
+// within says whether the crossing is within this gateway's limits; if not, it
+// has ended.
+func (a *arrival) within(head *l7.RequestHead) bool {
+	reason := crossingv1.Reason_OVER_LIMIT
+	if detail, is := a.cfg.Limits.tooLong(head); is {
+		reason, a.close.Detail = crossingv1.Reason_TOO_LARGE, detail
+	} else if a.enter(a.header.GetSource()) {
+		return true
+	}
+	a.ended(crossingv1.Cause_REFUSED, reason)
+	a.refuse(reason)
+	return false
+}
+
 // forward asks the destination and relays its answer. The gateway stops when
 // running ends.
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
-	body := newRequestBody(a.in, ended)
+	a.watch = newWatch(a.stream, a.cfg.Limits)
+	body := newRequestBody(a.in, ended, &a.cfg.Limits, a.watch)
 	r := &upstream.Request{Head: a.inbound(head), Body: body.content()}
 	// Without the caller there is no reason to ask. A gateway that stops resets its
 	// streams, too.
@@ -216,14 +231,17 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 		return
 	}
 	a.close.Peer = resp.Peer
-	cause := a.respond(running, resp)
+	cause, reason := a.respond(running, resp), crossingv1.Reason_REASON_UNSPECIFIED
+	if cause == crossingv1.Cause_DESTINATION_FAILED && body.tooLarge() {
+		cause, reason = crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
+	}
 	if cause == crossingv1.Cause_DONE {
 		a.drain(r, resp.Body, body)
 	} else {
 		a.breakOff(cause, r, resp.Body)
 	}
 	a.close.RequestBytes = body.received()
-	a.ended(cause, crossingv1.Reason_REASON_UNSPECIFIED)
+	a.ended(cause, reason)
 }
 
 // inbound is the head as the workload sees it: the caller named in the form
@@ -258,11 +276,15 @@ func (a *arrival) tell(reason crossingv1.Reason) bool {
 // wait for more of the request, which the caller ends when it is told.
 func (a *arrival) failed(running context.Context, r *upstream.Request, body *requestBody) {
 	cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
-	if cause == crossingv1.Cause_DESTINATION_FAILED {
+	switch {
+	case cause != crossingv1.Cause_DESTINATION_FAILED:
+		a.stream.Reset(resetCode(cause))
+	case body.tooLarge():
+		cause, reason = crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
+		a.tell(reason)
+	default:
 		reason = crossingv1.Reason_UNREACHABLE
 		a.tell(reason)
-	} else {
-		a.stream.Reset(resetCode(cause))
 	}
 	a.drain(r, nil, body)
 	a.close.RequestBytes = body.received()
@@ -272,6 +294,7 @@ func (a *arrival) failed(running context.Context, r *upstream.Request, body *req
 // respond relays the answer into the tunnel.
 func (a *arrival) respond(running context.Context, resp *upstream.Response) crossingv1.Cause {
 	a.answered(&resp.Head)
+	a.watch.passed()
 	if resp.Ended || resp.Body.Ready() {
 		a.out.Hold() // head, data, trailers and the stream's end go out together
 	}
@@ -292,6 +315,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 			if werr := a.out.Data(buf[:n]); werr != nil {
 				return a.broken(running)
 			}
+			a.watch.passed()
 			a.close.ResponseBytes += uint64(n)
 		}
 		if errors.Is(err, io.EOF) {
@@ -332,8 +356,11 @@ func (a *arrival) broken(running context.Context) crossingv1.Cause {
 }
 
 func resetCode(cause crossingv1.Cause) tunnel.ResetCode {
-	if cause == crossingv1.Cause_GATEWAY_STOPPED {
+	switch cause { //nolint:exhaustive // whatever else it is, there is no more of the destination
+	case crossingv1.Cause_GATEWAY_STOPPED:
 		return tunnel.Stopped
+	case crossingv1.Cause_REFUSED:
+		return tunnel.Refused
 	}
 	return tunnel.DestinationGone
 }

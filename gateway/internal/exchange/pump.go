@@ -20,16 +20,19 @@ type pump struct {
 	req    *listener.Request
 	frames *l7.FrameWriter
 	stream tunnel.Stream
+	limits *Limits
+	watch  *watch
 
 	mu      sync.Mutex // held while a frame is being sent
 	stopped bool
 	bytes   uint64
 	gone    bool              // the caller broke off
 	refused crossingv1.Reason // why the caller's content is none, if it is not well formed
+	excess  bool              // it is too much
 }
 
-func newPump(s tunnel.Stream, req *listener.Request) *pump {
-	return &pump{req: req, frames: l7.NewFrameWriter(s), stream: s}
+func newPump(s tunnel.Stream, req *listener.Request, l *Limits, w *watch) *pump {
+	return &pump{req: req, frames: l7.NewFrameWriter(s), stream: s, limits: l, watch: w}
 }
 
 // sentFirst is how much of a request is sent before anybody looks for its answer, in
@@ -90,13 +93,23 @@ func (p *pump) send(f func() error) bool {
 	}
 	if f() != nil {
 		p.stopped = true
-		p.stream.Reset(tunnel.ProtocolError) // nothing, if the stream was lost
+		code := tunnel.ProtocolError
+		if p.excess {
+			p.frames.Flush() //nolint:errcheck // as in broken
+			code = tunnel.Refused
+		}
+		p.stream.Reset(code) // nothing, if the stream was lost
 		return false
 	}
 	return true
 }
 
 func (p *pump) data(b []byte) error {
+	if p.limits.exceeds(p.bytes + uint64(len(b))) {
+		p.excess = true
+		return errTooLarge
+	}
+	p.watch.passed()
 	p.bytes += uint64(len(b))
 	return p.frames.Data(b)
 }
@@ -167,6 +180,8 @@ func (p *pump) blame(cause crossingv1.Cause) (crossingv1.Cause, crossingv1.Reaso
 	switch {
 	case p.gone:
 		return crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED
+	case p.excess:
+		return crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
 	case p.refused != crossingv1.Reason_REASON_UNSPECIFIED:
 		return crossingv1.Cause_PROTOCOL_ERROR, p.refused
 	}

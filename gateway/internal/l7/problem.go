@@ -15,6 +15,7 @@ const CrossingName = "sallyport-crossing"
 // gRPC status codes used here (grpc/doc/statuscodes.md).
 const (
 	grpcInvalidArgument  = 3
+	grpcDeadlineExceeded = 4
 	grpcPermissionDenied = 7
 	grpcExhausted        = 8
 	grpcUnavailable      = 14
@@ -51,7 +52,7 @@ func ProblemStatus(status int, detail, id string, reason crossingv1.Reason, owne
 		detail = explain(reason)
 	}
 	if head != nil && head.IsGRPC() {
-		return grpcProblem(detail, id, reason, owner), nil
+		return grpcProblem(status, detail, id, reason, owner), nil
 	}
 	answer := &ResponseHead{Status: status}
 	if status == 401 {
@@ -89,7 +90,7 @@ func (h *ResponseHead) challenge(request *RequestHead) {
 	h.Fields = append(h.Fields, Field{"proxy-authenticate", bearer}, Field{"proxy-authenticate", `Basic realm="sallyport"`})
 }
 
-func grpcProblem(detail, id string, reason crossingv1.Reason, owner string) *ResponseHead {
+func grpcProblem(status int, detail, id string, reason crossingv1.Reason, owner string) *ResponseHead {
 	notes := []string{"reason " + reason.String()}
 	if id != "" {
 		notes = append([]string{"crossing " + id}, notes...)
@@ -99,7 +100,7 @@ func grpcProblem(detail, id string, reason crossingv1.Reason, owner string) *Res
 	}
 	answer := &ResponseHead{Status: 200, Fields: Fields{
 		{"content-type", "application/grpc"},
-		{"grpc-status", strconv.Itoa(grpcStatusOf(reason))},
+		{"grpc-status", strconv.Itoa(grpcStatusOf(status))},
 		{"grpc-message", percentEncode(fmt.Sprintf("%s (%s)", detail, strings.Join(notes, ", ")))},
 	}}
 	if id != "" {
@@ -130,6 +131,8 @@ func statusOf(reason crossingv1.Reason) int {
 		return 400
 	case crossingv1.Reason_TOO_LARGE:
 		return 431
+	case crossingv1.Reason_OVER_LIMIT:
+		return 429
 	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING:
 		return 503
 	default:
@@ -137,14 +140,16 @@ func statusOf(reason crossingv1.Reason) int {
 	}
 }
 
-func grpcStatusOf(reason crossingv1.Reason) int {
-	switch statusOf(reason) {
+func grpcStatusOf(status int) int {
+	switch status {
 	case 401:
 		return grpcUnauthenticated
 	case 400:
 		return grpcInvalidArgument
-	case 431:
+	case 413, 429, 431:
 		return grpcExhausted
+	case 504:
+		return grpcDeadlineExceeded
 	case 503:
 		return grpcUnavailable
 	default:
@@ -158,10 +163,14 @@ func title(status int) string {
 		return "Who is calling?"
 	case 403:
 		return "Not allowed"
+	case 429:
+		return "Too much at a time"
 	case 501:
 		return "Not supported"
 	case 503:
 		return "Not available"
+	case 504:
+		return "Not in time"
 	default:
 		return "Not a valid request"
 	}
@@ -213,6 +222,8 @@ func explainFault(reason crossingv1.Reason) string {
 		return "it would be allowed under an obligation that this gateway cannot keep"
 	case crossingv1.Reason_DRAINING:
 		return "the gateway is going away"
+	case crossingv1.Reason_OVER_LIMIT:
+		return "the caller has too much under way"
 	default:
 		return "denied"
 	}

@@ -59,7 +59,9 @@ type Bootstrap struct {
 	// has taken over, such as "60s": 1 s to 1 h; a minute if unset.
 	Drain *durationpb.Duration `protobuf:"bytes,13,opt,name=drain,proto3" json:"drain,omitempty"`
 	// ports are addresses whose connections each go to one destination.
-	Ports         []*Port `protobuf:"bytes,14,rep,name=ports,proto3" json:"ports,omitempty"`
+	Ports []*Port `protobuf:"bytes,14,rep,name=ports,proto3" json:"ports,omitempty"`
+	// limits of what callers may use of it.
+	Limits        *Limits `protobuf:"bytes,15,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -192,6 +194,122 @@ func (x *Bootstrap) GetPorts() []*Port {
 	return nil
 }
 
+func (x *Bootstrap) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Limits are what a gateway lets callers use of it, whatever the policy says. One
+// that is unset has its default, under which an object of any size and a stream
+// of any length pass. Durations are such as "90s".
+type Limits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// connections of workloads that are open at one time; 10,000 if unset.
+	Connections uint32 `protobuf:"varint,1,opt,name=connections,proto3" json:"connections,omitempty"`
+	// exchanges_per_caller is what one SPIFFE ID has under way at one time, byte
+	// streams among it; 20,000 if unset. More is refused with 429.
+	ExchangesPerCaller uint32 `protobuf:"varint,2,opt,name=exchanges_per_caller,json=exchangesPerCaller,proto3" json:"exchanges_per_caller,omitempty"`
+	// request_bytes is the content of one request; without a limit if unset. More
+	// is refused with 413.
+	RequestBytes uint64 `protobuf:"varint,3,opt,name=request_bytes,json=requestBytes,proto3" json:"request_bytes,omitempty"`
+	// head is the time for a TLS handshake, and for a request's head; 10 s if unset.
+	Head *durationpb.Duration `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
+	// idle is how long a connection may stand between two requests, a request
+	// between two pieces of its content, and an answer until the caller takes the
+	// next piece; 2 min if unset.
+	Idle *durationpb.Duration `protobuf:"bytes,5,opt,name=idle,proto3" json:"idle,omitempty"`
+	// silence is how long an exchange may pass nothing in either direction, while
+	// the answer is waited for or comes; without a limit if unset. Longer ends with
+	// 504. A byte stream may be silent for as long as it likes.
+	Silence *durationpb.Duration `protobuf:"bytes,6,opt,name=silence,proto3" json:"silence,omitempty"`
+	// total is how long an exchange or a byte stream may take; without a limit if
+	// unset. Longer ends with 504.
+	Total         *durationpb.Duration `protobuf:"bytes,7,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Limits) GetConnections() uint32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *Limits) GetExchangesPerCaller() uint32 {
+	if x != nil {
+		return x.ExchangesPerCaller
+	}
+	return 0
+}
+
+func (x *Limits) GetRequestBytes() uint64 {
+	if x != nil {
+		return x.RequestBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetHead() *durationpb.Duration {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *Limits) GetIdle() *durationpb.Duration {
+	if x != nil {
+		return x.Idle
+	}
+	return nil
+}
+
+func (x *Limits) GetSilence() *durationpb.Duration {
+	if x != nil {
+		return x.Silence
+	}
+	return nil
+}
+
+func (x *Limits) GetTotal() *durationpb.Duration {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
 // Port is an address for programs that speak TLS and nothing of proxies: each
 // connection to it, whatever is spoken on it, is one crossing to one destination.
 type Port struct {
@@ -206,7 +324,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +336,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,7 +349,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Port) GetListen() string {
@@ -263,7 +381,7 @@ type ControlPlane struct {
 
 func (x *ControlPlane) Reset() {
 	*x = ControlPlane{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -275,7 +393,7 @@ func (x *ControlPlane) String() string {
 func (*ControlPlane) ProtoMessage() {}
 
 func (x *ControlPlane) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -288,7 +406,7 @@ func (x *ControlPlane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlPlane.ProtoReflect.Descriptor instead.
 func (*ControlPlane) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ControlPlane) GetAddress() string {
@@ -326,7 +444,7 @@ type PolicyState struct {
 
 func (x *PolicyState) Reset() {
 	*x = PolicyState{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +456,7 @@ func (x *PolicyState) String() string {
 func (*PolicyState) ProtoMessage() {}
 
 func (x *PolicyState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +469,7 @@ func (x *PolicyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyState.ProtoReflect.Descriptor instead.
 func (*PolicyState) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PolicyState) GetCurrent() string {
@@ -372,7 +490,7 @@ var File_sallyport_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\x9d\x04\n" +
+	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\xd2\x04\n" +
 	"\tBootstrap\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -389,7 +507,16 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\bcarriers\x18\v \x03(\tR\bcarriers\x12\x14\n" +
 	"\x05admin\x18\f \x01(\tR\x05admin\x12/\n" +
 	"\x05drain\x18\r \x01(\v2\x19.google.protobuf.DurationR\x05drain\x12/\n" +
-	"\x05ports\x18\x0e \x03(\v2\x19.sallyport.config.v1.PortR\x05ports\".\n" +
+	"\x05ports\x18\x0e \x03(\v2\x19.sallyport.config.v1.PortR\x05ports\x123\n" +
+	"\x06limits\x18\x0f \x01(\v2\x1b.sallyport.config.v1.LimitsR\x06limits\"\xc5\x02\n" +
+	"\x06Limits\x12 \n" +
+	"\vconnections\x18\x01 \x01(\rR\vconnections\x120\n" +
+	"\x14exchanges_per_caller\x18\x02 \x01(\rR\x12exchangesPerCaller\x12#\n" +
+	"\rrequest_bytes\x18\x03 \x01(\x04R\frequestBytes\x12-\n" +
+	"\x04head\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04head\x12-\n" +
+	"\x04idle\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04idle\x123\n" +
+	"\asilence\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\asilence\x12/\n" +
+	"\x05total\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05total\".\n" +
 	"\x04Port\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\"P\n" +
@@ -413,25 +540,31 @@ func file_sallyport_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_sallyport_config_v1_config_proto_rawDescData
 }
 
-var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_sallyport_config_v1_config_proto_goTypes = []any{
 	(*Bootstrap)(nil),           // 0: sallyport.config.v1.Bootstrap
-	(*Port)(nil),                // 1: sallyport.config.v1.Port
-	(*ControlPlane)(nil),        // 2: sallyport.config.v1.ControlPlane
-	(*PolicyState)(nil),         // 3: sallyport.config.v1.PolicyState
-	(*v1.KeySet)(nil),           // 4: sallyport.policy.v1.KeySet
-	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
+	(*Limits)(nil),              // 1: sallyport.config.v1.Limits
+	(*Port)(nil),                // 2: sallyport.config.v1.Port
+	(*ControlPlane)(nil),        // 3: sallyport.config.v1.ControlPlane
+	(*PolicyState)(nil),         // 4: sallyport.config.v1.PolicyState
+	(*v1.KeySet)(nil),           // 5: sallyport.policy.v1.KeySet
+	(*durationpb.Duration)(nil), // 6: google.protobuf.Duration
 }
 var file_sallyport_config_v1_config_proto_depIdxs = []int32{
-	2, // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
-	4, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
-	5, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
-	1, // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3, // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
+	5, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
+	6, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
+	2, // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
+	1, // 4: sallyport.config.v1.Bootstrap.limits:type_name -> sallyport.config.v1.Limits
+	6, // 5: sallyport.config.v1.Limits.head:type_name -> google.protobuf.Duration
+	6, // 6: sallyport.config.v1.Limits.idle:type_name -> google.protobuf.Duration
+	6, // 7: sallyport.config.v1.Limits.silence:type_name -> google.protobuf.Duration
+	6, // 8: sallyport.config.v1.Limits.total:type_name -> google.protobuf.Duration
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_config_v1_config_proto_init() }
@@ -445,7 +578,7 @@ func file_sallyport_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_config_v1_config_proto_rawDesc), len(file_sallyport_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -165,7 +165,7 @@ const (
 	Reason_UNKNOWN_SERVICE Reason = 12
 	// MALFORMED: the request is not well formed.
 	Reason_MALFORMED Reason = 13
-	// TOO_LARGE: a head or a frame is larger than its limit.
+	// TOO_LARGE: a head, a frame or a request's content is larger than its limit.
 	Reason_TOO_LARGE Reason = 14
 	// UNREACHABLE: the peer gateway or the destination cannot be reached.
 	Reason_UNREACHABLE Reason = 15
@@ -175,6 +175,9 @@ const (
 	Reason_NOT_ENFORCEABLE Reason = 17
 	// DRAINING: the gateway is going away.
 	Reason_DRAINING Reason = 18
+	// OVER_LIMIT: the caller has too much under way, or it takes too long: a limit of
+	// this gateway's own, whatever the policy says.
+	Reason_OVER_LIMIT Reason = 19
 )
 
 // Enum value maps for Reason.
@@ -199,6 +202,7 @@ var (
 		16: "NOT_RECORDED",
 		17: "NOT_ENFORCEABLE",
 		18: "DRAINING",
+		19: "OVER_LIMIT",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -220,6 +224,7 @@ var (
 		"NOT_RECORDED":        16,
 		"NOT_ENFORCEABLE":     17,
 		"DRAINING":            18,
+		"OVER_LIMIT":          19,
 	}
 )
 
@@ -315,9 +320,9 @@ const (
 	Cause_CAUSE_UNSPECIFIED Cause = 0
 	// DONE: both directions ended as they should.
 	Cause_DONE Cause = 1
-	// REFUSED: this gateway refused it.
+	// REFUSED: this gateway refused it, or to go on with it.
 	Cause_REFUSED Cause = 2
-	// REFUSED_BY_PEER: the other gateway refused it.
+	// REFUSED_BY_PEER: the other gateway did.
 	Cause_REFUSED_BY_PEER Cause = 3
 	// CALLER_GONE: the caller went away.
 	Cause_CALLER_GONE Cause = 4
@@ -2370,7 +2375,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06EGRESS\x10\x01\x12\v\n" +
-	"\aINGRESS\x10\x02*\xef\x02\n" +
+	"\aINGRESS\x10\x02*\xff\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNO_INTENT\x10\x01\x12\x14\n" +
@@ -2391,7 +2396,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\vUNREACHABLE\x10\x0f\x12\x10\n" +
 	"\fNOT_RECORDED\x10\x10\x12\x13\n" +
 	"\x0fNOT_ENFORCEABLE\x10\x11\x12\f\n" +
-	"\bDRAINING\x10\x12*B\n" +
+	"\bDRAINING\x10\x12\x12\x0e\n" +
+	"\n" +
+	"OVER_LIMIT\x10\x13*B\n" +
 	"\x06Attach\x12\x16\n" +
 	"\x12ATTACH_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MTLS\x10\x01\x12\a\n" +
