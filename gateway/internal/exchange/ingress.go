@@ -220,7 +220,7 @@ func (a *arrival) within(head *l7.RequestHead) bool {
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	a.watch = newWatch(a.stream, a.cfg.Limits)
 	body := newRequestBody(a.in, ended, &a.cfg.Limits, a.watch)
-	r := &upstream.Request{Head: a.inbound(head), Body: body.content()}
+	r := &upstream.Request{Head: a.inbound(head), Body: body.content(), Retry: v.Idempotent}
 	// Without the caller there is no reason to ask. A gateway that stops resets its
 	// streams, too.
 	a.unwatch = tunnel.OnDone(a.stream, r.Cancel)
