@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -14,6 +16,8 @@ const (
 	maxAuthority = 320
 	// maxEndDetail bounds end.detail, in bytes.
 	maxEndDetail = 512
+	// maxMessage bounds end.message, in bytes.
+	maxMessage = 1024
 )
 
 // Authority is the host and port that a caller asked for as a record has it: as
@@ -40,6 +44,51 @@ func Detail(s string) string {
 		s = quoted[1 : len(quoted)-1]
 	}
 	return s[:min(len(s), maxEndDetail)]
+}
+
+// Message is a grpc-message as a record has it: decoded, what cannot be shown
+// escaped, and cut. A "%" that begins no escape stands for itself (gRPC over
+// HTTP/2, Responses).
+func Message(s string) string {
+	const most = 3 * (maxMessage + utf8.UTFMax) // an escape is three bytes
+	s = shorten(unescape(s[:min(len(s), most)]))
+	if strings.IndexFunc(s, unprintable) >= 0 || !utf8.ValidString(s) {
+		quoted := strconv.Quote(s)
+		s = shorten(quoted[1 : len(quoted)-1])
+	}
+	return s
+}
+
+// shorten cuts a message, but not within a character.
+func shorten(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	end := maxMessage
+	for end > maxMessage-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}
+
+func unprintable(r rune) bool { return !strconv.IsPrint(r) }
+
+// unescape reads percent-encoding.
+func unescape(s string) string {
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if i+2 < len(s) && c == '%' {
+			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				c, i = byte(n), i+2
+			}
+		}
+		b = append(b, c)
+	}
+	return string(b)
 }
 
 // visible says that a text is ASCII without control characters, so that it does
@@ -79,7 +128,15 @@ func checkTexts(h *crossingv1.Half) error {
 	if authority := h.GetOperation().GetAuthority(); len(authority) > maxAuthority || !visible(authority) {
 		return errors.New("operation.authority is not short, visible ASCII")
 	}
-	return checkDetail(h.GetEnd().GetDetail())
+	return errors.Join(checkDetail(h.GetEnd().GetDetail()), checkMessage(h.GetEnd().GetMessage()))
+}
+
+// checkMessage holds what destinations say.
+func checkMessage(s string) error {
+	if len(s) > maxMessage || strings.IndexFunc(s, unicode.IsControl) >= 0 {
+		return errors.New("message is not short text without control characters")
+	}
+	return nil
 }
 
 func checkDetail(s string) error {

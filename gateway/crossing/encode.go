@@ -127,6 +127,8 @@ func appendClose(b []byte, n protowire.Number, c *crossingv1.Close) []byte {
 	b = appendPeer(b, 12, c.Peer)
 	b = appendTunnel(b, 13, c.Tunnel)
 	b = appendText(b, 14, c.Detail)
+	b = appendNumber(b, 15, uint64(c.Tries))
+	b = appendText(b, 16, c.Message)
 	return leave(b, began)
 }
 
@@ -203,6 +205,8 @@ func appendEnd(b []byte, n protowire.Number, e *crossingv1.End) []byte {
 	b = appendNumber(b, 14, uint64(e.Status))
 	b = appendSigned(b, 15, int64(e.Close))
 	b = appendText(b, 16, e.Detail)
+	b = appendNumber(b, 17, uint64(e.Tries))
+	b = appendText(b, 18, e.Message)
 	return leave(b, began)
 }
 

@@ -121,6 +121,7 @@ func (c *fields) close(e *crossingv1.Close) {
 	c.peer(e.Peer)
 	c.tunnel(e.Tunnel)
 	c.text("detail", e.Detail)
+	c.text("message", e.Message)
 }
 
 func (c *fields) refusal(r *crossingv1.Refusal) {
@@ -184,6 +185,7 @@ func (c *fields) end(e *crossingv1.End) {
 	c.duration(e.FirstByte)
 	value(c, "close", e.Close, crossingv1.Cause_name)
 	c.text("detail", e.Detail)
+	c.text("message", e.Message)
 }
 
 func (c *fields) policy(p *crossingv1.PolicyRef) {

@@ -234,7 +234,7 @@ func checkClose(c *crossingv1.Close, f *crossingv1.Frame, gateway spiffeid.ID) e
 	if c.GetTunnel() != nil && c.GetSide() != crossingv1.Side_EGRESS {
 		return errors.New("a crossing that moved, at an ingress gateway")
 	}
-	return checkDetail(c.GetDetail())
+	return errors.Join(checkDetail(c.GetDetail()), checkMessage(c.GetMessage()))
 }
 
 func checkRefusal(r *crossingv1.Refusal) error {

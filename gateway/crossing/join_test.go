@@ -131,6 +131,21 @@ func TestJoinShowsADenialAtIngress(t *testing.T) {
 	}
 }
 
+// TestJoinShowsWhatTheDestinationSaid, and how often it was tried: neither is
+// compared.
+func TestJoinShowsWhatTheDestinationSaid(t *testing.T) {
+	e, i := &Account{Open: egressHalf(), Close: closing(crossingv1.Side_EGRESS)}, &Account{Open: ingressHalf(), Close: closing(crossingv1.Side_INGRESS)}
+	e.Close.Status, e.Close.Message = 5, "no such model"
+	i.Close.Status, i.Close.Tries = 5, 3
+	r := Join(e, i)
+	if r.GetEgress().GetMessage() != "no such model" || r.GetEgress().GetTries() != 0 || r.GetIngress().GetMessage() != "" || r.GetIngress().GetTries() != 3 {
+		t.Errorf("record %v", r)
+	}
+	if !r.GetAgree() {
+		t.Errorf("the halves differ in %v", r.GetDifferences())
+	}
+}
+
 // TestJoinShowsWhyItEnded: an end that has a detail says it in the record.
 func TestJoinShowsWhyItEnded(t *testing.T) {
 	e, i := accounts()

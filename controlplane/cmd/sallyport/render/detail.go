@@ -67,8 +67,11 @@ func end(g *Grid, side, peer string, e *crossingv1.End) {
 		g.Row("", peer+" "+peerText(p))
 	}
 	if e.GetClose() != crossingv1.Cause_CAUSE_UNSPECIFIED {
-		g.Row("", fmt.Sprintf("%s of request, %s of answer%s%s",
-			Size(e.GetRequestBytes()), Size(e.GetResponseBytes()), status(e), unseen(e)))
+		g.Row("", fmt.Sprintf("%s of request, %s of answer%s%s%s",
+			Size(e.GetRequestBytes()), Size(e.GetResponseBytes()), status(e), tries(e), unseen(e)))
+	}
+	if e.GetMessage() != "" { // in a row of its own: it may say anything
+		g.Row("", "message: "+e.GetMessage())
 	}
 }
 
@@ -79,6 +82,14 @@ func status(e *crossingv1.End) string {
 		return ""
 	}
 	return fmt.Sprintf(", status %d", e.GetStatus())
+}
+
+// tries tells of a destination that did not answer at once.
+func tries(e *crossingv1.End) string {
+	if e.GetTries() < 2 {
+		return ""
+	}
+	return fmt.Sprintf(", %d tries", e.GetTries())
 }
 
 // decided is the decision alone: what went wrong after an allow is no reason of it.

@@ -1201,7 +1201,11 @@ type End struct {
 	Close Cause `protobuf:"varint,15,opt,name=close,proto3,enum=sallyport.crossing.v1.Cause" json:"close,omitempty"`
 	// detail of a refusal, for people: what was malformed, or what could not be
 	// reached. It is no part of the decision.
-	Detail        string `protobuf:"bytes,16,opt,name=detail,proto3" json:"detail,omitempty"`
+	Detail string `protobuf:"bytes,16,opt,name=detail,proto3" json:"detail,omitempty"`
+	// tries is how many connections to the destination were tried for it; one if 0.
+	Tries uint32 `protobuf:"varint,17,opt,name=tries,proto3" json:"tries,omitempty"`
+	// message beside a gRPC status, as text.
+	Message       string `protobuf:"bytes,18,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1344,6 +1348,20 @@ func (x *End) GetClose() Cause {
 func (x *End) GetDetail() string {
 	if x != nil {
 		return x.Detail
+	}
+	return ""
+}
+
+func (x *End) GetTries() uint32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+func (x *End) GetMessage() string {
+	if x != nil {
+		return x.Message
 	}
 	return ""
 }
@@ -1660,7 +1678,11 @@ type Close struct {
 	// tunnel that carried it, if it moved to another one than it opened in.
 	Tunnel *Tunnel `protobuf:"bytes,13,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
 	// detail of the reason, for people; it is no part of the decision.
-	Detail        string `protobuf:"bytes,14,opt,name=detail,proto3" json:"detail,omitempty"`
+	Detail string `protobuf:"bytes,14,opt,name=detail,proto3" json:"detail,omitempty"`
+	// tries is how many connections to the destination were tried for it; one if 0.
+	Tries uint32 `protobuf:"varint,15,opt,name=tries,proto3" json:"tries,omitempty"`
+	// message beside a gRPC status, as text.
+	Message       string `protobuf:"bytes,16,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1789,6 +1811,20 @@ func (x *Close) GetTunnel() *Tunnel {
 func (x *Close) GetDetail() string {
 	if x != nil {
 		return x.Detail
+	}
+	return ""
+}
+
+func (x *Close) GetTries() uint32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+func (x *Close) GetMessage() string {
+	if x != nil {
+		return x.Message
 	}
 	return ""
 }
@@ -2249,7 +2285,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
 	"\x04svid\x18\x02 \x01(\tR\x04svid\x12\x10\n" +
 	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xc2\x05\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xf2\x05\n" +
 	"\x03End\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12;\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x128\n" +
@@ -2268,7 +2304,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x0eresponse_bytes\x18\r \x01(\x04R\rresponseBytes\x12\x16\n" +
 	"\x06status\x18\x0e \x01(\rR\x06status\x122\n" +
 	"\x05close\x18\x0f \x01(\x0e2\x1c.sallyport.crossing.v1.CauseR\x05close\x12\x16\n" +
-	"\x06detail\x18\x10 \x01(\tR\x06detail\"\x9c\x03\n" +
+	"\x06detail\x18\x10 \x01(\tR\x06detail\x12\x14\n" +
+	"\x05tries\x18\x11 \x01(\rR\x05tries\x12\x18\n" +
+	"\amessage\x18\x12 \x01(\tR\amessage\"\x9c\x03\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\acarrier\x18\x01 \x01(\tR\acarrier\x12\x10\n" +
 	"\x03tls\x18\x02 \x01(\tR\x03tls\x128\n" +
@@ -2303,7 +2341,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\toperation\x18\t \x01(\v2 .sallyport.crossing.v1.OperationR\toperation\x12,\n" +
 	"\x03end\x18\n" +
 	" \x01(\v2\x1a.sallyport.crossing.v1.EndR\x03end\x125\n" +
-	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xd2\x04\n" +
+	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\x82\x05\n" +
 	"\x05Close\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x03key\x18\x02 \x01(\v2\x1a.sallyport.crossing.v1.KeyR\x03key\x12/\n" +
@@ -2320,7 +2358,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06reason\x18\v \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12/\n" +
 	"\x04peer\x18\f \x01(\v2\x1b.sallyport.crossing.v1.PeerR\x04peer\x125\n" +
 	"\x06tunnel\x18\r \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\x12\x16\n" +
-	"\x06detail\x18\x0e \x01(\tR\x06detail\"\xd6\x01\n" +
+	"\x06detail\x18\x0e \x01(\tR\x06detail\x12\x14\n" +
+	"\x05tries\x18\x0f \x01(\rR\x05tries\x12\x18\n" +
+	"\amessage\x18\x10 \x01(\tR\amessage\"\xd6\x01\n" +
 	"\aRefusal\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x122\n" +
