@@ -148,7 +148,8 @@ func (a *account) answered(head *l7.ResponseHead) {
 	a.concluded(head.Fields)
 }
 
-// concluded notes a gRPC call's status, from its trailers or its only head.
+// concluded notes a gRPC call's status and what is said beside it, from its
+// trailers or its only head.
 func (a *account) concluded(f l7.Fields) {
 	text := ""
 	if a.grpc {
@@ -161,7 +162,7 @@ func (a *account) concluded(f l7.Fields) {
 	if n, ok := parseStatus(text); ok {
 		status = n
 	}
-	a.close.Status = status
+	a.close.Status, a.close.Message = status, crossing.Message(f.Get("grpc-message"))
 }
 
 func parseStatus(text string) (uint32, bool) {
@@ -192,7 +193,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	}
 	c.Cause, c.Reason = cause, reason
 	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
-		c.Status = grpcCancelled // as the caller has it, who is told nothing any more
+		c.Status, c.Message = grpcCancelled, "" // as the caller has it, who is told nothing any more
 	}
 	if err := a.cfg.Spool.Close(c); err != nil {
 		a.cfg.Log.Error("crossing closed but not spooled", zap.String("crossing", a.id), zap.Error(err))

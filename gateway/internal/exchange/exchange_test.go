@@ -347,22 +347,23 @@ func TestTrailersBothWays(t *testing.T) {
 
 func TestGRPCStatus(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		answer func() *upstream.Response
-		want   uint32
+		name    string
+		answer  func() *upstream.Response
+		want    uint32
+		message string
 	}{
 		{"in trailers", func() *upstream.Response {
-			return answer(200, "message", l7.Field{Name: "grpc-status", Value: "5"})
-		}, 5},
+			return answer(200, "message", l7.Field{Name: "grpc-status", Value: "5"}, l7.Field{Name: "grpc-message", Value: "no%20h%C3%A9llo%0A"})
+		}, 5, `no héllo\n`},
 		{"trailers only", func() *upstream.Response {
 			a := answer(200, "")
-			a.Head.Fields = l7.Fields{{Name: "grpc-status", Value: "7"}}
+			a.Head.Fields = l7.Fields{{Name: "grpc-status", Value: "7"}, {Name: "grpc-message", Value: "not you"}}
 			a.Ended = true
 			return a
-		}, 7},
+		}, 7, "not you"},
 		{"not a number", func() *upstream.Response {
 			return answer(200, "", l7.Field{Name: "grpc-status", Value: "-1"})
-		}, 2},
+		}, 2, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, policytest.Estate(t, 1, func(p *policyv1.Policy) { p.Intents[0].Allow.Service = "health" }))
@@ -376,6 +377,9 @@ func TestGRPCStatus(t *testing.T) {
 			rec := w.joined(t)
 			if rec.GetEgress().GetStatus() != c.want || rec.GetIngress().GetStatus() != c.want || rec.GetOperation().GetName() != "v1/Check" {
 				t.Errorf("status %d and %d, name %q", rec.GetEgress().GetStatus(), rec.GetIngress().GetStatus(), rec.GetOperation().GetName())
+			}
+			if rec.GetEgress().GetMessage() != c.message || rec.GetIngress().GetMessage() != c.message {
+				t.Errorf("messages %q and %q, want %q", rec.GetEgress().GetMessage(), rec.GetIngress().GetMessage(), c.message)
 			}
 		})
 	}

@@ -231,6 +231,9 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 		return
 	}
 	a.close.Peer = resp.Peer
+	if resp.Tries > 1 {
+		a.close.Tries = uint32(resp.Tries)
+	}
 	cause, reason := a.respond(running, resp), crossingv1.Reason_REASON_UNSPECIFIED
 	if cause == crossingv1.Cause_DESTINATION_FAILED && body.tooLarge() {
 		cause, reason = crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE

@@ -42,3 +42,20 @@ func TestOnlyIdempotentIsRetried(t *testing.T) {
 		})
 	}
 }
+
+// TestTriesAreRecorded where the first was not enough, by the gateway that tried.
+func TestTriesAreRecorded(t *testing.T) {
+	for tries, want := range []uint32{0, 0, 2, 3} {
+		w := newWorld(t, nil)
+		w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+			_, err := readAll(r)
+			a := answer(200, "")
+			a.Tries = tries
+			return a, err
+		}
+		w.ask(t, request("POST", "/v1/chat", "hello"))
+		if r := w.joined(t); r.GetIngress().GetTries() != want || r.GetEgress().GetTries() != 0 || !r.GetAgree() {
+			t.Errorf("%d tries: record %v", tries, r)
+		}
+	}
+}
