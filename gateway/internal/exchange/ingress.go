@@ -52,7 +52,7 @@ type arrival struct {
 	in     *l7.FrameReader
 	out    *l7.FrameWriter
 
-	unwatch func() // lets the request go on, also if its stream ends
+	watch tunnel.Watch // lets the request go on, also if its stream ends
 }
 
 // ServeStream decides again on a crossing, records it, and carries it to the
@@ -205,12 +205,12 @@ func (a *arrival) begin(v *authz.Verdict) bool {
 // running ends.
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	body := newRequestBody(a.in, ended)
-	r := &upstream.Request{Head: a.inbound(head), Body: body.content()}
+	r := &asking{upstream.Request{Head: a.inbound(head), Body: body.content()}}
 	// Without the caller there is no reason to ask. A gateway that stops resets its
 	// streams, too.
-	a.unwatch = tunnel.OnDone(a.stream, r.Cancel)
-	defer a.unwatch()
-	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, r)
+	a.watch = tunnel.OnDone(a.stream, r)
+	defer a.watch.Stop()
+	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, &r.Request)
 	if err != nil {
 		a.failed(running, r, body)
 		return
@@ -225,6 +225,13 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	a.close.RequestBytes = body.received()
 	a.ended(cause, crossingv1.Reason_REASON_UNSPECIFIED)
 }
+
+// asking is what is asked of a destination. It is not used again: who tells of the
+// stream's end may be late.
+type asking struct{ upstream.Request }
+
+// StreamDone implements tunnel.Waiter.
+func (r *asking) StreamDone() { r.Cancel() }
 
 // inbound is the head as the workload sees it: the caller named in the form
 // that Envoy uses, by us alone.
@@ -256,7 +263,7 @@ func (a *arrival) tell(reason crossingv1.Reason) bool {
 // failed ends a crossing whose destination gave no answer, or whose caller
 // went away before it could. The egress gateway is told first: somebody may still
 // wait for more of the request, which the caller ends when it is told.
-func (a *arrival) failed(running context.Context, r *upstream.Request, body *requestBody) {
+func (a *arrival) failed(running context.Context, r *asking, body *requestBody) {
 	cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
 	if cause == crossingv1.Cause_DESTINATION_FAILED {
 		reason = crossingv1.Reason_UNREACHABLE
@@ -313,7 +320,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 // finish ends the answer with what is held of it. From then on nobody is to be
 // told that the stream is done.
 func (a *arrival) finish() error {
-	a.unwatch()
+	a.watch.Stop()
 	_, err := tunnel.Finish(a.stream, a.out.Take())
 	return err
 }
@@ -339,7 +346,7 @@ func resetCode(cause crossingv1.Cause) tunnel.ResetCode {
 }
 
 // breakOff ends both directions of an exchange whose answer broke off.
-func (a *arrival) breakOff(cause crossingv1.Cause, r *upstream.Request, answer io.Closer) {
+func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) {
 	a.stream.Reset(resetCode(cause))
 	r.Cancel()
 	answer.Close()
@@ -351,7 +358,7 @@ func (a *arrival) breakOff(cause crossingv1.Cause, r *upstream.Request, answer i
 // The end may come behind a head that said that nothing follows: a stream that is
 // let go of before is reset, and the egress gateway may lose what it has not read
 // of the answer.
-func (a *arrival) drain(r *upstream.Request, answer io.Closer, body *requestBody) {
+func (a *arrival) drain(r *asking, answer io.Closer, body *requestBody) {
 	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
 	timer := time.AfterFunc(drainTimeout, func() { a.stream.Reset(tunnel.ProtocolError) })
 	defer timer.Stop()
