@@ -12,19 +12,17 @@ import (
 // it until its Wait returns; then it may be drained.
 type requestBody struct {
 	in     *l7.FrameReader
-	data   io.Reader
 	fields l7.Fields
 	bytes  uint64
 	err    error // io.EOF at the request's right end; nil if it goes on
 }
 
-func newRequestBody(in *l7.FrameReader, empty bool) *requestBody {
-	b := &requestBody{in: in}
-	b.data = in.Body(&b.fields)
+// begin is for the request whose head was just read.
+func (b *requestBody) begin(in *l7.FrameReader, empty bool) {
+	*b = requestBody{in: in}
 	if empty {
 		b.err = io.EOF
 	}
-	return b
 }
 
 var _ upstream.Content = (*requestBody)(nil)
@@ -39,7 +37,7 @@ func (b *requestBody) content() upstream.Content {
 
 // Read gives data until the request's end.
 func (b *requestBody) Read(p []byte) (int, error) {
-	n, err := b.data.Read(p)
+	n, err := b.in.ReadData(p, &b.fields)
 	b.bytes += uint64(n)
 	if err != nil {
 		b.err = err

@@ -32,6 +32,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 		return
 	}
 	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(leaving{d.account}) {
+		d.account = nil // it goes on
 		return
 	}
 	cause = leaving{d.account}.relayed(relay.Copy(d.stream, caller{d.req, d.resp}, tunnel.CallerGone))
@@ -78,10 +79,12 @@ func (l leaving) Stop() { l.stream.Reset(tunnel.CallerGone) }
 
 // connect asks the peer gateway. Without a head the cause says why there is none.
 func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Reason) {
-	if err := l7.NewFrameWriter(d.stream).RequestHead(&d.req.Head, false); err != nil {
+	d.pump.begin(d.stream, d.req)
+	if err := d.pump.frames.RequestHead(&d.req.Head, false); err != nil {
 		return nil, lost(err), crossingv1.Reason_UNREACHABLE
 	}
-	frame, err := l7.NewFrameReader(d.stream).Next()
+	d.frames.Reset(d.stream)
+	frame, err := d.frames.Next()
 	switch {
 	case err != nil:
 		return nil, lost(err), crossingv1.Reason_UNREACHABLE
@@ -154,12 +157,14 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		return
 	}
 	left := &arriving{a.account, running, nc, over} // what the end does not need goes
-	if cause := a.accept(running); cause != crossingv1.Cause_DONE {
+	cause := a.accept(running)
+	a.account = nil // it goes on
+	if cause != crossingv1.Cause_DONE {
 		left.end(cause)
 		return
 	}
-	a.slim()
-	relay.Join(a.stream, nc, tunnel.DestinationGone, left.relayed)
+	left.slim()
+	relay.Join(left.stream, nc, tunnel.DestinationGone, left.relayed)
 }
 
 // arriving is a byte stream on its way in once its head is answered.

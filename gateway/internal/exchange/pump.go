@@ -18,7 +18,7 @@ import (
 // those that were sent into the tunnel.
 type pump struct {
 	req    *listener.Request
-	frames *l7.FrameWriter
+	frames l7.FrameWriter
 	stream tunnel.Stream
 
 	mu      sync.Mutex // held while a frame is being sent
@@ -28,8 +28,13 @@ type pump struct {
 	refused crossingv1.Reason // why the caller's content is none, if it is not well formed
 }
 
-func newPump(s tunnel.Stream, req *listener.Request) *pump {
-	return &pump{req: req, frames: l7.NewFrameWriter(s), stream: s}
+// begin is for another request, whose stream was just opened.
+func (p *pump) begin(s tunnel.Stream, req *listener.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.req, p.stream = req, s
+	p.frames.Reset(s)
+	p.stopped, p.bytes, p.gone, p.refused = false, 0, false, 0
 }
 
 // sentFirst is how much of a request is sent before anybody looks for its answer, in
