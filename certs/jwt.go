@@ -3,7 +3,10 @@ package certs
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,6 +24,8 @@ const (
 	// maxJWT is far above any honest JWT-SVID (well below 1 KiB) and keeps what a
 	// stranger can make us decode small.
 	maxJWT = 8 << 10
+	// usualJWT is what nearly all need.
+	usualJWT = 2 << 10
 	// maxJWTLifetime bounds what a stolen bearer credential is worth.
 	maxJWTLifetime = time.Hour
 	// leeway is what two clocks may differ, the same that go-jose grants.
@@ -42,34 +47,41 @@ func (s *Source) FetchJWTSVID(ctx context.Context, audience string) (token strin
 	return token, expires, nil
 }
 
-// ValidateJWT is the SPIFFE ID of a JWT-SVID that is signed by its own trust
-// domain, is for the audience, and is valid now; this process's clock must agree
-// with now. One that lives longer than an hour is refused, because whoever holds
-// it is believed. Errors are ErrExpired, ErrUntrusted or ErrNotSPIFFE and never
-// hold the token.
-func (s *Source) ValidateJWT(token, audience string, now time.Time) (spiffeid.ID, error) {
+// JWT is a JWT-SVID that was validated, without the token itself.
+type JWT struct {
+	ID          spiffeid.ID
+	Fingerprint string // "sha256:" and the hex digest of the token
+}
+
+// ValidateJWT takes a JWT-SVID that is signed by its own trust domain, is for the
+// audience, and is valid now; this process's clock must agree with now. One that
+// lives longer than an hour is refused, because whoever holds it is believed.
+// Errors are ErrExpired, ErrUntrusted or ErrNotSPIFFE and never hold the token.
+func (s *Source) ValidateJWT(token, audience string, now time.Time) (JWT, error) {
 	if len(token) > maxJWT {
-		return spiffeid.ID{}, fmt.Errorf("%w: JWT-SVID of %d bytes, the limit is %d", ErrNotSPIFFE, len(token), maxJWT)
+		return JWT{}, fmt.Errorf("%w: JWT-SVID of %d bytes, the limit is %d", ErrNotSPIFFE, len(token), maxJWT)
 	}
 	if audience == "" {
-		return spiffeid.ID{}, fmt.Errorf("%w: no audience is expected", ErrUntrusted)
+		return JWT{}, fmt.Errorf("%w: no audience is expected", ErrUntrusted)
 	}
-	digest := sha256.Sum256([]byte(token))
-	if id, ok := s.verified.find(digest, audience, now, s); ok {
-		return id, nil
+	var room [usualJWT]byte // so that hashing allocates nothing
+	digest := sha256.Sum256(append(room[:0], token...))
+	if known, ok := s.verified.find(digest, audience, now, s); ok {
+		return known, nil
 	}
 	svid, err := jwtsvid.ParseAndValidate(token, s, []string{audience})
 	if err != nil {
-		return spiffeid.ID{}, fmt.Errorf("validate JWT-SVID: %w", classifyJWT(token, err))
+		return JWT{}, fmt.Errorf("validate JWT-SVID: %w", classifyJWT(token, err))
 	}
 	if svid.ID.Path() == "" {
-		return spiffeid.ID{}, fmt.Errorf("%w: %s has no path", ErrNotSPIFFE, svid.ID)
+		return JWT{}, fmt.Errorf("%w: %s has no path", ErrNotSPIFFE, svid.ID)
 	}
 	if err := checkLifetime(svid, now); err != nil {
-		return spiffeid.ID{}, fmt.Errorf("validate JWT-SVID of %s: %w", svid.ID, err)
+		return JWT{}, fmt.Errorf("validate JWT-SVID of %s: %w", svid.ID, err)
 	}
-	s.verified.keep(digest, audience, now, svid, s)
-	return svid.ID, nil
+	fresh := JWT{svid.ID, "sha256:" + hex.EncodeToString(digest[:])}
+	s.verified.keep(digest, fresh, audience, now, svid, s)
+	return fresh, nil
 }
 
 // maxVerified bounds what is remembered of tokens.
@@ -85,37 +97,52 @@ type verifiedJWTs struct {
 }
 
 type verifiedJWT struct {
-	id       spiffeid.ID
+	JWT
 	audience string
-	key      interface{ Equal(crypto.PublicKey) bool }
+	key      signingKey
 	keyID    string
 	since    time.Time // by the clock that it was validated with
 	expires  time.Time
 }
 
-// find gives the ID of a token that was validated before and still holds.
-func (v *verifiedJWTs) find(digest [sha256.Size]byte, audience string, now time.Time, bundles jwtbundle.Source) (spiffeid.ID, bool) {
+// signingKey is a key as the standard library has them.
+type signingKey interface{ Equal(crypto.PublicKey) bool }
+
+// holds says that a bundle's key is the one that signed the token. Most often it is
+// the very object: to compare numbers costs more than all else of find.
+func (t *verifiedJWT) holds(key crypto.PublicKey) bool {
+	switch key.(type) {
+	case *ecdsa.PublicKey, *rsa.PublicKey: // what is no pointer may not be comparable
+		if key == crypto.PublicKey(t.key) {
+			return true
+		}
+	}
+	return t.key.Equal(key)
+}
+
+// find gives a token that was validated before and still holds.
+func (v *verifiedJWTs) find(digest [sha256.Size]byte, audience string, now time.Time, bundles jwtbundle.Source) (JWT, bool) {
 	v.mu.RLock()
 	t, ok := v.tokens[digest]
 	v.mu.RUnlock()
 	if !ok || t.audience != audience || now.Before(t.since) || !now.Before(t.expires) {
-		return spiffeid.ID{}, false
+		return JWT{}, false
 	}
-	key, ok := signer(bundles, t.id, t.keyID)
-	if !ok || !t.key.Equal(key) {
-		return spiffeid.ID{}, false
+	key, ok := signer(bundles, t.ID, t.keyID)
+	if !ok || !t.holds(key) {
+		return JWT{}, false
 	}
-	return t.id, true
+	return t.JWT, true
 }
 
 // keep remembers a token that was validated.
-func (v *verifiedJWTs) keep(digest [sha256.Size]byte, audience string, now time.Time, svid *jwtsvid.SVID, bundles jwtbundle.Source) {
+func (v *verifiedJWTs) keep(digest [sha256.Size]byte, token JWT, audience string, now time.Time, svid *jwtsvid.SVID, bundles jwtbundle.Source) {
 	keyID, err := keyIDOf(svid.Marshal())
 	if err != nil {
 		return
 	}
 	found, ok := signer(bundles, svid.ID, keyID)
-	key, comparable := found.(interface{ Equal(crypto.PublicKey) bool })
+	key, comparable := found.(signingKey)
 	if !ok || !comparable {
 		return
 	}
@@ -124,7 +151,7 @@ func (v *verifiedJWTs) keep(digest [sha256.Size]byte, audience string, now time.
 	if len(v.tokens) >= maxVerified || v.tokens == nil {
 		v.tokens = map[[sha256.Size]byte]verifiedJWT{} // those in use come back by themselves
 	}
-	v.tokens[digest] = verifiedJWT{svid.ID, audience, key, keyID, now, svid.Expiry}
+	v.tokens[digest] = verifiedJWT{token, audience, key, keyID, now, svid.Expiry}
 }
 
 // signer is the key of that ID in the bundle of a trust domain now.

@@ -111,8 +111,8 @@ func TestValidateJWT(t *testing.T) {
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("ValidateJWT = %v, %v, want %v", got, err, tt.want)
 			}
-			if (err == nil) == got.IsZero() {
-				t.Errorf("ValidateJWT = %q with error %v", got, err)
+			if (err == nil) == got.ID.IsZero() {
+				t.Errorf("ValidateJWT = %v with error %v", got, err)
 			}
 			if err != nil && tt.token != "" && strings.Contains(err.Error(), tt.token) {
 				t.Errorf("the error tells the token: %v", err)
@@ -146,7 +146,7 @@ func TestFetchJWTSVID(t *testing.T) {
 		if got := time.Until(expires); got != time.Hour {
 			t.Errorf("expires in %v, want %v", got, time.Hour)
 		}
-		if got, err := here.ValidateJWT(token, audience, time.Now()); err != nil || got != agent.ID() {
+		if got, err := here.ValidateJWT(token, audience, time.Now()); err != nil || got.ID != agent.ID() {
 			t.Errorf("ValidateJWT = %v, %v, want %v", got, err, agent.ID())
 		}
 		<-time.After(time.Until(expires) + 2*time.Minute)
@@ -173,7 +173,7 @@ func FuzzValidateJWT(f *testing.F) {
 	f.Add(sign(claims{"sub": "spiffe://crafted.example/a", "aud": audience, "exp": 1e300, "iat": -1e300}))
 	f.Fuzz(func(t *testing.T, token string) {
 		got, err := here.ValidateJWT(token, audience, time.Now())
-		if err == nil && got != agent {
+		if err == nil && got.ID != agent {
 			t.Errorf("ValidateJWT(%q) = %v: forged", token, got)
 		}
 		if err != nil && !errors.Is(err, certs.ErrExpired) && !errors.Is(err, certs.ErrUntrusted) && !errors.Is(err, certs.ErrNotSPIFFE) {

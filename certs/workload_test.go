@@ -127,7 +127,7 @@ func TestFederatedAuthorities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := server.ValidateJWT(token, audience, time.Now()); err != nil || got != client.ID() {
+	if got, err := server.ValidateJWT(token, audience, time.Now()); err != nil || got.ID != client.ID() {
 		t.Errorf("ValidateJWT = %v, %v, want %v", got, err, client.ID())
 	}
 	if left := time.Until(expires); left > time.Hour || left < 59*time.Minute {

@@ -137,9 +137,9 @@ func (c *Conn[U]) Streams(f func(*Stream[U])) {
 	}
 }
 
-// Open opens a stream from this end. An OPEN frame must follow at once. It
-// fails with ErrGoingAway, ErrStreamLimit or ErrExhausted.
-func (c *Conn[U]) Open(user U) (*Stream[U], error) {
+// Open opens a stream from this end, whose User is the zero value. An OPEN frame
+// must follow at once. It fails with ErrGoingAway, ErrStreamLimit or ErrExhausted.
+func (c *Conn[U]) Open() (*Stream[U], error) {
 	switch {
 	case c.Going():
 		return nil, ErrGoingAway
@@ -149,7 +149,6 @@ func (c *Conn[U]) Open(user U) (*Stream[U], error) {
 		return nil, ErrExhausted
 	}
 	s := c.add(c.next, true)
-	s.User = user
 	c.next += 2
 	c.opened++
 	return s, nil

@@ -69,7 +69,7 @@ func TestReceiveFaults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := NewConn[int](Acceptor, small(), small())
 			for range 2 {
-				if _, err := c.Open(0); err != nil {
+				if _, err := c.Open(); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -90,7 +90,7 @@ func TestReceiveFaults(t *testing.T) {
 
 func TestFramesForStreamsThatAreOverAreIgnored(t *testing.T) {
 	c := NewConn[int](Dialler, small(), small())
-	s, _ := c.Open(0)
+	s, _ := c.Open()
 	c.Reset(s)
 	for _, b := range [][]byte{
 		AppendData(nil, 1, make([]byte, 10*kib), false),
@@ -121,17 +121,17 @@ func TestStreamLimits(t *testing.T) {
 	c := NewConn[int](Dialler, small(), small())
 	var open []*Stream[int]
 	for range 2 {
-		s, err := c.Open(0)
+		s, err := c.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
 		open = append(open, s)
 	}
-	if _, err := c.Open(0); !errors.Is(err, ErrStreamLimit) {
+	if _, err := c.Open(); !errors.Is(err, ErrStreamLimit) {
 		t.Errorf("Open beyond the limit: %v, want ErrStreamLimit", err)
 	}
 	c.Reset(open[0])
-	if s, err := c.Open(0); err != nil || s.ID() != 5 {
+	if s, err := c.Open(); err != nil || s.ID() != 5 {
 		t.Errorf("Open below the limit again: %v, want stream 5", err)
 	}
 	for id := uint32(2); id <= 8; id += 2 {
@@ -146,7 +146,7 @@ func TestStreamLimits(t *testing.T) {
 	}
 	c.next = 1<<32 - 1
 	c.Reset(open[1])
-	if _, err := c.Open(0); !errors.Is(err, ErrExhausted) {
+	if _, err := c.Open(); !errors.Is(err, ErrExhausted) {
 		t.Errorf("Open after the last number: %v, want ErrExhausted", err)
 	}
 }
@@ -186,7 +186,7 @@ func (e *end) grant(stream, credit uint32) {
 // step does one random thing.
 func (e *end) step(t *rapid.T) {
 	if len(e.opened) == 0 || rapid.IntRange(0, 9).Draw(t, "open") == 0 {
-		if s, err := e.Open(0); err == nil {
+		if s, err := e.Open(); err == nil {
 			e.opened = append(e.opened, s)
 			e.put(AppendOpen(nil, s.ID(), nil))
 		}
@@ -354,7 +354,7 @@ func TestWindowsGrowWithThePath(t *testing.T) {
 				if c.read > 0 {
 					b.Tune(50*time.Millisecond, 16<<20)
 				}
-				out, _ := a.Open(0)
+				out, _ := a.Open()
 				e, _ := b.receiveBytes(AppendOpen(nil, out.ID(), nil))
 				for range 20 {
 					<-time.After(c.read)
@@ -396,7 +396,7 @@ func FuzzReceive(f *testing.F) {
 	f.Add(all)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c := NewConn[int](Acceptor, small(), small())
-		if _, err := c.Open(0); err != nil {
+		if _, err := c.Open(); err != nil {
 			t.Fatal(err)
 		}
 		for len(b) >= HeaderLen {

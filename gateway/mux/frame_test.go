@@ -135,7 +135,7 @@ func TestSessionVector(t *testing.T) {
 	if dialler.Len() != 0 || acceptor.Len() != 0 {
 		t.Errorf("%d and %d streams are open in the end", dialler.Len(), acceptor.Len())
 	}
-	if _, err := dialler.Open("late"); !errors.Is(err, ErrGoingAway) {
+	if _, err := dialler.Open(); !errors.Is(err, ErrGoingAway) {
 		t.Errorf("Open after GOAWAY: %v, want ErrGoingAway", err)
 	}
 }
@@ -145,7 +145,7 @@ func act(t *testing.T, c *Conn[string], h Header) {
 	t.Helper()
 	switch h.Type {
 	case Open:
-		s, err := c.Open("")
+		s, err := c.Open()
 		if err != nil || s.ID() != h.Stream {
 			t.Fatalf("Open = %v, %v, want stream %d", s, err, h.Stream)
 		}

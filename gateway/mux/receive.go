@@ -11,7 +11,7 @@ type Kind uint8
 // What a received frame means for the one that received it.
 const (
 	Nothing   Kind = iota // for a stream that is over
-	Opened                // Stream is new: set its User; Payload is the header
+	Opened                // Stream is new, its User is zero; Payload is the header
 	Refused               // ID was opened beyond the limit: reset it
 	Arrived               // Payload came on Stream; Fin ends the direction
 	WasReset              // the peer reset Stream with Code

@@ -262,13 +262,27 @@ func (p *Policy) Resolve(authority string) (*Workload, *Service, crossingv1.Reas
 	if w == nil {
 		return nil, nil, crossingv1.Reason_UNKNOWN_DESTINATION
 	}
-	for i := range w.Services {
-		if n, err := parsePort(port); err == nil && w.Services[i].Port == n {
-			return w, &w.Services[i], crossingv1.Reason_REASON_UNSPECIFIED
+	if given {
+		if s := w.at(port); s != nil {
+			return w, s, crossingv1.Reason_REASON_UNSPECIFIED
 		}
 	}
 	if implied := !given || port == "80" || port == "443"; implied && len(w.Services) == 1 {
 		return w, &w.Services[0], crossingv1.Reason_REASON_UNSPECIFIED
 	}
 	return w, nil, crossingv1.Reason_UNKNOWN_SERVICE
+}
+
+// at is the service at a port; nil if there is none.
+func (w *Workload) at(port string) *Service {
+	n, err := parsePort(port)
+	if err != nil {
+		return nil
+	}
+	for i := range w.Services {
+		if w.Services[i].Port == n {
+			return &w.Services[i]
+		}
+	}
+	return nil
 }

@@ -58,8 +58,8 @@ func parseService(name, text string) (Service, error) {
 
 // parsePort reads a port in decimal, without sign or leading zero.
 func parsePort(text string) (uint16, error) {
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n == 0 || strconv.FormatUint(n, 10) != text {
+	n, err := strconv.ParseUint(text, 10, 16) // which takes no sign
+	if err != nil || text[0] == '0' {
 		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", text)
 	}
 	return uint16(n), nil

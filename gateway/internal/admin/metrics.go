@@ -21,7 +21,7 @@ type Metrics struct {
 	bytes    map[sideDirection]prometheus.Counter
 	denied   *prometheus.CounterVec
 	refused  *prometheus.CounterVec
-	choices  *prometheus.CounterVec
+	choices  map[choice]prometheus.Counter
 	moves    *prometheus.CounterVec
 }
 
@@ -38,6 +38,11 @@ type (
 		side    crossingv1.Side
 		request bool
 	}
+	choice struct {
+		carrier string
+		class   tunnel.Class
+		choice  tunnel.Choice
+	}
 )
 
 // NewMetrics makes metrics that are all 0.
@@ -49,7 +54,7 @@ func NewMetrics() *Metrics {
 		bytes:    map[sideDirection]prometheus.Counter{},
 		denied:   vector("denials_total", "Crossings denied, by reason.", "reason"),
 		refused:  vector("refusals_total", "Failures before there was an identity, by reason.", "reason"),
-		choices:  vector("carrier_choices_total", "Choices of a carrier for a crossing, and why.", "carrier", "class", "choice"),
+		choices:  map[choice]prometheus.Counter{},
 		moves:    vector("carrier_moves_total", "Crossings that a carrier went on with because their first one fell silent before an answer came.", "carrier", "class"),
 	}
 	opened := vector("crossings_opened_total", "Crossings opened, by this gateway's side and decision.", "side", "decision")
@@ -65,7 +70,15 @@ func NewMetrics() *Metrics {
 		m.bytes[sideDirection{side, true}] = bytes.WithLabelValues(label(side.String()), "request")
 		m.bytes[sideDirection{side, false}] = bytes.WithLabelValues(label(side.String()), "response")
 	}
-	m.registry.MustRegister(opened, closed, bytes, m.denied, m.refused, m.choices, m.moves,
+	choices := vector("carrier_choices_total", "Choices of a carrier for a crossing, and why.", "carrier", "class", "choice")
+	for _, carrier := range []string{tunnel.TCP, tunnel.QUIC} {
+		for _, class := range []tunnel.Class{tunnel.Interactive, tunnel.Bulk} {
+			for _, c := range []tunnel.Choice{tunnel.Usual, tunnel.Lossy, tunnel.Failover} {
+				m.choices[choice{carrier, class, c}] = choices.WithLabelValues(label(carrier), class.String(), c.String())
+			}
+		}
+	}
+	m.registry.MustRegister(opened, closed, bytes, m.denied, m.refused, choices, m.moves,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -79,8 +92,10 @@ func vector(name, help string, labels ...string) *prometheus.CounterVec {
 func label(name string) string { return strings.ToLower(name) }
 
 // Chose counts a choice of a carrier.
-func (m *Metrics) Chose(carrier string, class tunnel.Class, choice tunnel.Choice) {
-	m.choices.WithLabelValues(label(carrier), class.String(), choice.String()).Inc()
+func (m *Metrics) Chose(carrier string, class tunnel.Class, c tunnel.Choice) {
+	if n := m.choices[choice{carrier, class, c}]; n != nil {
+		n.Inc()
+	}
 }
 
 // Moved counts a crossing that went on by another carrier.

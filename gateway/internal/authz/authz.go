@@ -87,11 +87,11 @@ func New(environment string, p policies) *Authorizer {
 }
 
 // Egress decides on a request of a workload of this gateway's environment.
-func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.Time) *Verdict {
-	v := &Verdict{From: a.environment}
+func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.Time) Verdict {
+	v := Verdict{From: a.environment}
 	p := v.under(a.policies.Policies(), a.environment)
 	if p == nil {
-		return v.deny(crossingv1.Reason_NO_POLICY)
+		return *v.deny(crossingv1.Reason_NO_POLICY)
 	}
 	var reason crossingv1.Reason
 	v.Workload, v.Service, reason = p.Resolve(head.Authority)
@@ -100,28 +100,28 @@ func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.T
 		v.Transition = p.TransitionOf(v.From, v.To)
 	}
 	if reason != crossingv1.Reason_REASON_UNSPECIFIED {
-		return v.deny(reason)
+		return *v.deny(reason)
 	}
 	if env, ok := p.EnvironmentOf(caller.TrustDomain()); !ok || env != a.environment {
-		return v.deny(crossingv1.Reason_FOREIGN_IDENTITY)
+		return *v.deny(crossingv1.Reason_FOREIGN_IDENTITY)
 	}
-	return v.decide(p, caller, head, now)
+	return *v.decide(p, caller, head, now)
 }
 
 // EgressUnread is the denial of a request of which only the caller is known. A
 // reason that the policy alone can give is taken for MALFORMED: nobody asked it.
-func (a *Authorizer) EgressUnread(reason crossingv1.Reason, detail string) *Verdict {
-	v := &Verdict{From: a.environment}
+func (a *Authorizer) EgressUnread(reason crossingv1.Reason, detail string) Verdict {
+	v := Verdict{From: a.environment}
 	v.under(a.policies.Policies(), a.environment)
 	if crossing.Judged(reason) {
 		reason = crossingv1.Reason_MALFORMED
 	}
-	return v.fault(reason, detail)
+	return *v.fault(reason, detail)
 }
 
 // Ingress decides again on a crossing that a peer gateway let out: under the
 // policy that the peer names and under this gateway's own.
-func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) *Verdict {
+func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) Verdict {
 	held := a.policies.Policies()
 	v, p := a.arrival(held, peer, h)
 	if p == nil {
@@ -129,11 +129,11 @@ func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.Re
 	}
 	source, err := spiffeid.FromString(h.GetSource())
 	if err != nil || source.TrustDomain() != peer.TrustDomain() {
-		return v.deny(crossingv1.Reason_FOREIGN_IDENTITY)
+		return *v.deny(crossingv1.Reason_FOREIGN_IDENTITY)
 	}
 	named := held.BySerial(v.Named.Serial, now)
 	if named == nil || named.Ref() != v.Named {
-		return v.deny(crossingv1.Reason_POLICY_MISMATCH)
+		return *v.deny(crossingv1.Reason_POLICY_MISMATCH)
 	}
 	if !v.destination(p, h, head) {
 		return v
@@ -147,28 +147,28 @@ func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.Re
 
 // IngressUnread is the denial of a crossing of which only the header is known.
 // If the peer itself is refused, that is the reason.
-func (a *Authorizer) IngressUnread(peer spiffeid.ID, h *crossingv1.Header, detail string) *Verdict {
+func (a *Authorizer) IngressUnread(peer spiffeid.ID, h *crossingv1.Header, detail string) Verdict {
 	v, p := a.arrival(a.policies.Policies(), peer, h)
 	if p == nil {
 		return v
 	}
-	return v.fault(crossingv1.Reason_MALFORMED, detail)
+	return *v.fault(crossingv1.Reason_MALFORMED, detail)
 }
 
 // arrival is what the peer alone tells: where from, and who answers for it. It
 // gives the policy in force, or nil after a denial.
-func (a *Authorizer) arrival(held *xdsclient.Policies, peer spiffeid.ID, h *crossingv1.Header) (*Verdict, *policy.Policy) {
-	v := &Verdict{
+func (a *Authorizer) arrival(held *xdsclient.Policies, peer spiffeid.ID, h *crossingv1.Header) (Verdict, *policy.Policy) {
+	v := Verdict{
 		To:    a.environment,
 		Named: policy.Ref{Serial: h.GetPolicy().GetSerial(), Revision: h.GetPolicy().GetRevision()},
 	}
 	p := v.under(held, a.environment)
 	if p == nil {
-		return v.deny(crossingv1.Reason_NO_POLICY), nil
+		return *v.deny(crossingv1.Reason_NO_POLICY), nil
 	}
 	gw := p.GatewayByID(peer)
 	if gw == nil || gw.Environment == a.environment {
-		return v.deny(crossingv1.Reason_UNKNOWN_PEER), nil
+		return *v.deny(crossingv1.Reason_UNKNOWN_PEER), nil
 	}
 	v.From, v.host = gw.Environment, p.OwnerOf(gw.Environment)
 	v.Transition = p.TransitionOf(v.From, v.To)
@@ -198,7 +198,7 @@ func (v *Verdict) destination(p *policy.Policy, h *crossingv1.Header, head *l7.R
 
 // agree denies unless the policy that the egress gateway named allows it too.
 func (v *Verdict) agree(named *policy.Policy, source spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) {
-	other := &Verdict{To: v.To}
+	other := Verdict{To: v.To}
 	if other.destination(named, h, head) {
 		if other.decide(named, source, head, now); other.Allow {
 			v.Idempotent = v.Idempotent && other.Idempotent

@@ -141,10 +141,11 @@ func TestIdempotent(t *testing.T) {
 	}
 	silent := func(serial uint64) *policy.Policy { return policytest.Estate(t, serial, nil) }
 	good := post("llm.far.mesh:8000", "/v1/chat")
-	if v := New("near", holding(says(1))).Egress(agent, good, now); !v.Idempotent {
+	v := New("near", holding(says(1))).Egress(agent, good, now)
+	if !v.Idempotent {
 		t.Error("egress: the intent says so, the verdict does not")
 	}
-	if v := New("near", holding(says(1))).Egress(agent, good, now).deny(crossingv1.Reason_NO_INTENT); v.Idempotent {
+	if v.deny(crossingv1.Reason_NO_INTENT); v.Idempotent {
 		t.Error("a denial is idempotent")
 	}
 	for _, c := range []struct {

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxIdle is how many goroutines wait for a task.
-	maxIdle = 32
+	// maxIdle is how many goroutines wait for a task: as many as come in a burst.
+	maxIdle = 256
 	// patience is how long each does.
 	patience = time.Second
 )
@@ -22,31 +22,42 @@ type Crew struct {
 	idle  atomic.Int32 // goroutines that wait
 }
 
+// Task is done once. It is no function, which would have to be made for each task.
+type Task interface{ Do() }
+
+type function func()
+
+// Do implements Task.
+func (f function) Do() { f() }
+
 type work struct {
 	ctx  context.Context
-	task func()
+	task Task
 }
 
 // New makes a crew that nobody is in yet.
 func New() *Crew { return &Crew{tasks: make(chan work)} }
 
-// Go runs a task in a goroutine of its own, as the go statement does. None waits
+// Go is Do of a function.
+func (c *Crew) Go(ctx context.Context, f func()) { c.Do(ctx, function(f)) }
+
+// Do runs a task in a goroutine of its own, as the go statement does. None waits
 // for another task once the context of its last one has ended.
-func (c *Crew) Go(ctx context.Context, task func()) {
+func (c *Crew) Do(ctx context.Context, t Task) {
 	select {
-	case c.tasks <- work{ctx, task}:
+	case c.tasks <- work{ctx, t}:
 	default:
-		go c.run(work{ctx, task})
+		go c.run(work{ctx, t})
 	}
 }
 
 // run does one task after another, until there is none for a while.
 func (c *Crew) run(w work) {
-	w.task()
+	w.task.Do()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for c.wait(&w, timer.C) {
-		w.task()
+		w.task.Do()
 		timer.Reset(patience)
 	}
 }

@@ -130,28 +130,28 @@ type everybody struct{ own, other string }
 
 var _ authorizer = everybody{}
 
-func (e everybody) verdict(from, to string) *authz.Verdict {
-	return &authz.Verdict{
+func (e everybody) verdict(from, to string) authz.Verdict {
+	return authz.Verdict{
 		Allow: true, From: from, To: to,
 		Workload: &policy.Workload{Name: "backend", Environment: to, ID: far, Plaintext: true},
 		Service:  &policy.Service{Name: "raw", Protocol: "tcp"},
 	}
 }
 
-func (e everybody) Egress(spiffeid.ID, *l7.RequestHead, time.Time) *authz.Verdict {
+func (e everybody) Egress(spiffeid.ID, *l7.RequestHead, time.Time) authz.Verdict {
 	return e.verdict(e.own, e.other)
 }
 
-func (e everybody) Ingress(spiffeid.ID, *crossingv1.Header, *l7.RequestHead, time.Time) *authz.Verdict {
+func (e everybody) Ingress(spiffeid.ID, *crossingv1.Header, *l7.RequestHead, time.Time) authz.Verdict {
 	return e.verdict(e.other, e.own)
 }
 
-func (e everybody) EgressUnread(reason crossingv1.Reason, _ string) *authz.Verdict {
-	return &authz.Verdict{Reason: reason}
+func (e everybody) EgressUnread(reason crossingv1.Reason, _ string) authz.Verdict {
+	return authz.Verdict{Reason: reason}
 }
 
-func (e everybody) IngressUnread(spiffeid.ID, *crossingv1.Header, string) *authz.Verdict {
-	return &authz.Verdict{Reason: crossingv1.Reason_MALFORMED}
+func (e everybody) IngressUnread(spiffeid.ID, *crossingv1.Header, string) authz.Verdict {
+	return authz.Verdict{Reason: crossingv1.Reason_MALFORMED}
 }
 
 // nowhere is where nothing is recorded.

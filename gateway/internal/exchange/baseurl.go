@@ -36,7 +36,11 @@ func meshName(authority string) bool {
 }
 
 // ownAddress says that a host is no name of the mesh: an IP address or localhost.
+// What cannot be an address is not parsed as one: the error would cost memory.
 func ownAddress(authority string) bool {
+	if meshName(authority) {
+		return false
+	}
 	host, _, err := net.SplitHostPort(authority)
 	if err != nil {
 		host = authority

@@ -13,7 +13,6 @@ import (
 // it until its Wait returns; then it may be drained.
 type requestBody struct {
 	in     *l7.FrameReader
-	data   io.Reader
 	fields l7.Fields
 	bytes  uint64
 	err    error // io.EOF at the request's right end; nil if it goes on
@@ -22,13 +21,12 @@ type requestBody struct {
 	excess atomic.Bool // upstream was told that there is too much
 }
 
-func newRequestBody(in *l7.FrameReader, empty bool, l *Limits, w *watch) *requestBody {
-	b := &requestBody{in: in, limits: l, watch: w}
-	b.data = in.Body(&b.fields)
+// begin is for the request whose head was just read.
+func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *watch) {
+	*b = requestBody{in: in, limits: l, watch: w}
 	if empty {
 		b.err = io.EOF
 	}
-	return b
 }
 
 var _ upstream.Content = (*requestBody)(nil)
@@ -54,7 +52,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 
 // take is Read without a limit.
 func (b *requestBody) take(p []byte) (int, error) {
-	n, err := b.data.Read(p)
+	n, err := b.in.ReadData(p, &b.fields)
 	b.bytes += uint64(n)
 	if err != nil {
 		b.err = err

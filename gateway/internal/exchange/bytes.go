@@ -40,6 +40,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 		return
 	}
 	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(leaving{d.account}) {
+		d.account = nil // it goes on
 		return
 	}
 	d.relayRest(leaving{d.account})
@@ -91,10 +92,12 @@ func (l leaving) Stop() { l.stream.Reset(tunnel.CallerGone) }
 
 // connect asks the peer gateway. Without a head the cause says why there is none.
 func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Reason) {
-	if err := l7.NewFrameWriter(d.stream).RequestHead(&d.req.Head, false); err != nil {
+	d.pump.begin(d.stream, d.req, &d.cfg.Limits, nil)
+	if err := d.pump.frames.RequestHead(&d.req.Head, false); err != nil {
 		return nil, lost(err), crossingv1.Reason_UNREACHABLE
 	}
-	frame, err := l7.NewFrameReader(d.stream).Next()
+	d.frames.Reset(d.stream)
+	frame, err := d.frames.Next()
 	switch {
 	case err != nil:
 		cause := lost(err)
@@ -170,6 +173,7 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 	a.watch = newWatch(a.stream, a.cfg.Limits.quiet())
 	left := &arriving{a.account, running, nc, over} // what the end does not need goes
 	cause, reason := a.accept(running), crossingv1.Reason_REASON_UNSPECIFIED
+	a.account = nil // it goes on
 	if cause == crossingv1.Cause_DONE && passesTLS(v) {
 		cause, reason = left.greeted(v)
 	}
@@ -177,8 +181,8 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		left.end(cause, reason)
 		return
 	}
-	a.slim()
-	relay.Join(a.stream, nc, tunnel.DestinationGone, left.relayed)
+	left.slim()
+	relay.Join(left.stream, nc, tunnel.DestinationGone, left.relayed)
 }
 
 // arriving is a byte stream on its way in once its head is answered.

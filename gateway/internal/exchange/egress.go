@@ -33,35 +33,87 @@ var _ listener.Handler = (*Egress)(nil)
 // NewEgress makes the egress half of a gateway.
 func NewEgress(cfg Config, t tunnels) *Egress { return &Egress{cfg: cfg, tunnels: t} }
 
-// departure is one crossing on its way out.
+// departure is one crossing on its way out, in one piece of memory that is used for
+// one after another.
 type departure struct {
 	*account
+	calling     calling
 	req         *listener.Request
 	resp        listener.Response
+	verdict     authz.Verdict
 	traceparent string
-	unwatch     func() bool // lets the stream go on, also if the caller leaves
-	left        int64       // bytes of the answer's content; -1 if only its end tells
+	pump        pump
+	frames      l7.FrameReader // of the answer
+	left        int64          // bytes of the answer's content; -1 if only its end tells
 
 	status int    // of a problem, if another than its reason's
 	detail string // and what it says
+
+	leave   func() // calling's, made once
+	watched bool   // it is called if the caller leaves
+	sure    bool   // it was not, and never will be
+}
+
+var departures = sync.Pool{New: func() any {
+	d := new(departure)
+	d.leave = d.calling.leave
+	return d
+}}
+
+// newDeparture begins to watch for the caller's leaving.
+func newDeparture(ctx context.Context, req *listener.Request, resp listener.Response) *departure {
+	d := departures.Get().(*departure)
+	d.calling.begin(ctx)
+	d.req, d.resp = req, resp
+	d.watched = true
+	req.OnGone(d.leave)
+	return d
+}
+
+// unwatch lets the stream go on, also if the caller leaves.
+func (d *departure) unwatch() {
+	if d.watched {
+		d.watched, d.sure = false, d.req.OnGone(nil)
+	}
+}
+
+// free gives back a departure whose exchange is over, if it is certain that nobody
+// uses it any more: neither who tells of the caller's leaving nor who has waited for
+// it.
+func (d *departure) free() {
+	d.unwatch()
+	if d.account != nil {
+		d.account.free()
+	}
+	if d.calling.over() || !d.sure {
+		return
+	}
+	d.account, d.req, d.resp, d.traceparent, d.left, d.sure = nil, nil, nil, "", 0, false
+	d.status, d.detail = 0, ""
+	d.verdict = authz.Verdict{}
+	d.pump.begin(nil, nil, nil, nil)
+	d.frames.Reset(nil)
+	departures.Put(d)
 }
 
 // ServeExchange decides on a request, records it, and carries it to the peer
 // gateway and its answer back.
 func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp listener.Response) {
-	now := time.Now()
+	d := newDeparture(ctx, req, resp)
+	d.serve(e)
+	d.free() // not after a panic: somebody may still use it
+}
+
+func (d *departure) serve(e *Egress) {
+	now, req := time.Now(), d.req
 	fromBaseURL(&req.Head)
-	v := e.cfg.Authz.Egress(req.Caller.ID, &req.Head, now)
+	v := &d.verdict
+	*v = e.cfg.Authz.Egress(req.Caller.ID, &req.Head, now)
 	if v.Allow && req.Upgrade != "" {
 		v.Unable("upgrade to " + req.Upgrade)
 	}
 	n := newNames(now, newTrace(&req.Head.Fields), req.Caller.Address, &req.Head)
-	d := &departure{
-		account:     e.cfg.newAccount(n.id, crossingv1.Side_EGRESS, v, now),
-		req:         req,
-		resp:        resp,
-		traceparent: n.traceparent,
-	}
+	d.account, d.traceparent = e.cfg.newAccount(n.id, crossingv1.Side_EGRESS, v, now), n.traceparent
 	d.half.traced(n.traceparent)
 	d.half.from(&req.Caller, n.address)
 	d.asked(n.operation, &req.Head)
@@ -80,16 +132,16 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
 		return
 	}
-	t, err := e.tunnels.Pick(ctx, v.To, classOf(v.Service, &req.Head))
+	t, err := e.tunnels.Pick(&d.calling, v.To, classOf(v.Service, &req.Head))
 	if err != nil {
 		d.half.End.Detail = crossing.Detail(err.Error())
-		if ctx.Err() != nil {
+		if d.calling.Err() != nil {
 			d.half.End.Detail = "the caller left before a tunnel was found"
 		}
 		d.refuse(v, crossingv1.Reason_UNREACHABLE)
 		return
 	}
-	d.carry(ctx, v, t)
+	d.carry(v, t)
 }
 
 // RefuseKnown records a request of a known caller that is not well formed: it
@@ -102,14 +154,15 @@ func (e *Egress) RefuseKnown(caller listener.Caller, head *l7.RequestHead, reaso
 		head = &l7.RequestHead{}
 	}
 	n := newNames(now, l7.NewTraceparent(), caller.Address, head)
-	d := &departure{account: e.cfg.newAccount(n.id, crossingv1.Side_EGRESS, v, now)}
-	d.half.traced(n.traceparent)
-	d.half.from(&caller, n.address)
-	d.asked(n.operation, head)
-	if d.recordRefusal(v, v.Reason) != nil {
-		return "", d.owner // an id that nobody could look up helps nobody
+	a := e.cfg.newAccount(n.id, crossingv1.Side_EGRESS, &v, now)
+	defer a.free()
+	a.half.traced(n.traceparent)
+	a.half.from(&caller, n.address)
+	a.asked(n.operation, head)
+	if a.recordRefusal(&v, v.Reason) != nil {
+		return "", a.owner // an id that nobody could look up helps nobody
 	}
-	return d.id, d.owner
+	return a.id, a.owner
 }
 
 // refuse records a crossing that goes nowhere, in this gateway's own chain,
@@ -121,11 +174,11 @@ func (d *departure) refuse(v *authz.Verdict, reason crossingv1.Reason) {
 	d.problem(reason, v.Owner())
 }
 
-func (d *departure) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) error {
-	d.release()
-	d.numbered(d.cfg.Self.String(), "", d.cfg.Spool.RunID(), d.cfg.Spool.Next(""))
-	d.half.refused(reason, time.Since(d.opened))
-	return d.open(v.Durable())
+func (a *account) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) error {
+	a.release()
+	a.numbered(a.cfg.Self.String(), "", a.cfg.Spool.RunID(), a.cfg.Spool.Next(""))
+	a.half.refused(reason, time.Since(a.opened))
+	return a.open(v.Durable())
 }
 
 // problem answers the caller in the gateway's own name.
@@ -147,7 +200,7 @@ func (d *departure) problem(reason crossingv1.Reason, owner string) {
 }
 
 // carry opens the crossing and relays it.
-func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel) {
+func (d *departure) carry(v *authz.Verdict, t tunnel.Tunnel) {
 	info := t.Info()
 	ingress := info.Peer.String()
 	d.numbered(d.cfg.Self.String(), ingress, d.cfg.Spool.RunID(), d.cfg.Spool.Next(ingress))
@@ -157,14 +210,13 @@ func (d *departure) carry(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel
 		d.problem(crossingv1.Reason_NOT_RECORDED, v.Owner())
 		return
 	}
-	stream, err := d.say(ctx, v, t)
+	stream, err := d.say(&d.calling, v, t)
 	if err != nil {
-		d.unopened(ctx, v)
+		d.unopened(v)
 		return
 	}
 	d.stream = stream
-	d.unwatch = context.AfterFunc(ctx, func() { stream.Reset(tunnel.CallerGone) })
-	defer d.unwatch()
+	d.calling.follow(stream)
 	d.relay(v)
 }
 
@@ -197,8 +249,8 @@ func (d *departure) header(h *crossing.Header, v *authz.Verdict) {
 }
 
 // unopened ends a crossing that the tunnel did not take.
-func (d *departure) unopened(ctx context.Context, v *authz.Verdict) {
-	if ctx.Err() != nil {
+func (d *departure) unopened(v *authz.Verdict) {
+	if d.calling.Err() != nil {
 		d.ended(crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED)
 		d.resp.Abort()
 		return
@@ -215,7 +267,8 @@ func (d *departure) relay(v *authz.Verdict) {
 		return
 	}
 	d.watch = newWatch(d.stream, d.cfg.Limits)
-	p := newPump(d.stream, d.req, &d.cfg.Limits, d.watch)
+	p := &d.pump
+	p.begin(d.stream, d.req, &d.cfg.Limits, d.watch)
 	if p.ready() {
 		p.run(&d.req.Head, true)
 		cause, reason := d.answer(v, p)
@@ -247,10 +300,10 @@ func (d *departure) conclude(p *pump, cause crossingv1.Cause, reason crossingv1.
 
 // answer relays the peer gateway's frames to the caller until the answer ends.
 func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossingv1.Reason) {
-	frames := l7.NewFrameReader(d.stream)
-	frame, err := frames.Next()
+	d.frames.Reset(d.stream)
+	frame, err := d.frames.Next()
 	if err == nil && frame.Kind == l7.KindResponseHead {
-		return d.respond(frames, frame, p)
+		return d.respond(&d.frames, frame, p)
 	}
 	cause, reason := crossingv1.Cause_PROTOCOL_ERROR, crossingv1.Reason_UNREACHABLE
 	switch {

@@ -57,10 +57,10 @@ type spool interface {
 
 // authorizer decides; what it cannot decide it denies.
 type authorizer interface {
-	Egress(caller spiffeid.ID, head *l7.RequestHead, now time.Time) *authz.Verdict
-	EgressUnread(reason crossingv1.Reason, detail string) *authz.Verdict
-	Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) *authz.Verdict
-	IngressUnread(peer spiffeid.ID, h *crossingv1.Header, detail string) *authz.Verdict
+	Egress(caller spiffeid.ID, head *l7.RequestHead, now time.Time) authz.Verdict
+	EgressUnread(reason crossingv1.Reason, detail string) authz.Verdict
+	Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) authz.Verdict
+	IngressUnread(peer spiffeid.ID, h *crossingv1.Header, detail string) authz.Verdict
 }
 
 var _ authorizer = (*authz.Authorizer)(nil)
@@ -98,13 +98,22 @@ type account struct {
 	duration, firstByte durationpb.Duration
 }
 
+var accounts = sync.Pool{New: func() any { return new(account) }}
+
 func (c *Config) newAccount(id string, side crossingv1.Side, v *authz.Verdict, now time.Time) *account {
-	a := &account{cfg: c, id: id, owner: v.Owner(), half: newHalf(), opened: now}
+	a := accounts.Get().(*account)
+	a.cfg, a.id, a.owner, a.half, a.opened = c, id, v.Owner(), newHalf(), now
 	a.half.Id, a.half.Key, a.half.Side = id, &a.key, side
 	a.close.Id, a.close.Key, a.close.Side = id, &a.key, side
 	a.half.judged(v, c.Self.String(), now)
 	a.half.found(v)
 	return a
+}
+
+// free gives back an account that was closed, and that nobody else knows.
+func (a *account) free() {
+	*a = account{}
+	accounts.Put(a)
 }
 
 // numbered gives the crossing its place among those of its gateways.

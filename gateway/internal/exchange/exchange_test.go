@@ -3,6 +3,7 @@ package exchange
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -392,6 +393,7 @@ func TestHeadAtTheDestination(t *testing.T) {
 	var head l7.RequestHead
 	w.destination = func(r *upstream.Request) (*upstream.Response, error) {
 		head = *r.Head
+		head.Fields = slices.Clone(head.Fields) // they are used again
 		return answer(200, ""), nil
 	}
 	r := w.ask(t, request("POST", "/v1/chat?q=secret", "",

@@ -399,7 +399,7 @@ func (r *reply) WriteHead(h *l7.ResponseHead, end bool) error {
 		return io.ErrClosedPipe
 	}
 	r.journal.note("caller has head")
-	r.head, r.ended = h, end
+	r.head, r.ended = &l7.ResponseHead{Status: h.Status, Fields: slices.Clone(h.Fields)}, end
 	return nil
 }
 
@@ -423,7 +423,7 @@ func (r *reply) End(trailers l7.Fields) error {
 		return io.ErrClosedPipe
 	}
 	r.journal.note("caller has end")
-	r.trailers, r.ended = trailers, true
+	r.trailers, r.ended = slices.Clone(trailers), true
 	return nil
 }
 

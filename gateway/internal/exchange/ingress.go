@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -37,22 +38,56 @@ type Ingress struct {
 	cfg          Config
 	destinations destinations
 	numbers      numbers
+	arrivals     sync.Pool // of *arrival
 }
 
 // NewIngress makes the ingress half of a gateway.
 func NewIngress(cfg Config, d destinations) *Ingress {
-	return &Ingress{cfg: cfg, destinations: d, numbers: numbers{peers: map[spiffeid.ID][]*runNumbers{}}}
+	return &Ingress{
+		cfg: cfg, destinations: d, numbers: numbers{peers: map[spiffeid.ID][]*runNumbers{}},
+		arrivals: sync.Pool{New: func() any { return new(arrival) }},
+	}
 }
 
-// arrival is one crossing on its way in.
+// arrival is one crossing on its way in, in one piece of memory that is used for one
+// after another.
 type arrival struct {
 	*account
-	header *crossingv1.Header
-	trace  l7.Traceparent
-	in     *l7.FrameReader
-	out    *l7.FrameWriter
+	header   *crossingv1.Header
+	trace    l7.Traceparent
+	verdict  authz.Verdict
+	in       l7.FrameReader
+	out      l7.FrameWriter
+	body     requestBody
+	patience patience
+	names    inNames
+	waiter   tunnel.Watch // lets the request go on, also if its stream ends
+}
 
-	unwatch func() // lets the request go on, also if its stream ends
+// newArrival is one whose header was taken.
+func (i *Ingress) newArrival(s tunnel.Stream, trace l7.Traceparent) *arrival {
+	a := i.arrivals.Get().(*arrival)
+	a.header, a.trace = s.Header(), trace
+	a.in.Reset(s)
+	a.out.Reset(s)
+	a.patience.begin(s)
+	return a
+}
+
+// free gives back an arrival whose exchange is over, if it is certain that nobody
+// uses it any more.
+func (a *arrival) free(to *sync.Pool) {
+	if a.account != nil {
+		a.account.free()
+	}
+	if !a.patience.kept() {
+		return
+	}
+	a.account, a.header, a.verdict, a.names, a.body = nil, nil, authz.Verdict{}, inNames{}, requestBody{}
+	a.in.Reset(nil)
+	a.out.Reset(nil)
+	a.patience.begin(nil)
+	to.Put(a)
 }
 
 // ServeStream decides again on a crossing, records it, and carries it to the
@@ -61,43 +96,48 @@ type arrival struct {
 // stack must not be held for as long as it is idle.
 func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Stream, over func()) {
 	info := t.Info()
-	h := s.Header()
 	trace, ok := i.admit(info.Peer, s)
 	if !ok {
 		over()
 		return
 	}
-	in := l7.NewFrameReader(s)
-	head, ended, err := i.readHead(s, in)
+	a := i.newArrival(s, trace)
+	goesOn := a.serve(ctx, i, info, s, over)
+	a.free(&i.arrivals)
+	if !goesOn {
+		over()
+	}
+}
+
+// serve says whether the crossing goes on, and calls over by itself.
+func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tunnel.Stream, over func()) (goesOn bool) {
+	head, ended, err := a.readHead(s)
 	now := time.Now()
-	var v *authz.Verdict
+	v := &a.verdict
 	if err == nil {
-		v = i.cfg.Authz.Ingress(info.Peer, h, head, now)
+		*v = i.cfg.Authz.Ingress(info.Peer, a.header, head, now)
 	} else {
 		// A head that is not one is recorded under what the header said.
 		head = &l7.RequestHead{}
-		v = i.cfg.Authz.IngressUnread(info.Peer, h, err.Error())
+		*v = i.cfg.Authz.IngressUnread(info.Peer, a.header, err.Error())
 	}
-	a := &arrival{
-		account: i.cfg.newAccount(h.GetId(), crossingv1.Side_INGRESS, v, now),
-		header:  h, trace: trace, in: in, out: l7.NewFrameWriter(s),
-	}
+	a.account = i.cfg.newAccount(a.header.GetId(), crossingv1.Side_INGRESS, v, now)
 	a.stream = s
 	a.identify(info)
+	a.names = newInNames(a.cfg.Self, a.header, a.trace, head)
 	if err == nil {
-		a.asked(operation(head), head)
+		a.asked(a.names.operation, head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	if !a.begin(v) || !a.within(head) {
-		over()
-		return
-	}
-	if head.Method == http.MethodConnect {
+	switch {
+	case !a.begin(v) || !a.within(head):
+	case head.Method == http.MethodConnect:
 		a.forwardBytes(ctx, i.destinations, v, over)
-		return
+		return true
+	default:
+		a.forward(ctx, i.destinations, v, head, ended)
 	}
-	a.forward(ctx, i.destinations, v, head, ended)
-	over()
+	return false
 }
 
 // admit takes a stream whose header a record can be made of, and which comes for
@@ -158,10 +198,10 @@ func checkHeader(h *crossingv1.Header, peer spiffeid.ID) (l7.Traceparent, error)
 	return trace, crossing.CheckID(h.GetId())
 }
 
-func (i *Ingress) readHead(s tunnel.Stream, in *l7.FrameReader) (*l7.RequestHead, bool, error) {
-	timer := time.AfterFunc(headTimeout, func() { s.Reset(tunnel.ProtocolError) })
-	defer timer.Stop()
-	frame, err := in.Next()
+func (a *arrival) readHead(s tunnel.Stream) (*l7.RequestHead, bool, error) {
+	a.patience.limit(headTimeout)
+	defer a.patience.over()
+	frame, err := a.in.Next()
 	if err != nil {
 		return nil, false, err
 	}
@@ -219,13 +259,14 @@ func (a *arrival) within(head *l7.RequestHead) bool {
 // running ends.
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	a.watch = newWatch(a.stream, a.cfg.Limits)
-	body := newRequestBody(a.in, ended, &a.cfg.Limits, a.watch)
-	r := &upstream.Request{Head: a.inbound(head), Body: body.content(), Retry: v.Idempotent}
+	body := &a.body
+	body.begin(&a.in, ended, &a.cfg.Limits, a.watch)
+	r := &asking{upstream.Request{Head: a.inbound(head), Body: body.content(), Retry: v.Idempotent}}
 	// Without the caller there is no reason to ask. A gateway that stops resets its
 	// streams, too.
-	a.unwatch = tunnel.OnDone(a.stream, r.Cancel)
-	defer a.unwatch()
-	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, r)
+	a.waiter = tunnel.OnDone(a.stream, r)
+	defer a.waiter.Stop()
+	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, &r.Request)
 	if err != nil {
 		a.failed(running, r, body)
 		return
@@ -247,14 +288,20 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	a.ended(cause, reason)
 }
 
+// asking is what is asked of a destination. It is not used again: who tells of the
+// stream's end may be late.
+type asking struct{ upstream.Request }
+
+// StreamDone implements tunnel.Waiter.
+func (r *asking) StreamDone() { r.Cancel() }
+
 // inbound is the head as the workload sees it: the caller named in the form
 // that Envoy uses, by us alone.
 func (a *arrival) inbound(head *l7.RequestHead) *l7.RequestHead {
 	l7.StripIncoming(&head.Fields)
-	source := spiffeid.RequireFromString(a.header.GetSource()) // checked by checkHeader
-	head.Fields.Set("x-forwarded-client-cert", l7.XFCC(a.cfg.Self, source, a.header.GetSourceSvid()))
+	head.Fields.Set(l7.XFCCName, a.names.xfcc)
 	head.Fields.Set(crossingField, a.id)
-	head.Fields.Set("traceparent", a.trace.String())
+	head.Fields.Set("traceparent", a.names.traceparent)
 	return head
 }
 
@@ -277,7 +324,7 @@ func (a *arrival) tell(reason crossingv1.Reason) bool {
 // failed ends a crossing whose destination gave no answer, or whose caller
 // went away before it could. The egress gateway is told first: somebody may still
 // wait for more of the request, which the caller ends when it is told.
-func (a *arrival) failed(running context.Context, r *upstream.Request, body *requestBody) {
+func (a *arrival) failed(running context.Context, r *asking, body *requestBody) {
 	cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
 	switch {
 	case cause != crossingv1.Cause_DESTINATION_FAILED:
@@ -340,7 +387,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 // finish ends the answer with what is held of it. From then on nobody is to be
 // told that the stream is done.
 func (a *arrival) finish() error {
-	a.unwatch()
+	a.waiter.Stop()
 	_, err := tunnel.Finish(a.stream, a.out.Take())
 	return err
 }
@@ -369,7 +416,7 @@ func resetCode(cause crossingv1.Cause) tunnel.ResetCode {
 }
 
 // breakOff ends both directions of an exchange whose answer broke off.
-func (a *arrival) breakOff(cause crossingv1.Cause, r *upstream.Request, answer io.Closer) {
+func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) {
 	a.stream.Reset(resetCode(cause))
 	r.Cancel()
 	answer.Close()
@@ -381,10 +428,10 @@ func (a *arrival) breakOff(cause crossingv1.Cause, r *upstream.Request, answer i
 // The end may come behind a head that said that nothing follows: a stream that is
 // let go of before is reset, and the egress gateway may lose what it has not read
 // of the answer.
-func (a *arrival) drain(r *upstream.Request, answer io.Closer, body *requestBody) {
+func (a *arrival) drain(r *asking, answer io.Closer, body *requestBody) {
 	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
-	timer := time.AfterFunc(drainTimeout, func() { a.stream.Reset(tunnel.ProtocolError) })
-	defer timer.Stop()
+	a.patience.limit(drainTimeout)
+	defer a.patience.over()
 	if answer != nil {
 		answer.Close()
 	}

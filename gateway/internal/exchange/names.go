@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // names are the texts that an egress gateway makes of a crossing: parts of one
@@ -36,10 +39,22 @@ func newNames(now time.Time, trace l7.Traceparent, caller netip.AddrPort, head *
 	return names{all[:id], all[id:traceparent], all[traceparent:address], all[address:]}
 }
 
-// operation names what a request asks for.
-func operation(head *l7.RequestHead) string {
-	var room [usualNames]byte
-	return string(appendOperation(room[:0], head))
+// inNames are the texts that an ingress gateway makes of a crossing, as parts of one.
+type inNames struct {
+	operation   string
+	xfcc        string // who calls, for the workload
+	traceparent string
+}
+
+// newInNames makes them of a header that was checked.
+func newInNames(self spiffeid.ID, h *crossingv1.Header, trace l7.Traceparent, head *l7.RequestHead) inNames {
+	var room [2 * usualNames]byte
+	b := appendOperation(room[:0], head)
+	operation := len(b)
+	b = l7.AppendXFCC(b, self.String(), h.GetSource(), h.GetSourceSvid())
+	xfcc := len(b)
+	all := string(trace.AppendTo(b))
+	return inNames{all[:operation], all[operation:xfcc], all[xfcc:]}
 }
 
 // appendOperation appends method and path, or of a gRPC call its full name; never

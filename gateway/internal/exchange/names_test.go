@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 func TestOperation(t *testing.T) {
@@ -27,9 +28,6 @@ func TestOperation(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := operation(&tt.head); got != tt.want {
-				t.Errorf("operation = %q, want %q", got, tt.want)
-			}
 			trace, caller := l7.NewTraceparent(), netip.MustParseAddrPort("[2001:db8::1]:4711")
 			n := newNames(time.Now(), trace, caller, &tt.head)
 			if err := crossing.CheckID(n.id); err != nil {
@@ -37,6 +35,11 @@ func TestOperation(t *testing.T) {
 			}
 			if n.traceparent != trace.String() || n.address != caller.String() || n.operation != tt.want {
 				t.Errorf("names %+v", n)
+			}
+			h := &crossingv1.Header{Source: agent.String(), SourceSvid: "sha256:9d1c"}
+			in := newInNames(far, h, trace, &tt.head)
+			if want := "By=" + far.String() + ";Hash=9d1c;URI=" + agent.String(); in != (inNames{tt.want, want, trace.String()}) {
+				t.Errorf("names %+v", in)
 			}
 		})
 	}

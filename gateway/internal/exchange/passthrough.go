@@ -71,7 +71,8 @@ func (a *account) misbegun(err error, otherwise crossingv1.Cause) (crossingv1.Ca
 // CONNECT was accepted, speaks first.
 func (d *departure) relayTLS(v *authz.Verdict) {
 	l := leaving{d.account}
-	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(&greeting{l, v}) {
+	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(&greeting{l, *v}) {
+		d.account = nil // it goes on
 		return
 	}
 	late := time.AfterFunc(helloTimeout, func() { d.req.Body.Close() })
@@ -96,7 +97,7 @@ func (d *departure) relayTLS(v *authz.Verdict) {
 // the caller's bare connection.
 type greeting struct {
 	leaving
-	verdict *authz.Verdict
+	verdict authz.Verdict
 }
 
 var _ listener.Detached = (*greeting)(nil)
@@ -105,7 +106,7 @@ var _ listener.Detached = (*greeting)(nil)
 func (g *greeting) Serve(tcp *net.TCPConn, early []byte, over func()) {
 	tcp.SetReadDeadline(time.Now().Add(helloTimeout)) //nolint:errcheck // a connection that is closed has nobody who waits
 	said := bytes.NewReader(early)
-	hello, err := readHello(io.MultiReader(said, tcp), g.verdict)
+	hello, err := readHello(io.MultiReader(said, tcp), &g.verdict)
 	if err != nil {
 		cause, reason := g.misbegun(err, crossingv1.Cause_CALLER_GONE)
 		g.leave(tcp, cause, reason)

@@ -18,7 +18,7 @@ import (
 // those that were sent into the tunnel.
 type pump struct {
 	req    *listener.Request
-	frames *l7.FrameWriter
+	frames l7.FrameWriter
 	stream tunnel.Stream
 	limits *Limits
 	watch  *watch
@@ -31,8 +31,13 @@ type pump struct {
 	excess  bool              // it is too much
 }
 
-func newPump(s tunnel.Stream, req *listener.Request, l *Limits, w *watch) *pump {
-	return &pump{req: req, frames: l7.NewFrameWriter(s), stream: s, limits: l, watch: w}
+// begin is for another request, whose stream was just opened.
+func (p *pump) begin(s tunnel.Stream, req *listener.Request, l *Limits, w *watch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.req, p.stream, p.limits, p.watch = req, s, l, w
+	p.frames.Reset(s)
+	p.stopped, p.bytes, p.gone, p.refused, p.excess = false, 0, false, 0, false
 }
 
 // sentFirst is how much of a request is sent before anybody looks for its answer, in

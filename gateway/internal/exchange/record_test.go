@@ -52,6 +52,7 @@ type recorded struct {
 	tunnel  *sent
 	info    tunnel.Info
 	header  *crossingv1.Header
+	ingress *Ingress
 }
 
 func newRecorded(t testing.TB) *recorded {
@@ -64,8 +65,9 @@ func newRecorded(t testing.TB) *recorded {
 		t.Fatalf("denied: %s %s", v.Reason, v.Detail)
 	}
 	r := &recorded{
-		cfg: (&counted{run: crossing.NewRun()}).config(), verdict: v, req: req, tunnel: &sent{header: &crossingv1.Header{}},
-		info: tunnel.Info{Peer: far, Carrier: tunnel.TCP, TLS: "TLS 1.3 X25519MLKEM768", RoundTrip: time.Millisecond, Choice: tunnel.Usual},
+		cfg: (&counted{run: crossing.NewRun()}).config(), verdict: &v, req: req, tunnel: &sent{header: &crossingv1.Header{}},
+		ingress: NewIngress(Config{}, nil),
+		info:    tunnel.Info{Peer: far, Carrier: tunnel.TCP, TLS: "TLS 1.3 X25519MLKEM768", RoundTrip: time.Millisecond, Choice: tunnel.Usual},
 	}
 	r.depart(t)
 	r.header, r.tunnel.header = r.tunnel.header, nil
@@ -76,7 +78,8 @@ func newRecorded(t testing.TB) *recorded {
 func (r *recorded) depart(t testing.TB) {
 	now := time.Now()
 	n := newNames(now, newTrace(&r.req.Head.Fields), r.req.Caller.Address, &r.req.Head)
-	d := &departure{account: r.cfg.newAccount(n.id, crossingv1.Side_EGRESS, r.verdict, now), req: r.req, traceparent: n.traceparent}
+	d := newDeparture(context.Background(), r.req, nil)
+	d.account, d.traceparent = r.cfg.newAccount(n.id, crossingv1.Side_EGRESS, r.verdict, now), n.traceparent
 	d.half.traced(n.traceparent)
 	d.half.from(&r.req.Caller, n.address)
 	d.asked(n.operation, &r.req.Head)
@@ -90,18 +93,22 @@ func (r *recorded) depart(t testing.TB) {
 	}
 	d.answered(&l7.ResponseHead{Status: 200})
 	d.ended(crossingv1.Cause_DONE, 0)
+	d.free()
 }
 
 // arrive records the crossing as an ingress gateway does.
 func (r *recorded) arrive(t testing.TB) {
-	a := &arrival{account: r.cfg.newAccount(r.header.GetId(), crossingv1.Side_INGRESS, r.verdict, time.Now()), header: r.header}
+	a := r.ingress.newArrival(&halfStream{header: r.header}, l7.Traceparent{})
+	a.account = r.cfg.newAccount(r.header.GetId(), crossingv1.Side_INGRESS, r.verdict, time.Now())
 	a.identify(r.info)
-	a.asked(operation(&r.req.Head), &r.req.Head)
+	a.names = newInNames(far, r.header, a.trace, &r.req.Head)
+	a.asked(a.names.operation, &r.req.Head)
 	if !a.begin(r.verdict) {
 		t.Fatal("not recorded")
 	}
 	a.answered(&l7.ResponseHead{Status: 200})
 	a.ended(crossingv1.Cause_DONE, 0)
+	a.free(&r.ingress.arrivals)
 }
 
 // BenchmarkRecord: what does filling a crossing's record cost each gateway,

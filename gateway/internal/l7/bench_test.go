@@ -1,6 +1,9 @@
 package l7
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"slices"
 	"testing"
 )
@@ -52,5 +55,40 @@ func TestChecksDoNotAllocate(t *testing.T) {
 		StripIncoming(&h.Fields)
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+// A direction costs its texts, once its reader and writer have served another one.
+func TestFramesAllocateTheirTexts(t *testing.T) {
+	var (
+		wire     bytes.Buffer
+		w        FrameWriter
+		r        FrameReader
+		trailers Fields
+		head     = ordinary()
+		buf      = make([]byte, 1024)
+	)
+	n := testing.AllocsPerRun(100, func() {
+		wire.Reset()
+		w.Reset(&wire)
+		r.Reset(&wire)
+		w.Hold()
+		if err := errors.Join(w.RequestHead(head, false), w.Data(buf[:512]), w.Trailers(head.Fields), w.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		f, err := r.Next()
+		if err != nil || len(f.Request.Fields) != len(head.Fields) {
+			t.Fatalf("%v, %v", f, err)
+		}
+		f.Request.Fields.Set("sallyport-crossing", "1")
+		for err == nil {
+			_, err = r.ReadData(buf, &trailers)
+		}
+		if !errors.Is(err, io.EOF) || len(trailers) != len(head.Fields) {
+			t.Fatalf("%d trailers, %v", len(trailers), err)
+		}
+	})
+	if n > 2 {
+		t.Errorf("%v allocations, want those of the head's and the trailers' texts", n)
 	}
 }

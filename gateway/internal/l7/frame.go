@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -160,12 +161,13 @@ func (p *payload) flags() (end bool) {
 	return flags&flagEnd != 0
 }
 
-func (p *payload) fields() Fields {
-	n := p.uvarint(MaxFields)
+// fields reads fields into room, or into more of it.
+func (p *payload) fields(room Fields) Fields {
+	f, n := room[:0], p.uvarint(MaxFields)
 	if p.err != nil || n == 0 {
-		return nil
+		return f
 	}
-	f := make(Fields, 0, n)
+	f = slices.Grow(f, int(n)+spareFields)
 	for range n {
 		f = append(f, Field{p.string(), p.string()})
 	}

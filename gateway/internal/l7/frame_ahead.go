@@ -1,6 +1,9 @@
 package l7
 
-import "io"
+import (
+	"io"
+	"slices"
+)
 
 // maxAhead is how many bytes of a direction are read before they are asked for.
 const maxAhead = 64 << 10
@@ -8,6 +11,7 @@ const maxAhead = 64 << 10
 // ahead reads frames from a stream, some of them before they are asked for.
 type ahead struct {
 	r    io.Reader
+	room []byte // where held begins
 	held []byte // read, and not given yet
 }
 
@@ -30,9 +34,10 @@ func (a *ahead) fill() {
 	if n <= 0 {
 		return
 	}
-	grown := append(a.held[:len(a.held):len(a.held)], make([]byte, n)...)
-	n, _ = io.ReadFull(a.r, grown[len(a.held):]) // an error comes again
-	a.held = grown[:len(a.held)+n]
+	a.room = slices.Grow(append(a.room[:0], a.held...), n)
+	n, _ = io.ReadFull(a.r, a.room[len(a.held):len(a.held)+n]) // an error comes again
+	a.room = a.room[:len(a.held)+n]
+	a.held = a.room
 }
 
 // Ready says that all the rest of the direction has come, so that reading it to

@@ -60,7 +60,7 @@ func TestReady(t *testing.T) {
 		}
 		s.come = max(come, len(frames))
 		var trailers Fields
-		got, err := io.ReadAll(&readyWhile{fr.Body(&trailers), fr, t})
+		got, err := io.ReadAll(&readyWhile{body{fr, &trailers}, fr, t})
 		if string(got) != content || err != nil || trailers.Get("x-sum") != "1" || !fr.Ready() {
 			t.Errorf("%d had come: read %q, %v, %v", come, got, err, trailers)
 		}
@@ -94,7 +94,7 @@ func TestReadyIsBounded(t *testing.T) {
 	if fr.Ready() || s.read()-before != maxAhead {
 		t.Errorf("ready %t, %d bytes were read ahead, want %d", fr.Ready(), s.read()-before, maxAhead)
 	}
-	if got, err := io.ReadAll(fr.Body(new(Fields))); string(got) != content || err != nil {
+	if got, err := io.ReadAll(body{fr, new(Fields)}); string(got) != content || err != nil {
 		t.Errorf("read %d bytes, %v", len(got), err)
 	}
 }
@@ -173,3 +173,11 @@ func (p *pieces) Write(b []byte) (int, error) {
 	*p = append(*p, string(b))
 	return len(b), nil
 }
+
+// body is the data that a FrameReader reads.
+type body struct {
+	frames   *FrameReader
+	trailers *Fields
+}
+
+func (b body) Read(p []byte) (int, error) { return b.frames.ReadData(p, b.trailers) }

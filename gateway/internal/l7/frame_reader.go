@@ -3,6 +3,7 @@ package l7
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -17,14 +18,58 @@ type FrameReader struct {
 	opened bool // a head was read
 	ended  bool
 	data   int // bytes of the current DATA frame not yet read
+
+	// What frames point to. Reset uses its memory again.
+	payload  []byte
+	request  RequestHead
+	response ResponseHead
+	trailers Fields
+	refusal  Refusal
 }
+
+// What Reset keeps of an exchange that was larger than most is not worth its room.
+const (
+	mostPayload = 4 << 10 // bytes
+	mostFields  = 64
+	// spareFields is room for what gateways add to a head.
+	spareFields = 4
+)
 
 // NewFrameReader reads frames from r.
 func NewFrameReader(r io.Reader) *FrameReader {
-	return &FrameReader{in: ahead{r: r}}
+	fr := new(FrameReader)
+	fr.Reset(r)
+	return fr
 }
 
-// Next reads the next frame. A DATA frame's payload is not in it: Read gives
+// Reset makes it read another direction, from r. Heads and trailers that it gave
+// before are no good any more; their texts are.
+func (fr *FrameReader) Reset(r io.Reader) {
+	*fr = FrameReader{
+		in: ahead{r: r, room: emptied(fr.in.room)}, payload: emptied(fr.payload),
+		request:  RequestHead{Fields: fr.request.Fields.emptied()},
+		response: ResponseHead{Fields: fr.response.Fields.emptied()},
+		trailers: fr.trailers.emptied(),
+	}
+}
+
+func emptied(b []byte) []byte {
+	if cap(b) > mostPayload {
+		return nil
+	}
+	return b[:0]
+}
+
+// emptied lets go of all texts.
+func (f Fields) emptied() Fields {
+	if cap(f) > mostFields {
+		return nil
+	}
+	clear(f[:cap(f)])
+	return f[:0]
+}
+
+// Next reads the next frame, which is good until Reset. A DATA frame's payload is not in it: Read gives
 // it; what was not read of it is skipped. After the frame that ends the
 // direction Next returns io.EOF. Errors about what the peer sent wrap ErrFrame.
 func (fr *FrameReader) Next() (Frame, error) {
@@ -69,33 +114,24 @@ func (fr *FrameReader) Read(p []byte) (int, error) {
 	return 0, truncated(err)
 }
 
-// Body reads the payload of the DATA frames that follow a head, as one, until
-// the direction ends. Then it gives io.EOF and has put the trailers into
-// trailers. It takes Next's place.
-func (fr *FrameReader) Body(trailers *Fields) io.Reader {
-	return &frameBody{fr, trailers}
-}
-
-type frameBody struct {
-	fr       *FrameReader
-	trailers *Fields
-}
-
-func (b *frameBody) Read(p []byte) (int, error) {
+// ReadData reads the payload of the DATA frames that follow a head, as one, until
+// the direction ends. Then it gives io.EOF and has put the trailers into trailers.
+// It takes the place of Next and Read.
+func (fr *FrameReader) ReadData(p []byte, trailers *Fields) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	for b.fr.data == 0 {
-		f, err := b.fr.Next()
+	for fr.data == 0 {
+		f, err := fr.Next()
 		if err != nil {
 			return 0, err
 		}
 		if f.End {
-			*b.trailers = f.Trailers
+			*trailers = f.Trailers
 			return 0, io.EOF
 		}
 	}
-	return b.fr.Read(p)
+	return fr.Read(p)
 }
 
 func (fr *FrameReader) skip() error {
@@ -134,26 +170,29 @@ func (fr *FrameReader) checkOrder(f Frame) error {
 }
 
 func (fr *FrameReader) decode(f *Frame) error {
-	buf := make([]byte, f.Length)
-	if _, err := io.ReadFull(&fr.in, buf); err != nil {
+	fr.payload = slices.Grow(fr.payload[:0], f.Length)[:f.Length]
+	if _, err := io.ReadFull(&fr.in, fr.payload); err != nil {
 		return truncated(err)
 	}
-	p := payload{rest: string(buf)}
+	p := payload{rest: string(fr.payload)}
 	switch f.Kind {
 	case KindRequestHead:
-		f.End = p.flags()
-		f.Request = &RequestHead{Method: p.string(), Scheme: p.string(), Authority: p.string(), Path: p.string(), Fields: p.fields()}
-		return p.done(f.Request.Check)
+		f.End, f.Request = p.flags(), &fr.request
+		h := f.Request
+		h.Method, h.Scheme, h.Authority, h.Path, h.Fields = p.string(), p.string(), p.string(), p.string(), p.fields(h.Fields)
+		return p.done(h.Check)
 	case KindResponseHead:
-		f.End = p.flags()
-		f.Response = &ResponseHead{Status: int(p.byte())<<8 | int(p.byte()), Fields: p.fields()}
-		return p.done(f.Response.Check)
+		f.End, f.Response = p.flags(), &fr.response
+		h := f.Response
+		h.Status, h.Fields = int(p.byte())<<8|int(p.byte()), p.fields(h.Fields)
+		return p.done(h.Check)
 	case KindTrailers:
-		f.End, f.Trailers = true, p.fields()
+		fr.trailers = p.fields(fr.trailers)
+		f.End, f.Trailers = true, fr.trailers
 		return p.done(func() error { return f.Trailers.Check(0) })
 	default:
-		f.End = true
-		f.Refusal = &Refusal{Reason: crossingv1.Reason(p.uvarint(1<<31 - 1)), Owner: p.string()}
+		f.End, f.Refusal = true, &fr.refusal
+		f.Refusal.Reason, f.Refusal.Owner = crossingv1.Reason(p.uvarint(1<<31-1)), p.string()
 		return p.done(f.Refusal.check)
 	}
 }

@@ -261,7 +261,7 @@ func TestDataOfAnyLength(t *testing.T) {
 			t.Fatal(err)
 		}
 		var trailers Fields
-		got, err := io.ReadAll(r.Body(&trailers))
+		got, err := io.ReadAll(body{r, &trailers})
 		if err != nil || string(got) != want {
 			t.Errorf("%s: %d bytes and %v, want %d", name, len(got), err, len(want))
 		}

@@ -26,6 +26,11 @@ func NewFrameWriter(w io.Writer) *FrameWriter {
 	return &FrameWriter{w: w}
 }
 
+// Reset makes it write another direction, to w.
+func (fw *FrameWriter) Reset(w io.Writer) {
+	*fw = FrameWriter{w: w, buf: emptied(fw.buf)}
+}
+
 // Hold keeps the frames that follow until Flush: for what is at hand as a whole.
 // Where they are many, pieces of 128 KiB and more are written before.
 func (fw *FrameWriter) Hold() { fw.holding = true }
@@ -131,8 +136,14 @@ func (fw *FrameWriter) Refusal(r Refusal) error {
 	return fw.flush(KindRefusal, appendString(b, r.Owner))
 }
 
+// usualFrames is about what a head and what is held with it take, in bytes.
+const usualFrames = 1 << 10
+
 // start is the buffer with room for the frame's header.
 func (fw *FrameWriter) start() []byte {
+	if fw.buf == nil {
+		fw.buf = make([]byte, 0, usualFrames)
+	}
 	return append(fw.buf[:fw.held], make([]byte, frameHeader)...)
 }
 

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -172,19 +171,24 @@ func TestTraceparent(t *testing.T) {
 }
 
 func TestXFCC(t *testing.T) {
-	by := spiffeid.RequireFromString("spiffe://azure.demo/sallyport/gateway/azure-1")
-	uri := spiffeid.RequireFromString("spiffe://onprem.demo/orchestrator")
-	got := XFCC(by, uri, "sha256:9d1c")
-	if want := "By=" + by.String() + ";Hash=9d1c;URI=" + uri.String(); got != want {
-		t.Errorf("XFCC = %q, want %q", got, want)
-	}
-	elements, err := ParseXFCC(got)
-	want := []XFCCElement{{"by": {by.String()}, "hash": {"9d1c"}, "uri": {uri.String()}}}
-	if diff := cmp.Diff(want, elements); err != nil || diff != "" {
-		t.Errorf("ParseXFCC(%q): %v (-want +got):\n%s", got, err, diff)
-	}
-	if got := XFCC(by, uri, ""); strings.Contains(got, "Hash") {
-		t.Errorf("XFCC without an SVID = %q", got)
+	const by, uri = "spiffe://azure.demo/sallyport/gateway/azure-1", "spiffe://onprem.demo/orchestrator"
+	for _, c := range []struct{ by, svid, want string }{
+		{by, "sha256:9d1c", "By=" + by + ";Hash=9d1c;URI=" + uri},
+		{by, "", "By=" + by + ";URI=" + uri},
+		{`a;b"c`, "", `By="a;b\"c";URI=` + uri},
+	} {
+		got := string(AppendXFCC([]byte("before "), c.by, uri, c.svid))
+		if got != "before "+c.want {
+			t.Errorf("XFCC = %q, want %q", got, c.want)
+		}
+		want := XFCCElement{"by": {c.by}, "uri": {uri}}
+		if hash := strings.TrimPrefix(c.svid, "sha256:"); hash != "" {
+			want["hash"] = []string{hash}
+		}
+		elements, err := ParseXFCC(c.want)
+		if diff := cmp.Diff([]XFCCElement{want}, elements); err != nil || diff != "" {
+			t.Errorf("ParseXFCC(%q): %v (-want +got):\n%s", got, err, diff)
+		}
 	}
 }
 

@@ -4,34 +4,33 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 // XFCCName is the field in which a workload sees who called it, in Envoy's form.
 const XFCCName = "x-forwarded-client-cert"
 
-// XFCC is the value of x-forwarded-client-cert: exactly one element, written
-// by the gateway named by, about the caller uri. svid is "sha256:" and the hex
-// digest of the caller's certificate or token; "" leaves Hash out.
+// AppendXFCC appends the value of x-forwarded-client-cert: exactly one element,
+// written by the gateway named by, about the caller uri. svid is "sha256:" and the
+// hex digest of the caller's certificate or token; "" leaves Hash out.
 //
 //	By=spiffe://azure.demo/sallyport/gateway/azure-1;Hash=9d1c…;URI=spiffe://onprem.demo/orchestrator
-func XFCC(by, uri spiffeid.ID, svid string) string {
-	parts := []string{"By=" + quoteXFCC(by.String())}
+func AppendXFCC(b []byte, by, uri, svid string) []byte {
+	b = appendXFCC(append(b, "By="...), by)
 	if hash := strings.TrimPrefix(svid, "sha256:"); hash != "" {
-		parts = append(parts, "Hash="+quoteXFCC(hash))
+		b = appendXFCC(append(b, ";Hash="...), hash)
 	}
-	parts = append(parts, "URI="+quoteXFCC(uri.String()))
-	return strings.Join(parts, ";")
+	return appendXFCC(append(b, ";URI="...), uri)
 }
 
-// quoteXFCC quotes a value with a delimiter in it: Envoy quotes on , ; = and
+// appendXFCC quotes a value with a delimiter in it: Envoy quotes on , ; = and
 // escapes the quote alone.
-func quoteXFCC(s string) string {
+func appendXFCC(b []byte, s string) []byte {
 	if !strings.ContainsAny(s, `,;="`) {
-		return s
+		return append(b, s...)
 	}
-	return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"`
+	b = append(b, '"')
+	b = append(b, strings.ReplaceAll(s, `"`, `\"`)...)
+	return append(b, '"')
 }
 
 // XFCCElement is one hop of a x-forwarded-client-cert field, by lower-case

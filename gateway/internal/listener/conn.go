@@ -37,9 +37,12 @@ type conn struct {
 	detached Detached
 	early    []byte
 
+	writeBy time.Time // when writing in HTTP/1.1 fails; zero if never
+
 	// From the handshake; not changed afterwards.
-	tls string
-	id  spiffeid.ID // zero if no X509-SVID was shown
+	tls  string
+	id   spiffeid.ID // zero if no X509-SVID was shown
+	svid string      // its fingerprint
 
 	mu       sync.Mutex // guards what follows
 	chain    []*x509.Certificate
@@ -95,16 +98,23 @@ func (c *conn) handshake(ctx context.Context) (proto string, err error) {
 	state := tc.ConnectionState()
 	c.nc, c.tls = tc, certs.DescribeTLS(state)
 	if len(state.PeerCertificates) > 0 {
-		if c.id, err = certs.PeerID(state); err != nil {
+		id, err := certs.PeerID(state)
+		if err != nil {
 			return "", err
 		}
-		c.mu.Lock()
-		c.chain = state.PeerCertificates
-		c.ages = certs.RetireAt(c.chain[0].NotAfter, time.Now()) // once it has expired, whatever comes is refused
-		c.mu.Unlock()
+		c.shown(id, state.PeerCertificates)
 		c.verifyAgain() // bundles may have changed since, and nobody rechecked what was not here
 	}
 	return state.NegotiatedProtocol, nil
+}
+
+// shown takes the caller's X509-SVID, which was verified.
+func (c *conn) shown(id spiffeid.ID, chain []*x509.Certificate) {
+	c.id, c.svid = id, certs.Fingerprint(chain[0])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.chain = chain
+	c.ages = certs.RetireAt(chain[0].NotAfter, time.Now()) // once it has expired, whatever comes is refused
 }
 
 // refuseHandshake counts a failed handshake under what went wrong.
@@ -148,7 +158,7 @@ func (c *conn) caller(now time.Time) (caller Caller, reason crossingv1.Reason, o
 	c.mu.Unlock()
 	caller = Caller{
 		ID: c.id, Attach: crossingv1.Attach_MTLS,
-		SVID: certs.Fingerprint(leaf), TLS: c.tls, Address: c.addr,
+		SVID: c.svid, TLS: c.tls, Address: c.addr,
 	}
 	switch {
 	case now.After(leaf.NotAfter) || now.Before(leaf.NotBefore):
@@ -284,8 +294,9 @@ func (c *conn) over() {
 	}
 }
 
-// handle calls the Handler. A panic in it ends this exchange, not the gateway.
-func (c *conn) handle(ctx context.Context, req *Request, resp Response) {
+// handle calls the Handler. A panic in it ends this exchange, not the gateway, and
+// then it says false: what the Handler has begun may still go on.
+func (c *conn) handle(ctx context.Context, req *Request, resp Response) (returned bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.log.Error("handler panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
@@ -293,6 +304,7 @@ func (c *conn) handle(ctx context.Context, req *Request, resp Response) {
 		}
 	}()
 	c.l.cfg.Handler.ServeExchange(ctx, req, resp)
+	return true
 }
 
 // refuse tells the Refuser of a request that never came to the Handler, and

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,9 +31,13 @@ const (
 
 // desk is what a connection needs only while it serves a request.
 type desk struct {
-	br   *bufio.Reader
-	head http1.Request
-	resp http1.Response
+	br       *bufio.Reader
+	head     http1.Request
+	resp     http1.Response
+	body     h1Body
+	trailers l7.Fields // of the body
+	req      Request
+	answer   h1Response
 }
 
 func newDesk() any { return &desk{br: bufio.NewReaderSize(nil, bufferSize)} }
@@ -42,6 +47,8 @@ func (d *desk) clear() {
 	d.br.Reset(nil)
 	d.head.Reset()
 	d.resp.Reset(nil, &d.head, false)
+	clear(d.trailers[:cap(d.trailers)])
+	d.trailers, d.req, d.answer = d.trailers[:0], Request{}, h1Response{}
 }
 
 // h1 is a connection that speaks HTTP/1.1. One goroutine owns it; while the
@@ -49,53 +56,18 @@ func (d *desk) clear() {
 type h1 struct {
 	*conn
 	in       input
-	desk     *desk         // nil while idle
-	br       *bufio.Reader // the desk's
-	watching chan error    // a byte is awaited; nil if not
+	look     func(fd uintptr) bool // tryRead, made once
+	fault    error                 // what it met
+	desk     *desk                 // nil while idle
+	br       *bufio.Reader         // the desk's
+	watching chan error            // a byte is awaited; nil if not
 	served   int
 }
 
 func newH1(c *conn) *h1 {
-	return &h1{conn: c, in: input{nc: c.nc}}
-}
-
-// input is the connection as a reader, with a byte that the watch took.
-type input struct {
-	nc    net.Conn
-	first [1]byte
-	have  bool
-}
-
-func (in *input) Read(p []byte) (int, error) {
-	if in.have && len(p) > 0 {
-		in.have = false
-		p[0] = in.first[0]
-		return 1, nil
-	}
-	return in.nc.Read(p)
-}
-
-// await awaits the next byte without a buffer.
-func (in *input) await() error {
-	n, err := in.nc.Read(in.first[:])
-	if in.have = n == 1; in.have {
-		return nil
-	}
-	return err
-}
-
-// watch is await while something else goes on. Nobody else may read until the
-// channel gave its result. If the caller goes away instead, gone is called.
-func (in *input) watch(gone func()) chan error {
-	result := make(chan error, 1)
-	go func() {
-		err := in.await()
-		if err != nil {
-			gone()
-		}
-		result <- err
-	}()
-	return result
+	h := &h1{conn: c, in: input{nc: c.nc, raw: rawOf(c.nc)}}
+	h.look = h.tryRead
+	return h
 }
 
 func (c *h1) serve(ctx context.Context) {
@@ -120,6 +92,12 @@ func (c *h1) release() {
 	c.leaveDesk()
 }
 
+func (c *h1) takeDesk() {
+	c.desk = c.l.desks.Get().(*desk)
+	c.br = c.desk.br
+	c.br.Reset(&c.in)
+}
+
 func (c *h1) leaveDesk() {
 	if c.desk != nil {
 		c.desk.clear()
@@ -128,7 +106,7 @@ func (c *h1) leaveDesk() {
 	}
 }
 
-// next waits for the first byte of a request.
+// next waits for the first bytes of a request.
 func (c *h1) next() bool {
 	if c.br != nil && c.br.Buffered() > 0 {
 		return c.setIdle(false) // pipelined
@@ -141,13 +119,36 @@ func (c *h1) next() bool {
 	if c.served == 0 && c.id.IsZero() {
 		wait = c.l.cfg.HeadTimeout
 	}
-	_ = c.nc.SetReadDeadline(c.untilExpiry(time.Now().Add(wait)))
-	if c.awaitByte() != nil || !c.setIdle(false) {
+	c.in.bound(c.untilExpiry(time.Now().Add(wait)), wait/renewals)
+	return c.await() == nil && c.setIdle(false)
+}
+
+// await awaits something to read without a desk, and then takes one.
+func (c *h1) await() error {
+	if c.in.raw != nil && c.watching == nil {
+		c.fault = nil
+		if err := c.in.raw.Read(c.look); err != nil {
+			return err
+		}
+		return c.fault
+	}
+	if err := c.awaitByte(); err != nil {
+		return err
+	}
+	c.takeDesk()
+	return nil
+}
+
+// tryRead reads what has come onto a desk, and says false if that is nothing: so
+// that one system call reads a request, and none is made to learn that it is there.
+func (c *h1) tryRead(fd uintptr) bool {
+	c.takeDesk()
+	err := c.in.now(fd, c.br)
+	if errors.Is(err, syscall.EAGAIN) {
+		c.leaveDesk()
 		return false
 	}
-	c.desk = c.l.desks.Get().(*desk)
-	c.br = c.desk.br
-	c.br.Reset(&c.in)
+	c.fault = err
 	return true
 }
 
@@ -164,9 +165,11 @@ func (c *h1) awaitByte() error {
 
 // exchange serves one request; false ends the connection.
 func (c *h1) exchange(ctx context.Context) bool {
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.l.cfg.HeadTimeout))
 	r, resp := &c.desk.head, &c.desk.resp
-	if err := http1.ReadHead(c.br, r); err != nil {
+	c.in.within = c.l.cfg.HeadTimeout
+	err := http1.ReadHead(c.br, r)
+	c.in.within = 0
+	if err != nil {
 		c.refuseHead(r, err)
 		return false
 	}
@@ -183,25 +186,33 @@ func (c *h1) exchange(ctx context.Context) bool {
 // exchangeWith lets the Handler answer, and says whether the connection can
 // take another request.
 func (c *h1) exchangeWith(ctx context.Context, caller Caller, r *http1.Request, resp *http1.Response) bool {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	trailers := &l7.Fields{}
-	b := newH1Body(c, r, resp, trailers, cancel)
-	req := &Request{Caller: caller, Head: r.Head, Body: b, Trailers: trailers, Upgrade: upgrade(r)}
+	d := c.desk
+	b := &d.body
+	b.begin(c, r, resp, &d.trailers)
+	d.req = Request{Caller: caller, Head: r.Head, Body: b, Trailers: &d.trailers, Upgrade: upgrade(r), caller: b}
 	if r.Length == 0 && !b.connect {
-		req.Body = http.NoBody
+		d.req.Body = http.NoBody
 	}
-	answer := &h1Response{resp, b}
-	c.handle(ctx, req, answer)
+	d.answer = h1Response{resp, b}
+	returned := c.handle(ctx, &d.req, &d.answer)
+	if !returned {
+		c.desk, c.br = nil, nil // somebody may still use it
+	}
 	if c.detached != nil {
+		c.leaveDesk()
 		return false
 	}
 	b.stop()
-	if !resp.Whole() {
-		answer.Abort()
+	if !returned || !resp.Whole() {
+		d.answer.Abort()
 		return false
 	}
-	again := b.finish() && !resp.Closing()
+	return c.again(b, resp, false)
+}
+
+// again says whether the connection can take another request.
+func (c *h1) again(b *h1Body, resp *http1.Response, final bool) bool {
+	again := b.finish() && !resp.Closing() && !final
 	if !again {
 		c.linger()
 	}
@@ -214,13 +225,10 @@ func (c *h1) answer(r *http1.Request, resp *http1.Response, reason crossingv1.Re
 	if err := writeAnswer(resp, head, body); err != nil {
 		return false
 	}
-	b := newH1Body(c, r, resp, &l7.Fields{}, func() {})
+	b := &c.desk.body
+	b.begin(c, r, resp, &c.desk.trailers)
 	b.stop()
-	again := b.finish() && !resp.Closing() && !final
-	if !again {
-		c.linger()
-	}
-	return again
+	return c.again(b, resp, final)
 }
 
 func writeAnswer(resp Response, head *l7.ResponseHead, body []byte) error {
@@ -272,7 +280,7 @@ func (c *h1) linger() {
 	if (output{c.conn}).CloseWrite() != nil {
 		return
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(linger))
+	c.in.bound(time.Now().Add(linger), 0)
 	if c.watching != nil {
 		err := <-c.watching
 		if c.watching = nil; err != nil {
@@ -286,7 +294,11 @@ func (c *h1) linger() {
 type output struct{ *conn }
 
 func (o output) Write(p []byte) (int, error) {
-	_ = o.nc.SetWriteDeadline(time.Now().Add(o.l.cfg.IdleTimeout))
+	idle := o.l.cfg.IdleTimeout
+	if by := time.Now().Add(idle); by.Sub(o.writeBy) > idle/renewals {
+		o.writeBy = by
+		_ = o.nc.SetWriteDeadline(by)
+	}
 	return o.nc.Write(p)
 }
 
@@ -313,8 +325,7 @@ func (r *h1Response) Detach(d Detached) bool {
 	}
 	c.early = make([]byte, c.br.Buffered())
 	_, _ = io.ReadFull(c.br, c.early) // they are there
-	r.body.detach()
-	c.leaveDesk()
+	_ = r.body.Close()
 	c.detach(d)
 	return true
 }

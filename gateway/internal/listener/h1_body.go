@@ -13,39 +13,47 @@ import (
 // errBodyStopped is what Read returns once the exchange is over.
 var errBodyStopped = errors.New("read request body: the exchange is over")
 
-// h1Body is the body of the request that is being served. Its reader may be
-// another goroutine than the Handler's, which it must not outlive: stop makes
-// it come back.
+// quick is how long an answer may take before anybody watches for its caller's
+// leaving: a watch costs a goroutine and a read, and most callers stay that long.
+const quick = 20 * time.Millisecond
+
+// h1Body is the body of the request that is being served, of one after another. Its
+// reader may be another goroutine than the Handler's, which it must not outlive: stop
+// makes it come back.
 type h1Body struct {
-	c       *h1
-	resp    *http1.Response
-	gone    func() // called if the caller goes away after its body
-	connect bool
-	expect  bool // 100 Continue is owed before the first read
-
 	reading sync.Mutex // held while the connection is read; guards what follows
-	body    io.Reader
-	content http1.Body // which body is, but for a CONNECT
-	done    func() bool
+	resp    *http1.Response
+	connect bool
+	expect  bool       // 100 Continue is owed before the first read
+	content http1.Body // unless it is a CONNECT
 
-	mu      sync.Mutex // guards the deadline and what follows; taken inside reading
-	stopped bool
-	ended   bool // nothing of this request is left to read
+	mu       sync.Mutex // guards the deadline and what follows; taken inside reading
+	c        *h1
+	stopped  bool
+	ended    bool        // nothing of this request is left to read
+	timer    *time.Timer // calls late; nil before the first use
+	waits    bool        // and it is to be listened to
+	watching chan error  // what late gives its result to; nil if it does not watch
+	left     bool        // the caller has left
+	gone     func()      // called when it does
 }
 
-func newH1Body(c *h1, r *http1.Request, resp *http1.Response, trailers *l7.Fields, gone func()) *h1Body {
-	b := &h1Body{c: c, resp: resp, gone: gone, expect: r.Continue, connect: r.Head.Method == "CONNECT"}
-	if b.connect {
-		b.body, b.done = c.br, func() bool { return false }
-		return b
-	}
+// begin is for another request, whose head was just read.
+func (b *h1Body) begin(c *h1, r *http1.Request, resp *http1.Response, trailers *l7.Fields) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	b.resp, b.connect, b.expect = resp, r.Head.Method == "CONNECT", r.Continue
 	b.content.Reset(c.br, r.Length, trailers)
-	b.body, b.done = &b.content, b.content.Done
+	b.mu.Lock()
+	b.c, b.stopped, b.ended, b.left, b.gone = c, false, false, false, nil
+	b.mu.Unlock()
 	if b.done() {
 		b.end()
 	}
-	return b
 }
+
+// done says that nothing is left to read. A CONNECT never ends.
+func (b *h1Body) done() bool { return !b.connect && b.content.Done() }
 
 // Read reads content. The caller must send each piece within the idle time; a
 // CONNECT may be silent for as long as it likes.
@@ -55,13 +63,20 @@ func (b *h1Body) Read(p []byte) (int, error) {
 	if err := b.arm(); err != nil {
 		return 0, err
 	}
-	n, err := b.body.Read(p)
+	n, err := b.read(p)
 	if b.done() {
 		b.end()
 	} else if err != nil && b.isStopped() {
 		err = errBodyStopped
 	}
 	return n, err
+}
+
+func (b *h1Body) read(p []byte) (int, error) {
+	if b.connect {
+		return b.c.br.Read(p)
+	}
+	return b.content.Read(p)
 }
 
 // Ready says that all the rest has come, so that no Read waits for the caller.
@@ -96,15 +111,16 @@ func (b *h1Body) arm() error {
 		return errBodyStopped
 	case b.ended:
 	case b.connect:
-		_ = b.c.nc.SetReadDeadline(time.Time{})
+		b.c.in.unbound()
 	default:
-		_ = b.c.nc.SetReadDeadline(time.Now().Add(b.c.l.cfg.IdleTimeout))
+		idle := b.c.l.cfg.IdleTimeout
+		b.c.in.bound(time.Now().Add(idle), idle/renewals)
 	}
 	return nil
 }
 
-// end begins to watch for the caller's going away, once its body was read.
-// What is pipelined behind the body says that it is there.
+// end has the caller's going away watched for soon, once its body was read. What is
+// pipelined behind the body says that it is there.
 func (b *h1Body) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -112,18 +128,65 @@ func (b *h1Body) end() {
 		return
 	}
 	b.ended = true
-	if b.c.br.Buffered() == 0 && !b.stopped {
-		_ = b.c.nc.SetReadDeadline(time.Time{})
-		b.c.watching = b.c.in.watch(b.gone)
+	if b.c.br.Buffered() > 0 || b.stopped {
+		return
+	}
+	b.waits = true
+	if b.timer == nil {
+		b.timer = time.AfterFunc(quick, b.late)
+	} else {
+		b.timer.Reset(quick)
 	}
 }
 
-// detach lets go of the connection.
-func (b *h1Body) detach() {
-	b.stop()
-	b.reading.Lock()
-	defer b.reading.Unlock()
-	b.body = nil
+// late watches for the caller's leaving, in the timer's goroutine. A timer that could
+// not be stopped may make it do so early for the request that follows.
+func (b *h1Body) late() {
+	b.mu.Lock()
+	if !b.waits {
+		b.mu.Unlock()
+		return
+	}
+	b.waits = false
+	c, result := b.c, make(chan error, 1)
+	c.in.unbound()
+	b.watching, c.watching = result, result
+	b.mu.Unlock()
+	err := c.in.await()
+	if err != nil {
+		b.leave(result)
+	}
+	result <- err
+}
+
+// leave takes note that the caller has left, if the exchange is still the one that
+// was watched.
+func (b *h1Body) leave(watched chan error) {
+	b.mu.Lock()
+	var gone func()
+	if b.watching == watched {
+		b.left = true
+		gone, b.gone = b.gone, nil
+	}
+	b.mu.Unlock()
+	if gone != nil {
+		gone()
+	}
+}
+
+// onGone implements goer.
+func (b *h1Body) onGone(f func()) (before bool) {
+	b.mu.Lock()
+	before = b.gone != nil
+	now := b.left && f != nil
+	if b.gone = f; now {
+		b.gone = nil
+	}
+	b.mu.Unlock()
+	if now {
+		f()
+	}
+	return before
 }
 
 func (b *h1Body) isStopped() bool {
@@ -144,9 +207,13 @@ func (b *h1Body) Close() error {
 func (b *h1Body) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.stopped = true
+	if b.waits {
+		b.waits = false
+		b.timer.Stop()
+	}
+	b.stopped, b.watching = true, nil
 	if !b.ended {
-		_ = b.c.nc.SetReadDeadline(time.Unix(1, 0))
+		b.c.in.bound(time.Unix(1, 0), 0)
 	}
 }
 
@@ -161,7 +228,7 @@ func (b *h1Body) finish() bool {
 	case b.connect || b.expect:
 		return false
 	}
-	_ = b.c.nc.SetReadDeadline(time.Now().Add(b.c.l.cfg.HeadTimeout))
-	_, _ = io.CopyN(io.Discard, b.body, maxDiscard)
+	b.c.in.bound(time.Now().Add(b.c.l.cfg.HeadTimeout), 0)
+	_, _ = io.CopyN(io.Discard, &b.content, maxDiscard)
 	return b.done()
 }

@@ -316,11 +316,11 @@ func TestCallerGone(t *testing.T) {
 		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 	} {
 		entered, gone := make(chan struct{}), make(chan struct{})
-		f := start(t, func(ctx context.Context, req *Request, _ Response) {
+		f := start(t, func(_ context.Context, req *Request, _ Response) {
 			_, _ = io.Copy(io.Discard, req.Body)
+			req.OnGone(func() { close(gone) })
 			close(entered)
-			<-ctx.Done()
-			close(gone)
+			<-gone
 		})
 		c := f.dial()
 		if _, err := io.WriteString(c, raw); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,7 +29,7 @@ func (c *conn) serveCleartext(ctx context.Context) {
 	if !h.next() {
 		return
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.l.cfg.HeadTimeout))
+	h.in.within = c.l.cfg.HeadTimeout
 	if start, _ := h.br.Peek(len(prefaceUnlikeHTTP)); string(start) != prefaceUnlikeHTTP {
 		if h.exchange(ctx) {
 			h.served++
@@ -40,7 +41,8 @@ func (c *conn) serveCleartext(ctx context.Context) {
 		c.refuse(nil, crossingv1.Reason_MALFORMED, "neither HTTP/1.1 nor the preface of HTTP/2")
 		return
 	}
-	_ = c.nc.SetReadDeadline(time.Time{})
+	h.in.within = 0
+	h.in.unbound()
 	c.serveH2(ctx, h.br)
 }
 
@@ -49,7 +51,7 @@ func (c *conn) serveH2(ctx context.Context, in io.Reader) {
 	var h *http2.Conn
 	h = http2.Server(c.nc, in, http2.Config{
 		Secure:      c.secure,
-		Go:          func(f func()) { c.l.crew.Go(ctx, f) },
+		Go:          func(t http2.Task) { c.l.crew.Do(ctx, t) },
 		Fault:       func(reason crossingv1.Reason, detail string) { c.refuse(nil, reason, "HTTP/2: "+detail) },
 		Refuse:      c.refuseStream,
 		HeadTimeout: c.l.cfg.HeadTimeout,
@@ -79,16 +81,26 @@ func (c *conn) serveStream(ctx context.Context, h *http2.Conn, s *http2.Stream) 
 		return
 	}
 	l7.StripIncoming(&head.Fields)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.Gone(cancel)
-	body := &h2Body{Stream: s}
-	req := &Request{Caller: who.caller, Head: *head, Body: body, Trailers: &body.trailers}
+	x := h2Exchanges.Get().(*h2Exchange)
+	body := &x.body
+	body.Stream = s
+	x.req = Request{Caller: who.caller, Head: *head, Body: body, Trailers: &body.trailers, caller: body}
 	if s.Ended() {
-		req.Body = http.NoBody
+		x.req.Body = http.NoBody
 	}
-	c.handle(ctx, req, resp)
+	if c.handle(ctx, &x.req, resp) { // else somebody may still use it
+		*x = h2Exchange{}
+		h2Exchanges.Put(x)
+	}
 }
+
+// h2Exchange is what a Handler gets of a stream, for one after another.
+type h2Exchange struct {
+	req  Request
+	body h2Body
+}
+
+var h2Exchanges = sync.Pool{New: func() any { return new(h2Exchange) }}
 
 // refuseStream records a request that is not well formed, and gives its answer.
 func (c *conn) refuseStream(head *l7.RequestHead, r fieldblock.Refusal) (*l7.ResponseHead, []byte) {
@@ -116,6 +128,9 @@ func (b *h2Body) Close() error {
 	b.StopReading()
 	return nil
 }
+
+// onGone implements goer.
+func (b *h2Body) onGone(f func()) (before bool) { return b.Gone(f) }
 
 // h2Response is the answer to a stream's request.
 type h2Response struct{ *http2.Stream }

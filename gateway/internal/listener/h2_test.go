@@ -396,10 +396,10 @@ func TestGRPC(t *testing.T) {
 // A caller who resets its stream cancels the exchange.
 func TestH2CallerGone(t *testing.T) {
 	entered, gone := make(chan struct{}), make(chan struct{})
-	f := start(t, func(ctx context.Context, _ *Request, _ Response) {
+	f := start(t, func(_ context.Context, req *Request, _ Response) {
+		req.OnGone(func() { close(gone) })
 		close(entered)
-		<-ctx.Done()
-		close(gone)
+		<-gone
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-entered; cancel() }()

@@ -1,9 +1,7 @@
 package listener
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
@@ -49,20 +47,18 @@ func (c *conn) identifyJWT(h *l7.RequestHead, proxy bool, now time.Time) identit
 	case token == "":
 		return identity{reason: crossingv1.Reason_NO_IDENTITY, detail: "neither X509-SVID nor JWT-SVID"}
 	}
-	id, err := c.l.cfg.Source.ValidateJWT(token, c.l.cfg.Audience, now)
+	svid, err := c.l.cfg.Source.ValidateJWT(token, c.l.cfg.Audience, now)
 	if err != nil {
 		return identity{reason: reasonOf(err), detail: err.Error()}
 	}
-	if id.TrustDomain() != c.l.cfg.Source.TrustDomain() {
+	if svid.ID.TrustDomain() != c.l.cfg.Source.TrustDomain() {
 		return identity{
 			reason: crossingv1.Reason_FOREIGN_IDENTITY,
-			detail: id.String() + " is not of trust domain " + c.l.cfg.Source.TrustDomain().Name(),
+			detail: svid.ID.String() + " is not of trust domain " + c.l.cfg.Source.TrustDomain().Name(),
 		}
 	}
-	sum := sha256.Sum256([]byte(token))
 	return identity{caller: Caller{
-		ID: id, Attach: crossingv1.Attach_JWT,
-		SVID: "sha256:" + hex.EncodeToString(sum[:]), TLS: c.tls, Address: c.addr,
+		ID: svid.ID, Attach: crossingv1.Attach_JWT, SVID: svid.Fingerprint, TLS: c.tls, Address: c.addr,
 	}}
 }
 

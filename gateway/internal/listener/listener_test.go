@@ -446,8 +446,8 @@ func TestDrainHasAnEnd(t *testing.T) {
 func TestExpiryOnALiveConnection(t *testing.T) {
 	f := start(t, ok)
 	cert := f.mesh["onprem.test"].Certificate(f.mesh["onprem.test"].ID("/orchestrator"))
-	c := &conn{l: f.Listener, id: f.mesh["onprem.test"].ID("/orchestrator"), chain: append(
-		c0(cert), f.mesh["onprem.test"].Bundle().X509Authorities()...)}
+	c := &conn{l: f.Listener}
+	c.shown(f.mesh["onprem.test"].ID("/orchestrator"), append(c0(cert), f.mesh["onprem.test"].Bundle().X509Authorities()...))
 	for now, want := range map[time.Time]crossingv1.Reason{
 		time.Now():                                 0,
 		cert.Leaf.NotAfter.Add(time.Second):        crossingv1.Reason_EXPIRED_IDENTITY,

@@ -35,6 +35,22 @@ type Request struct {
 	Trailers *l7.Fields
 	// Upgrade is the protocol that the caller wants to leave HTTP for; "" for most.
 	Upgrade string
+
+	caller goer
+}
+
+// goer knows whether a caller is still there.
+type goer interface{ onGone(f func()) (before bool) }
+
+// OnGone makes f be called, once, when the caller leaves before its exchange is
+// over, in place of what was to be called before; at once if it has left. f must
+// not wait, and nil is nothing. It says whether there was one before that was not
+// called, and now never will be.
+func (r *Request) OnGone(f func()) (before bool) {
+	if r.caller == nil {
+		return f == nil // a caller of whom nothing is known stays
+	}
+	return r.caller.onGone(f)
 }
 
 // Response is how an exchange is answered. Its methods are called from one

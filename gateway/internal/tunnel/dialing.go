@@ -88,13 +88,13 @@ func (f *flight) underway() bool {
 // dialAll starts or joins attempts for each peer that matches, each way that
 // has no tunnel of the class to it. If hurried, none has a head start. The
 // caller holds mu.
-func (p *Pool) dialAll(match func(*peer) bool, class Class, hurried bool) []*flight {
+func (p *Pool) dialAll(to *wanted, hurried bool) []*flight {
 	flights := []*flight{}
 	for _, pr := range p.peers {
-		if !match(pr) || p.count(pr.ID) >= maxTunnels {
+		if !to.match(pr) || p.count(pr.ID) >= maxTunnels {
 			continue
 		}
-		for w, after := range p.ways(pr, class) {
+		for w, after := range p.ways(pr, to.class) {
 			if hurried {
 				after = 0
 			}
@@ -182,7 +182,7 @@ func (p *Pool) attempt(target Peer, w way, wait time.Duration, yields bool) (Tun
 func (p *Pool) answers(id spiffeid.ID, class Class) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m, r := p.best(func(pr *peer) bool { return pr.ID == id }, class)
+	m, r := p.best(&wanted{gateway: id}, class)
 	return m != nil && !r.silent
 }
 

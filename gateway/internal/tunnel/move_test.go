@@ -561,7 +561,7 @@ func (free) CloseWrite() error          { return nil }
 func BenchmarkUnsettled(b *testing.B) {
 	p := NewPool(PoolConfig{})
 	s := free{newFake(gatewayID("azure")).stream(nil)}
-	t := &picked{member: &member{}, search: &search{pool: p}}
+	t := &picked{member: &member{}, pool: p}
 	question, answer := make([]byte, 600), make([]byte, 5)
 	b.ReportAllocs()
 	for b.Loop() {

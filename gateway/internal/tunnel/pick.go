@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -41,8 +43,7 @@ var errSilent = errors.New("no gateway answers in the tunnels that there are")
 // falls silent, before a stream is opened in it, opening finds another one to the
 // same gateway.
 func (p *Pool) Pick(ctx context.Context, environment string, class Class) (Tunnel, error) {
-	s := search{pool: p, class: class, match: func(pr *peer) bool { return pr.Environment == environment }}
-	t, err := s.run(ctx)
+	t, err := p.find(ctx, wanted{environment: environment, class: class})
 	if err != nil {
 		return nil, fmt.Errorf("reach environment %q: %w", environment, err)
 	}
@@ -50,11 +51,58 @@ func (p *Pool) Pick(ctx context.Context, environment string, class Class) (Tunne
 	return t, nil
 }
 
-// search is one Pick.
+// wanted is what a stream is for.
+type wanted struct {
+	environment string      // of whose gateways any will do
+	gateway     spiffeid.ID // the only one that does, where no environment is named
+	class       Class
+}
+
+func (w *wanted) match(pr *peer) bool {
+	if w.environment == "" {
+		return pr.ID == w.gateway
+	}
+	return pr.Environment == w.environment
+}
+
+// find gives the best tunnel, which it may have to wait for.
+func (p *Pool) find(ctx context.Context, w wanted) (*picked, error) {
+	if t := p.atHand(&w); t != nil {
+		return t, nil
+	}
+	s := search{wanted: w, pool: p}
+	return s.run(ctx)
+}
+
+// atHand is what look finds for nearly all interactive streams, and makes nothing:
+// the best tunnel, whose peer answers. It is nil where there is more to consider.
+func (p *Pool) atHand(w *wanted) *picked {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.class != Interactive || p.run == nil || p.run.stopping {
+		return nil
+	}
+	best, r := p.best(w, w.class)
+	if best == nil || r.silent {
+		return nil
+	}
+	return p.give(best, &r, w.class)
+}
+
+// give gives out a member. The caller holds mu.
+func (p *Pool) give(m *member, r *rank, class Class) *picked {
+	choice := p.choice(m, *r, class)
+	given := &m.given[class][choice]
+	if *given == nil {
+		*given = &picked{Tunnel: m.Tunnel, member: m, pool: p, class: class, carrier: r.carrier, choice: choice}
+	}
+	return *given
+}
+
+// search is one that has to wait, or to dial.
 type search struct {
+	wanted
 	pool  *Pool
-	class Class
-	match func(*peer) bool
 	tried []*flight // nil before anything was dialled
 	again bool      // it was dialled a second time
 }
@@ -125,9 +173,9 @@ func (s *search) look(patient bool) found {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := found{changed: p.changed, stopping: p.run.stopping}
-	best, r := p.best(s.match, s.class)
-	if best == nil && p.crowded(s.match) {
-		best, r = p.best(s.match, Bulk-s.class) // better behind bulk than not at all
+	best, r := p.best(&s.wanted, s.class)
+	if best == nil && p.crowded(&s.wanted) {
+		best, r = p.best(&s.wanted, Bulk-s.class) // better behind bulk than not at all
 	}
 	switch {
 	case best != nil && !r.silent:
@@ -138,32 +186,32 @@ func (s *search) look(patient bool) found {
 		if s.class == Bulk {
 			best.picks.add(time.Now())
 		}
-		f.best = &picked{Tunnel: best.Tunnel, member: best, search: s, carrier: r.carrier, choice: p.choice(best, r, s.class)}
+		f.best = p.give(best, &r, s.class)
 		return f
 	case best != nil:
 		f.silent, f.patience, f.again = true, answerPatience, time.After(answerLook)
 	}
 	if s.tried == nil || best == nil && s.cutOff() {
 		s.again = s.tried != nil
-		s.tried = p.dialAll(s.match, s.class, f.silent)
+		s.tried = p.dialAll(&s.wanted, f.silent)
 	}
 	f.waits = s.underway()
-	if best == nil && p.expects(s.match) {
+	if best == nil && p.expects(&s.wanted) {
 		f.waits, f.patience = true, dialOutPatience
 	}
 	return f
 }
 
-// best is the tunnel to open the next stream in; nil if there is none. The
-// caller holds mu.
-func (p *Pool) best(match func(*peer) bool, class Class) (best *member, least rank) {
+// best is the tunnel of a class to open the next stream in; nil if there is none.
+// The caller holds mu.
+func (p *Pool) best(w *wanted, class Class) (best *member, least rank) {
 	for _, m := range p.members {
 		pr := p.peers[m.id]
-		if pr == nil || !match(pr) || !m.usable() {
+		if pr == nil || !w.match(pr) {
 			continue
 		}
-		i := m.Info()
-		if i.Class != class {
+		i, usable := m.look()
+		if !usable || i.Class != class {
 			continue
 		}
 		soon := 0
@@ -179,9 +227,9 @@ func (p *Pool) best(match func(*peer) bool, class Class) (best *member, least ra
 
 // crowded says whether a peer has all the tunnels that it may have. The caller
 // holds mu.
-func (p *Pool) crowded(match func(*peer) bool) bool {
+func (p *Pool) crowded(w *wanted) bool {
 	for id, pr := range p.peers {
-		if match(pr) && p.count(id) >= maxTunnels {
+		if w.match(pr) && p.count(id) >= maxTunnels {
 			return true
 		}
 	}
@@ -190,25 +238,27 @@ func (p *Pool) crowded(match func(*peer) bool) bool {
 
 // expects says whether a peer that dials by itself is here, and may dial for
 // another class soon, or is about to come. The caller holds mu.
-func (p *Pool) expects(match func(*peer) bool) bool {
+func (p *Pool) expects(w *wanted) bool {
 	if p.cfg.Awaits && time.Since(p.run.began) < awaitedFor {
 		for _, pr := range p.peers {
-			if pr.Address == "" && match(pr) {
+			if pr.Address == "" && w.match(pr) {
 				return true
 			}
 		}
 	}
 	return slices.ContainsFunc(p.members, func(m *member) bool {
 		pr := p.peers[m.id]
-		return pr != nil && pr.Address == "" && match(pr) && m.usable()
+		return pr != nil && pr.Address == "" && w.match(pr) && m.usable()
 	})
 }
 
-// picked is a tunnel as Pick gives it.
+// picked is a tunnel as Pick gives it. One does for all streams of a class that are
+// there for the same reason: it does not change.
 type picked struct {
 	Tunnel
 	member  *member
-	search  *search
+	pool    *Pool
+	class   Class
 	carrier string
 	choice  Choice
 }
@@ -224,11 +274,9 @@ func (t *picked) Info() Info {
 // is time enough for a tunnel to begin to drain, or to fall silent and have no
 // room. The stream is unsettled.
 func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
-	id := t.Tunnel.Info().Peer
 	s, err := t.open(ctx, h, 0)
 	for tries := 1; tries < openTries && (errors.Is(err, ErrDraining) || errors.Is(err, ErrInterrupted)); tries++ {
-		same := search{pool: t.search.pool, class: t.search.class, match: func(pr *peer) bool { return pr.ID == id }}
-		other, serr := same.run(ctx)
+		other, serr := t.pool.find(ctx, wanted{gateway: t.member.id, class: t.class})
 		if serr != nil {
 			return nil, fmt.Errorf("%w, and no other: %w", err, serr)
 		}
@@ -240,7 +288,7 @@ func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error)
 // open opens a stream in this tunnel, and why is why in this one and not where
 // it was picked.
 func (t *picked) open(ctx context.Context, h *crossingv1.Header, why Choice) (Stream, error) {
-	known := t.search.pool.added.Load()
+	known := t.pool.added.Load()
 	s, err := t.Tunnel.Open(ctx, h)
 	if err != nil {
 		return nil, err

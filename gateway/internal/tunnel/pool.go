@@ -96,21 +96,32 @@ type member struct {
 	id     spiffeid.ID
 	number uint64 // tunnels are counted as they are added
 	since  time.Time
-	picks  picks     // of bulk streams
-	idle   time.Time // since when it has carried nothing, as look saw it; zero if it carries
-	leaves bool      // the pool drains it
-	silent bool      // its peer did not answer, as watch saw it
+	given  [2][4]*picked // as Pick gives it, by class and choice
+	picks  picks         // of bulk streams
+	idle   time.Time     // since when it has carried nothing, as look saw it; zero if it carries
+	leaves bool          // the pool drains it
+	silent bool          // its peer did not answer, as watch saw it
 	open   unanswered
 }
 
 // usable says whether streams can be opened in it.
 func (m *member) usable() bool {
+	_, usable := m.look()
+	return usable
+}
+
+// look is Info, and whether it is usable.
+func (m *member) look() (i Info, usable bool) {
 	select {
 	case <-m.Done():
-		return false
+		return i, false
 	default:
-		return !m.leaves && !m.Info().Draining
 	}
+	if m.leaves {
+		return i, false
+	}
+	i = m.Info()
+	return i, !i.Draining
 }
 
 // NewPool makes a pool without peers. Run makes it work.

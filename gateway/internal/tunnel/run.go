@@ -55,11 +55,26 @@ type service struct {
 }
 
 // served is a stream in the list of those that are served: for each of many that
-// may be idle for long, less than the context of its own would be.
+// may be idle for long, less than the context of its own would be. It serves one
+// stream after another.
 type served struct {
 	stream     Stream
 	in         *service
 	next, prev *served
+	over       func() // release, made once
+}
+
+var spareServed sync.Pool // of *served
+
+// newServed takes a stream of a tunnel.
+func newServed(in *service, stream Stream) *served {
+	s, ok := spareServed.Get().(*served)
+	if !ok {
+		s = new(served)
+		s.over = s.release
+	}
+	s.in, s.stream = in, stream
+	return s
 }
 
 // Run serves streams that peers open, in every tunnel, and keeps tunnels to every
@@ -255,7 +270,7 @@ func (r *run) serve(m *member) {
 			}
 			in.slots <- struct{}{}
 			in.streams.Add(1)
-			r.crew.Go(r.serving, func() { in.serve(&served{stream: s, in: in}) })
+			r.crew.Do(r.serving, newServed(in, s))
 		}
 		r.pool.remove(m)
 		in.streams.Wait() // first, so that peers are told why their streams end
@@ -263,20 +278,26 @@ func (r *run) serve(m *member) {
 	})
 }
 
-func (in *service) serve(s *served) {
+// Do implements crew.Task.
+func (s *served) Do() {
+	in := s.in
 	in.enter(s)
 	in.handle(in.serving, in.member.Tunnel, s.stream, s.over)
 }
 
-// over lets go of a stream that was served.
-func (s *served) over() {
-	if s.in.serving.Err() != nil {
-		s.stream.Reset(Stopped)
+// release lets go of a stream that was served, and of which nobody else knows here
+// once it has left the list.
+func (s *served) release() {
+	in, stream := s.in, s.stream
+	if in.serving.Err() != nil {
+		stream.Reset(Stopped)
 	}
-	s.stream.Reset(DestinationGone) // nothing, if the stream was ended as it should be
-	s.in.leave(s)
-	<-s.in.slots
-	s.in.streams.Done()
+	stream.Reset(DestinationGone) // nothing, if the stream was ended as it should be
+	in.leave(s)
+	*s = served{over: s.over}
+	spareServed.Put(s)
+	<-in.slots
+	in.streams.Done()
 }
 
 // enter puts a stream where resetAll finds it.

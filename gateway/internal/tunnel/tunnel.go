@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"io"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -58,28 +57,56 @@ func Finish(s Stream, p []byte) (int, error) {
 	return n, s.CloseWrite()
 }
 
+// Waiter waits for a stream's end. It is no function, which would have to be made
+// for each stream.
+type Waiter interface {
+	// StreamDone is called once, in a goroutine of its own, when Done is closed.
+	StreamDone()
+}
+
 // Notifier is a Stream that can call somebody when it is done.
 type Notifier interface {
 	Stream
-	// OnDone makes f be called, in a goroutine of its own, once Done is closed,
-	// unless stop is called before. There is one f at a time.
-	OnDone(f func()) (stop func())
+	// OnDone makes w wait for the stream's end in the place of who waited before,
+	// nil for nobody. It says whether there was one, who is not called any more.
+	OnDone(w Waiter) (before bool)
 }
 
-// OnDone makes f be called once a stream is done, unless stop is called before.
-func OnDone(s Stream, f func()) (stop func()) {
+// Watch is a Waiter that waits for a stream's end.
+type Watch struct {
+	stream  Notifier
+	stopped chan struct{} // who waits there for a stream that is no Notifier
+}
+
+// OnDone makes w wait for a stream's end until the watch is stopped.
+func OnDone(s Stream, w Waiter) Watch {
 	if n, ok := s.(Notifier); ok {
-		return n.OnDone(f)
+		n.OnDone(w)
+		return Watch{stream: n}
 	}
-	stopped := make(chan struct{})
+	stopped := make(chan struct{}, 1)
 	go func() {
 		select {
 		case <-s.Done():
-			f()
+			w.StreamDone()
 		case <-stopped:
 		}
 	}()
-	return sync.OnceFunc(func() { close(stopped) })
+	return Watch{stopped: stopped}
+}
+
+// Stop ends the watch, once; again it does nothing. It says whether it is certain
+// that w was not called and never will be.
+func (w *Watch) Stop() bool {
+	n, stopped := w.stream, w.stopped
+	*w = Watch{}
+	switch {
+	case n != nil:
+		return n.OnDone(nil)
+	case stopped != nil:
+		stopped <- struct{}{} // there is room
+	}
+	return false
 }
 
 // Relayer is a Stream that can relay a local connection by itself, with fewer

@@ -76,7 +76,7 @@ var spareKept = sync.Pool{New: func() any { return &kept{b: make([]byte, 0, 4<<1
 
 // newUnsettled wraps a stream that was opened in the tunnel that was picked.
 func newUnsettled(t *picked, s Stream, h *crossingv1.Header, known uint64, why Choice) *unsettled {
-	u := &unsettled{pool: t.search.pool, header: spareKept.Get().(*kept), class: t.search.class, known: known}
+	u := &unsettled{pool: t.pool, header: spareKept.Get().(*kept), class: t.class, known: known}
 	u.header.b, _ = crossing.AppendHeader(u.header.b, h) // the tunnel has sent it, so that it can be encoded
 	u.changed.L = &u.mu
 	u.first = telling{stream: s, member: t.member, choice: why}

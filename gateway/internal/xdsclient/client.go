@@ -120,9 +120,10 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) Policies() *Policies { return c.policies.Load() }
 
 // Endpoints are where a service of a workload of the gateway's environment is,
-// as HOST:PORT; none if no binding says.
+// as HOST:PORT; none if no binding says. They are not to be changed: each call gives
+// the same ones.
 func (c *Client) Endpoints(workload, service string) []string {
-	return slices.Clone((*c.endpoints.Load())[serviceKey{workload: workload, service: service}])
+	return (*c.endpoints.Load())[serviceKey{workload: workload, service: service}]
 }
 
 // Changed is closed at the next change of Policies. Ask for it before you read,

@@ -8,13 +8,16 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
+// Task is done once. It is no function, which would have to be made for each task.
+type Task interface{ Do() }
+
 // Config says what one end of a connection allows. The zero value works: what is
 // zero has its default.
 type Config struct {
 	// Secure says that the connection is TLS: its scheme is https, else http.
 	Secure bool
-	// Go runs f in a goroutine. Default: the go statement.
-	Go func(f func())
+	// Go does a task in a goroutine. Default: the go statement.
+	Go func(t Task)
 	// Fault is told what the peer did wrong that is not in a request given to
 	// Refuse or to a stream's reader. It is called from Run, at most as Faults
 	// allows; while it waits, nothing is read. Details are of numbers and names of the protocol,
@@ -105,7 +108,7 @@ func (c *Config) setDefaults(server bool) {
 	or(&c.WriteTimeout, c.IdleTimeout)
 	or(&c.StallTimeout, c.WriteTimeout)
 	if c.Go == nil {
-		c.Go = func(f func()) { go f() }
+		c.Go = func(t Task) { go t.Do() }
 	}
 	if c.Changed == nil || server {
 		c.Changed = func() {}

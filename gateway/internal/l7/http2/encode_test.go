@@ -117,8 +117,8 @@ func TestWindowUpdatesAreFew(t *testing.T) {
 
 // Streams are served by Go, and not before the frames that came with them.
 func TestGo(t *testing.T) {
-	var tasks []func()
-	cfg := Config{Go: func(f func()) { tasks = append(tasks, f) }}
+	var tasks []Task
+	cfg := Config{Go: func(t Task) { tasks = append(tasks, t) }}
 	x, _ := tcpPair(t)
 	c := Server(x, strings.NewReader(preface+string(sample(true))), cfg, greet)
 	c.mu.Lock()

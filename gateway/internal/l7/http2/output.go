@@ -153,8 +153,14 @@ func (c *Conn) kick() {
 		return
 	}
 	c.out.writing = true
-	c.cfg.Go(c.writeOn)
+	c.cfg.Go((*writing)(c))
 }
+
+// writing is writeOn as a Task.
+type writing Conn
+
+// Do implements Task.
+func (c *writing) Do() { (*Conn)(c).writeOn() }
 
 // writeOn writes until nothing is pending.
 func (c *Conn) writeOn() {

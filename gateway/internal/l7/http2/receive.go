@@ -114,7 +114,7 @@ func (c *Conn) read() error {
 func (c *Conn) settleOwed() {
 	for i, s := range c.begun {
 		c.begun[i] = nil
-		c.cfg.Go(s.run)
+		c.cfg.Go((*serving)(s))
 	}
 	c.begun = c.begun[:0]
 	if c.owed {

@@ -15,7 +15,6 @@ type Stream struct {
 	id       uint32
 	request  fieldblock.Request  // a server's
 	refused  *fieldblock.Refusal // a server's, of a request that serve does not get
-	run      func()              // a server's
 	asksHead bool                // the request is a HEAD
 	connect  bool                // the request is a CONNECT
 
@@ -74,8 +73,13 @@ func (s *Stream) begin(end bool) {
 	s.asksHead, s.connect = method == "HEAD", method == "CONNECT"
 	s.headed, s.expect, s.expects = true, s.request.Length, s.request.Continue
 	s.eof, s.headOnly = end, end
-	s.run = s.serve
 }
+
+// serving is serve as a Task.
+type serving Stream
+
+// Do implements Task.
+func (s *serving) Do() { (*Stream)(s).serve() }
 
 // serve answers the request. What is not ended then never will be.
 func (s *Stream) serve() {
@@ -263,17 +267,22 @@ func (s *Stream) resetAfter(code Code) {
 
 // Gone makes f be called, once, when the stream is reset by the peer or for what
 // the peer did, or is lost with its connection; at once if it was. Nothing is
-// called if it ends in order, or is reset by Reset. f must not wait.
-func (s *Stream) Gone(f func()) {
+// called if it ends in order, or is reset by Reset. f must not wait. It takes the
+// place of what was to be called before, and nil is nothing; before says that there
+// was something which was not called, and now never will be.
+func (s *Stream) Gone(f func()) (before bool) {
 	s.c.mu.Lock()
-	lost := s.err != nil
-	if !lost {
-		s.gone = f
+	before = s.gone != nil
+	s.gone = f
+	now := f != nil && s.err != nil
+	if now {
+		s.gone = nil
 	}
 	s.c.mu.Unlock()
-	if lost {
+	if now {
 		f()
 	}
+	return before
 }
 
 // fail ends both directions. What has arrived is dropped, unless the peer had

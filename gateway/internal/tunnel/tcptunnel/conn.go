@@ -45,9 +45,9 @@ type conn struct {
 	ended  sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows, and the sending half of each stream
-	mux     *mux.Conn[*stream]
+	mux     *mux.Conn[stream]
 	out     output
-	backlog []*stream    // opened by the peer and not accepted yet
+	backlog backlog
 	lot     *parking.Lot // where relays wait that have nothing to do; nil until one begins
 	probes  probes
 	path    path    // of tend
@@ -72,7 +72,7 @@ func newConn(nc net.Conn, role mux.Role, peer mux.Settings, info tunnel.Info, l 
 		accept: make(chan struct{}, 1),
 		haste:  make(chan struct{}, 1),
 		done:   make(chan struct{}),
-		mux:    mux.NewConn[*stream](role, settings(l), peer),
+		mux:    mux.NewConn[stream](role, settings(l), peer),
 	}
 	c.info.Carrier, c.info.Dialed, c.info.Since = "TCP", role == mux.Dialler, time.Now()
 	c.class = info.Class
@@ -117,16 +117,16 @@ func (c *conn) Open(ctx context.Context, h *crossingv1.Header) (tunnel.Stream, e
 	if err := c.waitForRoom(ctx); err != nil {
 		return nil, fmt.Errorf("open stream to %s: %w", c.info.Peer, err)
 	}
-	s := newStream(c, nil) // who opens it knows its header
-	s.state, err = c.mux.Open(s)
+	state, err := c.mux.Open()
 	if errors.Is(err, mux.ErrGoingAway) || errors.Is(err, mux.ErrExhausted) {
 		err = tunnel.ErrDraining
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open stream to %s: %w", c.info.Peer, err)
 	}
+	s := c.newStream(state, nil) // who opens it knows its header
 	c.hasten(s)
-	c.out.pending = mux.AppendOpen(c.out.pending, s.state.ID(), header)
+	c.out.pending = mux.AppendOpen(c.out.pending, state.ID(), header)
 	c.out.wake.Signal() // by the time it runs, the first data is often in the same write
 	return s, nil
 }
@@ -151,16 +151,12 @@ func (c *conn) Accept(ctx context.Context) (tunnel.Stream, error) {
 func (c *conn) next() *stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.backlog) == 0 || c.cause != nil {
+	if c.backlog.len() == 0 || c.cause != nil {
 		return nil
 	}
-	s := c.backlog[0]
-	c.backlog[0] = nil
-	c.backlog = c.backlog[1:]
-	if len(c.backlog) > 0 {
+	s := c.backlog.pop()
+	if c.backlog.len() > 0 {
 		signal(c.accept)
-	} else {
-		c.backlog = nil
 	}
 	return s
 }
@@ -285,11 +281,11 @@ func (c *conn) endLocked(cause error, r mux.Reason) {
 	if r != 0 {
 		c.out.pending = mux.AppendGoAway(c.out.pending, c.mux.GoAway(), r)
 	}
-	c.mux.Streams(func(s *mux.Stream[*stream]) {
+	c.mux.Streams(func(s *mux.Stream[stream]) {
 		c.mux.Reset(s)
 		s.User.fail(&tunnel.ResetError{Code: tunnel.TunnelClosed}, false)
 	})
-	c.backlog = nil
+	c.backlog = backlog{}
 	if c.lot != nil {
 		c.lot.Close() // all that waited there have been reset
 	}

@@ -158,7 +158,7 @@ func TestOpeningAndResettingWithoutEndFillsNothing(t *testing.T) {
 		}
 		synctest.Wait()
 		c.mu.Lock()
-		backlog := len(c.backlog)
+		backlog := c.backlog.len()
 		c.mu.Unlock()
 		if backlog != 8 {
 			t.Errorf("%d streams wait to be accepted, want 8", backlog)

@@ -120,11 +120,11 @@ func (c *conn) receive(h mux.Header, payload []byte) error {
 }
 
 // account does what belongs to mu.
-func (c *conn) account(h mux.Header, payload []byte, header *crossingv1.Header) (mux.Event[*stream], error) {
+func (c *conn) account(h mux.Header, payload []byte, header *crossingv1.Header) (mux.Event[stream], error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause != nil {
-		return mux.Event[*stream]{}, c.cause
+		return mux.Event[stream]{}, c.cause
 	}
 	e, err := c.mux.Receive(h, payload)
 	if err != nil {
@@ -143,10 +143,10 @@ func (c *conn) account(h mux.Header, payload []byte, header *crossingv1.Header) 
 }
 
 // apply does what an event asks for. The caller holds mu.
-func (c *conn) apply(e *mux.Event[*stream], header *crossingv1.Header) {
+func (c *conn) apply(e *mux.Event[stream], header *crossingv1.Header) {
 	switch e.Kind {
 	case mux.Arrived:
-		c.carried(e.Stream.User, e.Length)
+		c.carried(&e.Stream.User, e.Length)
 	case mux.Opened:
 		c.opened(e.Stream, header)
 	case mux.Refused:
@@ -171,15 +171,14 @@ func (c *conn) apply(e *mux.Event[*stream], header *crossingv1.Header) {
 // opened puts a new stream where Accept finds it. Streams that were reset count
 // in the backlog until they are accepted: a peer that opens and resets without
 // end gets no further than one that only opens.
-func (c *conn) opened(state *mux.Stream[*stream], header *crossingv1.Header) {
-	if len(c.backlog) >= int(c.limits.Streams) {
+func (c *conn) opened(state *mux.Stream[stream], header *crossingv1.Header) {
+	if c.backlog.len() >= int(c.limits.Streams) {
 		c.mux.Reset(state)
 		c.refuse(state.ID())
 		return
 	}
-	s := newStream(c, header)
-	s.state, state.User = state, s
-	c.backlog = append(c.backlog, s)
+	s := c.newStream(state, header)
+	c.backlog.push(s)
 	c.hasten(s)
 	signal(c.accept)
 }
@@ -190,9 +189,9 @@ func (c *conn) refuse(id uint32) {
 }
 
 // credited lets those go on who waited for credit.
-func (c *conn) credited(state *mux.Stream[*stream]) {
+func (c *conn) credited(state *mux.Stream[stream]) {
 	if state != nil && len(state.User.data) > 0 {
-		c.out.queue(state.User).push(state.User)
+		c.out.queue(&state.User).push(&state.User)
 	}
 	c.fill()
 	if len(c.out.pending) > 0 {
@@ -203,11 +202,11 @@ func (c *conn) credited(state *mux.Stream[*stream]) {
 // goingAway takes a GOAWAY. With any reason but Draining the peer ends the
 // tunnel; streams that it never took are told so, for they can be opened
 // elsewhere.
-func (c *conn) goingAway(e *mux.Event[*stream]) {
+func (c *conn) goingAway(e *mux.Event[stream]) {
 	if e.Reason == mux.Draining {
 		return
 	}
-	c.mux.Streams(func(s *mux.Stream[*stream]) {
+	c.mux.Streams(func(s *mux.Stream[stream]) {
 		if c.mine(s.ID()) && s.ID() > e.Last {
 			c.mux.Reset(s)
 			s.User.fail(&tunnel.ResetError{Code: tunnel.Refused, Remote: true}, false)

@@ -19,11 +19,9 @@ import (
 type stream struct {
 	c      *conn
 	header *crossingv1.Header
-	state  *mux.Stream[*stream] // the conn's mu guards it
-	done   chan struct{}
-	once   sync.Once              // closes done
-	told   atomic.Pointer[func()] // called when done is closed
-	ends   atomic.Int32           // directions that ended in order
+	state  *mux.Stream[stream] // what this is part of; the conn's mu guards it
+	ends   atomic.Int32        // directions that ended in order
+	ending ending
 
 	// The conn's mu guards these.
 	data   []byte // what Write has still to send
@@ -55,19 +53,34 @@ var (
 	_ tunnel.Notifier      = (*stream)(nil)
 )
 
-func newStream(c *conn, h *crossingv1.Header) *stream {
-	return &stream{c: c, header: h, done: make(chan struct{}), since: time.Since(c.info.Since)}
+// newStream makes a stream of one that was just opened. The caller holds mu.
+func (c *conn) newStream(state *mux.Stream[stream], h *crossingv1.Header) *stream {
+	s := &state.User
+	s.c, s.header, s.state, s.since = c, h, state, time.Since(c.info.Since)
+	return s
 }
 
-// waiters is a condition that takes no room while nobody has waited for it. A
-// mutex guards it, which is the one to wait with.
-type waiters struct{ cond *sync.Cond }
+// waiters is a condition that takes no room while nobody waits for it. A mutex
+// guards it, which is the one to wait with.
+type waiters struct {
+	cond  *sync.Cond
+	count int
+}
+
+var conds = sync.Pool{New: func() any { return new(sync.Cond) }}
 
 func (w *waiters) wait(mu *sync.Mutex) {
-	if w.cond == nil {
-		w.cond = sync.NewCond(mu)
+	if w.count == 0 {
+		w.cond = conds.Get().(*sync.Cond)
+		w.cond.L = mu
 	}
+	w.count++
 	w.cond.Wait()
+	if w.count--; w.count == 0 {
+		w.cond.L = nil
+		conds.Put(w.cond)
+		w.cond = nil
+	}
 }
 
 func (w *waiters) wake() {
@@ -81,46 +94,75 @@ func (s *stream) Header() *crossingv1.Header { return s.header }
 
 // Done implements tunnel.Stream. The peer's direction has ended when Read said
 // so: what has arrived and is not read yet is not lost on those who wait here.
-func (s *stream) Done() <-chan struct{} { return s.done }
-
-func (s *stream) finish() {
-	s.once.Do(func() {
-		close(s.done)
-		s.tell()
-	})
-}
+func (s *stream) Done() <-chan struct{} { return s.ending.channel() }
 
 // OnDone implements tunnel.Notifier.
-func (s *stream) OnDone(f func()) (stop func()) {
-	s.told.Store(&f)
-	if s.finished() {
-		s.tell()
-	}
-	return s.forget
+func (s *stream) OnDone(w tunnel.Waiter) (before bool) { return s.ending.tell(w) }
+
+func (s *stream) finished() bool { return s.ending.isOver() }
+
+// ending is whether a stream is done, and who waits for it.
+type ending struct {
+	mu     sync.Mutex // guards what follows
+	over   bool
+	done   chan struct{} // nil while nobody has asked for it: few do
+	waiter tunnel.Waiter
 }
 
-func (s *stream) forget() { s.told.Store(nil) }
+// finish says that it is, once.
+func (e *ending) finish() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.over {
+		return
+	}
+	if e.over = true; e.done != nil {
+		close(e.done)
+	}
+	e.call()
+}
 
-// tell calls who asked for it, once.
-func (s *stream) tell() {
-	if f := s.told.Swap(nil); f != nil {
-		go (*f)()
+// call calls who waits, once. The caller holds mu.
+func (e *ending) call() {
+	if e.waiter != nil {
+		go e.waiter.StreamDone()
+		e.waiter = nil
 	}
 }
 
-func (s *stream) finished() bool {
-	select {
-	case <-s.done:
-		return true
-	default:
-		return false
+func (e *ending) channel() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.done == nil {
+		if e.done = make(chan struct{}); e.over {
+			close(e.done)
+		}
 	}
+	return e.done
+}
+
+// tell puts w in the place of who waits, and says whether there was anybody who was
+// not called yet.
+func (e *ending) tell(w tunnel.Waiter) (before bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before = e.waiter != nil
+	if e.waiter = w; e.over {
+		e.call()
+	}
+	return before
+}
+
+func (e *ending) isOver() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.over
 }
 
 // end counts a direction that ended in order.
 func (s *stream) end() {
 	if s.ends.Add(1) == 2 {
-		s.finish()
+		s.ending.finish()
 	}
 }
 
@@ -279,7 +321,7 @@ func (s *stream) fail(err *tunnel.ResetError, here bool) {
 
 // lost tells those who wait for something else than Read. The caller holds mu.
 func (s *stream) lost() {
-	s.finish()
+	s.ending.finish()
 	if s.relay != nil {
 		s.relay.interrupt(s.recvErr != nil)
 		s.settle()

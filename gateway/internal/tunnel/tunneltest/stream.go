@@ -98,20 +98,36 @@ func finish(t *testing.T, pair Maker) {
 	}
 }
 
+// waiter tells its name.
+type waiter struct {
+	told chan string
+	name string
+}
+
+// StreamDone implements tunnel.Waiter.
+func (w waiter) StreamDone() { w.told <- w.name }
+
 // onDone: whoever asked is told once that a stream is done, however late he asked.
 func onDone(t *testing.T, pair Maker) {
 	a, b := pair(t, carrier.Limits{})
 	near, far := Streams(t, a, b)
 	told := make(chan string, 8)
-	stop := tunnel.OnDone(far, func() { told <- "nobody any more" })
-	stop()
-	tunnel.OnDone(far, func() { told <- "far" })
+	watch := tunnel.OnDone(far, waiter{told, "nobody any more"})
+	if _, notifies := far.(tunnel.Notifier); watch.Stop() != notifies {
+		t.Errorf("Stop before the end: %t", !notifies)
+	}
+	watch = tunnel.OnDone(far, waiter{told, "far"})
 	synctest.Wait()
 	near.Reset(tunnel.CallerGone)
 	if got := <-told; got != "far" {
 		t.Errorf("told %s", got)
 	}
-	tunnel.OnDone(near, func() { told <- "late" })
+	for range 2 {
+		if watch.Stop() {
+			t.Error("Stop after the end says that nobody was told")
+		}
+	}
+	tunnel.OnDone(near, waiter{told, "late"})
 	if got := <-told; got != "late" {
 		t.Errorf("told %s", got)
 	}

@@ -1,0 +1,127 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+)
+
+// noted is a stream that notes how it was reset.
+type noted struct {
+	tunnel.Stream
+
+	mu    sync.Mutex
+	codes []tunnel.ResetCode
+}
+
+func (n *noted) Reset(code tunnel.ResetCode) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.codes = append(n.codes, code)
+}
+
+// wantResets checks how the stream was reset.
+func (n *noted) wantResets(t *testing.T, want ...tunnel.ResetCode) {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !slices.Equal(n.codes, want) {
+		t.Errorf("reset with %v, want %v", n.codes, want)
+	}
+}
+
+// TestCalling: who waits on the context of an exchange hears of its caller's leaving
+// and of its connection's end, whichever comes first, however late he asks.
+func TestCalling(t *testing.T) {
+	for name, leave := range map[string]func(c *calling, end func()){
+		"the caller leaves":         func(c *calling, _ func()) { c.leave() },
+		"its connection ends":       func(_ *calling, end func()) { end() },
+		"first one, then the other": func(c *calling, end func()) { c.leave(); end(); synctest.Wait() },
+		"the other one first":       func(c *calling, end func()) { end(); synctest.Wait(); c.leave() },
+	} {
+		for _, early := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				conn, end := context.WithCancel(t.Context())
+				defer end()
+				var c calling
+				c.begin(conn)
+				if c.Err() != nil {
+					t.Error(c.Err())
+				}
+				if early {
+					child, cancel := context.WithCancel(&c)
+					defer cancel()
+					synctest.Wait()
+					defer func() {
+						if synctest.Wait(); !errors.Is(child.Err(), context.Canceled) {
+							t.Errorf("%s: a context within is %v", name, child.Err())
+						}
+					}()
+				}
+				leave(&c, end)
+				<-c.Done()
+				if !errors.Is(c.Err(), context.Canceled) {
+					t.Errorf("%s: %v", name, c.Err())
+				}
+				if !c.over() {
+					t.Errorf("%s: nobody has waited", name)
+				}
+			})
+		}
+	}
+}
+
+// TestCallingFollows: a caller that leaves takes the stream with it, whether it is open
+// by then or not, and only that of its own exchange.
+func TestCallingFollows(t *testing.T) {
+	var c calling
+	before, after, other := new(noted), new(noted), new(noted)
+	c.begin(t.Context())
+	c.follow(before)
+	c.leave()
+	c.begin(t.Context())
+	c.leave()
+	c.follow(after)
+	c.begin(t.Context())
+	c.follow(other)
+	if c.over() {
+		t.Error("somebody has waited")
+	}
+	c.leave()
+	before.wantResets(t, tunnel.CallerGone)
+	after.wantResets(t, tunnel.CallerGone)
+	other.wantResets(t) // its exchange was over
+}
+
+// TestPatience: a stream whose peer takes too long is reset, one whose peer does not is
+// left alone, and a timer that ran is not used again.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p patience
+		for range 2 {
+			s := new(noted)
+			p.begin(s)
+			p.limit(time.Second)
+			<-time.After(time.Second / 2)
+			p.over()
+			<-time.After(time.Second)
+			if s.wantResets(t); !p.kept() {
+				t.Error("it is not to be used again")
+			}
+		}
+		s := new(noted)
+		p.begin(s)
+		p.limit(time.Second)
+		<-time.After(2 * time.Second)
+		p.over()
+		if s.wantResets(t, tunnel.ProtocolError); p.kept() {
+			t.Error("it is to be used again")
+		}
+	})
+}
