@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
 // Attribute is something that a gateway may know of a call. The zero value is
@@ -133,7 +135,7 @@ func UnknownAttribute(name string) string {
 	for _, a := range AllAttributes() {
 		names = append(names, a.String())
 	}
-	return fmt.Sprintf("unknown attribute %q%s", name, didYouMean(name, names))
+	return fmt.Sprintf("unknown attribute %q%s", name, nearest.Hint(name, names))
 }
 
 // value is what is known of one attribute.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
 // Explanation is a decision with all that led to it, for people who may see the
@@ -64,14 +66,14 @@ func (p *Policy) question(from, to, service string, attrs map[string]string, now
 		q.To = p.byHost[to]
 	}
 	if q.To == nil {
-		return q, fmt.Errorf("to: unknown workload %q%s", to, didYouMean(to, p.workloadNames()))
+		return q, fmt.Errorf("to: unknown workload %q%s", to, nearest.Hint(to, p.workloadNames()))
 	}
 	services := asked(service, q.To)
 	if len(services) > 1 {
 		return q, fmt.Errorf("to: %s serves %s: say which", to, strings.Join(services, ", "))
 	}
 	if q.Service = services[0]; q.Service != "" && q.To.Service(q.Service) == nil {
-		return q, fmt.Errorf("to: %s serves no %s%s", to, q.Service, didYouMean(q.Service, asked("", q.To)))
+		return q, fmt.Errorf("to: %s serves no %s%s", to, q.Service, nearest.Hint(q.Service, asked("", q.To)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(attrs)) {
 		if a, ok := AttributeByName(name); ok {

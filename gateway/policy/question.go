@@ -8,6 +8,8 @@ import (
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
 // sample stands for "*" where a workload's pattern is asked for as one ID.
@@ -75,7 +77,7 @@ func (p *Policy) caller(from string) (spiffeid.ID, error) {
 	w := p.byName[from]
 	switch {
 	case w == nil:
-		return spiffeid.ID{}, fmt.Errorf("unknown workload %q%s", from, didYouMean(from, p.workloadNames()))
+		return spiffeid.ID{}, fmt.Errorf("unknown workload %q%s", from, nearest.Hint(from, p.workloadNames()))
 	case w.Pattern == "":
 		return w.ID, nil
 	}

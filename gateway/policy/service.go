@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
 // Protocols are what a service may speak.
@@ -28,7 +30,7 @@ func parseService(name, text string) (Service, error) {
 		return Service{}, fmt.Errorf("%q is not PROTOCOL://[HOST]:PORT[/PATH]", text)
 	}
 	if !slices.Contains(Protocols(), protocol) {
-		return Service{}, fmt.Errorf("unknown protocol %q%s", protocol, didYouMean(protocol, Protocols()))
+		return Service{}, fmt.Errorf("unknown protocol %q%s", protocol, nearest.Hint(protocol, Protocols()))
 	}
 	s := Service{Name: name, Protocol: protocol}
 	address := rest

@@ -9,6 +9,8 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy/network"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
 const (
@@ -85,7 +87,7 @@ func (v *validator) team(path, subject, role, team, consequence string) {
 // reference demands a name among those that exist.
 func (v *validator) reference(path, subject, what, name string, known []string) {
 	if _, ok := slices.BinarySearch(known, name); !ok {
-		v.fault(path, "%s: unknown %s %q%s", subject, what, name, didYouMean(name, known))
+		v.fault(path, "%s: unknown %s %q%s", subject, what, name, nearest.Hint(name, known))
 	}
 }
 
@@ -112,7 +114,7 @@ func (v *validator) head() {
 
 func (v *validator) class(path, subject, class string) {
 	if !slices.Contains(v.p.GetDataClasses(), class) {
-		v.fault(path, "%s: unknown data class %q%s", subject, class, didYouMean(class, v.p.GetDataClasses()))
+		v.fault(path, "%s: unknown data class %q%s", subject, class, nearest.Hint(class, v.p.GetDataClasses()))
 	}
 }
 

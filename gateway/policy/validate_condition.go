@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
 // maxDepth bounds how deep conditions nest: they are evaluated recursively.
@@ -112,7 +114,7 @@ func CheckLiteral(a Attribute, text string, classes []string) error {
 		}
 	case Class:
 		if !slices.Contains(classes, text) {
-			return fmt.Errorf("unknown data class %q%s", text, didYouMean(text, classes))
+			return fmt.Errorf("unknown data class %q%s", text, nearest.Hint(text, classes))
 		}
 	}
 	return nil

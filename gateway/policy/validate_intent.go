@@ -8,6 +8,8 @@ import (
 	"time"
 
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
 func (v *validator) intents() {
@@ -145,7 +147,7 @@ func CheckLimit(what, text string) string {
 		}
 	default:
 		known := []string{"bytes", "requests", "tokens"}
-		return "unknown limit " + strconv.Quote(what) + didYouMean(what, known)
+		return "unknown limit " + strconv.Quote(what) + nearest.Hint(what, known)
 	}
 	n, err := strconv.ParseUint(number, 10, 53)
 	if err != nil || n == 0 || strconv.FormatUint(n, 10) != number || !slices.Contains(units, unit) {

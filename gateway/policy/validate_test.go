@@ -261,15 +261,6 @@ func TestValidateDates(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	known := []string{"tokens", "requests", "bytes"}
-	for name, want := range map[string]string{"token": "tokens", "tokesn": "tokens", "reqests": "requests", "bite": "", "": "", "x": ""} {
-		if got := Nearest(name, known); got != want {
-			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
-		}
-	}
-}
-
 func TestAttributes(t *testing.T) {
 	var a Attributes
 	for _, c := range []struct {

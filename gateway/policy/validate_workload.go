@@ -9,6 +9,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
 func (v *validator) workloads() {
@@ -46,7 +48,7 @@ func (v *validator) identity(path, subject, text string) (pattern, bool) {
 		return form, false
 	}
 	if _, known := v.domains[form.td]; !known {
-		v.fault(path, "%s: trust domain %s is of no environment%s", subject, form.td.Name(), didYouMean(form.td.Name(), v.domainNames()))
+		v.fault(path, "%s: trust domain %s is of no environment%s", subject, form.td.Name(), nearest.Hint(form.td.Name(), v.domainNames()))
 		return form, false
 	}
 	return form, true

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -16,7 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -131,11 +130,7 @@ func (a *app) identity(ctx context.Context, text string) (string, error) {
 	}
 	switch id := workload.GetId(); {
 	case workload == nil:
-		hint := ""
-		if near := policy.Nearest(text, known); near != "" {
-			hint = fmt.Sprintf("; did you mean %q?", near)
-		}
-		return "", usage("--identity %q is no workload of the policy in force and no SPIFFE ID%s", text, hint)
+		return "", usage("--identity %q is no workload of the policy in force and no SPIFFE ID%s", text, nearest.Hint(text, known))
 	case strings.Contains(id, "*"):
 		return "", usage("--identity %q stands for any ID of the form %s: give one of them", text, id)
 	default:

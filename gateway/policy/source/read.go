@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -318,8 +318,5 @@ func suggest(name string, fields protoreflect.FieldDescriptors) string {
 			known = append(known, fields.Get(i).JSONName())
 		}
 	}
-	if near := policy.Nearest(name, known); near != "" {
-		return fmt.Sprintf("; did you mean %q?", near)
-	}
-	return ""
+	return nearest.Hint(name, known)
 }

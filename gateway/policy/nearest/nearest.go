@@ -1,18 +1,19 @@
-package policy
+// Package nearest finds the known name that somebody most likely meant by another.
+package nearest
 
 import "fmt"
 
-// didYouMean is a suggestion to append to a message, or "" if nothing is near.
-func didYouMean(name string, known []string) string {
-	if near := Nearest(name, known); near != "" {
+// Hint is a suggestion to append to a message, or "" if nothing is near.
+func Hint(name string, known []string) string {
+	if near := Name(name, known); near != "" {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
 	return ""
 }
 
-// Nearest is the known name with the fewest edits from name, at most a third of
+// Name is the known name with the fewest edits from name, at most a third of
 // its length and never more than three; the first of several; "" if none.
-func Nearest(name string, known []string) string {
+func Name(name string, known []string) string {
 	limit := min(max(len(name)/3, 1), 3)
 	best, found := limit+1, ""
 	for _, k := range known {
