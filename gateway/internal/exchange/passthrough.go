@@ -75,10 +75,12 @@ func (d *departure) relayTLS(v *authz.Verdict) {
 		d.account = nil // it goes on
 		return
 	}
-	late := time.AfterFunc(helloTimeout, func() { d.req.Body.Close() })
-	hello, err := readHello(d.req.Body, v)
+	body, closed := d.req.Body, make(chan struct{})
+	late := time.AfterFunc(helloTimeout, func() { defer close(closed); body.Close() })
+	hello, err := readHello(body, v)
 	if !late.Stop() {
-		err = errNoHello // and the body is closed
+		<-closed // for the next request may use the same body
+		err = errNoHello
 	}
 	cause, reason := l.misbegun(err, crossingv1.Cause_CALLER_GONE)
 	if err == nil {
