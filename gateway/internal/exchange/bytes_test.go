@@ -60,8 +60,12 @@ func TestConnectEndsAsItEnded(t *testing.T) {
 	}{
 		{
 			name: "the destination resets", caller: io.NopCloser(neverEnds{}),
-			stranger: func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
-			want:     crossingv1.Cause_DESTINATION_FAILED,
+			stranger: func(c *net.TCPConn) {
+				c.Read(make([]byte, 1)) // or connecting to it may fail
+				c.SetLinger(0)
+				c.Close()
+			},
+			want: crossingv1.Cause_DESTINATION_FAILED,
 		},
 		{
 			name: "the caller breaks off", caller: endless,

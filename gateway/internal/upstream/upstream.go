@@ -33,7 +33,7 @@ const (
 	// number of endpoints.
 	dialTimeout = 10 * time.Second
 	idleTimeout = 90 * time.Second
-	maxIdle     = 64 // for each endpoint
+	maxIdle     = 256 // for each endpoint: what HTTP/2 callers have open, of as many HTTP/1.1 connections as that takes
 	// firstByteTimeout is long because of models that think, or wait in a queue,
 	// before they say anything.
 	firstByteTimeout = 10 * time.Minute

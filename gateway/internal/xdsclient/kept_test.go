@@ -239,25 +239,28 @@ func TestEarlierPolicyIsKeptForItsGrace(t *testing.T) {
 	if ref(p.BySerial(1, replacedAt.Add(Grace/2))) != refOf(one) || p.BySerial(1, replacedAt.Add(2*Grace)) != nil {
 		t.Errorf("previous %+v until %s", ref(p.Previous), p.Until)
 	}
-	for name, spoil := range map[string]func(){
-		"its time is over": func() {
+	for _, c := range []struct {
+		name  string
+		spoil func()
+	}{
+		{"its time is over", func() {
 			if err := os.Chtimes(filepath.Join(dir, earlierFile), time.Time{}, replacedAt.Add(-Grace)); err != nil {
 				t.Fatal(err)
 			}
-		},
-		"it is not readable": func() { write(t, dir, earlierFile, []byte("x")) },
-		"it is the one in force": func() {
+		}},
+		{"it is not readable", func() { write(t, dir, earlierFile, []byte("x")) }},
+		{"it is the one in force", func() {
 			content, err := os.ReadFile(filepath.Join(dir, policyFile))
 			if err != nil {
 				t.Fatal(err)
 			}
 			write(t, dir, earlierFile, content)
-		},
-		"it is gone": func() { write(t, dir, earlierFile, nil) },
+		}},
+		{"it is gone", func() { write(t, dir, earlierFile, nil) }},
 	} {
-		spoil()
+		c.spoil()
 		if p := start(t, dir).Policies(); p.Previous != nil || ref(p.Current) != refOf(two) {
-			t.Errorf("%s: previous %+v, current %+v", name, ref(p.Previous), ref(p.Current))
+			t.Errorf("%s: previous %+v, current %+v", c.name, ref(p.Previous), ref(p.Current))
 		}
 	}
 }
