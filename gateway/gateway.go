@@ -172,6 +172,8 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Log:   g.log,
 
 		Quota: b.quota(), Limits: b.limits(),
+
+		Delayed: g.metrics.Delayed,
 	}
 	if err := g.tunnel(); err != nil {
 		return err

@@ -73,7 +73,7 @@ var (
 	}
 	glimpse = size{
 		keep: load.Bound{Count: 1000}, conn: load.Bound{Count: 32},
-		added: load.Bound{Count: 50}, bulk: 16 << 20, idle: 64, streams: 256, over: 400 * time.Millisecond,
+		added: load.Bound{Count: 50}, bulk: 16 << 20, idle: 64, streams: 256, over: 2 * time.Second, // what TCP takes to get over a packet that was lost early
 		calls: load.Bound{Count: 1000}, warm: load.Bound{Count: 200}, exchanges: load.Bound{Count: 1000}, tokens: 5,
 	}
 )

@@ -114,6 +114,7 @@ func TestMetricsCountRecords(t *testing.T) {
 	}
 	spool.Refuse(crossingv1.Reason_NO_IDENTITY, netip.MustParseAddrPort("192.0.2.1:1"), "attach", "nothing shown")
 	m.Chose(tunnel.QUIC, tunnel.Interactive, tunnel.Lossy)
+	m.Delayed(crossingv1.Side_EGRESS, 300*time.Microsecond)
 	m.Moved(tunnel.QUIC, tunnel.Interactive)
 	peer := spiffeid.RequireFromString("spiffe://azure.demo/sallyport/gateway/azure-1")
 	url := serve(t, m, func() State {
@@ -133,6 +134,8 @@ func TestMetricsCountRecords(t *testing.T) {
 		`sallyport_gateway_refusals_total{reason="no_identity"} 1`,
 		`sallyport_gateway_carrier_choices_total{carrier="quic",choice="lossy",class="interactive"} 1`,
 		`sallyport_gateway_carrier_moves_total{carrier="quic",class="interactive"} 1`,
+		`sallyport_gateway_event_delay_seconds_bucket{side="egress",le="0.0005"} 1`,
+		`sallyport_gateway_event_delay_seconds_bucket{side="egress",le="0.00025"} 0`,
 		`sallyport_gateway_policy_serial 7`,
 		`sallyport_gateway_spool_bytes 99`,
 		`sallyport_gateway_tunnels{carrier="tcp",class="interactive",peer="spiffe://azure.demo/sallyport/gateway/azure-1"} 2`,

@@ -3,6 +3,7 @@ package admin
 import (
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -23,6 +24,7 @@ type Metrics struct {
 	refused  *prometheus.CounterVec
 	choices  map[choice]prometheus.Counter
 	moves    *prometheus.CounterVec
+	delays   map[crossingv1.Side]prometheus.Observer
 }
 
 type (
@@ -55,10 +57,16 @@ func NewMetrics() *Metrics {
 		denied:   vector("denials_total", "Crossings denied, by reason.", "reason"),
 		refused:  vector("refusals_total", "Failures before there was an identity, by reason.", "reason"),
 		choices:  map[choice]prometheus.Counter{},
+		delays:   map[crossingv1.Side]prometheus.Observer{},
 		moves:    vector("carrier_moves_total", "Crossings that a carrier went on with because their first one fell silent before an answer came.", "carrier", "class"),
 	}
 	opened := vector("crossings_opened_total", "Crossings opened, by this gateway's side and decision.", "side", "decision")
 	closed := vector("crossings_closed_total", "Crossings closed, by this gateway's side and the cause of their end.", "side", "cause")
+	delays := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "sallyport", Subsystem: "gateway", Name: "event_delay_seconds",
+		Help:    "How long a piece of an event stream was in this gateway, from its having been read until it was written on, by side.",
+		Buckets: []float64{1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1, 1},
+	}, []string{"side"})
 	bytes := vector("payload_bytes_total", "Payload of closed crossings, by this gateway's side and direction.", "side", "direction")
 	for _, side := range []crossingv1.Side{crossingv1.Side_EGRESS, crossingv1.Side_INGRESS} {
 		for _, d := range []crossingv1.Decision{crossingv1.Decision_ALLOW, crossingv1.Decision_DENY} {
@@ -67,6 +75,7 @@ func NewMetrics() *Metrics {
 		for n, name := range crossingv1.Cause_name {
 			m.closed[sideCause{side, crossingv1.Cause(n)}] = closed.WithLabelValues(label(side.String()), label(name))
 		}
+		m.delays[side] = delays.WithLabelValues(label(side.String()))
 		m.bytes[sideDirection{side, true}] = bytes.WithLabelValues(label(side.String()), "request")
 		m.bytes[sideDirection{side, false}] = bytes.WithLabelValues(label(side.String()), "response")
 	}
@@ -78,7 +87,7 @@ func NewMetrics() *Metrics {
 			}
 		}
 	}
-	m.registry.MustRegister(opened, closed, bytes, m.denied, m.refused, choices, m.moves,
+	m.registry.MustRegister(opened, closed, bytes, m.denied, m.refused, choices, m.moves, delays,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -101,6 +110,13 @@ func (m *Metrics) Chose(carrier string, class tunnel.Class, c tunnel.Choice) {
 // Moved counts a crossing that went on by another carrier.
 func (m *Metrics) Moved(carrier string, class tunnel.Class) {
 	m.moves.WithLabelValues(label(carrier), class.String()).Inc()
+}
+
+// Delayed takes how long a piece of an event stream was in this gateway.
+func (m *Metrics) Delayed(side crossingv1.Side, delay time.Duration) {
+	if o := m.delays[side]; o != nil {
+		o.Observe(delay.Seconds())
+	}
 }
 
 // Meter counts what goes into the spool: the record is what there is to count.

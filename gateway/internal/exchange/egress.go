@@ -378,6 +378,7 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 	for {
 		n, err := frames.Read(buf)
 		if n > 0 {
+			came := d.came()
 			d.watch.passed()
 			if d.left -= int64(n); d.left == 0 {
 				d.unwatch() // who has all of the answer may leave
@@ -385,6 +386,7 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 			if _, werr := d.resp.Write(buf[:n]); werr != nil {
 				return crossingv1.Cause_CALLER_GONE
 			}
+			d.passedOn(came)
 			d.close.ResponseBytes += uint64(n)
 		}
 		if errors.Is(err, io.EOF) {

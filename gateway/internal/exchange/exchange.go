@@ -75,6 +75,9 @@ type Config struct {
 	Quota *quota.Quota
 	// Limits of each crossing.
 	Limits Limits
+	// Delayed is told how long each piece of an event stream was in this gateway; nil
+	// if nobody is.
+	Delayed func(side crossingv1.Side, delay time.Duration)
 }
 
 // account is this gateway's account of one crossing while it goes on. It may last
@@ -155,6 +158,21 @@ func (a *account) answered(head *l7.ResponseHead) {
 	a.close.Status = uint32(head.Status)
 	a.close.Streamed = strings.HasPrefix(head.Fields.Get("content-type"), "text/event-stream")
 	a.concluded(head.Fields)
+}
+
+// came is when a piece of an event stream came, for passedOn; zero of anything else.
+func (a *account) came() (at time.Time) {
+	if a.close.Streamed {
+		at = time.Now()
+	}
+	return at
+}
+
+// passedOn tells how long a piece of an event stream was here.
+func (a *account) passedOn(came time.Time) {
+	if !came.IsZero() && a.cfg.Delayed != nil {
+		a.cfg.Delayed(a.close.Side, time.Since(came))
+	}
 }
 
 // concluded notes a gRPC call's status and what is said beside it, from its

@@ -362,9 +362,11 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 	for buf := *room; ; {
 		n, err := resp.Body.Read(buf)
 		if n > 0 {
+			came := a.came()
 			if werr := a.out.Data(buf[:n]); werr != nil {
 				return a.broken(running)
 			}
+			a.passedOn(came)
 			a.watch.passed()
 			a.close.ResponseBytes += uint64(n)
 		}
