@@ -265,7 +265,7 @@ func TestIdleHoldsNothing(t *testing.T) {
 		s := p.conn.streams[1]
 		p.conn.mu.Unlock()
 		s.mu.Lock()
-		if s.in.first != nil {
+		if s.in.Len() > 0 {
 			t.Error("a stream whose data was read holds a block")
 		}
 		s.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/blocks"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http2/fieldblock"
 )
@@ -50,7 +51,7 @@ type Stream struct {
 
 	mu       sync.Mutex // guards what follows
 	arrived  sync.Cond
-	in       blocks
+	in       blocks.Buffer
 	want     []byte // where Read waits for data, nil if it does not
 	got      int    // how much of it has come
 	eof      bool   // the peer ended its direction
@@ -171,7 +172,7 @@ func (s *Stream) receive(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for prompted := false; ; prompted = true {
-		if n := s.in.take(p); n > 0 {
+		if n := s.in.Take(p); n > 0 {
 			return n, nil
 		}
 		if s.recvErr != nil {
@@ -206,7 +207,7 @@ func (s *Stream) Ready() bool {
 func (s *Stream) Buffered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.in.length
+	return s.in.Len()
 }
 
 // Trailers are complete once Read gave io.EOF. They are the caller's.
@@ -232,7 +233,7 @@ func (s *Stream) StopReading() {
 	if s.recvErr == nil {
 		s.recvErr = ErrStopped
 	}
-	s.in.drop()
+	s.in.Drop()
 	s.arrived.Broadcast()
 }
 
@@ -298,7 +299,7 @@ func (s *Stream) fail(err error, here bool) func() {
 	s.mu.Lock()
 	if (here || !s.eof) && s.recvErr == nil {
 		s.recvErr = err
-		s.in.drop()
+		s.in.Drop()
 		s.arrived.Broadcast()
 	}
 	s.mu.Unlock()
@@ -315,11 +316,11 @@ func (s *Stream) take(p []byte, end bool) {
 	if s.recvErr != nil {
 		return
 	}
-	if len(p) > 0 && s.want != nil && s.got == 0 && s.in.length == 0 {
+	if len(p) > 0 && s.want != nil && s.got == 0 && s.in.Len() == 0 {
 		s.got = copy(s.want, p)
 		p = p[s.got:]
 	}
-	s.in.put(p)
+	s.in.Put(p)
 	s.eof = s.eof || end
 	s.arrived.Signal()
 }

@@ -8,9 +8,5 @@ var _ tunnel.Buffered = (*stream)(nil)
 func (s *stream) Buffered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	for b := s.in.first; b != nil; b = b.next {
-		n += b.w - b.r
-	}
-	return n
+	return s.in.Len()
 }

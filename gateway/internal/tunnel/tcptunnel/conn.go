@@ -38,7 +38,6 @@ type conn struct {
 	limits carrier.Limits
 	guard  carrier.Guard
 	log    *zap.Logger
-	blocks sync.Pool     // of *block, for what streams have not read yet
 	accept chan struct{} // holds one signal: the backlog is not empty
 	haste  chan struct{} // holds one signal: tend must look more often
 	done   chan struct{}
@@ -77,7 +76,6 @@ func newConn(nc net.Conn, role mux.Role, peer mux.Settings, info tunnel.Info, l 
 	c.info.Carrier, c.info.Dialed, c.info.Since = "TCP", role == mux.Dialler, time.Now()
 	c.class = info.Class
 	c.path.of(nc)
-	c.blocks.New = func() any { return new(block) }
 	c.out.wake.L = &c.mu
 	c.ended.Go(c.readLoop)
 	c.ended.Go(c.writeLoop)

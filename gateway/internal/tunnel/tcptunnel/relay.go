@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/blocks"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/parking"
 )
@@ -114,7 +115,7 @@ func (s *stream) relayNow(r *relay, p []byte, fin bool) (int, error) {
 		r.received += uint64(n)
 	}
 	s.eof = s.eof || fin
-	s.in.put(p[n:], &s.c.blocks)
+	s.in.Put(p[n:])
 	s.relayRest(r)
 	return n, r.err
 }
@@ -124,7 +125,7 @@ func (s *stream) relayNow(r *relay, p []byte, fin bool) (int, error) {
 func (s *stream) relayRest(r *relay) {
 	switch {
 	case r.busy || r.err != nil || s.recvErr != nil:
-	case s.in.first != nil:
+	case s.in.Len() > 0:
 		r.busy = true
 		go s.relayLater(r)
 	case s.eof && !s.eofRead:
@@ -151,11 +152,11 @@ func (s *stream) relayed(r *relay, n int, failed error) {
 
 // relayLater writes what has gathered, and what comes meanwhile.
 func (s *stream) relayLater(r *relay) {
-	var taken [atOnce]*block
+	var taken [atOnce]*blocks.Block
 	var pieces [atOnce][]byte
 	for {
 		s.mu.Lock()
-		n := s.in.detach(taken[:])
+		n := s.in.Detach(taken[:])
 		if n == 0 || r.err != nil {
 			r.busy = false
 			s.relayRest(r)
@@ -167,12 +168,12 @@ func (s *stream) relayLater(r *relay) {
 		}
 		s.mu.Unlock()
 		for i, b := range taken[:n] {
-			pieces[i] = b.data[b.r:b.w]
+			pieces[i] = b.Bytes()
 		}
 		buffers := net.Buffers(pieces[:n])
 		m, err := buffers.WriteTo(r.local)
 		for _, b := range taken[:n] {
-			s.c.blocks.Put(b)
+			b.Free()
 		}
 		s.mu.Lock()
 		r.received += uint64(m)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/blocks"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -38,7 +39,7 @@ type stream struct {
 
 	mu      sync.Mutex // guards what follows
 	arrived waiters
-	in      blocks
+	in      blocks.Buffer
 	want    []byte // where Read waits for data, nil if it does not
 	got     int    // how much of it has come
 	eof     bool   // the peer ended its direction
@@ -293,7 +294,7 @@ func (s *stream) discard(code tunnel.ResetCode) {
 	over := s.eofRead || s.recvErr != nil
 	if !over {
 		s.recvErr = &tunnel.ResetError{Code: code}
-		s.in.drop(&s.c.blocks)
+		s.in.Drop()
 		s.arrived.wake()
 		s.lost()
 	}
@@ -312,7 +313,7 @@ func (s *stream) fail(err *tunnel.ResetError, here bool) {
 	s.mu.Lock()
 	if here || !s.eof {
 		s.recvErr = err
-		s.in.drop(&s.c.blocks)
+		s.in.Drop()
 		s.arrived.wake()
 	}
 	s.lost()
@@ -347,7 +348,7 @@ func (s *stream) take(p []byte, fin bool) {
 		s.got = copy(s.want, p)
 		p = p[s.got:]
 	}
-	s.in.put(p, &s.c.blocks)
+	s.in.Put(p)
 	s.eof = s.eof || fin
 	s.arrived.wake()
 	s.mu.Unlock()
@@ -369,7 +370,7 @@ func (s *stream) receive(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		if n := s.in.take(p, &s.c.blocks); n > 0 {
+		if n := s.in.Take(p); n > 0 {
 			return n, nil
 		}
 		if s.recvErr != nil {

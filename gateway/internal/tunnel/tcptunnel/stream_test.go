@@ -169,7 +169,7 @@ func TestUnreadDataIsBounded(t *testing.T) {
 		synctest.Wait()
 		total := 0
 		for _, f := range far {
-			n := buffered(f)
+			n := f.Buffered()
 			if n > 128<<10 {
 				t.Errorf("stream holds %d bytes, above its window", n)
 			}
@@ -190,16 +190,6 @@ func TestUnreadDataIsBounded(t *testing.T) {
 	})
 }
 
-func buffered(s *stream) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for b := s.in.first; b != nil; b = b.next {
-		n += b.w - b.r
-	}
-	return n
-}
-
 func TestIdleStreamHoldsNoBuffer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a, b := pair(t, carrier.Limits{})
@@ -209,7 +199,7 @@ func TestIdleStreamHoldsNoBuffer(t *testing.T) {
 			synctest.Wait()
 			wantRead(t, far, "some bytes")
 		}
-		if far.in.first != nil || near.data != nil {
+		if far.in.Len() > 0 || near.data != nil {
 			t.Error("an idle stream holds a buffer")
 		}
 	})
