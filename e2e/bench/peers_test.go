@@ -155,7 +155,7 @@ func (b *bench) configure(r *running, end *one, text *template.Template, argv fu
 		return err
 	}
 	r.counts = append(r.counts, p)
-	if bytes.Contains(filled.Bytes(), []byte(end.H2Port)) {
+	if bytes.Contains(filled.Bytes(), []byte(":"+end.H2Port)) { // names of directories have such digits too
 		if err := p.awaitListen(end.H2Listen); err != nil {
 			return err
 		}

@@ -157,10 +157,14 @@ func (p *process) await(what string, check func(context.Context) error) error {
 	defer cancel()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
+	var err error
 	for {
-		err := check(ctx)
-		if err == nil {
+		now := check(ctx)
+		if now == nil {
 			return nil
+		}
+		if ctx.Err() == nil {
+			err = now // what a check says when its time is up tells nothing
 		}
 		select {
 		case <-ticker.C:
