@@ -21,7 +21,10 @@ const (
 )
 
 // complete says that a number may end here.
-func (p part) complete() bool { return p == zero || p == whole || p == fraction || p == power }
+func (p part) complete() bool { return p == zero || p.digits() }
+
+// digits says that any number of digits may follow.
+func (p part) digits() bool { return p == whole || p == fraction || p == power }
 
 // after is the part that a byte behind p belongs to; ok is false if none may
 // come (RFC 8259, section 6).
@@ -85,6 +88,9 @@ func (s *Scanner) readNumber(p []byte) (int, error) {
 		}
 		s.digits.part = next
 		n++
+		for next.digits() && n < len(p) && p[n]-'0' <= 9 {
+			n++
+		}
 	}
 	if s.digits.size += n; s.digits.size > MaxNumber {
 		return n, limit("a number is too long")
@@ -112,8 +118,9 @@ type literal struct {
 	kind Kind
 }
 
-func (s *Scanner) beginLiteral(rest string, kind Kind) {
-	s.literal = literal{rest, kind}
+// beginLiteral goes on behind the first byte of a literal.
+func (s *Scanner) beginLiteral(name string, kind Kind) {
+	s.literal = literal{name[1:], kind}
 	s.state = inLiteral
 }
 

@@ -98,11 +98,16 @@ var _ io.Writer = (*Scanner)(nil)
 // Write reads a piece of the document. Its error is an *Error, or the
 // handler's as it is; n is then the bytes before the fault.
 func (s *Scanner) Write(p []byte) (n int, err error) {
-	for n < len(p) && s.err == nil {
+	if s.err != nil {
+		return 0, s.err
+	}
+	for n < len(p) && err == nil {
 		var used int
 		used, err = s.read(p[n:])
 		n += used
-		s.offset += int64(used)
+	}
+	s.offset += int64(n)
+	if err != nil {
 		s.fail(err)
 	}
 	return n, s.err
@@ -111,7 +116,9 @@ func (s *Scanner) Write(p []byte) (n int, err error) {
 // End says whether the document was whole. Its error is as that of Write.
 func (s *Scanner) End() error {
 	if s.err == nil && s.state == inNumber {
-		s.fail(s.endNumber())
+		if err := s.endNumber(); err != nil {
+			s.fail(err)
+		}
 	}
 	if s.err == nil && s.state != wantEnd {
 		s.fail(syntax("it ends too early"))
@@ -203,11 +210,11 @@ func (s *Scanner) begin(c byte) error {
 	case '[':
 		return s.open(Array, wantElement)
 	case 't':
-		s.beginLiteral("rue", True)
+		s.beginLiteral("true", True)
 	case 'f':
-		s.beginLiteral("alse", False)
+		s.beginLiteral("false", False)
 	case 'n':
-		s.beginLiteral("ull", Null)
+		s.beginLiteral("null", Null)
 	default:
 		return s.beginNumber(c)
 	}

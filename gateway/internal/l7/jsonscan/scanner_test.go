@@ -213,10 +213,10 @@ func TestErrorsAreFinalAndSayWhere(t *testing.T) {
 	if want := "not JSON: not a value at byte 6"; n != 6 || err == nil || err.Error() != want {
 		t.Errorf("Write = %d, %v, want 6, %s", n, err, want)
 	}
-	if n, again := s.Write([]byte("1}")); n != 0 || again != err {
+	if n, again := s.Write([]byte("1}")); n != 0 || !errors.Is(again, err) {
 		t.Errorf("Write after an error = %d, %v, want 0 and the same error", n, again)
 	}
-	if s.End() != err {
+	if !errors.Is(s.End(), err) {
 		t.Errorf("End after an error = %v, want the same error", s.End())
 	}
 	if _, ok := errors.AsType[*Error](err); !ok {
@@ -228,10 +228,10 @@ func TestHandlerEndsTheScan(t *testing.T) {
 	stop := errors.New("enough")
 	e := &events{stop: stop}
 	s := New(MustCompile("/a", "/b"), e)
-	if n, err := s.Write([]byte(`{"a":1,"b":2}`)); n != 6 || err != stop {
+	if n, err := s.Write([]byte(`{"a":1,"b":2}`)); n != 6 || !errors.Is(err, stop) {
 		t.Errorf("Write = %d, %v, want 6, %v", n, err, stop)
 	}
-	if len(e.all) != 1 || s.End() != stop {
+	if len(e.all) != 1 || !errors.Is(s.End(), stop) {
 		t.Errorf("told of %v, then End = %v", e.all, s.End())
 	}
 }

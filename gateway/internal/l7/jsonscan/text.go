@@ -38,28 +38,27 @@ func (s *Scanner) readText(p []byte) (int, error) {
 	if s.text.lead != 0 && c != '\\' {
 		return 0, ambiguous("half a surrogate pair")
 	}
-	n := 0
-	var err error
-	switch {
-	case s.text.more > 0 || c >= utf8.RuneSelf:
-		n, err = s.text.readRunes(p)
+	if s.text.more > 0 || c >= utf8.RuneSelf {
+		n, err := s.text.readRunes(p)
+		if err != nil {
+			return n, err
+		}
+		return n, s.keep(p[:n])
+	}
+	n := plain(p)
+	if err := s.keep(p[:n]); err != nil || n == len(p) {
+		return n, err
+	}
+	switch c = p[n]; {
 	case c == '"':
-		return 1, s.endText()
+		return n + 1, s.endText()
 	case c == '\\':
 		s.state = inEscape
-		return 1, s.grow(1)
+		return n + 1, s.grow(1)
 	case c < ' ':
-		return 0, syntax("a control character in a string")
-	default:
-		n = plain(p)
+		return n, syntax("a control character in a string")
 	}
-	if err != nil {
-		return n, err
-	}
-	if err := s.grow(n); err != nil {
-		return n, err
-	}
-	return n, s.keep(p[:n])
+	return n, nil
 }
 
 // plain is how many bytes at the start of p stand for themselves in a string
@@ -157,7 +156,7 @@ func (s *Scanner) escape(c byte) error {
 	if err := s.grow(1); err != nil {
 		return err
 	}
-	return s.keep([]byte{c})
+	return s.decoded([]byte{c})
 }
 
 // readHex takes the four digits of a \u escape.
@@ -206,7 +205,7 @@ func (s *Scanner) unit() error {
 		return ambiguous("U+0000") // for some, a text ends here
 	}
 	var room [utf8.UTFMax]byte
-	return s.keep(room[:utf8.EncodeRune(room[:], r)])
+	return s.decoded(room[:utf8.EncodeRune(room[:], r)])
 }
 
 // grow counts bytes of a string as they are written.
@@ -221,8 +220,16 @@ func (s *Scanner) grow(n int) error {
 	return nil
 }
 
-// keep keeps what was decoded of a string, if somebody may have asked for it.
+// keep takes what stands in a string as it is.
 func (s *Scanner) keep(b []byte) error {
+	if err := s.grow(len(b)); err != nil {
+		return err
+	}
+	return s.decoded(b)
+}
+
+// decoded keeps what a string says, if somebody may have asked for it.
+func (s *Scanner) decoded(b []byte) error {
 	t := &s.text
 	if !t.keep || t.over {
 		return nil
