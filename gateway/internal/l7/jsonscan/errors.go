@@ -33,14 +33,6 @@ func (e *Error) Error() string {
 // Unwrap gives the kind.
 func (e *Error) Unwrap() error { return e.Kind }
 
-// fault is an error without its place, which only Write knows.
-type fault struct {
-	kind error
-	what string
-}
-
-func (f *fault) Error() string { return f.what }
-
-func syntax(what string) error    { return &fault{ErrSyntax, what} }
-func limit(what string) error     { return &fault{ErrLimit, what} }
-func ambiguous(what string) error { return &fault{ErrAmbiguous, what} }
+func syntax(what string) error    { return &Error{Kind: ErrSyntax, What: what} }
+func limit(what string) error     { return &Error{Kind: ErrLimit, What: what} }
+func ambiguous(what string) error { return &Error{Kind: ErrAmbiguous, What: what} }

@@ -10,8 +10,9 @@ type number struct {
 type part uint8
 
 const (
-	minus part = iota
-	zero       // a first digit that no other may follow
+	none part = iota // nothing of a number
+	minus
+	zero // a first digit that no other may follow
 	whole
 	point
 	fraction
@@ -20,54 +21,46 @@ const (
 	power
 )
 
-// complete says that a number may end here.
-func (p part) complete() bool { return p == zero || p.digits() }
+// follows has the part that a byte behind a part belongs to, by "0", another
+// digit, ".", "e" and a sign (RFC 8259, section 6).
+var follows = [...][5]part{
+	minus:    {zero, whole},
+	zero:     {none, none, point, exponent},
+	whole:    {whole, whole, point, exponent},
+	point:    {fraction, fraction},
+	fraction: {fraction, fraction, none, exponent},
+	exponent: {power, power, none, none, sign},
+	sign:     {power, power},
+	power:    {power, power},
+}
+
+// after is the part that a byte behind p belongs to.
+func (p part) after(c byte) part {
+	switch c {
+	case '0':
+		return follows[p][0]
+	case '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		return follows[p][1]
+	case '.':
+		return follows[p][2]
+	case 'e', 'E':
+		return follows[p][3]
+	case '+', '-':
+		return follows[p][4]
+	}
+	return none
+}
 
 // digits says that any number of digits may follow.
 func (p part) digits() bool { return p == whole || p == fraction || p == power }
-
-// after is the part that a byte behind p belongs to; ok is false if none may
-// come (RFC 8259, section 6).
-func (p part) after(c byte) (next part, ok bool) {
-	switch {
-	case c >= '0' && c <= '9':
-		return p.digit(c)
-	case c == '.':
-		return point, p == zero || p == whole
-	case c == 'e' || c == 'E':
-		return exponent, p == zero || p == whole || p == fraction
-	case c == '+' || c == '-':
-		return sign, p == exponent
-	}
-	return p, false
-}
-
-func (p part) digit(c byte) (next part, ok bool) {
-	switch p {
-	case minus:
-		if c == '0' {
-			return zero, true
-		}
-		return whole, true
-	case zero:
-		return p, false
-	case point:
-		return fraction, true
-	case exponent, sign:
-		return power, true
-	default:
-		return p, true
-	}
-}
 
 // beginNumber takes the first byte of a number.
 func (s *Scanner) beginNumber(c byte) error {
 	part := minus
 	if c != '-' {
-		if c < '0' || c > '9' {
+		if part = minus.after(c); part == none {
 			return syntax("not a value")
 		}
-		part, _ = minus.digit(c)
 	}
 	s.digits = number{part: part, size: 1}
 	s.state = inNumber
@@ -81,9 +74,9 @@ func (s *Scanner) beginNumber(c byte) error {
 // readNumber takes what belongs to a number, and ends it before what does not.
 func (s *Scanner) readNumber(p []byte) (int, error) {
 	n := 0
-	for n < len(p) {
-		next, ok := s.digits.part.after(p[n])
-		if !ok {
+	for p = p[:min(len(p), MaxNumber-s.digits.size+1)]; n < len(p); {
+		next := s.digits.part.after(p[n])
+		if next == none {
 			break
 		}
 		s.digits.part = next
@@ -105,7 +98,7 @@ func (s *Scanner) readNumber(p []byte) (int, error) {
 }
 
 func (s *Scanner) endNumber() error {
-	if !s.digits.part.complete() {
+	if p := s.digits.part; p != zero && !p.digits() {
 		return syntax("not a number")
 	}
 	s.valued()

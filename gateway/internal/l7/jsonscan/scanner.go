@@ -31,6 +31,7 @@ type Handler interface {
 }
 
 // Bounds of a document; each is on what is written, in bytes.
+// Where a bound is passed does not depend on the pieces that a document comes in.
 const (
 	MaxDepth  = 256      // objects and arrays within one another
 	MaxNumber = 1 << 10  // of one number
@@ -126,9 +127,10 @@ func (s *Scanner) End() error {
 	return s.err
 }
 
+// fail keeps an error, and says in one that was made here where it was.
 func (s *Scanner) fail(err error) {
-	if f, ok := err.(*fault); ok { //nolint:errorlint // it is made here and never wrapped
-		err = &Error{f.kind, f.what, s.offset}
+	if e, ok := err.(*Error); ok { //nolint:errorlint // one that a handler wraps is of another document
+		e.Offset = s.offset
 	}
 	s.err = err
 }

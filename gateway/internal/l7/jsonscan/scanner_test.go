@@ -186,6 +186,12 @@ func TestLimits(t *testing.T) {
 			if _, err := scanBoth(t, p, tt.tooLarge); !errors.Is(err, ErrLimit) {
 				t.Errorf("beyond the bound: %v, want ErrLimit", err)
 			}
+			for _, much := range []string{"v", "1", "k", "é", "\xff", `\n`} { // in place of the end of what is too long
+				doc := strings.TrimRight(tt.tooLarge, `":}]`) + strings.Repeat(much, 600)
+				if _, err := scanBoth(t, p, doc); err == nil {
+					t.Errorf("far beyond the bound, with %q: no error", much)
+				}
+			}
 		})
 	}
 }

@@ -38,6 +38,7 @@ func (s *Scanner) readText(p []byte) (int, error) {
 	if s.text.lead != 0 && c != '\\' {
 		return 0, ambiguous("half a surrogate pair")
 	}
+	p = p[:min(len(p), s.room()+1)]
 	if s.text.more > 0 || c >= utf8.RuneSelf {
 		n, err := s.text.readRunes(p)
 		if err != nil {
@@ -206,6 +207,18 @@ func (s *Scanner) unit() error {
 	}
 	var room [utf8.UTFMax]byte
 	return s.decoded(room[:utf8.EncodeRune(room[:], r)])
+}
+
+// room is how many bytes may be read of a string before it passes a bound.
+func (s *Scanner) room() int {
+	switch t := &s.text; {
+	case t.key:
+		return MaxKey - t.size
+	case t.keep:
+		return min(MaxString-t.size, MaxValue-len(s.kept))
+	default:
+		return MaxString - t.size
+	}
 }
 
 // grow counts bytes of a string as they are written.
