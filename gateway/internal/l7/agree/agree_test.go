@@ -83,6 +83,7 @@ func TestNothingToCompare(t *testing.T) {
 		"no version at all":    ofModel("mcp-protocol-version", "latest", "mcp-method", "tools/call"),
 		"nearly a version":     ofModel("mcp-protocol-version", "2026-07-28x", "mcp-method", "tools/call"),
 		"sorts as later":       ofModel("mcp-protocol-version", "2026-O7-28", "mcp-method", "tools/call"),
+		"slashes":              ofModel("mcp-protocol-version", "2026/07/28", "mcp-method", "tools/call"),
 		"a dash for a digit":   ofModel("mcp-protocol-version", "2026--7-28", "mcp-method", "tools/call"),
 		"not a POST":           {Method: "GET", Path: "/", Fields: l7.Fields{{Name: "mcp-protocol-version", Value: "2026-07-28"}, {Name: "accept", Value: "text/event-stream"}}},
 		"a CONNECT":            {Method: "CONNECT", Authority: "a:1", Fields: l7.Fields{{Name: "x-model", Value: "m"}}},

@@ -98,6 +98,7 @@ func TestValues(t *testing.T) {
 			`{"a/b":{"~":1},"_meta":{"io.x/v":2}}`,
 			[]event{{0, Number, "1"}, {1, Number, "2"}},
 		},
+		{"as deep as can be asked for", []string{strings.Repeat("/a", maxSteps)}, strings.Repeat(`{"a":`, maxSteps) + "1" + strings.Repeat("}", maxSteps), []event{{0, Number, "1"}}},
 		{"escapes in a key", []string{"/model"}, `{"mod\u0065l":"m"}`, []event{{0, String, "m"}}},
 		{
 			"escapes in a value",
@@ -134,6 +135,7 @@ func TestAmbiguous(t *testing.T) {
 		`{"` + strings.Repeat("x", 100) + `\u0000":1}`,
 		`{"\ud800x":1}`,
 		`{"\ud800\n":1}`,
+		`{"\ud800\n\udc00":1}`,
 		`{"\ud800":1}`,
 		`{"\ud800\u0041":1}`,
 		`{"\udc00":1}`,
@@ -193,6 +195,23 @@ func TestLimits(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// plain looks at eight bytes at once: every byte at every place among others.
+func TestPlain(t *testing.T) {
+	for c := range 256 {
+		for at := range 20 {
+			p := []byte(strings.Repeat("a~ ", 7))
+			p[at] = byte(c)
+			want := len(p)
+			if c < ' ' || c >= 0x80 || c == '"' || c == '\\' {
+				want = at
+			}
+			if got := plain(p); got != want {
+				t.Errorf("plain with %#x at %d = %d, want %d", c, at, got, want)
+			}
+		}
 	}
 }
 
