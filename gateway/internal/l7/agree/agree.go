@@ -7,6 +7,11 @@
 // The package neither holds content back nor decides anything else. Its one
 // invariant: what Model, Method and Name give stands in the head and in the
 // content alike, for every reader.
+//
+// MCP's Mcp-Param-* are not compared: which argument one of them repeats stands in
+// the tool's schema alone, and who does not have that must forward them and
+// otherwise ignore them (MCP 2026-07-28, Streamable HTTP, Server Behavior for
+// Custom Headers).
 package agree
 
 import (
@@ -62,6 +67,10 @@ type Check struct {
 	scan   jsonscan.Scanner
 	claims [places]claim
 	mcp    bool   // the content is to be one JSON-RPC message
+	modern bool   // of a version whose requests repeat it in the head
+	loose  bool   // the content is of another type, and may yet be read as JSON
+	other  bool   // and is none
+	asks   bool   // the message has an id: it is a request
 	id     []byte // the message's id as JSON; nil if it was not seen
 	whole  bool   // the content has ended, and agrees
 	err    error
@@ -77,17 +86,18 @@ func New(head *l7.RequestHead) *Check {
 	c := new(Check)
 	c.claimMCP(head)
 	c.claimModel(head.Fields)
-	json, why := readable(head.Fields)
+	as, why := readable(head.Fields)
 	switch {
 	case c.mcp:
 		c.scan.Reset(messagePaths, (*handler)(c))
-	case c.claims[model].field == "" || !json || head.IsGRPC():
+		if why == "" && as != isJSON {
+			why = "the content is of no JSON type"
+		}
+	case c.claims[model].field == "" || as == isNone || head.IsGRPC():
 		return nil
 	default:
 		c.scan.Reset(contentPaths, (*handler)(c))
-	}
-	if why == "" && !json {
-		why = "the content is of no JSON type"
+		c.loose = as == isText
 	}
 	if why != "" {
 		c.fail(&Error{Kind: ErrUndecidable, Why: why})
@@ -98,7 +108,7 @@ func New(head *l7.RequestHead) *Check {
 // claims says whether any field may be about the content.
 func claims(fields l7.Fields) bool {
 	for i := range fields {
-		if n := fields[i].Name; n == protocolVersion || namesModel(n) {
+		if n := fields[i].Name; ofMessage(n) || namesModel(n) {
 			return true
 		}
 	}
@@ -120,14 +130,28 @@ var _ io.Writer = (*Check)(nil)
 
 // Write takes a piece of the content, of any size. Its error is that of Err. No
 // error is no promise: the last byte may bring a contradiction, and only End
-// tells.
+// tells. But where a document of JSON is whole, all of it was compared: who reads
+// no further finds nothing else in it.
 func (c *Check) Write(p []byte) (int, error) {
-	if c.err != nil {
+	switch {
+	case c.err != nil:
+		return 0, c.err
+	case c.other || len(p) == 0:
+		return len(p), nil
+	}
+	if c.loose && c.scan.Offset() == 0 && wide(p[0]) {
+		c.fail(&Error{Kind: ErrUndecidable, Why: "the content is not in UTF-8, or begins with a byte order mark"})
 		return 0, c.err
 	}
 	n, err := c.scan.Write(p)
-	if err != nil {
+	switch {
+	case err != nil:
 		c.unread(err)
+	case c.scan.Whole():
+		c.meet()
+	}
+	if c.other {
+		n = len(p)
 	}
 	return n, c.err
 }
@@ -145,13 +169,24 @@ func (c *Check) End() error {
 	if err := c.scan.End(); err != nil {
 		c.unread(err)
 	}
+	c.meet()
+	c.whole = c.err == nil
+	return c.err
+}
+
+// meet fails for what the content has not said, all of which was read.
+func (c *Check) meet() {
 	for i := range c.claims {
 		if cl := &c.claims[i]; cl.needed && !cl.met {
 			c.fail(cl.differs(pointers[i], "not there"))
 		}
 	}
-	c.whole = c.err == nil
-	return c.err
+	switch {
+	case c.modern && c.asks && c.claims[method].field == "":
+		c.fail(&Error{Kind: ErrDisagree, Field: mcpMethod, Why: "is missing"})
+	case c.anyName() && !c.claims[name].met && !c.claims[uri].met && !c.claims[task].met:
+		c.fail(c.claims[name].differs(pointers[name], "not there"))
+	}
 }
 
 // Model is the model that head and content name; "" if one of them names none,
@@ -164,12 +199,16 @@ func (c *Check) Method() string { return c.agreed(method) }
 // Name is the tool's or prompt's name, the resource's URI or the task's id that
 // head and content give, as Model.
 func (c *Check) Name() string {
-	place, _ := named(c.claims[method].value)
-	return c.agreed(place)
+	for _, place := range [...]int{name, uri, task} {
+		if agreed := c.agreed(place); agreed != "" {
+			return agreed
+		}
+	}
+	return ""
 }
 
 func (c *Check) agreed(place int) string {
-	if !c.whole || place == nowhere || !c.claims[place].met {
+	if !c.whole || c.other || !c.claims[place].met {
 		return ""
 	}
 	return c.claims[place].value
@@ -183,7 +222,7 @@ var _ jsonscan.Handler = (*handler)(nil)
 func (h *handler) Value(place int, kind jsonscan.Kind, text []byte) error {
 	switch cl := &h.claims[place]; {
 	case place == id:
-		h.id = messageID(kind, text)
+		h.id, h.asks = messageID(kind, text), true
 		return nil
 	case place == document:
 		return oneMessage(kind)
@@ -203,6 +242,10 @@ func (h *handler) Value(place int, kind jsonscan.Kind, text []byte) error {
 func (c *Check) unread(err error) {
 	if _, ok := errors.AsType[*Error](err); ok {
 		c.fail(err)
+		return
+	}
+	if c.loose && errors.Is(err, jsonscan.ErrSyntax) {
+		c.other = true
 		return
 	}
 	kind := ErrUndecidable

@@ -78,19 +78,22 @@ func said(c *Check) [3]string { return [3]string{c.Model(), c.Method(), c.Name()
 func TestNothingToCompare(t *testing.T) {
 	for name, head := range map[string]*l7.RequestHead{
 		"no claim":             ofModel(),
-		"no version":           ofModel("mcp-method", "tools/call", "mcp-name", "x"),
-		"an older version":     ofModel("mcp-protocol-version", "2025-11-25", "mcp-method", "tools/call", "mcp-name", "x"),
-		"no version at all":    ofModel("mcp-protocol-version", "latest", "mcp-method", "tools/call"),
-		"nearly a version":     ofModel("mcp-protocol-version", "2026-07-28x", "mcp-method", "tools/call"),
-		"sorts as later":       ofModel("mcp-protocol-version", "2026-O7-28", "mcp-method", "tools/call"),
-		"slashes":              ofModel("mcp-protocol-version", "2026/07/28", "mcp-method", "tools/call"),
-		"a dash for a digit":   ofModel("mcp-protocol-version", "2026--7-28", "mcp-method", "tools/call"),
+		"an older version":     ofModel("mcp-protocol-version", "2025-11-25"),
+		"no version at all":    ofModel("mcp-protocol-version", "latest"),
+		"nearly a version":     ofModel("mcp-protocol-version", "2026-07-28x"),
+		"sorts as later":       ofModel("mcp-protocol-version", "2026-O7-28"),
+		"slashes":              ofModel("mcp-protocol-version", "2026/07/28"),
+		"a dash for a digit":   ofModel("mcp-protocol-version", "2026--7-28"),
+		"a parameter alone":    ofModel("mcp-param-region", "us-west1"),
 		"not a POST":           {Method: "GET", Path: "/", Fields: l7.Fields{{Name: "mcp-protocol-version", Value: "2026-07-28"}, {Name: "accept", Value: "text/event-stream"}}},
 		"a CONNECT":            {Method: "CONNECT", Authority: "a:1", Fields: l7.Fields{{Name: "x-model", Value: "m"}}},
 		"a form with a model":  post("content-type", "multipart/form-data; boundary=x", "x-model", "m"),
 		"a gRPC call":          post("content-type", "application/grpc+json", "x-model", "m"),
 		"lines of JSON":        post("content-type", "application/x-ndjson", "x-model", "m"),
 		"compressed, no claim": ofModel("content-encoding", "gzip"),
+		"a sound":              post("content-type", "audio/mp4", "x-model", "m"),
+		"a compressed form":    post("content-type", "multipart/form-data; boundary=x", "content-encoding", "gzip", "x-model", "m"),
+		"a model's override":   ofModel("x-gateway-model-name-rewrite", "m", "helicone-model-override", "m"),
 	} {
 		if New(head) != nil {
 			t.Errorf("%s: New is not nil", name)
@@ -139,6 +142,18 @@ func TestAgree(t *testing.T) {
 			`{"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`,
 			[3]string{"", "tools/list", ""},
 		},
+		{"older version", ofModel("mcp-protocol-version", "2025-11-25", "mcp-method", "tools/call", "mcp-name", "add"), tool, [3]string{"", "tools/call", "add"}},
+		{"older version without a name", ofModel("mcp-method", "tools/call"), tool, [3]string{"", "tools/call", ""}},
+		{"name alone", ofModel("mcp-name", "add"), tool, [3]string{"", "", "add"}},
+		{"another method's name", ofMCP("mcp-method", "x/y", "mcp-name", "n"), `{"method":"x/y","params":{"name":"n"}}`, [3]string{"", "x/y", "n"}},
+		{"another method's URI", ofMCP("mcp-method", "x/y", "mcp-name", "n"), `{"method":"x/y","params":{"uri":"n","name":"n"}}`, [3]string{"", "x/y", "n"}},
+		{"tab in a name", call("mcp-name", "a\tb"), "{\"method\":\"tools/call\",\"params\":{\"name\":\"a\\tb\"}}", [3]string{"", "tools/call", "a\tb"}},
+		{"notification", ofMCP(), `{"method":"notifications/x"}`, [3]string{}},
+		{"notification that is repeated", ofMCP("mcp-method", "notifications/x"), `{"method":"notifications/x"}`, [3]string{"", "notifications/x", ""}},
+		{"text", post("content-type", "text/plain", "x-model", "m"), `{"model":"m"}`, [3]string{"m"}},
+		{"text that is no JSON", post("content-type", "text/plain; charset=utf-8", "x-model", "m"), `the model is "n"`, [3]string{}},
+		{"text that is no JSON any more", post("content-type", "text/plain", "x-model", "m"), `{"model":"m"} or so`, [3]string{}},
+		{"form", post("content-type", "application/x-www-form-urlencoded", "x-model", "m"), `model=n`, [3]string{}},
 		{"both kinds", ofMCP("mcp-method", "x", "x-model", "m"), `{"method":"x","model":"m"}`, [3]string{"m", "x", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -190,7 +205,18 @@ func TestRefused(t *testing.T) {
 		{"no name in the content", call("mcp-name", "add"), `{"method":"tools/call","params":["add"]}`, disagree + `mcp-name is "add", /params/name is not there`},
 		{"no method in the head", ofMCP("mcp-name", "add"), tool, disagree + "mcp-method is missing"},
 		{"no name in the head", call(), tool, disagree + "mcp-name is missing"},
-		{"a name without meaning", ofMCP("mcp-method", "tools/list", "mcp-name", "add"), `{"method":"tools/list"}`, disagree + "mcp-name stands beside a method that names nothing"},
+		{"no method in the head, id null", ofMCP(), `{"method":"x","id":null}`, disagree + "mcp-method is missing"},
+		{"a name without meaning", ofMCP("mcp-method", "tools/list", "mcp-name", "add"), `{"method":"tools/list"}`, disagree + `mcp-name is "add", /params/name is not there`},
+		{"one of two names", ofMCP("mcp-method", "x/y", "mcp-name", "n"), `{"method":"x/y","params":{"uri":"m","name":"n"}}`, disagree + `mcp-name is "n", /params/uri is "m"`},
+		{"method, older version", ofModel("mcp-protocol-version", "2025-11-25", "mcp-method", "tools/list"), tool, disagree + `mcp-method is "tools/list"`},
+		{"name, no version", ofModel("mcp-method", "tools/call", "mcp-name", "rm"), tool, disagree + `mcp-name is "rm", /params/name is "add"`},
+		{"name alone", ofModel("mcp-name", "rm"), tool, disagree + `mcp-name is "rm", /params/name is "add"`},
+		{"older version in the content", ofModel("mcp-protocol-version", "2025-11-25", "mcp-method", "x"), `{"method":"x","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`, disagree + `mcp-protocol-version is "2025-11-25"`},
+		{"text", post("content-type", "text/plain", "x-model", "m"), `{"model":"n"} or so`, disagree + `x-model is "m", /model is "n"`},
+		{"form", post("content-type", "application/x-www-form-urlencoded", "x-model", "m"), `{"model":"n"}`, disagree + `x-model is "m", /model is "n"`},
+		{"text with a mark", post("content-type", "text/plain", "x-model", "m"), "\ufeff{\"model\":\"n\"}", undecidable + "the content is not in UTF-8"},
+		{"text in UTF-16", post("content-type", "text/plain", "x-model", "m"), "\x00{\x00}", undecidable + "the content is not in UTF-8"},
+		{"JSON with a mark", ofModel("x-model", "m"), "\ufeff{\"model\":\"m\"}", undecidable + "the content is not JSON"},
 		{"two versions", call("mcp-protocol-version", "2025-11-25", "mcp-name", "add"), tool, disagree + "mcp-protocol-version comes more than once"},
 		{"two methods", call("mcp-method", "tools/list", "mcp-name", "add"), tool, disagree + "mcp-method comes more than once"},
 		{"two names", call("mcp-name", "add", "mcp-name", "add"), tool, disagree + "mcp-name comes more than once"},
@@ -244,8 +270,12 @@ func TestEarlyAndLate(t *testing.T) {
 	if _, err := c.Write([]byte(`,"model":"m"}`)); !errors.Is(err, ErrDisagree) {
 		t.Errorf("the second of two keys: %v", err)
 	}
-	if c := New(ofMCP()); c == nil || c.Err() == nil {
+	if c := New(call()); c == nil || c.Err() == nil {
 		t.Error("what the head alone tells is not known at once")
+	}
+	c = New(call("mcp-name", "add"))
+	if _, err := c.Write([]byte(`{"method":"tools/call"}`)); !errors.Is(err, ErrDisagree) {
+		t.Errorf("what is missing is known where the document is whole: %v", err)
 	}
 }
 

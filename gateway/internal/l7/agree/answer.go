@@ -11,7 +11,8 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// Codes of JSON-RPC 2.0, section 5.1, and MCP's own.
+// Codes of JSON-RPC 2.0, section 5.1, and MCP's own (2026-07-28, Streamable HTTP,
+// Server Validation: HeaderMismatch).
 const (
 	parseError     = -32700
 	invalidRequest = -32600
@@ -41,9 +42,9 @@ type rpcCrossing struct {
 // Answer is what the caller of a request that failed is told: a head of status
 // 400 and a body, which is a JSON-RPC error for MCP and a problem of RFC 9457
 // otherwise. crossing and owner are as for l7.Problem, and so is the reason:
-// MALFORMED.
+// DISAGREES.
 func (c *Check) Answer(crossing, owner string, head *l7.RequestHead) (*l7.ResponseHead, []byte) {
-	const reason = crossingv1.Reason_MALFORMED
+	const reason = crossingv1.Reason_DISAGREES
 	detail := ""
 	if c.err != nil {
 		detail = c.err.Error()

@@ -50,7 +50,7 @@ func TestAnswerToMCP(t *testing.T) {
 			}
 			want := map[string]any{"jsonrpc": "2.0", "id": tt.id, "error": map[string]any{
 				"code": tt.code, "message": c.Err().Error(),
-				"data": map[string]any{"crossing": "c1", "reason": "MALFORMED", "owner": "team"},
+				"data": map[string]any{"crossing": "c1", "reason": "DISAGREES", "owner": "team"},
 			}}
 			if diff := cmp.Diff(want, members(string(body))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -8,16 +8,22 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonscan"
 )
 
-// The fields of MCP's Streamable HTTP transport that repeat the content.
+// The fields of MCP's Streamable HTTP transport that repeat the content (MCP
+// 2026-07-28, Streamable HTTP, Request Metadata).
 const (
 	protocolVersion = "mcp-protocol-version"
 	mcpMethod       = "mcp-method"
 	mcpName         = "mcp-name"
 )
 
+// ofMessage says that a field of that name may be about a JSON-RPC message.
+func ofMessage(name string) bool {
+	return name == protocolVersion || name == mcpMethod || name == mcpName
+}
+
 // firstWithHeaders is the first version of MCP whose requests repeat method and
-// name in the head. Under an earlier one, or none, such fields mean nothing:
-// nobody may trust them, and there is nothing to compare.
+// name in the head. Under an earlier one, or none, they need not; where they do,
+// nobody else will have compared it (Server Validation, the second note).
 const firstWithHeaders = "2026-07-28"
 
 // repeats says that a version is one whose requests have the fields. Versions
@@ -34,25 +40,24 @@ func repeats(version string) bool {
 	return version >= firstWithHeaders
 }
 
-// claimMCP takes what the head says of a JSON-RPC message, if it is of a version
-// that has this.
+// claimMCP takes what the head says of a JSON-RPC message, if it says anything. A
+// notification may come without a method in the head: what of it is repeated, the
+// standard leaves open (Sending Messages, the note).
 func (c *Check) claimMCP(head *l7.RequestHead) {
 	if head.Method != "POST" {
 		return
 	}
 	for i := range head.Fields {
 		f := &head.Fields[i]
-		c.mcp = c.mcp || f.Name == protocolVersion && repeats(f.Value)
+		c.modern = c.modern || f.Name == protocolVersion && repeats(f.Value)
+		c.mcp = c.mcp || c.modern || f.Name == mcpMethod || f.Name == mcpName
 	}
 	if !c.mcp {
 		return
 	}
 	c.claim(head.Fields, protocolVersion, version)
 	c.claim(head.Fields, mcpMethod, method)
-	if c.claims[method].needed = true; c.claims[method].field == "" {
-		c.fail(&Error{Kind: ErrDisagree, Field: mcpMethod, Why: "is missing"})
-		return
-	}
+	c.claims[method].needed = c.claims[method].field != ""
 	c.claimName(head.Fields)
 }
 
@@ -67,59 +72,63 @@ func (c *Check) claim(fields l7.Fields, field string, place int) {
 	}
 }
 
-// nowhere is the place of a name that a method has not.
-const nowhere = -1
-
-// named is where a method names what it is for, and whether the head must
-// repeat it.
-func named(method string) (place int, needed bool) {
+// named is where a method names what it is for, and whether the head must repeat
+// it (Standard Request Headers). Of tasks, which are an extension, the client must
+// and the server need not look (SEP-2663, Routing Headers). Of any other method it
+// is not known where; see anyName.
+func named(method string) (place int, needed, known bool) {
 	switch method {
 	case "tools/call", "prompts/get":
-		return name, true
+		return name, true, true
 	case "resources/read":
-		return uri, true
+		return uri, true, true
 	case "tasks/get", "tasks/update", "tasks/cancel":
-		return task, false
+		return task, false, true
 	default:
-		return nowhere, false
+		return name, false, false
 	}
 }
 
-// claimName takes what Mcp-Name says. Beside a method that names nothing it
-// would tell a reader of the head alone of something that is not there.
+// anyName says that the head has a name for a method of which nobody here knows
+// where the content has it. It must then be in one of the places for names, and in
+// each that there is.
+func (c *Check) anyName() bool {
+	return c.claims[name].field == mcpName && c.claims[task].field == mcpName
+}
+
+// claimName takes what Mcp-Name says.
 func (c *Check) claimName(fields l7.Fields) {
-	place, needed := named(c.claims[method].value)
-	there := fields.Has(mcpName)
-	switch {
-	case !there && needed:
-		c.fail(&Error{Kind: ErrDisagree, Field: mcpName, Why: "is missing"})
-		return
-	case !there:
-		return
-	case place == nowhere:
-		c.fail(&Error{Kind: ErrDisagree, Field: mcpName, Why: "stands beside a method that names nothing"})
+	place, needed, known := named(c.claims[method].value)
+	if !fields.Has(mcpName) {
+		if c.modern && needed {
+			c.fail(&Error{Kind: ErrDisagree, Field: mcpName, Why: "is missing"})
+		}
 		return
 	}
 	c.claim(fields, mcpName, place)
 	claim := &c.claims[place]
-	claim.needed = true
 	var why string
 	if claim.value, why = plainName(claim.value); why != "" {
 		c.fail(&Error{Kind: ErrDisagree, Field: mcpName, Why: why})
 	}
+	if claim.needed = known; !known {
+		c.claims[uri], c.claims[task] = *claim, *claim
+	}
 }
 
-// A name that is not safe in a field is written in Base64 between these.
+// A name that is not safe in a field is written in Base64 between these (Value
+// Encoding).
 const (
 	sentinel    = "=?base64?"
 	sentinelEnd = "?="
 )
 
-// plainName undoes the Base64 form of a name, and says what is wrong with it. A
-// prefix in another case is neither that form nor, to every reader, another.
+// plainName undoes the Base64 form of a name, and says what is wrong with it. The
+// standard takes a prefix in another case, or without the end, for the name itself;
+// not every reader does.
 func plainName(value string) (name, why string) {
 	for i := range len(value) {
-		if value[i] < ' ' || value[i] > '~' {
+		if c := value[i]; (c < ' ' && c != '\t') || c > '~' {
 			return value, "is neither ASCII nor in its Base64 form"
 		}
 	}

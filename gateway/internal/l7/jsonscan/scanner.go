@@ -94,6 +94,10 @@ func (s *Scanner) Reset(p *Paths, h Handler) {
 // Offset is how many bytes were read.
 func (s *Scanner) Offset() int64 { return s.offset }
 
+// Whole says that the document has ended, and that only space may follow. A number
+// alone has no end of its own.
+func (s *Scanner) Whole() bool { return s.err == nil && s.state == wantEnd }
+
 var _ io.Writer = (*Scanner)(nil)
 
 // Write reads a piece of the document. Its error is an *Error, or the
