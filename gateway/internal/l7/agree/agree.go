@@ -108,7 +108,7 @@ func New(head *l7.RequestHead) *Check {
 // claims says whether any field may be about the content.
 func claims(fields l7.Fields) bool {
 	for i := range fields {
-		if n := fields[i].Name; ofMessage(n) || namesModel(n) {
+		if f := &fields[i]; ofMessage(f) || namesModel(f.Name) {
 			return true
 		}
 	}
@@ -144,11 +144,11 @@ func (c *Check) Write(p []byte) (int, error) {
 		return 0, c.err
 	}
 	n, err := c.scan.Write(p)
-	switch {
-	case err != nil:
-		c.unread(err)
-	case c.scan.Whole():
+	if _, told := errors.AsType[*Error](err); !told && c.scan.Whole() {
 		c.meet()
+	}
+	if err != nil {
+		c.unread(err)
 	}
 	if c.other {
 		n = len(p)

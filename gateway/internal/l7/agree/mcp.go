@@ -16,9 +16,10 @@ const (
 	mcpName         = "mcp-name"
 )
 
-// ofMessage says that a field of that name may be about a JSON-RPC message.
-func ofMessage(name string) bool {
-	return name == protocolVersion || name == mcpMethod || name == mcpName
+// ofMessage says that a field is about a JSON-RPC message. An older version alone
+// says nothing of its content.
+func ofMessage(f *l7.Field) bool {
+	return f.Name == mcpMethod || f.Name == mcpName || f.Name == protocolVersion && repeats(f.Value)
 }
 
 // firstWithHeaders is the first version of MCP whose requests repeat method and
@@ -50,7 +51,7 @@ func (c *Check) claimMCP(head *l7.RequestHead) {
 	for i := range head.Fields {
 		f := &head.Fields[i]
 		c.modern = c.modern || f.Name == protocolVersion && repeats(f.Value)
-		c.mcp = c.mcp || c.modern || f.Name == mcpMethod || f.Name == mcpName
+		c.mcp = c.mcp || ofMessage(f)
 	}
 	if !c.mcp {
 		return

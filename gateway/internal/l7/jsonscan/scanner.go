@@ -94,9 +94,9 @@ func (s *Scanner) Reset(p *Paths, h Handler) {
 // Offset is how many bytes were read.
 func (s *Scanner) Offset() int64 { return s.offset }
 
-// Whole says that the document has ended, and that only space may follow. A number
-// alone has no end of its own.
-func (s *Scanner) Whole() bool { return s.err == nil && s.state == wantEnd }
+// Whole says that the document has ended, whether or not something followed that
+// may not. A number alone has no end of its own.
+func (s *Scanner) Whole() bool { return s.state == wantEnd }
 
 var _ io.Writer = (*Scanner)(nil)
 

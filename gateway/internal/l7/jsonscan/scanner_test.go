@@ -295,3 +295,32 @@ func TestCompileRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestWhole: what is whole is so at its last byte, whatever follows.
+func TestWhole(t *testing.T) {
+	for _, doc := range []string{`{"a":[1,{}]}`, `[]`, `"x"`, `null`} {
+		s := New(MustCompile("/a"), told{})
+		for i := range len(doc) {
+			if s.Whole() {
+				t.Errorf("%s is whole after %d bytes", doc, i)
+			}
+			if _, err := s.Write([]byte(doc[i : i+1])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !s.Whole() {
+			t.Errorf("%s is not whole", doc)
+		}
+		if _, err := s.Write([]byte(" x")); err == nil || !s.Whole() {
+			t.Errorf("behind %s: %v, whole %t", doc, err, s.Whole())
+		}
+	}
+	if s := New(MustCompile("/a"), told{}); s.Whole() || s.End() == nil || s.Whole() {
+		t.Error("nothing is whole")
+	}
+}
+
+// told is told, and does nothing.
+type told struct{}
+
+func (told) Value(int, Kind, []byte) error { return nil }
