@@ -106,7 +106,8 @@ func visible(s string) bool {
 // out: of a crossing that was allowed and yet refused.
 func Outage(r crossingv1.Reason) bool {
 	switch r {
-	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING, crossingv1.Reason_OVER_LIMIT:
+	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING,
+		crossingv1.Reason_OVER_LIMIT, crossingv1.Reason_DISAGREES:
 		return true
 	}
 	return false

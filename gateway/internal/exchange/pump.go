@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/agree"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -156,6 +157,11 @@ func (p *pump) broken(err error) {
 		p.stream.Reset(tunnel.ProtocolError)
 		return
 	}
+	if _, ok := errors.AsType[*agree.Error](err); ok {
+		p.refused = crossingv1.Reason_DISAGREES
+		p.stream.Reset(tunnel.Refused)
+		return
+	}
 	p.gone = true
 	p.stream.Reset(tunnel.CallerGone)
 }
@@ -187,6 +193,8 @@ func (p *pump) blame(cause crossingv1.Cause) (crossingv1.Cause, crossingv1.Reaso
 		return crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED
 	case p.excess:
 		return crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
+	case p.refused == crossingv1.Reason_DISAGREES:
+		return crossingv1.Cause_REFUSED, p.refused
 	case p.refused != crossingv1.Reason_REASON_UNSPECIFIED:
 		return crossingv1.Cause_PROTOCOL_ERROR, p.refused
 	}

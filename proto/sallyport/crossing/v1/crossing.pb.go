@@ -178,6 +178,9 @@ const (
 	// OVER_LIMIT: the caller has too much under way, or it takes too long: a limit of
 	// this gateway's own, whatever the policy says.
 	Reason_OVER_LIMIT Reason = 19
+	// DISAGREES: what the request's head says of its content is not what the content
+	// says, or it cannot be told whether it is.
+	Reason_DISAGREES Reason = 20
 )
 
 // Enum value maps for Reason.
@@ -203,6 +206,7 @@ var (
 		17: "NOT_ENFORCEABLE",
 		18: "DRAINING",
 		19: "OVER_LIMIT",
+		20: "DISAGREES",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -225,6 +229,7 @@ var (
 		"NOT_ENFORCEABLE":     17,
 		"DRAINING":            18,
 		"OVER_LIMIT":          19,
+		"DISAGREES":           20,
 	}
 )
 
@@ -2415,7 +2420,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06EGRESS\x10\x01\x12\v\n" +
-	"\aINGRESS\x10\x02*\xff\x02\n" +
+	"\aINGRESS\x10\x02*\x8e\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNO_INTENT\x10\x01\x12\x14\n" +
@@ -2438,7 +2443,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x0fNOT_ENFORCEABLE\x10\x11\x12\f\n" +
 	"\bDRAINING\x10\x12\x12\x0e\n" +
 	"\n" +
-	"OVER_LIMIT\x10\x13*B\n" +
+	"OVER_LIMIT\x10\x13\x12\r\n" +
+	"\tDISAGREES\x10\x14*B\n" +
 	"\x06Attach\x12\x16\n" +
 	"\x12ATTACH_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MTLS\x10\x01\x12\a\n" +
