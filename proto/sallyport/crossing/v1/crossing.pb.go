@@ -1105,7 +1105,7 @@ type Peer struct {
 	Attach Attach `protobuf:"varint,1,opt,name=attach,proto3,enum=sallyport.crossing.v1.Attach" json:"attach,omitempty"`
 	// svid is "sha256:" and the hex digest of its certificate or token.
 	Svid string `protobuf:"bytes,2,opt,name=svid,proto3" json:"svid,omitempty"`
-	// tls is the version and group of the connection.
+	// tls is the version, key exchange and cipher suite of the connection.
 	Tls string `protobuf:"bytes,3,opt,name=tls,proto3" json:"tls,omitempty"`
 	// address is its IP address and port.
 	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
@@ -1376,7 +1376,7 @@ type Tunnel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// carrier is TCP or QUIC.
 	Carrier string `protobuf:"bytes,1,opt,name=carrier,proto3" json:"carrier,omitempty"`
-	// tls is the version and group.
+	// tls is its version, key exchange and cipher suite.
 	Tls string `protobuf:"bytes,2,opt,name=tls,proto3" json:"tls,omitempty"`
 	// round_trip as last measured.
 	RoundTrip *durationpb.Duration `protobuf:"bytes,3,opt,name=round_trip,json=roundTrip,proto3" json:"round_trip,omitempty"`
