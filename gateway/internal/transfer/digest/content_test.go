@@ -1,0 +1,81 @@
+package digest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
+)
+
+func TestContentInAnyPieces(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	content := make([]byte, 1<<20)
+	for i := range content {
+		content[i] = byte(rng.Uint32())
+	}
+	var c Content
+	for _, n := range []int{0, 1, 63, 64, 65, 1 << 20} { // one after another, in the same memory
+		for rest := content[:n]; len(rest) > 0; {
+			k := min(len(rest), 1+rng.IntN(70_000))
+			if m, err := c.Write(rest[:k]); m != k || err != nil {
+				t.Fatalf("Write = %d, %v", m, err)
+			}
+			rest = rest[k:]
+		}
+		if got, want := c.Finish(), (Sum{SHA256: sha256.Sum256(content[:n]), Bytes: int64(n)}); got != want {
+			t.Errorf("%d bytes: %v, want %v", n, got, want)
+		}
+	}
+}
+
+func TestContentThatBrokeOff(t *testing.T) {
+	var c Content
+	c.Write([]byte("abc"))
+	if got, want := c.BreakOff(), (Sum{SHA256: sha256.Sum256([]byte("abc")), Bytes: 3, Partial: true}); got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := c.Finish(); got.Partial || got.Bytes != 0 {
+		t.Errorf("the next one is %v, want an empty one", got)
+	}
+}
+
+func TestName(t *testing.T) {
+	for _, c := range []struct {
+		t    transfer.Transfer
+		sum  Sum
+		want string
+	}{
+		{transfer.Transfer{Extent: transfer.Whole, Length: 5}, Sum{Bytes: 5}, "object-sha256"},
+		{transfer.Transfer{Extent: transfer.Whole, Length: -1}, Sum{Bytes: 5}, "object-sha256"},
+		{transfer.Transfer{Extent: transfer.Whole, Length: 6}, Sum{Bytes: 5}, "partial-object-sha256"},
+		{transfer.Transfer{Extent: transfer.Whole, Length: -1}, Sum{Bytes: 5, Partial: true}, "partial-object-sha256"},
+		{transfer.Transfer{Extent: transfer.Whole, Length: 5, Anonymous: transfer.UnclearQuery}, Sum{Bytes: 5}, "content-sha256"},
+		{transfer.Transfer{Extent: transfer.Range, Length: 5}, Sum{Bytes: 5}, "range-sha256"},
+		{transfer.Transfer{Extent: transfer.Ranges, Length: 5}, Sum{Bytes: 5}, "ranges-sha256"},
+		{transfer.Transfer{Extent: transfer.Part, Length: 5}, Sum{Bytes: 5}, "part-sha256"},
+		{transfer.Transfer{Extent: transfer.Unclear, Length: 5}, Sum{Bytes: 5}, "content-sha256"},
+	} {
+		if got := c.sum.Name(&c.t); got != c.want {
+			t.Errorf("Name(%+v of %+v) = %q, want %q", c.sum, c.t, got, c.want)
+		}
+	}
+}
+
+// Memory is the same for a gigabyte as for a byte: none, once it has begun.
+func TestContentDoesNotAllocate(t *testing.T) {
+	piece := bytes.Repeat([]byte{7}, 1<<20)
+	var c Content
+	c.Finish()
+	if n := testing.AllocsPerRun(10, func() {
+		for range 4 {
+			c.Write(piece)
+		}
+		if c.Finish().Bytes != 4<<20 {
+			t.Fatal("bytes are missing")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
