@@ -55,25 +55,7 @@ type Sum struct {
 	Partial bool  // the content broke off after them
 }
 
-// Name says what a sum of the transfer's content is of: "object-sha256",
-// "range-sha256", "ranges-sha256" (of a multipart content with its inner heads),
-// "part-sha256", or "content-sha256" where the object is not clear, or how much of
-// it this is.
-// What broke off, or is not as long as its head told, is "partial-".
-func (s Sum) Name(t *transfer.Transfer) string {
-	name := [...]string{
-		transfer.Unclear: "content-sha256", transfer.Whole: "object-sha256", transfer.Range: "range-sha256",
-		transfer.Ranges: "ranges-sha256", transfer.Part: "part-sha256", transfer.None: "content-sha256",
-	}[t.Extent]
-	if t.Anonymous == transfer.UnclearQuery {
-		name = "content-sha256"
-	}
-	if s.partial(t) {
-		return "partial-" + name
-	}
-	return name
-}
-
+// partial says that less came than the transfer's head told, or than there was.
 func (s Sum) partial(t *transfer.Transfer) bool {
 	return s.Partial || t.Length >= 0 && s.Bytes != t.Length
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"math/rand/v2"
 	"testing"
-
-	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
 )
 
 func TestContentInAnyPieces(t *testing.T) {
@@ -38,28 +36,6 @@ func TestContentThatBrokeOff(t *testing.T) {
 	}
 	if got := c.Finish(); got.Partial || got.Bytes != 0 {
 		t.Errorf("the next one is %v, want an empty one", got)
-	}
-}
-
-func TestName(t *testing.T) {
-	for _, c := range []struct {
-		t    transfer.Transfer
-		sum  Sum
-		want string
-	}{
-		{transfer.Transfer{Extent: transfer.Whole, Length: 5}, Sum{Bytes: 5}, "object-sha256"},
-		{transfer.Transfer{Extent: transfer.Whole, Length: -1}, Sum{Bytes: 5}, "object-sha256"},
-		{transfer.Transfer{Extent: transfer.Whole, Length: 6}, Sum{Bytes: 5}, "partial-object-sha256"},
-		{transfer.Transfer{Extent: transfer.Whole, Length: -1}, Sum{Bytes: 5, Partial: true}, "partial-object-sha256"},
-		{transfer.Transfer{Extent: transfer.Whole, Length: 5, Anonymous: transfer.UnclearQuery}, Sum{Bytes: 5}, "content-sha256"},
-		{transfer.Transfer{Extent: transfer.Range, Length: 5}, Sum{Bytes: 5}, "range-sha256"},
-		{transfer.Transfer{Extent: transfer.Ranges, Length: 5}, Sum{Bytes: 5}, "ranges-sha256"},
-		{transfer.Transfer{Extent: transfer.Part, Length: 5}, Sum{Bytes: 5}, "part-sha256"},
-		{transfer.Transfer{Extent: transfer.Unclear, Length: 5}, Sum{Bytes: 5}, "content-sha256"},
-	} {
-		if got := c.sum.Name(&c.t); got != c.want {
-			t.Errorf("Name(%+v of %+v) = %q, want %q", c.sum, c.t, got, c.want)
-		}
 	}
 }
 

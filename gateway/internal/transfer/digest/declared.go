@@ -45,9 +45,9 @@ func (v Verdict) String() string {
 }
 
 // Declarations are the digests that are declared of the transfer's content: in
-// the object's name, by the sender in head and trailers, and by whoever answers
-// an upload. trailers are those of the content; answer is nil if there is none.
-func Declarations(t *transfer.Transfer, req *l7.RequestHead, answer *l7.ResponseHead, trailers l7.Fields) []Declared {
+// the object's name, by the sender in its head, and by whoever answers an upload.
+// answer is nil if there is none.
+func Declarations(t *transfer.Transfer, req *l7.RequestHead, answer *l7.ResponseHead) []Declared {
 	var all declarations
 	if t.Digest != "" {
 		all.oci("name", t.Digest)
@@ -61,6 +61,12 @@ func Declarations(t *transfer.Transfer, req *l7.RequestHead, answer *l7.Response
 	case answer != nil:
 		all.sent(t, answer.Fields)
 	}
+	return all
+}
+
+// InTrailers are those that the sender of the content declares behind it.
+func InTrailers(t *transfer.Transfer, trailers l7.Fields) []Declared {
+	var all declarations
 	all.sent(t, trailers)
 	return all
 }
@@ -167,12 +173,13 @@ func (s Sum) Check(t *transfer.Transfer, d Declared) Verdict {
 	return Mismatch
 }
 
-// CheckAll holds a sum against all declarations: one that differs tells, then one
-// that is the same.
-func (s Sum) CheckAll(t *transfer.Transfer, all []Declared) Verdict {
-	verdict := NothingDeclared
+// Judge holds a sum against all declarations: one that differs tells, then one that
+// is the same. It gives the one that told, if there is any.
+func (s Sum) Judge(t *transfer.Transfer, all []Declared) (verdict Verdict, by Declared) {
 	for i := range all {
-		verdict = max(verdict, s.Check(t, all[i]))
+		if v := s.Check(t, all[i]); v > verdict {
+			verdict, by = v, all[i]
+		}
 	}
-	return verdict
+	return verdict, by
 }

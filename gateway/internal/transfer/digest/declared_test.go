@@ -117,9 +117,13 @@ func TestVerdicts(t *testing.T) {
 			if c.brokenOff {
 				end = d.BreakOff
 			}
-			sum, all := end(), Declarations(&tr, req, ans, c.trailers)
-			if got := sum.CheckAll(&tr, all); got != c.want {
+			sum, all := end(), append(Declarations(&tr, req, ans), InTrailers(&tr, c.trailers)...)
+			got, by := sum.Judge(&tr, all)
+			if got != c.want {
 				t.Errorf("%s, want %s; declared %+v of %+v", got, c.want, all, tr)
+			}
+			if by.By == "" != (got == NothingDeclared) || got > NothingDeclared && sum.Check(&tr, by) != got {
+				t.Errorf("%s is said of %+v", got, by)
 			}
 		})
 	}
@@ -140,7 +144,7 @@ func FuzzDeclared(f *testing.F) {
 			req.Fields = append(req.Fields, l7.Field{Name: name, Value: value})
 		}
 		tr, _ := transfer.Of(transfer.Parties{}, req, nil)
-		for _, d := range Declarations(&tr, req, nil, nil) {
+		for _, d := range Declarations(&tr, req, nil) {
 			text := strings.TrimRight(base64.StdEncoding.EncodeToString(d.SHA256[:]), "=")
 			// The last of 43 characters has two bits that no byte takes.
 			if d.Known && !strings.Contains(value, text[:42]) && !strings.Contains(value, hex.EncodeToString(d.SHA256[:])) {
