@@ -104,7 +104,7 @@ type breakingOff struct {
 func (b *breakingOff) Write(p []byte) (int, error) {
 	n, err := b.ResponseWriter.Write(p[:min(int64(len(p)), b.left)])
 	if b.left -= int64(n); b.left == 0 {
-		http.NewResponseController(b.ResponseWriter).Flush() //nolint:errcheck // it breaks off
+		http.NewResponseController(b.ResponseWriter).Flush()
 		panic(http.ErrAbortHandler)
 	}
 	return n, err
@@ -358,4 +358,3 @@ func TestCurlResumes(t *testing.T) {
 		})
 	}
 }
-
