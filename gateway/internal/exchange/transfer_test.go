@@ -197,6 +197,17 @@ func TestUploadBrokenOff(t *testing.T) {
 	}
 }
 
+// TestUploadAnsweredEarly: of an upload that the destination does not want, both say
+// what came of it.
+func TestUploadAnsweredEarly(t *testing.T) {
+	w := newStore(t, nil)
+	w.destination = func(*upstream.Request) (*upstream.Response, error) { return saying(413, "too much"), nil }
+	r := w.ask(t, request("PUT", "/b/k", strings.Repeat(weights, 40)))
+	if got := w.transferred(t); r.head.Status != 413 || got.GetDigested() != w.joined(t).GetIngress().GetRequestBytes() {
+		t.Errorf("status %d, transfer %v", r.head.Status, got)
+	}
+}
+
 // TestNoTransfer: calls, and what was refused, move no object.
 func TestNoTransfer(t *testing.T) {
 	for name, req := range map[string]*listener.Request{
