@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 type requestBody struct {
 	in     *l7.FrameReader
 	fields l7.Fields
+	up     *movement // nil if it carries no object
 	bytes  uint64
 	err    error // io.EOF at the request's right end; nil if it goes on
 	limits *Limits
@@ -31,8 +33,8 @@ type halt struct {
 }
 
 // begin is for the request whose head was just read.
-func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *watch) {
-	*b = requestBody{in: in, limits: l, watch: w}
+func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *watch, up *movement) {
+	*b = requestBody{in: in, limits: l, watch: w, up: up}
 	if empty {
 		b.err = io.EOF
 	}
@@ -63,8 +65,12 @@ func (b *requestBody) Read(p []byte) (int, error) {
 func (b *requestBody) take(p []byte) (int, error) {
 	n, err := b.in.ReadData(p, &b.fields)
 	b.bytes += uint64(n)
+	b.up.pass(p[:n])
 	if err != nil {
 		b.err = err
+	}
+	if b.up != nil && errors.Is(err, io.EOF) {
+		b.up.finish(b.fields)
 	}
 	return n, err
 }

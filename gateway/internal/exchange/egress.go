@@ -277,7 +277,9 @@ func (d *departure) relay(v *authz.Verdict) {
 	}
 	d.watch = d.watch.follow(d.stream, d.cfg.Limits)
 	p := &d.pump
+	d.uploads(d.parties(), &d.req.Head, d.req.Body == http.NoBody)
 	p.begin(d.stream, d.req, &d.cfg.Limits, d.watch)
+	p.up = d.up
 	if p.ready() {
 		p.run(&d.req.Head, true)
 		cause, reason := d.answer(v, p)
@@ -347,6 +349,7 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 // caller has the answer's end: who holds a whole answer finds it recorded.
 func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (crossingv1.Cause, crossingv1.Reason) {
 	d.answered(first.Response)
+	d.downloads(d.parties(), &d.req.Head, first.Response, first.End)
 	d.left = d.contentOf(first.Response)
 	d.watch.passed()
 	first.Response.Fields.DelFunc(gatewaysOwn)
@@ -373,6 +376,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			return p.blame(lost(err))
 		case frame.Kind == l7.KindTrailers:
 			d.concluded(frame.Trailers)
+			d.down.finish(frame.Trailers)
 			d.done(p)
 			return d.sent(d.resp.End(frame.Trailers))
 		case frame.Kind != l7.KindData:
@@ -400,6 +404,7 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 			}
 			d.passedOn(came)
 			d.close.ResponseBytes += uint64(n)
+			d.down.pass(buf[:n])
 		}
 		if errors.Is(err, io.EOF) {
 			return crossingv1.Cause_CAUSE_UNSPECIFIED

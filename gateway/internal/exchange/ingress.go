@@ -259,8 +259,9 @@ func (a *arrival) within(head *l7.RequestHead) bool {
 // running ends.
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	a.watch = newWatch(a.stream, a.cfg.Limits)
+	a.uploads(a.parties(), head, ended)
 	body := &a.body
-	body.begin(&a.in, ended, &a.cfg.Limits, a.watch)
+	body.begin(&a.in, ended, &a.cfg.Limits, a.watch, a.up)
 	content, ok := body.hold(head)
 	r := &asking{upstream.Request{Head: a.inbound(head), Body: content, Retry: v.Idempotent}}
 	if !ok {
@@ -277,6 +278,7 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 		return
 	}
 	a.close.Peer = resp.Peer
+	a.downloads(a.parties(), head, &resp.Head, resp.Ended)
 	if resp.Tries > 1 {
 		a.close.Tries = uint32(resp.Tries)
 	}
@@ -375,6 +377,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 			a.passedOn(came)
 			a.watch.passed()
 			a.close.ResponseBytes += uint64(n)
+			a.down.pass(buf[:n])
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -386,6 +389,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 	}
 	trailers := resp.Body.Trailers()
 	a.concluded(trailers)
+	a.down.finish(trailers)
 	if a.out.Trailers(trailers) != nil || a.finish() != nil {
 		return a.broken(running)
 	}

@@ -23,6 +23,7 @@ type pump struct {
 	stream tunnel.Stream
 	limits *Limits
 	watch  *watch
+	up     *movement // nil if the request carries no object
 
 	mu      sync.Mutex // held while a frame is being sent
 	stopped bool
@@ -36,7 +37,7 @@ type pump struct {
 func (p *pump) begin(s tunnel.Stream, req *listener.Request, l *Limits, w *watch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.req, p.stream, p.limits, p.watch = req, s, l, w
+	p.req, p.stream, p.limits, p.watch, p.up = req, s, l, w, nil
 	p.frames.Reset(s)
 	p.stopped, p.bytes, p.gone, p.refused, p.excess = false, 0, false, 0, false
 }
@@ -117,6 +118,7 @@ func (p *pump) data(b []byte) error {
 	}
 	p.watch.passed()
 	p.bytes += uint64(len(b))
+	p.up.pass(b)
 	return p.frames.Data(b)
 }
 
@@ -127,6 +129,7 @@ func (p *pump) trailers() error {
 		fields = *p.req.Trailers
 		l7.StripIncoming(&fields)
 	}
+	p.up.finish(fields)
 	if err := p.frames.Trailers(fields); err != nil {
 		return err
 	}
