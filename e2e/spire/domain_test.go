@@ -17,8 +17,12 @@ import (
 	"github.com/sallyport-mesh/sallyport/e2e/netns"
 )
 
-// agentSocket is where all programs of a host find their Workload API.
-const agentSocket = "/run/spire/agent.sock"
+const (
+	// agentSocket is where all programs of a host find their Workload API.
+	agentSocket = "/run/spire/agent.sock"
+	// serverSocket is where a server is told things.
+	serverSocket = "/run/spire/server.sock"
+)
 
 // lifetime of X509-SVIDs, so short that a test sees them renewed. Agents renew at half.
 const lifetime = time.Minute
@@ -35,7 +39,7 @@ var programs = map[string]string{"orchestrator": "/usr/local/bin/workload"}
 // domain is a trust domain of SPIRE: a server and an agent, on one host.
 type domain struct {
 	*netns.Host
-	t     testing.TB
+	t     testing.TB // whose end is the programs'
 	agent *netns.Process
 	says  authority
 }
@@ -59,7 +63,7 @@ var files = template.Must(template.New("").Parse(`{{define "server.conf"}}
 server {
   bind_address = "127.0.0.1"
   bind_port = "8081"
-  socket_path = "/run/spire/server.sock"
+  socket_path = "` + serverSocket + `"
   trust_domain = "{{.}}"
   data_dir = "/var/lib/spire"
   federation {
@@ -114,30 +118,30 @@ func start(t testing.TB, h *netns.Host) *domain {
 		}
 	}
 	h.Start(t, "spire-server", "root", "spire-server", "run", "-config", "/etc/spire/server.conf")
-	d.await("spire-server healthcheck -socketPath /run/spire/server.sock")
-	d.server("bundle show > /etc/spire/bundle.pem")
-	d.server("bundle show -format spiffe > /var/lib/sallyport/authority/bundle.json")
-	token, found := strings.CutPrefix(d.server("token generate -spiffeID spiffe://"+d.says.TrustDomain+"/host"), "Token: ")
+	d.await(t, "spire-server healthcheck -socketPath "+serverSocket)
+	d.server(t, "bundle show > /etc/spire/bundle.pem")
+	d.server(t, "bundle show -format spiffe > /var/lib/sallyport/authority/bundle.json")
+	token, found := strings.CutPrefix(d.server(t, "token generate -spiffeID spiffe://"+d.says.TrustDomain+"/host"), "Token: ")
 	if !found {
 		t.Fatalf("no token: %s", token)
 	}
-	d.startAgent("-joinToken", strings.TrimSpace(token))
+	d.startAgent(t, "-joinToken", strings.TrimSpace(token))
 	return d
 }
 
 // startAgent needs a token the first time only: afterwards the agent has an SVID
 // of its own on disk.
-func (d *domain) startAgent(args ...string) {
-	d.t.Helper()
+func (d *domain) startAgent(t testing.TB, args ...string) {
+	t.Helper()
 	d.agent = d.Start(d.t, "spire-agent", "root", append([]string{"spire-agent", "run", "-config", "/etc/spire/agent.conf"}, args...)...)
-	d.await("spire-agent healthcheck -socketPath " + agentSocket)
+	d.await(t, "spire-agent healthcheck -socketPath "+agentSocket)
 }
 
 // await waits until a command succeeds.
-func (d *domain) await(command string) {
-	d.t.Helper()
-	netns.Await(d.t, time.Minute, command+" on "+d.Name, func() error {
-		out, err := d.Command(d.t.Context(), "root", "sh", "-c", command).CombinedOutput()
+func (d *domain) await(t testing.TB, command string) {
+	t.Helper()
+	netns.Await(t, time.Minute, command+" on "+d.Name, func() error {
+		out, err := d.Command(t.Context(), "root", "sh", "-c", command).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
@@ -149,30 +153,30 @@ func (d *domain) await(command string) {
 var verb = regexp.MustCompile(`^[a-z0-9 ]+[a-z0-9]`)
 
 // server tells the server something, and gives its answer.
-func (d *domain) server(command string) string {
-	d.t.Helper()
-	return d.Run(d.t, "spire-server "+verb.ReplaceAllString(command, "$0 -socketPath /run/spire/server.sock"))
+func (d *domain) server(t testing.TB, command string) string {
+	t.Helper()
+	return d.Run(t, "spire-server "+verb.ReplaceAllString(command, "$0 -socketPath "+serverSocket))
 }
 
 // register federates the trust domain with those whose bundles lie on the host, as
 // the deployment's README had them copied, and makes the entries.
-func (d *domain) register(hosts map[string]string) {
-	d.t.Helper()
+func (d *domain) register(t testing.TB, hosts map[string]string) {
+	t.Helper()
 	for other, bundle := range d.says.Federated {
-		d.server(fmt.Sprintf("federation create -trustDomain %[1]s -bundleEndpointURL https://%[2]s.sallyport.example:8543 "+
+		d.server(t, fmt.Sprintf("federation create -trustDomain %[1]s -bundleEndpointURL https://%[2]s.sallyport.example:8543 "+
 			"-bundleEndpointProfile https_spiffe -endpointSpiffeID spiffe://%[1]s/spire/server "+
 			"-trustDomainBundleFormat spiffe -trustDomainBundlePath %[3]s", other, hosts[other], bundle))
 	}
 	for _, e := range d.says.Entries {
-		d.enter(e)
+		d.enter(t, e)
 	}
 	if e, ok := several[d.Name]; ok {
-		d.enter(e)
+		d.enter(t, e)
 	}
 }
 
-func (d *domain) enter(e entry) {
-	d.t.Helper()
+func (d *domain) enter(t testing.TB, e entry) {
+	t.Helper()
 	var options strings.Builder
 	option := func(name, value string) { fmt.Fprintf(&options, " -%s '%s'", name, value) }
 	option("parentID", "spiffe://"+d.says.TrustDomain+"/host")
@@ -193,7 +197,7 @@ func (d *domain) enter(e entry) {
 	for other := range d.says.Federated {
 		option("federatesWith", "spiffe://"+other)
 	}
-	d.server("entry create" + options.String())
+	d.server(t, "entry create"+options.String())
 }
 
 // programsOf SPIRE lie where .ci/spire builds them.

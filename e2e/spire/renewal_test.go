@@ -35,8 +35,9 @@ type load struct {
 	callers map[string]map[string]bool // the SVIDs that callers were seen with
 }
 
-// run keeps the load up until ctx ends.
-func (l *load) run(ctx context.Context, t *testing.T, m *mesh) {
+// start begins calls that go on until ctx ends. wait returns after the last.
+func (l *load) start(ctx context.Context, t *testing.T, m *mesh) (wait func()) {
+	t.Helper()
 	l.callers = map[string]map[string]bool{}
 	var callers sync.WaitGroup
 	for _, c := range calls {
@@ -54,7 +55,7 @@ func (l *load) run(ctx context.Context, t *testing.T, m *mesh) {
 			}
 		})
 	}
-	callers.Wait()
+	return callers.Wait
 }
 
 // hash is a certificate's in x-forwarded-client-cert.
@@ -82,17 +83,12 @@ func (m *mesh) testRenewal(t *testing.T) {
 	before := m.renewals(t)
 	ctx, cancel := context.WithTimeout(t.Context(), lifetime*5/4)
 	defer cancel()
-	restarted := make(chan struct{})
-	restart := time.AfterFunc(lifetime/4, func() {
-		defer close(restarted)
-		d := m.domains["azure"]
-		d.agent.Stop()
-		d.startAgent()
-	})
-	defer restart.Stop()
 	var l load
-	l.run(ctx, t, m)
-	<-restarted
+	wait := l.start(ctx, t, m)
+	<-time.After(lifetime / 4)
+	m.domains["azure"].agent.Stop()
+	m.domains["azure"].startAgent(t)
+	wait()
 	t.Logf("failed %d of %d", len(l.failed), l.total)
 	for i, why := range l.failed {
 		if i == 5 {

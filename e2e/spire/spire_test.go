@@ -3,12 +3,17 @@
 package spire
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/e2e/netns"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -46,7 +51,7 @@ func deploy(t *testing.T) *mesh {
 				m.domains[h.Name] = start(t, h)
 				return true
 			case "sallyport-controlplane": // the bundles have been copied by now
-				m.register()
+				m.register(t)
 			}
 			return false
 		},
@@ -55,19 +60,21 @@ func deploy(t *testing.T) *mesh {
 }
 
 // register makes the entries in all trust domains.
-func (m *mesh) register() {
+func (m *mesh) register(t *testing.T) {
+	t.Helper()
 	hosts := map[string]string{}
 	for host, d := range m.domains {
 		hosts[d.says.TrustDomain] = host
 	}
 	for _, d := range m.domains {
-		d.register(hosts)
+		d.register(t, hosts)
 	}
 }
 
 // TestSPIRE runs the mesh on SVIDs of SPIRE and nothing else.
 func TestSPIRE(t *testing.T) {
 	m := deploy(t)
+	t.Run("bundles are polled", m.testFederation)
 	t.Run("calls cross", m.testCalls)
 	t.Run("X509-SVID for curl", m.testX509)
 	t.Run("JWT-SVID as API key", m.testJWT)
@@ -77,21 +84,31 @@ func TestSPIRE(t *testing.T) {
 	t.Run("another X.509 authority", m.testAuthority) // the last: it breaks trust and mends it
 }
 
+const (
+	orchestrator = "spiffe://onprem.spire.test/ai/orchestrator"
+	llm          = "spiffe://azure.spire.test/ai/llm"
+	retriever    = "spiffe://aws.spire.test/ai/retriever"
+)
+
+// testFederation has every server ask every other for its bundle by https_spiffe.
+func (m *mesh) testFederation(t *testing.T) {
+	for _, d := range m.domains {
+		for other := range d.says.Federated {
+			d.server(t, "federation refresh -id spiffe://"+other)
+		}
+	}
+}
+
 func (m *mesh) testCalls(t *testing.T) {
 	a, err := m.plan(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const caller = "spiffe://onprem.spire.test/ai/orchestrator"
-	if !strings.Contains(a.Caller, "URI="+caller) {
+	if !strings.Contains(a.Caller, "URI="+orchestrator) {
 		t.Errorf("the callee saw %s", a.Caller)
 	}
-	m.crossed(t, a.Crossing, caller, "spiffe://azure.spire.test/ai/llm")
-	trace, err := m.Sallyport(t, "trace", a.Crossing)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("$ sallyport trace %s\n%s", a.Crossing, trace)
+	m.crossed(t, a.Crossing, orchestrator, llm)
+	m.logTrace(t, a.Crossing)
 
 	a, err = netns.Call(t.Context(), m.As(t, "retriever"), http.MethodPost, "http://orchestrator.onprem.mesh:8000/tasks/7", nil)
 	if err != nil || a.Status != http.StatusForbidden || a.Caller != "" {
@@ -114,7 +131,7 @@ func (m *mesh) plan(t *testing.T) (*netns.Answer, error) {
 }
 
 // crossed holds that both gateways recorded a crossing alike, between these two.
-func (m *mesh) crossed(t *testing.T, id, from, to string) {
+func (m *mesh) crossed(t *testing.T, id, from, to string) *crossingv1.Record {
 	t.Helper()
 	r := m.Record(t, id)
 	if r.GetState() != crossingv1.Record_JOINED || !r.GetAgree() || r.GetSource() != from || r.GetDestination() != to {
@@ -125,6 +142,18 @@ func (m *mesh) crossed(t *testing.T, id, from, to string) {
 			t.Errorf("recorded by %s", end.GetGateway())
 		}
 	}
+	return r
+}
+
+// logTrace tells what the operator's tool says of a crossing.
+func (m *mesh) logTrace(t *testing.T, id string) {
+	t.Helper()
+	var trace []byte
+	netns.Await(t, 30*time.Second, "a record of "+id, func() (err error) {
+		trace, err = m.Sallyport(t, "trace", id)
+		return err
+	})
+	t.Logf("$ sallyport trace %s\n%s", id, trace)
 }
 
 // curl is one of llm's, with credentials that the tool fetched for it: it gives
@@ -140,17 +169,31 @@ func (m *mesh) curl(t *testing.T, script string) (crossing string) {
 	return string(found[1])
 }
 
-const (
-	llm       = "spiffe://azure.spire.test/ai/llm"
-	retriever = "spiffe://aws.spire.test/ai/retriever"
-)
-
+// testX509 has curl show an SVID that the tool fetched, and finds that one in the
+// record: SPIRE's server had signed it.
 func (m *mesh) testX509(t *testing.T) {
 	// --cacert: the gateway's SVID has the names of its entry.
 	id := m.curl(t, `sallyport svid x509 --out /run/workloads/llm/svid
 cd /run/workloads/llm/svid
 curl -sS -D - --cert svid.pem --key key.pem --cacert bundle.pem --connect-to retriever.aws.mesh:8000:127.0.0.1:8443 https://retriever.aws.mesh:8000/search`)
-	m.crossed(t, id, llm, retriever)
+	r := m.crossed(t, id, llm, retriever)
+	chain, err := os.ReadFile(m.At("azure").Path("run/workloads/llm/svid/svid.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := pem.Decode(chain)
+	svid, err := x509.ParseCertificate(first.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(m.domains["azure"].server(t, "bundle show")))
+	if _, err := svid.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Errorf("not signed by SPIRE: %v", err)
+	}
+	if shown := r.GetEgress().GetPeer().GetSvid(); shown != certs.Fingerprint(svid) {
+		t.Errorf("the record has the SVID %s, curl showed %s", shown, certs.Fingerprint(svid))
+	}
 }
 
 func (m *mesh) testJWT(t *testing.T) {
