@@ -36,4 +36,8 @@ bench: ## ratios against pairs of others: five rounds, as root, on a quiet machi
 soak: ## ten minutes of load, and nothing left behind
 	go test -count=1 ./e2e/bench -run 'TestSoak$$' -v -soak 10m -timeout 30m
 
-.PHONY: help demo test race lint peers generate golden fuzz figures bench soak
+spire: ## a mesh on SVIDs of SPIRE, which is built if need be; as root
+	.ci/spire
+	SALLYPORT_SPIRE=1 go test -count=1 ./e2e/spire -v -timeout 15m
+
+.PHONY: help demo test race lint peers generate golden fuzz figures bench soak spire

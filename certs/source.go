@@ -31,6 +31,9 @@ type Options struct {
 	// WorkloadAPI is the address of the Workload API, such as
 	// "unix:///run/sallyport/gw.sock". Empty: SPIFFE_ENDPOINT_SOCKET.
 	WorkloadAPI string
+	// ID is whose SVID the Source takes where the Workload API gives several, in
+	// whatever order. If that is not among them, or zero: the first one.
+	ID spiffeid.ID
 	// Bundles are static bundles beside those of the Workload API, such as the
 	// mesh's own trust domain's at bootstrap. A bundle that the Workload API
 	// gives for the same trust domain comes before them.

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -47,6 +49,7 @@ func NewSource(ctx context.Context, o Options) (*Source, error) {
 		return nil, fmt.Errorf("open Workload API %q: %w", addr, err)
 	}
 	w := newWatch(newSource(o.Bundles), client, log.Named("certs"))
+	w.want = o.ID
 	if err := w.start(ctx); err != nil {
 		_ = w.close() // a connection that gave nothing
 		return nil, fmt.Errorf("fetch SVID from Workload API %q: %w", addr, err)
@@ -91,6 +94,7 @@ type watch struct {
 	log    *zap.Logger
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
+	want   spiffeid.ID // whose SVID is taken of several; the stream's own goroutine changes it
 
 	haveX509, haveJWT func() // say once that the first answer came
 	x509, jwt         <-chan struct{}
@@ -150,14 +154,27 @@ func (w *watch) close() error {
 
 // OnX509ContextUpdate implements workloadapi.X509ContextWatcher.
 func (w *watch) OnX509ContextUpdate(c *workloadapi.X509Context) {
-	svid := c.DefaultSVID()
+	svid := w.choose(c.SVIDs)
 	if err := w.source.set(svid, c.Bundles, nil); err != nil {
 		w.fault("svid refused", err)
 		return
 	}
+	w.want = svid.ID
 	w.log.Info("svid received", zap.Stringer("id", svid.ID),
 		zap.Time("not_after", svid.Certificates[0].NotAfter), zap.Int("bundles", c.Bundles.Len()))
 	w.haveX509()
+}
+
+// choose is the SVID that the source is of. Which one comes first may change: SPIRE
+// orders them by the IDs of their entries, which are random, so that an entry that is
+// made for the same workload later may come before the one that it has had.
+func (w *watch) choose(svids []*x509svid.SVID) *x509svid.SVID {
+	for _, svid := range svids {
+		if svid.ID == w.want {
+			return svid
+		}
+	}
+	return svids[0] // there is one: X509-SVIDs without any are an error of the client's
 }
 
 // OnJWTBundlesUpdate implements workloadapi.JWTBundleWatcher.

@@ -139,6 +139,7 @@ func (g *Gateway) identify(ctx context.Context, b *bootstrap) error {
 	var err error
 	g.source, err = certs.NewSource(ctx, certs.Options{
 		WorkloadAPI: b.GetWorkloadApi(),
+		ID:          b.self,
 		Bundles:     []*spiffebundle.Bundle{b.bundle},
 		Log:         g.log.Named("identity"),
 	})

@@ -36,7 +36,7 @@ func (m *Mesh) startWorkloads() {
 	for _, w := range Workloads {
 		h := m.At(w.Environment)
 		h.Run(m.t, "install -d -o "+w.Name+" /run/workloads/"+w.Name)
-		h.Start(m.t, w.Name, w.Name, "workload", "--workload-api", "unix:///run/sallyport/"+w.Name+".sock",
+		h.Start(m.t, w.Name, w.Name, "workload", "--workload-api", m.o.rewrite("unix:///run/sallyport/"+w.Name+".sock"),
 			"--serve", ":8000", "--calls", w.calls(), "--gateway", w.Environment+"-1")
 		Await(m.t, 30*time.Second, w.Name, func() error {
 			conn, err := net.Dial("unix", h.Path(w.calls()))

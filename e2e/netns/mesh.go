@@ -3,6 +3,7 @@ package netns
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -23,6 +24,20 @@ type Options struct {
 	DialOut []string
 	// Connect lays a host's cables; nil for one to the router.
 	Connect func(n *Network, h *Host, addr netip.Prefix)
+	// Rewrite changes the README's commands and files; nil for none of them.
+	Rewrite func(text string) string
+	// Start starts a unit of a host in its own way, or says that it is to be started
+	// as the README says; nil for the latter.
+	Start func(m *Mesh, h *Host, unit string) (started bool)
+}
+
+// rewrite is a text of the README's as this deployment has it.
+func (o *Options) rewrite(text string) string {
+	text = dialsOut(text, o.DialOut)
+	if o.Rewrite != nil {
+		text = o.Rewrite(text)
+	}
+	return text
 }
 
 // Mesh is the deployment of deploy/hosts on a Network.
@@ -33,13 +48,14 @@ type Mesh struct {
 	Units map[string]*Process
 
 	t testing.TB
+	o Options
 }
 
 // Deploy does what the README of deploy/hosts says, starts its workloads, and
 // waits until all gateways hold tunnels to all others.
 func Deploy(t testing.TB, o Options) *Mesh {
 	t.Helper()
-	m := &Mesh{Network: New(t), Units: map[string]*Process{}, t: t}
+	m := &Mesh{Network: New(t), Units: map[string]*Process{}, t: t, o: o}
 	top, err := root()
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +65,7 @@ func Deploy(t testing.TB, o Options) *Mesh {
 		t.Fatal(err)
 	}
 	for _, n := range hosts {
-		m.addHost(n, o, top)
+		m.addHost(n, top)
 	}
 	steps, err := readWalk(filepath.Join(top, walkFile))
 	if err != nil {
@@ -57,7 +73,7 @@ func Deploy(t testing.TB, o Options) *Mesh {
 	}
 	for _, s := range steps {
 		for _, host := range s.hosts {
-			m.do(m.At(host), dialsOut(s.text, o.DialOut))
+			m.do(m.At(host), o.rewrite(s.text))
 		}
 	}
 	m.startWorkloads()
@@ -66,25 +82,34 @@ func Deploy(t testing.TB, o Options) *Mesh {
 }
 
 // addHost makes one of the README's hosts, with its folder in /root/hosts.
-func (m *Mesh) addHost(n named, o Options, top string) {
+func (m *Mesh) addHost(n named, top string) {
 	m.t.Helper()
 	h := m.Host(n.name)
-	if addr := netip.PrefixFrom(n.addr, 24); o.Connect != nil {
-		o.Connect(m.Network, h, addr)
+	if addr := netip.PrefixFrom(n.addr, 24); m.o.Connect != nil {
+		m.o.Connect(m.Network, h, addr)
 	} else {
 		h.Connect(m.router, addr)
 	}
-	if err := os.CopyFS(h.Path("root/hosts"), os.DirFS(filepath.Join(top, "deploy/hosts"))); err != nil {
+	if err := m.copyFolder(filepath.Join(top, "deploy/hosts"), h.Path("root/hosts")); err != nil {
 		m.t.Fatal(err)
 	}
-	policy := h.Path("root/hosts/policy.yaml")
-	text, err := os.ReadFile(policy)
-	if err != nil {
-		m.t.Fatal(err)
+}
+
+// copyFolder copies the README's folder as this deployment has it.
+func (m *Mesh) copyFolder(from, to string) error {
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		return err
 	}
-	if err := os.WriteFile(policy, []byte(dialsOut(string(text), o.DialOut)), 0o644); err != nil {
-		m.t.Fatal(err)
-	}
+	return filepath.WalkDir(to, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(path, []byte(m.o.rewrite(string(text))), 0o644)
+	})
 }
 
 // dialsOut changes the policy and the commands of the walk as the README says of
@@ -116,7 +141,9 @@ func (m *Mesh) do(h *Host, text string) {
 		}
 		h.Run(m.t, script)
 		script = ""
-		m.Units[h.Name+"/"+unit] = h.StartUnit(m.t, unit)
+		if m.o.Start == nil || !m.o.Start(m, h, unit) {
+			m.Units[h.Name+"/"+unit] = h.StartUnit(m.t, unit)
+		}
 	}
 	if script != "" {
 		h.Run(m.t, script)

@@ -92,6 +92,19 @@ func (n *Network) At(name string) *Host {
 	return h
 }
 
+// Install puts a program of the machine where every host has its programs.
+func (n *Network) Install(program string) {
+	n.t.Helper()
+	at := filepath.Join(n.bin, filepath.Base(program))
+	err := os.Link(program, at)
+	if errors.Is(err, syscall.EXDEV) {
+		err = exec.Command("cp", program, at).Run()
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		n.t.Fatalf("install %s: %v", program, err)
+	}
+}
+
 // Router is what all paths lead through.
 func (n *Network) Router() *Host { return n.router }
 
