@@ -8,6 +8,13 @@ import (
 	"time"
 )
 
+// waiting is how many wait for a task.
+func waiting(c *Crew) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.idle)
+}
+
 // TestEveryTaskRuns: also those that come while all others wait for something.
 func TestEveryTaskRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -24,13 +31,13 @@ func TestEveryTaskRuns(t *testing.T) {
 			close(release)
 			ran.Wait()
 			synctest.Wait()
-			if n := c.idle.Load(); n != maxIdle {
+			if n := waiting(c); n != maxIdle {
 				t.Errorf("%d wait for a task, want %d", n, maxIdle)
 			}
 		}
 		<-time.After(2 * patience)
 		synctest.Wait()
-		if n := c.idle.Load(); n != 0 {
+		if n := waiting(c); n != 0 {
 			t.Errorf("%d wait for a task after a while without any", n)
 		}
 	})
@@ -46,13 +53,52 @@ func TestOneAfterAnother(t *testing.T) {
 			c.Go(ctx, func() {})
 			synctest.Wait()
 		}
-		if n := c.idle.Load(); n != 1 {
+		if n := waiting(c); n != 1 {
 			t.Errorf("%d goroutines for tasks that follow one another", n)
 		}
 		cancel()
 		synctest.Wait()
-		if n := c.idle.Load(); n != 0 {
+		if n := waiting(c); n != 0 {
 			t.Errorf("%d wait for a task after the end of the last one's context", n)
+		}
+	})
+}
+
+// TestOnlyWhoIsNeededStays: of many who wait, those go for whom there is nothing to
+// do, while the others have something.
+func TestOnlyWhoIsNeededStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New()
+		tasks := func(n int) {
+			release := make(chan struct{})
+			for range n {
+				c.Go(t.Context(), func() { <-release })
+			}
+			synctest.Wait()
+			close(release)
+			synctest.Wait()
+		}
+		tasks(100)
+		for range 30 {
+			tasks(3)
+			<-time.After(patience / 10)
+		}
+		if n := waiting(c); n != 3 {
+			t.Errorf("%d wait for a task, and three are needed", n)
+		}
+	})
+}
+
+// TestContextHasEnded: nobody waits for another task after one whose context had
+// ended.
+func TestContextHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New()
+		ctx, cancel := context.WithCancel(t.Context())
+		c.Go(ctx, cancel)
+		synctest.Wait()
+		if n := waiting(c); n != 0 {
+			t.Errorf("%d wait for a task", n)
 		}
 	})
 }
