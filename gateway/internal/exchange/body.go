@@ -111,7 +111,7 @@ func (b *requestBody) received() uint64 { return b.bytes }
 
 // discard reads what the peer still sends, so that it is not left waiting.
 func discard(s tunnel.Stream) {
-	timer := time.AfterFunc(drainTimeout, func() { s.Reset(tunnel.Refused) })
+	timer := time.AfterFunc(peerPatience, func() { s.Reset(tunnel.Refused) })
 	defer timer.Stop()
 	io.Copy(io.Discard, s) //nolint:errcheck // the stream has been answered; its end is all we wait for
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 )
@@ -97,31 +96,4 @@ func TestCallingFollows(t *testing.T) {
 	before.wantResets(t, tunnel.CallerGone)
 	after.wantResets(t, tunnel.CallerGone)
 	other.wantResets(t) // its exchange was over
-}
-
-// TestPatience: a stream whose peer takes too long is reset, one whose peer does not is
-// left alone, and a timer that ran is not used again.
-func TestPatience(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var p patience
-		for range 2 {
-			s := new(noted)
-			p.begin(s)
-			p.limit(time.Second)
-			<-time.After(time.Second / 2)
-			p.over()
-			<-time.After(time.Second)
-			if s.wantResets(t); !p.kept() {
-				t.Error("it is not to be used again")
-			}
-		}
-		s := new(noted)
-		p.begin(s)
-		p.limit(time.Second)
-		<-time.After(2 * time.Second)
-		p.over()
-		if s.wantResets(t, tunnel.ProtocolError); p.kept() {
-			t.Error("it is to be used again")
-		}
-	})
 }

@@ -32,8 +32,6 @@ const (
 	copyBuffer = 32 << 10
 	// crossingField tells both ends' workloads the crossing's id.
 	crossingField = "sallyport-crossing"
-	// headTimeout bounds the wait for a head from a peer gateway.
-	headTimeout = 10 * time.Second
 	// grpcCancelled is gRPC's status CANCELLED (grpc/doc/statuscodes.md).
 	grpcCancelled = 1
 )

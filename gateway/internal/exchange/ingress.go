@@ -23,9 +23,6 @@ import (
 // longestDigest is the length of "sha512:" and its hex digest, in bytes.
 const longestDigest = 7 + 128
 
-// drainTimeout bounds the wait for the rest of a request after its answer.
-const drainTimeout = 5 * time.Second
-
 // destinations reaches workloads of this gateway's environment.
 type destinations interface {
 	RoundTrip(ctx context.Context, d upstream.Destination, r *upstream.Request) (*upstream.Response, error)
@@ -70,23 +67,17 @@ func (i *Ingress) newArrival(s tunnel.Stream, trace l7.Traceparent) *arrival {
 	a.header, a.trace = s.Header(), trace
 	a.in.Reset(s)
 	a.out.Reset(s)
-	a.patience.begin(s)
 	return a
 }
 
-// free gives back an arrival whose exchange is over, if it is certain that nobody
-// uses it any more.
+// free gives back an arrival whose exchange is over.
 func (a *arrival) free(to *sync.Pool) {
 	if a.account != nil {
 		a.account.free()
 	}
-	if !a.patience.kept() {
-		return
-	}
 	a.account, a.header, a.verdict, a.names, a.body = nil, nil, authz.Verdict{}, inNames{}, requestBody{}
 	a.in.Reset(nil)
 	a.out.Reset(nil)
-	a.patience.begin(nil)
 	to.Put(a)
 }
 
@@ -199,7 +190,7 @@ func checkHeader(h *crossingv1.Header, peer spiffeid.ID) (l7.Traceparent, error)
 }
 
 func (a *arrival) readHead(s tunnel.Stream) (*l7.RequestHead, bool, error) {
-	a.patience.limit(headTimeout)
+	a.patience.limit(s)
 	defer a.patience.over()
 	frame, err := a.in.Next()
 	if err != nil {
@@ -442,7 +433,7 @@ func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) 
 // of the answer.
 func (a *arrival) drain(r *asking, answer io.Closer, body *requestBody) {
 	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
-	a.patience.limit(drainTimeout)
+	a.patience.limit(a.stream)
 	defer a.patience.over()
 	if answer != nil {
 		answer.Close()

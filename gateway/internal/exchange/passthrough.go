@@ -20,7 +20,7 @@ import (
 const (
 	// helloTimeout bounds the wait for a caller's ClientHello once its CONNECT was
 	// accepted.
-	helloTimeout = headTimeout
+	helloTimeout = 10 * time.Second
 	// helloTransit is how much longer the ingress gateway waits, so that it is the
 	// egress gateway that says what the caller did.
 	helloTransit = 10 * time.Second

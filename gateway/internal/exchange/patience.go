@@ -1,35 +1,57 @@
 package exchange
 
 import (
+	"sync"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 )
 
-// patience resets a stream whose peer takes too long. It has one timer for all its
-// streams, which follow one another.
+// peerPatience is how long is waited for a peer gateway at least, and at most twice
+// as long.
+const peerPatience = 5 * time.Second
+
+// patience resets a stream whose peer takes too long. Nearly no wait takes as long
+// as to set a timer does: so one timer, which runs on, looks at whatever wait there
+// is, and ends one that it has seen before.
 type patience struct {
+	mu     sync.Mutex // guards what follows
 	stream tunnel.Stream
-	timer  *time.Timer // nil before the first wait
-	lost   bool        // it was too late for the timer to be stopped
+	seen   bool // the wait for it, at the last look
+	timer  *time.Timer
+	runs   bool
 }
 
-// begin is for another stream.
-func (p *patience) begin(s tunnel.Stream) { p.stream = s }
+// limit bounds the wait for a stream's peer until over.
+func (p *patience) limit(s tunnel.Stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stream, p.seen = s, false
+	switch {
+	case p.runs:
+		return
+	case p.timer == nil:
+		p.timer = time.AfterFunc(peerPatience, p.look)
+	default:
+		p.timer.Reset(peerPatience)
+	}
+	p.runs = true
+}
 
-// limit bounds the time until over.
-func (p *patience) limit(d time.Duration) {
-	if p.timer == nil {
-		p.timer = time.AfterFunc(d, p.lose)
-	} else {
-		p.timer.Reset(d)
+// over ends the wait: the stream is not touched any more.
+func (p *patience) over() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stream = nil
+}
+
+func (p *patience) look() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.runs = p.stream != nil && !p.seen; p.runs {
+		p.seen = true
+		p.timer.Reset(peerPatience)
+	} else if p.stream != nil {
+		p.stream.Reset(tunnel.ProtocolError)
 	}
 }
-
-func (p *patience) lose() { p.stream.Reset(tunnel.ProtocolError) }
-
-// over ends the wait.
-func (p *patience) over() { p.lost = !p.timer.Stop() || p.lost }
-
-// kept says that no wait took too long: otherwise lose may still be running.
-func (p *patience) kept() bool { return !p.lost }
