@@ -58,7 +58,10 @@ type arrival struct {
 	body     requestBody
 	patience patience
 	names    inNames
+	request  asking
 	waiter   tunnel.Watch // lets the request go on, also if its stream ends
+	watched  bool         // it may
+	sure     bool         // it did not, and never will
 }
 
 // newArrival is one whose header was taken.
@@ -70,12 +73,24 @@ func (i *Ingress) newArrival(s tunnel.Stream, trace l7.Traceparent) *arrival {
 	return a
 }
 
-// free gives back an arrival whose exchange is over.
+// unwatch lets the request go on, also if its stream ends.
+func (a *arrival) unwatch() {
+	if a.watched {
+		a.watched, a.sure = false, a.waiter.Stop()
+	}
+}
+
+// free gives back an arrival whose exchange is over, if it is certain that nobody
+// uses it any more: neither who tells of the stream's end nor upstream.
 func (a *arrival) free(to *sync.Pool) {
 	if a.account != nil {
 		a.account.free()
 	}
-	a.account, a.header, a.verdict, a.names, a.body = nil, nil, authz.Verdict{}, inNames{}, requestBody{}
+	if asked := a.request.Head != nil; asked && (!a.sure || !a.request.Reset()) {
+		return
+	}
+	a.account, a.header, a.verdict, a.body, a.sure = nil, nil, authz.Verdict{}, requestBody{}, false
+	a.names = a.names.kept()
 	a.in.Reset(nil)
 	a.out.Reset(nil)
 	to.Put(a)
@@ -115,7 +130,7 @@ func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tun
 	a.account = i.cfg.newAccount(a.header.GetId(), crossingv1.Side_INGRESS, v, now)
 	a.stream = s
 	a.identify(info)
-	a.names = newInNames(a.cfg.Self, a.header, a.trace, head)
+	a.names.make(a.cfg.Self, a.header, a.trace, head)
 	if err == nil {
 		a.asked(a.names.operation, head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
@@ -254,15 +269,16 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	body := &a.body
 	body.begin(&a.in, ended, &a.cfg.Limits, a.watch, a.up)
 	content, ok := body.hold(head)
-	r := &asking{upstream.Request{Head: a.inbound(head), Body: content, Retry: v.Idempotent}}
+	r := &a.request
 	if !ok {
 		a.failed(running, r, body)
 		return
 	}
+	r.Head, r.Body, r.Retry = a.inbound(head), content, v.Idempotent
 	// Without the caller there is no reason to ask. A gateway that stops resets its
 	// streams, too.
-	a.waiter = tunnel.OnDone(a.stream, r)
-	defer a.waiter.Stop()
+	a.waiter, a.watched = tunnel.OnDone(a.stream, r), true
+	defer a.unwatch()
 	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, &r.Request)
 	if err != nil {
 		a.failed(running, r, body)
@@ -286,8 +302,7 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	a.ended(cause, reason)
 }
 
-// asking is what is asked of a destination. It is not used again: who tells of the
-// stream's end may be late.
+// asking is what is asked of a destination.
 type asking struct{ upstream.Request }
 
 // StreamDone implements tunnel.Waiter.
@@ -390,7 +405,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 // finish ends the answer with what is held of it. From then on nobody is to be
 // told that the stream is done.
 func (a *arrival) finish() error {
-	a.waiter.Stop()
+	a.unwatch()
 	_, err := tunnel.Finish(a.stream, a.out.Take())
 	return err
 }

@@ -39,22 +39,34 @@ func newNames(now time.Time, trace l7.Traceparent, caller netip.AddrPort, head *
 	return names{all[:id], all[id:traceparent], all[traceparent:address], all[address:]}
 }
 
-// inNames are the texts that an ingress gateway makes of a crossing, as parts of one.
+// inNames are the texts that an ingress gateway makes of a crossing, parts of one
+// that is used again where the next crossing is alike.
 type inNames struct {
+	all         string
 	operation   string
 	xfcc        string // who calls, for the workload
 	traceparent string
 }
 
-// newInNames makes them of a header that was checked.
-func newInNames(self spiffeid.ID, h *crossingv1.Header, trace l7.Traceparent, head *l7.RequestHead) inNames {
+// make makes them of a header that was checked.
+func (n *inNames) make(self spiffeid.ID, h *crossingv1.Header, trace l7.Traceparent, head *l7.RequestHead) {
 	var room [2 * usualNames]byte
 	b := appendOperation(room[:0], head)
 	operation := len(b)
 	b = l7.AppendXFCC(b, self.String(), h.GetSource(), h.GetSourceSvid())
-	xfcc := len(b)
-	all := string(trace.AppendTo(b))
-	return inNames{all[:operation], all[operation:xfcc], all[xfcc:]}
+	all := l7.Again(n.all, b)
+	*n = inNames{all, all[:operation], all[operation:], h.GetTraceparent()}
+	if said := trace.AppendTo(b[:0]); string(said) != n.traceparent {
+		n.traceparent = string(said) // it was of a later version, or has more flags
+	}
+}
+
+// kept is what the next crossing may use again.
+func (n *inNames) kept() inNames {
+	if len(n.all) > 2*usualNames {
+		return inNames{}
+	}
+	return inNames{all: n.all}
 }
 
 // appendOperation appends method and path, or of a gRPC call its full name; never

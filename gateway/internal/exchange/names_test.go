@@ -37,9 +37,13 @@ func TestOperation(t *testing.T) {
 				t.Errorf("names %+v", n)
 			}
 			h := &crossingv1.Header{Source: agent.String(), SourceSvid: "sha256:9d1c"}
-			in := newInNames(far, h, trace, &tt.head)
-			if want := "By=" + far.String() + ";Hash=9d1c;URI=" + agent.String(); in != (inNames{tt.want, want, trace.String()}) {
-				t.Errorf("names %+v", in)
+			h.Traceparent = "01" + trace.String()[2:] + "-more"
+			for _, in := range []inNames{{}, {all: tt.want}} {
+				in.make(far, h, trace, &tt.head)
+				xfcc := "By=" + far.String() + ";Hash=9d1c;URI=" + agent.String()
+				if in != (inNames{tt.want + xfcc, tt.want, xfcc, trace.String()}) {
+					t.Errorf("names %+v", in)
+				}
 			}
 		})
 	}

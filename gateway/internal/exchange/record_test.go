@@ -53,6 +53,7 @@ type recorded struct {
 	info    tunnel.Info
 	header  *crossingv1.Header
 	ingress *Ingress
+	stream  halfStream
 }
 
 func newRecorded(t testing.TB) *recorded {
@@ -71,6 +72,7 @@ func newRecorded(t testing.TB) *recorded {
 	}
 	r.depart(t)
 	r.header, r.tunnel.header = r.tunnel.header, nil
+	r.stream.header = r.header
 	return r
 }
 
@@ -98,10 +100,11 @@ func (r *recorded) depart(t testing.TB) {
 
 // arrive records the crossing as an ingress gateway does.
 func (r *recorded) arrive(t testing.TB) {
-	a := r.ingress.newArrival(&halfStream{header: r.header}, l7.Traceparent{})
+	trace, _ := l7.ParseTraceparent(r.header.GetTraceparent())
+	a := r.ingress.newArrival(&r.stream, trace)
 	a.account = r.cfg.newAccount(r.header.GetId(), crossingv1.Side_INGRESS, r.verdict, time.Now())
 	a.identify(r.info)
-	a.names = newInNames(far, r.header, a.trace, &r.req.Head)
+	a.names.make(far, r.header, a.trace, &r.req.Head)
 	a.asked(a.names.operation, &r.req.Head)
 	if !a.begin(r.verdict) {
 		t.Fatal("not recorded")

@@ -41,7 +41,7 @@ func TestMemoryIsNobodyElses(t *testing.T) {
 	w := newWorld(t, nil)
 	b := &busy{fakeTunnel: w.tunnel}
 	w.tunnel.serve = func(s tunnel.Stream) {
-		w.ingress.ServeStream(context.Background(), &fakeTunnel{peer: near}, s, func() {
+		w.ingress.ServeStream(context.Background(), &fakeTunnel{peer: near}, newTelling(s), func() {
 			s.Reset(tunnel.DestinationGone)
 			b.streams.Done()
 		})
@@ -70,6 +70,45 @@ func TestMemoryIsNobodyElses(t *testing.T) {
 			t.Errorf("%s opened %d and closed %d", s.name, n, len(s.closed))
 		}
 	}
+}
+
+// telling is a stream that tells of its end, as those of tunnels do.
+type telling struct {
+	tunnel.Stream
+	mu     sync.Mutex // guards what follows
+	over   bool
+	waiter tunnel.Waiter
+}
+
+func newTelling(s tunnel.Stream) *telling {
+	t := &telling{Stream: s}
+	go func() {
+		<-s.Done()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.over = true
+		t.tell()
+	}()
+	return t
+}
+
+// tell tells who waits. The caller holds mu.
+func (t *telling) tell() {
+	if t.waiter != nil {
+		go t.waiter.StreamDone()
+		t.waiter = nil
+	}
+}
+
+// OnDone implements tunnel.Notifier.
+func (t *telling) OnDone(w tunnel.Waiter) (before bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before = t.waiter != nil
+	if t.waiter = w; t.over {
+		t.tell()
+	}
+	return before
 }
 
 // attach makes an egress gateway listen. It gives its address, a caller's token, and

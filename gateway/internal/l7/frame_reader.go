@@ -25,6 +25,7 @@ type FrameReader struct {
 	response ResponseHead
 	trailers Fields
 	refusal  Refusal
+	texts    [2]string // of the last head and the last trailers
 }
 
 // What Reset keeps of an exchange that was larger than most is not worth its room.
@@ -50,6 +51,7 @@ func (fr *FrameReader) Reset(r io.Reader) {
 		request:  RequestHead{Fields: fr.request.Fields.emptied()},
 		response: ResponseHead{Fields: fr.response.Fields.emptied()},
 		trailers: fr.trailers.emptied(),
+		texts:    fr.texts,
 	}
 }
 
@@ -174,7 +176,7 @@ func (fr *FrameReader) decode(f *Frame) error {
 	if _, err := io.ReadFull(&fr.in, fr.payload); err != nil {
 		return truncated(err)
 	}
-	p := payload{rest: string(fr.payload)}
+	p := payload{rest: fr.text(f.Kind)}
 	switch f.Kind {
 	case KindRequestHead:
 		f.End, f.Request = p.flags(), &fr.request
@@ -195,6 +197,19 @@ func (fr *FrameReader) decode(f *Frame) error {
 		f.Refusal.Reason, f.Refusal.Owner = crossingv1.Reason(p.uvarint(1<<31-1)), p.string()
 		return p.done(f.Refusal.check)
 	}
+}
+
+// text is the payload of a frame of that kind as a text.
+func (fr *FrameReader) text(k Kind) string {
+	last := &fr.texts[0]
+	if k == KindTrailers {
+		last = &fr.texts[1]
+	}
+	text := Again(*last, fr.payload)
+	if len(text) <= mostPayload {
+		*last = text
+	}
+	return text
 }
 
 // check refuses a reason that this gateway does not know and an owner that is

@@ -154,3 +154,19 @@ func TestLimitsEndWithTheirExchange(t *testing.T) {
 	}
 	u.CloseIdle()
 }
+
+// TestRequestAgain: a request that is over is as good as a new one; one that a timer
+// may still cut is not used again.
+func TestRequestAgain(t *testing.T) {
+	r := &Request{Head: &l7.RequestHead{}, Retry: true, tries: 2}
+	r.Cancel()
+	if !r.Reset() || r.Head != nil || r.Retry || r.tries != 0 || r.isCancelled() {
+		t.Errorf("something is left: %+v", r.Head)
+	}
+	late := &h2Call{pool: &h2Pool{u: &Upstream{}}}
+	late.r, r.h2, late.spoiled = r, late, true
+	late.free()
+	if r.Reset() {
+		t.Error("it is used again, and a timer may cut it")
+	}
+}

@@ -168,6 +168,7 @@ func (t *h2Call) free() {
 	t.over()
 	t.r.h2 = nil
 	if t.busy() {
+		t.r.lent = true
 		return
 	}
 	kept := t.kept[:0]

@@ -23,7 +23,7 @@ type Content interface {
 	Trailers() l7.Fields
 }
 
-// Request is what is asked of a destination. It is for one RoundTrip.
+// Request is what is asked of a destination. It is for one RoundTrip, until Reset.
 type Request struct {
 	Head *l7.RequestHead // "te: trailers" is added to a gRPC call's
 	Body Content         // nil if the request ended with its head
@@ -40,6 +40,7 @@ type Request struct {
 	tries     int
 	resp      *Response
 	sending   sync.WaitGroup // what uses Body
+	lent      bool           // somebody may still cut what goes on for it
 
 	mu        sync.Mutex // guards what follows
 	cancelled bool
@@ -68,6 +69,17 @@ func (r *Request) Cancel() {
 // Wait waits until nobody uses Body any more, after the answer's Close or the
 // error of RoundTrip: reading it cannot be interrupted from here.
 func (r *Request) Wait() { r.sending.Wait() }
+
+// Reset makes the request empty, for another RoundTrip. It is called after Wait,
+// when Cancel is not called any more. It says false, and does nothing, if somebody
+// may still use the request; then nobody else may.
+func (r *Request) Reset() bool {
+	if r.lent {
+		return false
+	}
+	*r = Request{}
+	return true
+}
 
 // goOn says what goes on for the request from here, nil for nothing. It fails if
 // the request was cancelled.

@@ -20,7 +20,12 @@ type Answer struct {
 	Head   l7.ResponseHead
 	Length int64 // of the content in bytes, Chunked or UntilClose
 	Close  bool  // the connection ends after it
+
+	rows string // the last ones, unless they were long
 }
+
+// keptRows is the most that is kept of an answer for the next one, in bytes.
+const keptRows = 4 << 10
 
 // ReadResponse reads the head of the answer to a request of the method into a,
 // whose memory it uses again. Interim answers (1xx) are skipped; 101 is refused,
@@ -47,7 +52,7 @@ func ReadResponse(br *bufio.Reader, method string, a *Answer) error {
 func (a *Answer) Reset() {
 	fields := a.Head.Fields
 	clear(fields[:cap(fields)]) // others may have appended
-	*a = Answer{Head: l7.ResponseHead{Fields: fields[:0]}}
+	*a = Answer{Head: l7.ResponseHead{Fields: fields[:0]}, rows: a.rows}
 }
 
 func (a *Answer) read(br *bufio.Reader, method string) error {
@@ -73,7 +78,11 @@ func (a *Answer) parse(head []byte, method string) error {
 	if err := checkRows(rows); err != nil {
 		return err
 	}
-	m := a.parseFields(string(rows))
+	text := l7.Again(a.rows, rows)
+	if len(text) <= keptRows {
+		a.rows = text
+	}
+	m := a.parseFields(text)
 	if len(a.Head.Fields) > l7.MaxFields {
 		return tooLarge(431, "more than %d fields", l7.MaxFields)
 	}

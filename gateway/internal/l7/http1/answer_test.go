@@ -14,6 +14,7 @@ import (
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -76,7 +77,7 @@ func TestReadResponse(t *testing.T) {
 			if err := ReadResponse(br, tt.method, a); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(&tt.want, a, cmp.Transformer("empty", func(f l7.Fields) string { return fmt.Sprint(f) })); diff != "" {
+			if diff := cmp.Diff(&tt.want, a, cmp.Transformer("empty", func(f l7.Fields) string { return fmt.Sprint(f) }), cmpopts.IgnoreUnexported(Answer{})); diff != "" {
 				t.Errorf("ReadResponse (-want +got):\n%s", diff)
 			}
 			if rest, _ := io.ReadAll(br); string(rest) != next {
@@ -211,5 +212,32 @@ func sameAnswerByNetHTTP(t *testing.T, method string, raw []byte, a *Answer, con
 		if diff := cmp.Diff(values, fields[name]); diff != "" {
 			t.Errorf("field %s (-net/http +ours):\n%s", name, diff)
 		}
+	}
+}
+
+// TestAnswersOneAfterAnother: what is used again of an answer is not seen in another
+// one, and its texts stay what they were.
+func TestAnswersOneAfterAnother(t *testing.T) {
+	var a Answer
+	read := func(fields ...string) l7.Fields {
+		raw := head(append([]string{"HTTP/1.1 200 OK"}, fields...)...)
+		if err := ReadResponse(bufio.NewReader(strings.NewReader(raw)), "GET", &a); err != nil {
+			t.Fatal(err)
+		}
+		return a.Head.Fields
+	}
+	first := read("X-Of: one", "Content-Length: 1")
+	text := first.Get("x-of")
+	for range 2 {
+		if again := read("X-Of: one", "Content-Length: 1"); again.Get("x-of") != "one" || a.Length != 1 {
+			t.Errorf("the same again is %v", again)
+		}
+	}
+	if other := read("X-Of: two", "Content-Length: 2"); other.Get("x-of") != "two" || a.Length != 2 || text != "one" {
+		t.Errorf("another one is %v, and the first was of %q", other, text)
+	}
+	read("X-Of: " + strings.Repeat("x", keptRows))
+	if len(a.rows) > keptRows {
+		t.Errorf("%d bytes are kept", len(a.rows))
 	}
 }
