@@ -52,21 +52,45 @@ const idLength = 36
 // ParseID reads a crossing's id. It refuses what is not a UUIDv7 in its canonical
 // lower-case form.
 func ParseID(s string) (uuid.UUID, error) {
-	id, err := uuid.Parse(s)
-	if err != nil || len(s) != idLength || upper(s) || id.Version() != 7 || id.Variant() != uuid.RFC4122 {
+	var id uuid.UUID
+	if !decodeID(&id, s) || id.Version() != 7 || id.Variant() != uuid.RFC4122 {
 		return uuid.UUID{}, fmt.Errorf("crossing id %.64q is not a UUIDv7", s)
 	}
 	return id, nil
 }
 
-// upper says that there is an upper-case letter in s.
-func upper(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 'A' && s[i] <= 'Z' {
-			return true
-		}
+// decodeID decodes groups of lower-case hex digits with dashes between them.
+func decodeID(id *uuid.UUID, s string) bool {
+	if len(s) != idLength {
+		return false
 	}
-	return false
+	at := 0
+	for i := range id {
+		if at == 8 || at == 13 || at == 18 || at == 23 {
+			if s[at] != '-' {
+				return false
+			}
+			at++
+		}
+		high, low := digit(s[at]), digit(s[at+1])
+		if high > 15 || low > 15 {
+			return false
+		}
+		id[i] = high<<4 | low
+		at += 2
+	}
+	return true
+}
+
+// digit is the value of a lower-case hex digit, above 15 if c is none.
+func digit(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 255
 }
 
 // CheckID refuses what ParseID does.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -172,6 +173,44 @@ func TestRuns(t *testing.T) {
 	for _, bad := range []string{"", "b41f", strings.ToUpper(egressRun), strings.Repeat("0", 32), egressRun[:31] + "g", egressRun + "0"} {
 		if CheckRun(bad) == nil {
 			t.Errorf("CheckRun(%q) accepted it", bad)
+		}
+	}
+}
+
+// TestParseIDAsTheLibrary: what is a UUIDv7 for the library, in lower case and with
+// dashes, is a crossing's id, and nothing else.
+func TestParseIDAsTheLibrary(t *testing.T) {
+	good := NewID(time.UnixMilli(0x019ab0419970))
+	parsed := 0
+	for at := range len(good) {
+		for c := range 256 {
+			s := good[:at] + string([]byte{byte(c)}) + good[at+1:]
+			want, err := uuid.Parse(s)
+			valid := err == nil && want.String() == s && want.Version() == 7 && want.Variant() == uuid.RFC4122
+			got, err := ParseID(s)
+			if valid != (err == nil) || valid && got != want {
+				t.Fatalf("ParseID(%q) = %v, %v, want %v, %t", s, got, err, want, valid)
+			}
+			if valid {
+				parsed++
+			}
+		}
+	}
+	if want := 30*16 + 4 + 1 + 4; parsed != want { // digits, of the variant, of the version, dashes
+		t.Errorf("%d ids were read, want %d", parsed, want)
+	}
+	for _, s := range []string{"", good[1:], good + "0", "{" + good + "}", "urn:uuid:" + good, strings.ToUpper(good)} {
+		if id, err := ParseID(s); err == nil {
+			t.Errorf("ParseID(%q) = %v", s, id)
+		}
+	}
+}
+
+func BenchmarkParseID(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := CheckID(crossingID); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -19,8 +19,9 @@ const (
 	frameRefusal = 5
 )
 
-// Encoder encodes the frames of one run of one gateway. It may be used
-// concurrently.
+// Encoder encodes the frames of one run of one gateway, of messages that the
+// gateway has made: fields that the schema does not know, which only a decoder puts
+// into one, are left out. It may be used concurrently.
 type Encoder struct {
 	begin []byte // gateway and run, as every frame begins
 }
@@ -38,7 +39,7 @@ func NewEncoder(gateway, run string) (*Encoder, error) {
 // AppendOpen appends what AppendFrame does for a frame with that opening. It
 // keeps nothing of it.
 func (e *Encoder) AppendOpen(b []byte, h *crossingv1.Half) ([]byte, error) {
-	c := fields{utf8: true}
+	c := fields{utf8: true, made: true}
 	if c.half(h); c.fault != nil {
 		return encoded(b, b, c.fault)
 	}
@@ -48,7 +49,7 @@ func (e *Encoder) AppendOpen(b []byte, h *crossingv1.Half) ([]byte, error) {
 // AppendClose appends what AppendFrame does for a frame with that end. It keeps
 // nothing of it.
 func (e *Encoder) AppendClose(b []byte, c *crossingv1.Close) ([]byte, error) {
-	check := fields{utf8: true}
+	check := fields{utf8: true, made: true}
 	if check.close(c); check.fault != nil {
 		return encoded(b, b, check.fault)
 	}

@@ -18,6 +18,7 @@ import (
 // the rest of encoding and decoding.
 type fields struct {
 	utf8  bool  // texts are held to be UTF-8, too; a decoder has done that
+	made  bool  // messages were made here, not decoded: nothing of them was skipped
 	fault error // the first one
 }
 
@@ -35,6 +36,9 @@ func (c *fields) fail(format string, args ...any) {
 
 // known holds that nothing of a message was skipped.
 func (c *fields) known(m proto.Message) {
+	if c.made {
+		return
+	}
 	if r := m.ProtoReflect(); len(r.GetUnknown()) > 0 {
 		c.fail("%s has fields that this version does not know", r.Descriptor().Name())
 	}
