@@ -114,6 +114,7 @@ func (c *Conn) accept(id uint32) error {
 		return err
 	}
 	s := newStream(c)
+	s.request.Head.Fields = s.fields[:0]
 	s.refused = c.block.Request(&s.request, c.scheme(), c.head.end)
 	if s.refused != nil && c.cfg.Refuse == nil {
 		return &streamError{id, ProtocolError, "a request that is refused, and nobody answers"}
@@ -170,7 +171,7 @@ func (c *Conn) scheme() string {
 
 // answered takes a head of an answer to a stream of this end.
 func (c *Conn) answered(s *Stream) error {
-	head, bad := c.block.Response()
+	head, bad := c.block.Response(s.fields[:0:answerFields])
 	switch {
 	case bad != "":
 		return &streamError{s.id, ProtocolError, bad}
@@ -214,7 +215,7 @@ func (c *Conn) interim(s *Stream, status int) error {
 
 // trailed takes trailers.
 func (c *Conn) trailed(s *Stream) error {
-	fields, bad := c.block.Trailers()
+	fields, bad := c.block.Trailers(s.roomForTrailers())
 	if !c.head.end {
 		bad = "trailers that do not end their stream"
 	}

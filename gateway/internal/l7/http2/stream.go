@@ -60,6 +60,24 @@ type Stream struct {
 	response l7.ResponseHead // a client's, once headIn is set
 	headIn   bool
 	headOnly bool // the head was all of it
+
+	fields [usualFields]l7.Field // room for those of the peer
+}
+
+const (
+	// usualFields is as many as nearly all requests' heads have, with those that a
+	// gateway adds, and answers' heads and trailers together.
+	usualFields = 14
+	// answerFields of them are an answer's head's.
+	answerFields = 8
+)
+
+// roomForTrailers is what the head does not use.
+func (s *Stream) roomForTrailers() l7.Fields {
+	if s.c.server {
+		return nil
+	}
+	return s.fields[answerFields:answerFields]
 }
 
 func newStream(c *Conn) *Stream {

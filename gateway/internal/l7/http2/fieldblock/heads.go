@@ -38,13 +38,13 @@ func tooLarge(detail string) *Refusal {
 	return &Refusal{431, crossingv1.Reason_TOO_LARGE, detail, false}
 }
 
-// Request reads a request's head into r, as HTTP/1.1 would have it: a scheme that
+// Request reads a request's head into r, whose room for fields it uses, as HTTP/1.1 would have it: a scheme that
 // is the connection's own says nothing, as in origin form. With end set no content
 // follows. What is refused is as far as it could be read.
 func (b *Reader) Request(r *Request, own string, end bool) *Refusal {
 	h := &r.Head
 	h.Method, h.Scheme, h.Authority, h.Path = b.pseudo[pseudoMethod], b.pseudo[pseudoScheme], b.pseudo[pseudoAuthority], b.pseudo[pseudoPath]
-	h.Fields = b.take()
+	h.Fields = b.take(h.Fields)
 	if h.Scheme == own {
 		h.Scheme = ""
 	}
@@ -155,8 +155,9 @@ func validFields(f l7.Fields) bool {
 }
 
 // Response reads an answer's head, which may be an interim one and is not checked
-// otherwise. bad is what is wrong with it, "" if nothing is.
-func (b *Reader) Response() (h l7.ResponseHead, bad string) {
+// otherwise. Its fields are in room if they fit. bad is what is wrong with it, "" if
+// nothing is.
+func (b *Reader) Response(room l7.Fields) (h l7.ResponseHead, bad string) {
 	status := b.pseudo[pseudoStatus]
 	for which, given := range b.given {
 		if given != (which == pseudoStatus) {
@@ -172,11 +173,12 @@ func (b *Reader) Response() (h l7.ResponseHead, bad string) {
 		return h, ":status is not a status"
 	}
 	code := int(status[0]-'0')*100 + int(status[1]-'0')*10 + int(status[2]-'0')
-	return l7.ResponseHead{Status: code, Fields: b.take()}, ""
+	return l7.ResponseHead{Status: code, Fields: b.take(room)}, ""
 }
 
-// Trailers reads trailers, without what a reader must not merge into the head.
-func (b *Reader) Trailers() (f l7.Fields, bad string) {
+// Trailers reads trailers, in room if they fit, without what a reader must not merge
+// into the head.
+func (b *Reader) Trailers(room l7.Fields) (f l7.Fields, bad string) {
 	switch {
 	case b.large:
 		return nil, "trailers beyond the limit"
@@ -185,7 +187,7 @@ func (b *Reader) Trailers() (f l7.Fields, bad string) {
 	case b.given != [pseudos]bool{}:
 		return nil, "a pseudo-header in trailers"
 	}
-	fields := b.take()
+	fields := b.take(room)
 	if err := fields.Check(0); err != nil {
 		return nil, "trailers that are not well formed"
 	}

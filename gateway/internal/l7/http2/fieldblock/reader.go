@@ -158,15 +158,19 @@ func (b *Reader) fault(what string) {
 	}
 }
 
-// take gives the fields, the crumbs of a cookie joined (RFC 9113 8.2.3).
-func (b *Reader) take() l7.Fields {
+// take gives the fields, the crumbs of a cookie joined (RFC 9113 8.2.3), in room if
+// they fit.
+func (b *Reader) take(room l7.Fields) l7.Fields {
 	if len(b.fields) == 0 {
 		return nil
 	}
 	if len(b.crumbs) > 1 {
 		b.fields[b.cookie].Value = strings.Join(b.crumbs, "; ")
 	}
-	return append(make(l7.Fields, 0, len(b.fields)+spareFields), b.fields...)
+	if cap(room) < len(b.fields)+spareFields {
+		room = make(l7.Fields, 0, len(b.fields)+spareFields)
+	}
+	return append(room[:0], b.fields...)
 }
 
 // spareFields is room for what a gateway adds to a head.
