@@ -87,7 +87,7 @@ func (r *Recorder) deliverOnce(ctx context.Context) error {
 	patience := time.AfterFunc(ackTimeout, func() { cancel(errNoAck) })
 	patience.Stop()
 	defer patience.Stop()
-	inFlight := make(chan *controlv1.Batch, maxInFlight)
+	inFlight := make(chan *batch, maxInFlight)
 	group.Go(func() error { return r.send(ctx, stream, inFlight, patience) })
 	group.Go(func() error { return r.receive(stream, inFlight, patience) })
 	err = group.Wait()
@@ -103,7 +103,7 @@ var errNoAck = fmt.Errorf("no acknowledgement within %s", ackTimeout)
 type deliverStream = grpc.BidiStreamingClient[controlv1.Batch, controlv1.Ack]
 
 // send sends batches as frames come, waiting while too many are in flight.
-func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan<- *controlv1.Batch, patience *time.Timer) error {
+func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan<- *batch, patience *time.Timer) error {
 	reader := &reader{spool: r.spool, at: r.acked.position()}
 	defer reader.close()
 	for {
@@ -125,11 +125,12 @@ func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan
 		case inFlight <- batch:
 		}
 		patience.Reset(ackTimeout)
-		if err := stream.Send(batch); errors.Is(err, io.EOF) {
+		if err := stream.Send(&batch.Batch); errors.Is(err, io.EOF) {
 			return nil // the stream has ended; receive learns why
 		} else if err != nil {
 			return fmt.Errorf("send: %w", err)
 		}
+		batch.sent.Store(true)
 		if full {
 			continue
 		}
@@ -142,15 +143,15 @@ func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan
 }
 
 // receive takes acknowledgements in the order of the batches.
-func (r *Recorder) receive(stream deliverStream, inFlight <-chan *controlv1.Batch, patience *time.Timer) error {
+func (r *Recorder) receive(stream deliverStream, inFlight <-chan *batch, patience *time.Timer) error {
 	for {
 		ack, err := stream.Recv()
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
-		var batch *controlv1.Batch
+		var sent *batch
 		select {
-		case batch = <-inFlight:
+		case sent = <-inFlight:
 		default:
 			return errors.New("an acknowledgement for nothing")
 		}
@@ -158,15 +159,16 @@ func (r *Recorder) receive(stream deliverStream, inFlight <-chan *controlv1.Batc
 		if len(inFlight) > 0 {
 			patience.Reset(ackTimeout)
 		}
-		if ack.GetThrough() != batch.GetThrough() {
-			return fmt.Errorf("acknowledged through %d, want %d", ack.GetThrough(), batch.GetThrough())
+		if ack.GetThrough() != sent.GetThrough() {
+			return fmt.Errorf("acknowledged through %d, want %d", ack.GetThrough(), sent.GetThrough())
 		}
-		if err := r.keepRejected(ack, batch); err != nil {
+		if err := r.keepRejected(ack, &sent.Batch); err != nil {
 			return err
 		}
 		if err := r.acknowledge(position(ack.GetThrough())); err != nil {
 			return err
 		}
+		sent.free()
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
+	"sync/atomic"
 
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
@@ -18,49 +20,69 @@ type reader struct {
 	open  uint32
 }
 
+// batch is frames and the room that they were read into, in one piece of memory that
+// is used again once the control plane has them: of a busy gateway they would be a
+// third of all that it allocates.
+type batch struct {
+	controlv1.Batch
+	room [maxBytes]byte
+	sent atomic.Bool // it is not being encoded any more
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// free gives back a batch that was acknowledged, unless that came too early: it may
+// still be in use then.
+func (b *batch) free() {
+	if b.sent.Swap(false) {
+		clear(b.Frames)
+		batches.Put(b)
+	}
+}
+
 // batch reads whole entries from where the reader is, as many as a batch
 // takes; full says that it takes no more. It gives nil if there are none yet.
-func (r *reader) batch() (batch *controlv1.Batch, full bool, err error) {
+func (r *reader) batch() (b *batch, full bool, err error) {
 	end, err := r.find()
 	if err != nil || r.at == end {
 		return nil, false, err
 	}
-	text, n, err := r.read(end)
+	b = batches.Get().(*batch)
+	text, err := r.read(b.room[:], end)
 	if err != nil {
 		return nil, false, err
 	}
-	batch = &controlv1.Batch{Frames: make([][]byte, 0, min(n, maxFrames))}
-	for len(text) > 0 && len(batch.Frames) < maxFrames {
+	b.Frames = b.Frames[:0]
+	for len(text) > 0 && len(b.Frames) < maxFrames {
 		payload, rest, err := cutEntry(text)
 		if err != nil {
 			// Never passed over: what is after it would be acknowledged with it.
 			return nil, false, r.fault(err)
 		}
-		batch.Frames = append(batch.Frames, payload)
+		b.Frames = append(b.Frames, payload)
 		r.at += position(len(text) - len(rest))
 		text = rest
 	}
-	batch.Through = uint64(r.at)
-	return batch, r.at < end, nil
+	b.Through = uint64(r.at)
+	return b, r.at < end, nil
 }
 
-// read reads n whole entries up to a position, of as many bytes as a batch takes.
-func (r *reader) read(end position) (text []byte, n int, err error) {
-	text = make([]byte, min(end.offset()-r.at.offset(), maxBytes))
+// read reads whole entries up to a position, as many as there is room for.
+func (r *reader) read(room []byte, end position) ([]byte, error) {
+	text := room[:min(end.offset()-r.at.offset(), int64(len(room)))]
 	if _, err := r.file.ReadAt(text, r.at.offset()); errors.Is(err, io.EOF) {
-		return nil, 0, r.fault(errTorn)
+		return nil, r.fault(errTorn)
 	} else if err != nil {
-		return nil, 0, r.fault(err)
+		return nil, r.fault(err)
 	}
 	whole := 0
 	for size := entrySize(text); size > 0; size = entrySize(text[whole:]) {
 		whole += size
-		n++
 	}
-	if n == 0 {
-		return nil, 0, r.fault(errTorn)
+	if whole == 0 {
+		return nil, r.fault(errTorn)
 	}
-	return text[:whole], n, nil
+	return text[:whole], nil
 }
 
 func (r *reader) fault(err error) error {

@@ -66,6 +66,12 @@ func TestBatches(t *testing.T) {
 				if batch.GetThrough() != uint64(r.at) {
 					t.Errorf("through %d, want %d", batch.GetThrough(), r.at)
 				}
+				batch.free() // too early
+				if n := len(batch.GetFrames()); n != want || batch.GetFrames()[0] == nil {
+					t.Fatalf("%d frames of a batch that is in use, want %d", n, want)
+				}
+				batch.sent.Store(true)
+				batch.free()
 			}
 			if batch, _, err := r.batch(); batch != nil || err != nil || r.at != r.spool.end {
 				t.Errorf("another batch: %v, %v; at %d of %d", batch, err, r.at, r.spool.end)
