@@ -89,12 +89,25 @@ func (p *path) loss(before float64) float64 {
 	if err != nil || info == nil {
 		return before
 	}
-	sent, resent := info.Data_segs_out-p.sent, info.Total_retrans-p.resent
+	return p.counted(info, before)
+}
+
+// counted is loss by what the kernel has counted since the last time.
+func (p *path) counted(info *unix.TCPInfo, before float64) float64 {
+	lost := lost(info)
+	sent, resent := info.Data_segs_out-p.sent, lost-min(lost, p.resent)
 	if sent < enough {
 		return before
 	}
-	p.sent, p.resent = info.Data_segs_out, info.Total_retrans
+	p.sent, p.resent = info.Data_segs_out, lost
 	return smooth(before, sent, resent)
+}
+
+// lost is the segments that had to be sent again. Those that the peer says it had
+// already (RFC 2883) had not: a peer that is short of CPU time answers late, and is
+// sent the last ones twice (RFC 8985, section 7), on a path that loses nothing.
+func lost(info *unix.TCPInfo) uint32 {
+	return info.Total_retrans - min(info.Total_retrans, info.Dsack_dups)
 }
 
 func smooth(before float64, sent, resent uint32) float64 {
