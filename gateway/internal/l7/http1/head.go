@@ -19,7 +19,12 @@ type Request struct {
 	Close    bool   // the caller will not use the connection again
 	Continue bool   // the caller waits for 100 Continue before it sends the body
 	Upgrade  string // the protocols that the caller would change to; "" if none
+
+	text string // the last one, unless it was long
 }
+
+// keptText is the most that is kept of a request for the next one, in bytes.
+const keptText = 4 << 10
 
 // ReadHead reads the head of a request into r, whose memory it uses again. It
 // returns io.EOF if there is no byte, io.ErrUnexpectedEOF if it is cut off, an
@@ -42,14 +47,17 @@ func ReadHead(br *bufio.Reader, r *Request) error {
 func (r *Request) Reset() {
 	fields := r.Head.Fields
 	clear(fields[:cap(fields)]) // others may have appended
-	*r = Request{Head: l7.RequestHead{Fields: fields[:0]}}
+	*r = Request{Head: l7.RequestHead{Fields: fields[:0]}, text: r.text}
 }
 
 // parse reads a whole head, its empty line included.
 func (r *Request) parse(head []byte) error {
 	first := bytes.IndexByte(head, '\n') + 1
 	fault := checkRows(head[first : len(head)-len("\r\n")])
-	text := string(head)
+	text := l7.Again(r.text, head)
+	if len(text) <= keptText {
+		r.text = text
+	}
 	target, err := r.parseRequestLine(text[:first-len("\r\n")])
 	if err != nil {
 		return err

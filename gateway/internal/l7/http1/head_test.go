@@ -10,8 +10,10 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -84,7 +86,7 @@ func TestReadHead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(&tt.want, got); diff != "" {
+			if diff := cmp.Diff(&tt.want, got, cmpopts.IgnoreUnexported(Request{})); diff != "" {
 				t.Errorf("ReadHead (-want +got):\n%s", diff)
 			}
 			if rest, _ := io.ReadAll(br); string(rest) != next {
@@ -259,4 +261,29 @@ func FuzzReadHead(f *testing.F) {
 		rest, _ := io.ReadAll(br)
 		sameAsNetHTTP(t, string(raw[:len(raw)-len(rest)]), got)
 	})
+}
+
+// A head like the one before is that one's text, if it is not long; nothing of the one
+// before is in another.
+func TestReadHeadAgain(t *testing.T) {
+	var r Request
+	read := func(head string) string {
+		t.Helper()
+		if err := ReadHead(bufio.NewReader(strings.NewReader(head)), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r.Head.Fields.Get("x-of")
+	}
+	const one = "GET / HTTP/1.1\r\nHost: h\r\nX-Of: one\r\n\r\n"
+	first := read(one)
+	if again := read(one); unsafe.StringData(again) != unsafe.StringData(first) {
+		t.Error("the same head is another text")
+	}
+	if two := read(strings.Replace(one, "one", "two", 1)); two != "two" {
+		t.Errorf("x-of = %q, want two", two)
+	}
+	read("GET / HTTP/1.1\r\nHost: h\r\nX-Of: " + strings.Repeat("x", keptText) + "\r\n\r\n")
+	if len(r.text) > keptText {
+		t.Errorf("%d bytes are kept of a long head", len(r.text))
+	}
 }
