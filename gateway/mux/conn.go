@@ -34,14 +34,15 @@ type Conn[U any] struct {
 	local, peer Settings
 	role        Role
 	streams     map[uint32]*Stream[U]
-	next        uint32 // the stream this end opens next
-	last        uint32 // the last one that the peer opened, 0 if none
-	opened      uint32 // open now, by this end
-	accepted    uint32 // open now, by the peer
-	send        int64  // credit this end has for all streams
-	window      window // what the peer may send on all streams
-	resting     bool   // this end opens no more
-	gone        bool   // GOAWAY was received
+	spare       []*Stream[U] // to be used again
+	next        uint32       // the stream this end opens next
+	last        uint32       // the last one that the peer opened, 0 if none
+	opened      uint32       // open now, by this end
+	accepted    uint32       // open now, by the peer
+	send        int64        // credit this end has for all streams
+	window      window       // what the peer may send on all streams
+	resting     bool         // this end opens no more
+	gone        bool         // GOAWAY was received
 
 	largest   int64         // that a stream's window may become
 	roundTrip time.Duration // 0 while it is not known
@@ -155,9 +156,28 @@ func (c *Conn[U]) Open() (*Stream[U], error) {
 }
 
 func (c *Conn[U]) add(id uint32, local bool) *Stream[U] {
-	s := &Stream[U]{id: id, local: local, send: int64(c.peer.StreamWindow), window: newWindow(c.local.StreamWindow)}
+	var s *Stream[U]
+	if last := len(c.spare) - 1; last >= 0 {
+		s, c.spare = c.spare[last], c.spare[:last]
+	} else {
+		s = new(Stream[U])
+	}
+	s.id, s.local, s.send, s.window = id, local, int64(c.peer.StreamWindow), newWindow(c.local.StreamWindow)
+	s.unread, s.sentFin, s.recvFin, s.finished = 0, false, false, false
 	c.streams[id] = s
 	return s
+}
+
+// maxSpare is how many streams are kept to be used again: as many as are open at a
+// time, where many calls follow one another.
+const maxSpare = 256
+
+// Reuse has a stream that is finished made another one, once nobody uses it any more.
+// Its User must be as if it were the zero value.
+func (c *Conn[U]) Reuse(s *Stream[U]) {
+	if len(c.spare) < maxSpare {
+		c.spare = append(c.spare, s)
+	}
 }
 
 // Credit is the bytes that may be sent on the stream now.

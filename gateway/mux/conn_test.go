@@ -3,6 +3,7 @@ package mux
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -192,7 +193,14 @@ func (e *end) step(t *rapid.T) {
 		}
 		return
 	}
-	s := rapid.SampledFrom(e.opened).Draw(t, "stream")
+	i := rapid.IntRange(0, len(e.opened)-1).Draw(t, "stream")
+	s := e.opened[i]
+	if s.Finished() && e.unread[s] == 0 {
+		e.opened = slices.Delete(e.opened, i, i+1)
+		delete(e.unread, s)
+		e.Reuse(s)
+		return
+	}
 	switch rapid.IntRange(0, 11).Draw(t, "do") {
 	case 0:
 		if e.Reset(s) {

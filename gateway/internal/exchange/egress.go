@@ -80,16 +80,21 @@ func (d *departure) unwatch() {
 	}
 }
 
-// free gives back a departure whose exchange is over, if it is certain that nobody
-// uses it any more: neither who tells of the caller's leaving nor who has waited for
-// it.
+// free gives back a departure whose exchange is over, and its stream, if it is certain
+// that nobody uses them any more: neither who tells of the caller's leaving nor who
+// has waited for it.
 func (d *departure) free() {
 	d.unwatch()
+	var stream tunnel.Stream
 	if d.account != nil {
+		stream = d.stream
 		d.account.free()
 	}
 	if d.calling.over() || !d.sure {
 		return
+	}
+	if d.req.Head.Method != http.MethodConnect { // a byte stream may go on by itself
+		tunnel.Release(stream)
 	}
 	d.account, d.req, d.resp, d.traceparent, d.left, d.sure = nil, nil, nil, "", 0, false
 	d.status, d.detail, d.disagrees = 0, "", nil

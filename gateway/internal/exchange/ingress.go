@@ -81,19 +81,21 @@ func (a *arrival) unwatch() {
 }
 
 // free gives back an arrival whose exchange is over, if it is certain that nobody
-// uses it any more: neither who tells of the stream's end nor upstream.
-func (a *arrival) free(to *sync.Pool) {
+// uses it any more: neither who tells of the stream's end nor upstream. It says
+// whether it is.
+func (a *arrival) free(to *sync.Pool) bool {
 	if a.account != nil {
 		a.account.free()
 	}
 	if asked := a.request.Head != nil; asked && (!a.sure || !a.request.Reset()) {
-		return
+		return false
 	}
 	a.account, a.header, a.verdict, a.body, a.sure = nil, nil, authz.Verdict{}, requestBody{}, false
 	a.names = a.names.kept()
 	a.in.Reset(nil)
 	a.out.Reset(nil)
 	to.Put(a)
+	return true
 }
 
 // ServeStream decides again on a crossing, records it, and carries it to the
@@ -109,9 +111,12 @@ func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Str
 	}
 	a := i.newArrival(s, trace)
 	goesOn := a.serve(ctx, i, info, s, over)
-	a.free(&i.arrivals)
-	if !goesOn {
-		over()
+	unused := a.free(&i.arrivals)
+	if goesOn {
+		return
+	}
+	if over(); unused {
+		tunnel.Release(s)
 	}
 }
 

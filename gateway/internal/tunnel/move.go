@@ -65,6 +65,7 @@ func (l *unanswered) all() []*unsettled {
 	defer l.mu.Unlock()
 	var all []*unsettled
 	for u := l.first; u != nil; u = u.next {
+		u.seen = true
 		all = append(all, u)
 	}
 	return all

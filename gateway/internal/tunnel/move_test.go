@@ -572,8 +572,42 @@ func BenchmarkUnsettled(b *testing.B) {
 		if !u.settled.Load() {
 			b.Fatal("it is not settled")
 		}
+		u.Release()
 	}
 }
+
+// TestReleasedOnceSettled: what is said again, or may be soon, is somebody else's too.
+func TestReleasedOnceSettled(t *testing.T) {
+	p := NewPool(PoolConfig{})
+	in := &picked{member: &member{}, pool: p}
+	for name, c := range map[string]struct {
+		live func(u *unsettled)
+		want bool
+	}{
+		"answered":   {func(u *unsettled) { u.Read(make([]byte, 1)) }, true},
+		"unanswered": {func(*unsettled) {}, false},
+		"awaited":    {func(u *unsettled) { u.Read(make([]byte, 1)); u.done = make(chan struct{}) }, false},
+		"evacuated":  {func(u *unsettled) { in.member.open.all(); u.Read(make([]byte, 1)) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &released{free: free{newFake(gatewayID("azure")).stream(nil)}}
+			u := newUnsettled(in, s, nil, 0, 0)
+			c.live(u)
+			Release(u)
+			if s.released != c.want {
+				t.Errorf("its stream is released: %v, want %v", s.released, c.want)
+			}
+		})
+	}
+}
+
+// released is a stream that says whether it was.
+type released struct {
+	free
+	released bool
+}
+
+func (r *released) Release() { r.released = true }
 
 // TestAStreamOfACarrierIsItself: only what Pick's tunnels open can move.
 func TestAStreamOfACarrierIsItself(t *testing.T) {

@@ -45,6 +45,22 @@ type Finisher interface {
 	Finish(p []byte) (int, error)
 }
 
+// Releaser is a Stream whose memory can be used again.
+type Releaser interface {
+	Stream
+	// Release says that nobody uses the stream any more. It does nothing to one that
+	// has not ended in order, both ways.
+	Release()
+}
+
+// Release lets a stream's memory be used again, where that can be. Nobody may use
+// the stream any more.
+func Release(s Stream) {
+	if r, ok := s.(Releaser); ok {
+		r.Release()
+	}
+}
+
 // Finish writes p as the last of a stream's direction.
 func Finish(s Stream, p []byte) (int, error) {
 	if f, ok := s.(Finisher); ok {

@@ -31,6 +31,7 @@ type unsettled struct {
 	known uint64 // how many tunnels had been added before it was opened
 
 	next, prev *unsettled // in its tunnel's unanswered, whose mu guards them
+	seen       bool       // somebody has taken it from there, and may still have it; as those
 
 	settled atomic.Bool // nothing is to be done here any more
 	chosen  *telling    // mu guards it until settled
@@ -53,7 +54,16 @@ type unsettled struct {
 	early []byte // what listen has read, for who reads once it has returned
 }
 
-var _ Finisher = (*unsettled)(nil)
+var (
+	_ Finisher = (*unsettled)(nil)
+	_ Releaser = (*unsettled)(nil)
+)
+
+var spareUnsettled = sync.Pool{New: func() any {
+	u := new(unsettled)
+	u.changed.L = &u.mu
+	return u
+}}
 
 // telling is a crossing as it was said in one tunnel.
 type telling struct {
@@ -76,13 +86,26 @@ var spareKept = sync.Pool{New: func() any { return &kept{b: make([]byte, 0, 4<<1
 
 // newUnsettled wraps a stream that was opened in the tunnel that was picked.
 func newUnsettled(t *picked, s Stream, h *crossingv1.Header, known uint64, why Choice) *unsettled {
-	u := &unsettled{pool: t.pool, header: spareKept.Get().(*kept), class: t.class, known: known}
+	u := spareUnsettled.Get().(*unsettled)
+	u.pool, u.header, u.class, u.known = t.pool, spareKept.Get().(*kept), t.class, known
 	u.header.b, _ = crossing.AppendHeader(u.header.b, h) // the tunnel has sent it, so that it can be encoded
-	u.changed.L = &u.mu
 	u.first = telling{stream: s, member: t.member, choice: why}
 	t.member.open.enter(u)
 	u.pool.watched.stir()
 	return u
+}
+
+// Release implements Releaser. What is said again has others who may still use it.
+func (u *unsettled) Release() {
+	if !u.settled.Load() || u.moved || u.seen || u.done != nil {
+		return
+	}
+	stream := u.first.stream
+	u.pool, u.chosen, u.first = nil, nil, telling{}
+	u.direct, u.ended, u.writing = false, false, false
+	u.settled.Store(false)
+	spareUnsettled.Put(u)
+	Release(stream)
 }
 
 // Settled gives the stream in which the crossing's answer comes, once some of

@@ -7,7 +7,7 @@ import "testing"
 func TestBacklog(t *testing.T) {
 	var b backlog
 	in, out := 0, 0
-	push := func() { b.push(&stream{bytes: in}); in++ }
+	push := func() { b.push(&stream{sending: sending{bytes: in}}); in++ }
 	pop := func() {
 		if s := b.pop(); s.bytes != out {
 			t.Fatalf("stream %d came out as number %d", s.bytes, out)

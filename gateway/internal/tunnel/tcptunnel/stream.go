@@ -23,8 +23,14 @@ type stream struct {
 	state  *mux.Stream[stream] // what this is part of; the conn's mu guards it
 	ends   atomic.Int32        // directions that ended in order
 	ending ending
+	sending
 
-	// The conn's mu guards these.
+	mu sync.Mutex // guards what follows
+	receiving
+}
+
+// sending is what the conn's mu guards.
+type sending struct {
 	data   []byte // what Write has still to send
 	wrote  waiters
 	queued bool    // in the conn's queue
@@ -36,8 +42,10 @@ type stream struct {
 	bulk   bool          // it carries much
 	bytes  int           // carried since a time, both ways; until it is bulk
 	since  time.Duration // that time, from the tunnel's begin
+}
 
-	mu      sync.Mutex // guards what follows
+// receiving is what the stream's own mu guards.
+type receiving struct {
 	arrived waiters
 	in      blocks.Buffer
 	want    []byte // where Read waits for data, nil if it does not
@@ -52,6 +60,7 @@ var (
 	_ tunnel.Interruptible = (*stream)(nil)
 	_ tunnel.Finisher      = (*stream)(nil)
 	_ tunnel.Notifier      = (*stream)(nil)
+	_ tunnel.Releaser      = (*stream)(nil)
 )
 
 // newStream makes a stream of one that was just opened. The caller holds mu.
@@ -59,6 +68,22 @@ func (c *conn) newStream(state *mux.Stream[stream], h *crossingv1.Header) *strea
 	s := &state.User
 	s.c, s.header, s.state, s.since = c, h, state, time.Since(c.info.Since)
 	return s
+}
+
+// Release implements tunnel.Releaser.
+func (s *stream) Release() {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.state.Finished() || s.reset != nil || !s.eof || s.in.Len() > 0 || s.recvErr != nil || s.relay != nil {
+		return
+	}
+	s.header, s.sending, s.receiving = nil, sending{}, receiving{}
+	s.ends.Store(0)
+	s.ending.reset()
+	c.mux.Reuse(s.state)
 }
 
 // waiters is a condition that takes no room while nobody waits for it. A mutex
@@ -154,6 +179,13 @@ func (e *ending) tell(w tunnel.Waiter) (before bool) {
 	return before
 }
 
+// reset is for another stream.
+func (e *ending) reset() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over, e.done, e.waiter = false, nil, nil
+}
+
 func (e *ending) isOver() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -164,6 +196,14 @@ func (e *ending) isOver() bool {
 func (s *stream) end() {
 	if s.ends.Add(1) == 2 {
 		s.ending.finish()
+	}
+}
+
+// endRead notes that the peer's direction was read to its end. The caller holds mu.
+func (s *stream) endRead() {
+	if !s.eofRead {
+		s.eofRead = true
+		s.end()
 	}
 }
 
@@ -291,6 +331,9 @@ func (s *stream) Reset(code tunnel.ResetCode) {
 // it would hold on to the tunnel's window. The caller holds the conn's mu.
 func (s *stream) discard(code tunnel.ResetCode) {
 	s.mu.Lock()
+	if s.eof && s.in.Len() == 0 {
+		s.endRead() // there was nothing else to read
+	}
 	over := s.eofRead || s.recvErr != nil
 	if !over {
 		s.recvErr = &tunnel.ResetError{Code: code}
@@ -377,10 +420,7 @@ func (s *stream) receive(p []byte) (int, error) {
 			return 0, s.recvErr
 		}
 		if s.eof {
-			if !s.eofRead {
-				s.eofRead = true
-				s.end()
-			}
+			s.endRead()
 			return 0, io.EOF
 		}
 		s.want = p

@@ -204,3 +204,55 @@ func TestIdleStreamHoldsNoBuffer(t *testing.T) {
 		}
 	})
 }
+
+// TestReleasedStreamIsUsedAgain: as another one, of which nothing is left but what
+// its own peer says.
+func TestReleasedStreamIsUsedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pair(t, carrier.Limits{})
+		var before *stream
+		for _, text := range []string{"one", "two", "three"} {
+			near, far := streams(t, a, b)
+			if before != nil && near != before {
+				t.Errorf("%q is in memory of its own", text)
+			}
+			before = near
+			if near.finished() || far.finished() {
+				t.Errorf("%q is done before it began", text)
+			}
+			write(t, near, text)
+			near.CloseWrite()
+			wantRead(t, far, text)
+			far.Finish([]byte(text + " too"))
+			far.Reset(tunnel.DestinationGone) // nothing: both have ended
+			far.Release()
+			wantRead(t, near, text+" too")
+			synctest.Wait()
+			near.Release()
+		}
+	})
+}
+
+// TestWhatIsNotOverIsNotReleased: nor what was reset, or is not read to its end.
+func TestWhatIsNotOverIsNotReleased(t *testing.T) {
+	for name, end := range map[string]func(near, far *stream){
+		"open":     func(_, _ *stream) {},
+		"half":     func(near, _ *stream) { near.CloseWrite() },
+		"reset":    func(near, _ *stream) { near.Reset(tunnel.CallerGone) },
+		"by peer":  func(_, far *stream) { far.Reset(tunnel.Refused) },
+		"not read": func(near, far *stream) { near.CloseWrite(); far.Finish([]byte("x")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a, b := pair(t, carrier.Limits{})
+				near, far := streams(t, a, b)
+				end(near, far)
+				synctest.Wait()
+				near.Release()
+				if next := open(t, a, "next"); next == near {
+					t.Error("it was used again")
+				}
+			})
+		})
+	}
+}
