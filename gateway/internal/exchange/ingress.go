@@ -286,14 +286,13 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	defer a.unwatch()
 	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, &r.Request)
 	if err != nil {
+		a.tried(r.Tries())
 		a.failed(running, r, body)
 		return
 	}
 	a.close.Peer = resp.Peer
+	a.tried(resp.Tries)
 	a.downloads(a.parties(), head, &resp.Head, resp.Ended)
-	if resp.Tries > 1 {
-		a.close.Tries = uint32(resp.Tries)
-	}
 	cause, reason := a.respond(running, resp), crossingv1.Reason_REASON_UNSPECIFIED
 	if why := body.halted(); cause == crossingv1.Cause_DESTINATION_FAILED && why != nil {
 		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, why.reason, why.detail
@@ -305,6 +304,13 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	}
 	a.close.RequestBytes = body.received()
 	a.ended(cause, reason)
+}
+
+// tried notes how many connections were tried, if the first one did not do.
+func (a *arrival) tried(connections int) {
+	if connections > 1 {
+		a.close.Tries = uint32(connections)
+	}
 }
 
 // asking is what is asked of a destination.

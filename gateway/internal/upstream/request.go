@@ -66,6 +66,9 @@ func (r *Request) Cancel() {
 	}
 }
 
+// Tries is how many connections were tried for it, after an error of RoundTrip.
+func (r *Request) Tries() int { return r.tries }
+
 // Wait waits until nobody uses Body any more, after the answer's Close or the
 // error of RoundTrip: reading it cannot be interrupted from here.
 func (r *Request) Wait() { r.sending.Wait() }

@@ -83,6 +83,9 @@ func TestRetry(t *testing.T) {
 			if (err == nil) != (c.tries > 0) || err == nil && resp.Tries != c.tries {
 				t.Errorf("%v, %v, want %d tries", resp, err, c.tries)
 			}
+			if want := max(c.tries, 1); r.Tries() != want {
+				t.Errorf("%d tries, want %d", r.Tries(), want)
+			}
 			u.CloseIdle()
 		})
 	}
