@@ -109,9 +109,16 @@ func (b *requestBody) drain() {
 // received is the payload bytes so far.
 func (b *requestBody) received() uint64 { return b.bytes }
 
-// discard reads what the peer still sends, so that it is not left waiting.
+// discard reads what the peer still sends, so that it is not left waiting. Afterwards
+// nothing of it touches the stream any more.
 func discard(s tunnel.Stream) {
-	timer := time.AfterFunc(peerPatience, func() { s.Reset(tunnel.Refused) })
-	defer timer.Stop()
+	late := make(chan struct{})
+	timer := time.AfterFunc(peerPatience, func() {
+		defer close(late)
+		s.Reset(tunnel.Refused)
+	})
 	io.Copy(io.Discard, s) //nolint:errcheck // the stream has been answered; its end is all we wait for
+	if !timer.Stop() {
+		<-late
+	}
 }
