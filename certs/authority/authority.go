@@ -6,10 +6,12 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sallyport-mesh/sallyport/certs/internal/issuer"
+	"github.com/sallyport-mesh/sallyport/certs/authority/ca"
 )
 
 const (
@@ -46,6 +48,17 @@ type Config struct {
 	X509TTL time.Duration
 	// JWTTTL is how long a JWT-SVID lasts. Default and most one hour.
 	JWTTTL time.Duration
+	// Name tells the authorities of a trust domain apart: OwnSVIDs are of
+	// spiffe://TRUSTDOMAIN/sallyport/authority/NAME. Default "main".
+	Name string
+	// RootLife is how long a root lasts. Default ten years.
+	RootLife time.Duration
+	// IntermediateLife is how long an intermediate lasts; at half of it, it is
+	// replaced by itself. Default 30 days, at least four times X509TTL.
+	IntermediateLife time.Duration
+	// RefreshHint is how often others should look for the bundle (SPIFFE Trust
+	// Domain and Bundle, section 4.1.2). Default one minute.
+	RefreshHint time.Duration
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -69,7 +82,8 @@ type Entry struct {
 // Authority issues the SVIDs of a trust domain.
 type Authority struct {
 	td      spiffeid.TrustDomain
-	issuer  *issuer.Issuer
+	own     spiffeid.ID
+	ca      *ca.CA
 	x509TTL time.Duration
 	jwtTTL  time.Duration
 	log     *zap.Logger
@@ -93,12 +107,15 @@ func New(c Config) (*Authority, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	i, err := load(c.Dir, c.TrustDomain, time.Now())
+	keep, err := ca.Open(ca.Config{
+		TrustDomain: c.TrustDomain, Dir: c.Dir, RootLife: c.RootLife, IntermediateLife: c.IntermediateLife, RefreshHint: c.RefreshHint,
+	}, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	a := &Authority{
-		td: c.TrustDomain, issuer: i, x509TTL: c.X509TTL, jwtTTL: c.JWTTTL, log: c.Log,
+		td: c.TrustDomain, ca: keep, x509TTL: c.X509TTL, jwtTTL: c.JWTTTL, log: c.Log,
+		own:       spiffeid.RequireFromSegments(c.TrustDomain, "sallyport", "authority", c.Name),
 		now:       time.Now,
 		federated: map[spiffeid.TrustDomain]*spiffebundle.Bundle{},
 		changed:   make(chan struct{}),
@@ -125,6 +142,18 @@ func (c *Config) validate() error {
 	}
 	if c.JWTTTL == 0 {
 		c.JWTTTL = maxJWTTTL
+	}
+	if c.Name == "" {
+		c.Name = "main"
+	}
+	if c.RootLife == 0 {
+		c.RootLife = 10 * 365 * 24 * time.Hour
+	}
+	if c.IntermediateLife == 0 {
+		c.IntermediateLife = 30 * 24 * time.Hour
+	}
+	if c.RefreshHint == 0 {
+		c.RefreshHint = time.Minute
 	}
 	var faults []error
 	if c.TrustDomain.IsZero() {
@@ -172,7 +201,32 @@ func (c *Config) entryFaults() []error {
 }
 
 // Bundle is what others verify this trust domain's SVIDs with.
-func (a *Authority) Bundle() *spiffebundle.Bundle { return a.issuer.Bundle() }
+func (a *Authority) Bundle() *spiffebundle.Bundle { return a.ca.View().Bundle.Clone() }
+
+// Changed is closed when anything changes that workloads are told: the bundle,
+// what issues, federated bundles. Ask for it before the state that it is about.
+func (a *Authority) Changed() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed
+}
+
+// OwnSVIDs are X509-SVIDs of the authority itself, one under each root of its
+// bundle, the newest root first: whoever holds any root of the bundle can verify
+// one of them.
+func (a *Authority) OwnSVIDs() ([]*x509svid.SVID, error) {
+	var svids []*x509svid.SVID
+	for _, g := range slices.SortedFunc(slices.Values(a.ca.View().Generations), newestFirst) {
+		svid, err := g.Issuer.X509SVID(a.own, nil, a.now(), a.x509TTL)
+		if err != nil {
+			return nil, err
+		}
+		svids = append(svids, svid)
+	}
+	return svids, nil
+}
+
+func newestFirst(x, y ca.Generation) int { return cmp.Compare(y.Number, x.Number) }
 
 // SetFederated replaces the bundles of other trust domains that workloads get
 // beside their own, on all open streams at once. A bundle of the authority's own
@@ -233,5 +287,5 @@ func (a *Authority) unbind() {
 }
 
 func (a *Authority) issue(e Entry) (*x509svid.SVID, error) {
-	return a.issuer.X509SVID(e.ID, e.DNSNames, a.now(), a.x509TTL)
+	return a.ca.View().Active().Issuer.X509SVID(e.ID, e.DNSNames, a.now(), a.x509TTL)
 }

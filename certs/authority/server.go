@@ -193,11 +193,11 @@ func (s *server) FetchJWTSVID(_ context.Context, req *workload.JWTSVIDRequest) (
 	if want := req.GetSpiffeId(); want != "" && want != s.entry.ID.String() {
 		return nil, status.Error(codes.PermissionDenied, "no identity issued")
 	}
-	token, err := s.a.issuer.JWTSVID(s.entry.ID, req.GetAudience(), s.a.now(), s.a.jwtTTL)
+	svid, err := s.a.ca.View().Active().Issuer.JWTSVID(s.entry.ID, req.GetAudience(), s.a.now(), s.a.jwtTTL)
 	if err != nil {
 		return nil, s.internal("jwt-svid not issued", err)
 	}
-	return &workload.JWTSVIDResponse{Svids: []*workload.JWTSVID{{SpiffeId: s.entry.ID.String(), Svid: token}}}, nil
+	return &workload.JWTSVIDResponse{Svids: []*workload.JWTSVID{{SpiffeId: s.entry.ID.String(), Svid: svid.Token}}}, nil
 }
 
 // ValidateJWTSVID checks a JWT-SVID of any known trust domain.
