@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -76,7 +77,9 @@ func (l *look) open() (err error) {
 	}
 	l.dir, err = unix.Open("/proc/"+strconv.Itoa(int(l.peer.pid)), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return errors.Join(fmt.Errorf("open process in /proc: %w", err), unix.Close(l.pidfd))
+		err = cmp.Or(l.alive(), fmt.Errorf("open process in /proc: %w", err))
+		_ = unix.Close(l.pidfd)
+		return err
 	}
 	l.ready = true
 	return l.alive()
