@@ -120,7 +120,7 @@ func (a *Authority) Run(ctx context.Context) error {
 		group.Go(func() error { return a.serve(ctx, e) })
 	}
 	if a.admin != nil {
-		group.Go(func() error { return admin.Serve(ctx, a.admin, a, a.attestor, a.log) })
+		group.Go(func() error { return admin.Serve(ctx, a.admin, a, a.log) })
 	}
 	group.Go(func() error { return a.renew(ctx) })
 	if a.cfg.Registry != nil {

@@ -63,7 +63,7 @@ type Roots interface {
 	AbandonRoot() error
 }
 
-// Steps are the names of what can be done to a root.
+// steps are the names of what can be done to a root.
 var steps = map[string]struct{ may, do func(Roots) error }{
 	"prepare":  {nothing, Roots.PrepareRoot},
 	"activate": {Roots.MayActivateRoot, Roots.ActivateRoot},
@@ -82,7 +82,7 @@ type answer struct {
 }
 
 // Serve serves the socket until ctx ends.
-func Serve(ctx context.Context, l net.Listener, r Roots, attestor *attest.Attestor, log *zap.Logger) error {
+func Serve(ctx context.Context, l net.Listener, r Roots, log *zap.Logger) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/roots", func(w http.ResponseWriter, _ *http.Request) { reply(w, r, nil) })
 	mux.HandleFunc("POST /v1/roots/{step}", func(w http.ResponseWriter, req *http.Request) {
@@ -100,11 +100,9 @@ func Serve(ctx context.Context, l net.Listener, r Roots, attestor *attest.Attest
 		}
 		reply(w, r, err)
 	})
+	owner := attest.Selectors{UIDs: []uint32{0, uint32(os.Geteuid())}}
 	server := &http.Server{
-		Handler: onlyOwner(mux, log), ReadHeaderTimeout: time.Second, MaxHeaderBytes: 4 << 10,
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, peerOf(attestor, conn))
-		},
+		Handler: attest.Only(owner, mux, log), ConnContext: attest.ConnContext, ReadTimeout: time.Second, MaxHeaderBytes: 4 << 10,
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	if err := server.Serve(l); err != nil && ctx.Err() == nil {
@@ -112,35 +110,6 @@ func Serve(ctx context.Context, l net.Listener, r Roots, attestor *attest.Attest
 	}
 	return nil
 }
-
-type peerKey struct{}
-
-// peerOf is nil where the kernel does not say who it is.
-func peerOf(attestor *attest.Attestor, conn net.Conn) *attest.Peer {
-	u, ok := conn.(*net.UnixConn)
-	if !ok {
-		return nil
-	}
-	p, err := attestor.Of(u)
-	if err != nil {
-		return nil
-	}
-	return p
-}
-
-func onlyOwner(next http.Handler, log *zap.Logger) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		p, _ := req.Context().Value(peerKey{}).(*attest.Peer)
-		if p == nil || !mayAct(p.UID()) {
-			log.Warn("admin refused", zap.Bool("attested", p != nil))
-			http.Error(w, "", http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, req)
-	})
-}
-
-func mayAct(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
 
 func reply(w http.ResponseWriter, r Roots, err error) {
 	a := answer{Roots: r.Roots()}

@@ -29,7 +29,10 @@ type Store interface {
 	Remove(name string) error
 }
 
-var _ Store = (*Disk)(nil)
+var (
+	_ Store = (*Disk)(nil)
+	_ Store = (*Remote)(nil)
+)
 
 // maxName bounds a key's name.
 const maxName = 64
