@@ -232,10 +232,15 @@ func (l *Log) rotate() error {
 	return nil
 }
 
-// Close ends the log.
+var errClosed = errors.New("it is closed")
+
+// Close ends the log: nothing can be appended after it.
 func (l *Log) Close() error {
 	l.write.Lock()
 	defer l.write.Unlock()
-	l.fault = errors.New("it is closed")
+	if errors.Is(l.fault, errClosed) {
+		return nil
+	}
+	l.fault = errClosed
 	return l.file.Close()
 }
