@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/authority/attest"
 	"github.com/sallyport-mesh/sallyport/certs/authority/ca"
 	"github.com/sallyport-mesh/sallyport/certs/authority/issued"
+	"github.com/sallyport-mesh/sallyport/certs/internal/unixsock"
 )
 
 // Registry says whom the policy registers. All methods may be called concurrently.
@@ -89,7 +90,7 @@ func (a *Authority) open(entries []*entry) (err error) {
 		return err
 	}
 	if a.cfg.Admin {
-		if a.admin, err = bind(filepath.Join(a.cfg.Dir, admin.Socket), 0o600); err != nil {
+		if a.admin, err = unixsock.Listen(filepath.Join(a.cfg.Dir, admin.Socket), 0o600); err != nil {
 			return fmt.Errorf("bind admin socket: %w", err)
 		}
 	}

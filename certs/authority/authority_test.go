@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/authority/attest"
 	"github.com/sallyport-mesh/sallyport/certs/internal/durable"
+	"github.com/sallyport-mesh/sallyport/certs/internal/unixsock"
 )
 
 var td = spiffeid.RequireTrustDomainFromString("aws.example")
@@ -402,7 +403,7 @@ func TestSockets(t *testing.T) {
 }
 
 func TestConfigFaults(t *testing.T) {
-	long := "/" + strings.Repeat("x", maxSocketPath)
+	long := "/" + strings.Repeat("x", unixsock.MaxPath)
 	_, err := New(Config{
 		TrustDomain: td,
 		Entries: []Entry{

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/authority/admin"
 	"github.com/sallyport-mesh/sallyport/certs/authority/attest"
 	"github.com/sallyport-mesh/sallyport/certs/authority/keys"
+	"github.com/sallyport-mesh/sallyport/certs/internal/unixsock"
 )
 
 const (
@@ -131,7 +132,7 @@ func (c *Config) faults() []error {
 		faults = append(faults, fmt.Errorf("name %q: %w", c.Name, err))
 	}
 	if c.Admin {
-		faults = append(faults, checkSocketPath(filepath.Join(c.Dir, admin.Socket)))
+		faults = append(faults, unixsock.CheckPath(filepath.Join(c.Dir, admin.Socket)))
 	}
 	faults = append(faults, CheckX509TTL(c.X509TTL), CheckJWTTTL(c.JWTTTL))
 	if c.IntermediateLife < 2*c.X509TTL {
@@ -167,7 +168,7 @@ func (c *Config) entries() (entries []*entry, faults []error) {
 		if !e.ID.MemberOf(c.TrustDomain) || e.ID.Path() == "" {
 			faults = append(faults, fmt.Errorf("entries[%d]: %q is no workload of trust domain %q", i, e.ID, c.TrustDomain.Name()))
 		}
-		if err := checkSocketPath(e.Socket); err != nil {
+		if err := unixsock.CheckPath(e.Socket); err != nil {
 			faults = append(faults, fmt.Errorf("entries[%d]: %w", i, err))
 		}
 		uids := e.UIDs

@@ -18,7 +18,17 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/certs/authority/attest"
+	"github.com/sallyport-mesh/sallyport/certs/internal/unixsock"
 )
+
+// Listen listens at a socket for Serve. Everybody may connect: Serve says who gets
+// further.
+func Listen(socket string) (net.Listener, error) {
+	if err := unixsock.CheckPath(socket); err != nil {
+		return nil, err
+	}
+	return unixsock.Listen(socket, 0o666)
+}
 
 // Serve is a signer: it serves a Store to processes of the users until ctx ends.
 // Nobody gets a key; each one that is made is logged.
