@@ -69,9 +69,9 @@ func (s *server) admitStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServer
 
 type callerKey struct{}
 
-// callerOf is who admit let in.
+// callerOf is who admit let in: the interceptors put it there for every call.
 func callerOf(ctx context.Context) *caller {
-	return ctx.Value(callerKey{}).(*caller) //nolint:errcheck // the interceptors put it there for every call
+	return ctx.Value(callerKey{}).(*caller)
 }
 
 // calledStream is a stream whose context knows its caller.

@@ -26,8 +26,10 @@ func supported(k Kind) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fds[0])
-	defer unix.Close(fds[1])
+	defer func() {
+		_ = unix.Close(fds[0])
+		_ = unix.Close(fds[1])
+	}()
 	pidfd, err := unix.GetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 	if err != nil {
 		return fmt.Errorf("%s cannot be attested by this kernel, only by Linux since 6.5 (SO_PEERPIDFD): %w", k, err)

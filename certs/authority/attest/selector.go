@@ -83,7 +83,7 @@ func parseValue(kind Kind, value string) (Selector, error) {
 		}
 	default:
 		if !path.IsAbs(value) || path.Clean(value) != value || strings.ContainsFunc(value, unprintable) {
-			return Selector{}, errors.New("want an absolute path without // . and ..")
+			return Selector{}, errors.New("want an absolute path in its shortest form")
 		}
 	}
 	return Selector{kind: kind, text: value}, nil

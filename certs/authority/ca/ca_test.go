@@ -373,7 +373,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 // TestVersion0 takes over a directory of version 0, whatever it is interrupted by,
 // and rotates to a root that has room for an intermediate.
 func TestVersion0(t *testing.T) {
-	for fail := 0; fail < 8; fail++ {
+	for fail := range 8 {
 		c := config(t)
 		root := version0(t, c.Dir)
 		left := fail
