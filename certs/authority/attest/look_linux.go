@@ -79,7 +79,7 @@ func (l *look) open() (err error) {
 	}
 	l.dir, err = unix.Open("/proc/"+strconv.Itoa(int(l.peer.pid)), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		err = cmp.Or(l.alive(), fmt.Errorf("open process in /proc: %w", err))
+		err = cmp.Or(l.alive(), fmt.Errorf("open process in /proc: %w: is it hidden (ProtectProc=, hidepid=)?", err))
 		_ = unix.Close(l.pidfd)
 		return err
 	}

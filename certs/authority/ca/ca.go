@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
@@ -59,9 +60,10 @@ type CA struct {
 	// before is called before each effect on disk or on keys: tests stop there.
 	before func() error
 
-	mu      sync.Mutex // guards what follows
+	view atomic.Pointer[View] // of state: nobody who issues waits while keys are made
+
+	mu      sync.Mutex // guards what follows, and who changes view
 	state   *state
-	view    *View
 	settled bool // what follows from state is done
 }
 
@@ -109,7 +111,8 @@ func (a *CA) load(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	a.state, a.view = s, v
+	a.state = s
+	a.view.Store(v)
 	return a.settle()
 }
 
@@ -244,7 +247,8 @@ func (a *CA) change(do func(*state) error) error {
 	if err := a.save(next); err != nil {
 		return err
 	}
-	a.state, a.view, a.settled = next, view, false
+	a.state, a.settled = next, false
+	a.view.Store(view)
 	return a.settle()
 }
 
@@ -265,7 +269,7 @@ func (a *CA) save(s *state) error {
 // settle does what follows from the state, any number of times: the bundle for
 // others, and the end of keys that no state needs.
 func (a *CA) settle() error {
-	doc, err := a.view.Bundle.Marshal()
+	doc, err := a.View().Bundle.Marshal()
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
@@ -294,11 +298,7 @@ func (a *CA) settle() error {
 }
 
 // View is what is in force.
-func (a *CA) View() *View {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.view
-}
+func (a *CA) View() *View { return a.view.Load() }
 
 // View is the generations at one moment. It is shared: nobody writes to it.
 type View struct {

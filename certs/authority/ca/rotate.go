@@ -81,13 +81,14 @@ func (a *CA) end(what State, doing, none string, now time.Time) error {
 func (a *CA) Renew(now time.Time) (due time.Time, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	next, late := a.view.due(now)
+	view := a.View()
+	next, late := view.due(now)
 	if !late {
 		return next, nil
 	}
 	err = a.change(func(s *state) error {
-		for i := range a.view.Generations {
-			if at, ok := a.view.Generations[i].renewAt(); !ok || now.Before(at) {
+		for i := range view.Generations { // as many as in s, and in its order
+			if at, ok := view.Generations[i].renewAt(); !ok || now.Before(at) {
 				continue
 			}
 			if err := a.intermediate(s, &s.Generations[i], now); err != nil {
@@ -96,7 +97,7 @@ func (a *CA) Renew(now time.Time) (due time.Time, err error) {
 		}
 		return nil
 	})
-	next, _ = a.view.due(now)
+	next, _ = a.View().due(now)
 	return next, err
 }
 
