@@ -93,8 +93,8 @@ func tlsCertificate(svid *x509svid.SVID) *tls.Certificate {
 	return c
 }
 
-// DescribeTLS is a connection's TLS version and key exchange, such as
-// "TLS 1.3 X25519MLKEM768".
+// DescribeTLS is a connection's TLS version, key exchange and cipher suite by their
+// standard names, such as "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256".
 func DescribeTLS(cs tls.ConnectionState) string {
-	return tls.VersionName(cs.Version) + " " + cs.CurveID.String()
+	return tls.VersionName(cs.Version) + " " + cs.CurveID.String() + " " + tls.CipherSuiteName(cs.CipherSuite)
 }

@@ -100,7 +100,7 @@ func TestMutualTLS(t *testing.T) {
 	if got, err := certs.PeerID(o.client); err != nil || got != server.ID() {
 		t.Errorf("PeerID at the client = %v, %v, want %v", got, err, server.ID())
 	}
-	if got, want := certs.DescribeTLS(o.server), "TLS 1.3 X25519MLKEM768"; got != want {
+	if got, want := certs.DescribeTLS(o.server), "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256"; got != want {
 		t.Errorf("DescribeTLS = %q, want %q", got, want)
 	}
 	if got := o.server.NegotiatedProtocol; got != "sallyport/1" {

@@ -176,7 +176,7 @@ func half(t *testing.T, id, gateway string, side crossingv1.Side) *crossingv1.Ha
 			Policy: &crossingv1.PolicyRef{Serial: 1, Revision: policy.Revision(canonical)},
 			Peer:   &crossingv1.Peer{Attach: crossingv1.Attach_MTLS}, Open: timestamppb.New(time.Now()),
 		},
-		Tunnel: &crossingv1.Tunnel{Carrier: "TCP", Tls: "TLS 1.3 X25519MLKEM768"},
+		Tunnel: &crossingv1.Tunnel{Carrier: "TCP", Tls: "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256"},
 	}
 }
 

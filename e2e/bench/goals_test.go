@@ -76,6 +76,9 @@ func comparisons(full bool) []goal {
 	all := []goal{
 		{ours: "sallyport", kind: http1, peer: "nginx-http"},
 		{ours: "sallyport", kind: http1, peer: "bare-proxy"},
+		{ours: "sallyport", kind: objects, peer: "haproxy-h2"},
+		{ours: "sallyport", kind: objects, peer: "bare-proxy"},
+		{ours: "sallyport", kind: digested},
 	}
 	for _, kind := range []string{conn, bulk1} {
 		for _, peer := range []string{"haproxy-h2", "nginx-http", "caddy"} {

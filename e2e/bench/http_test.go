@@ -27,6 +27,8 @@ const (
 	sseCPU      = "SSE, 50 streams x 50 tokens/s, us/token"
 	allocsHTTP1 = "HTTP/1.1, 64 conns, allocations/exchange"
 	allocsGRPC  = "gRPC unary, 8 conns x 16 streams, allocations/exchange"
+	objects     = "objects over HTTP/1.1, 1 stream, s/GiB"
+	digested    = "objects over HTTP/1.1, CPU times that without their digest"
 )
 
 // The load of those kinds.
@@ -61,6 +63,10 @@ var httpKinds = []kind{
 		v, err := measureCalls(ctx, b, r, r.grpc, load.PingPong)
 		return v / messages, err
 	}},
+	{name: objects, http: true, measure: func(ctx context.Context, b *bench, r *running) (float64, error) {
+		return perGiB(ctx, b, r, "GET")
+	}},
+	{name: digested, http: true, measure: measureDigested},
 	{name: allocsHTTP1, http: true, measure: func(ctx context.Context, b *bench, r *running) (float64, error) {
 		held, err := load.Hold(ctx, r.web, 64)
 		if err != nil {
@@ -110,6 +116,26 @@ func (b *bench) warmTokens(ctx context.Context, r *running) error {
 	const few = 5
 	_, err := load.Tokens(ctx, r.web, tokenStreams, few, tokenPace)
 	return err
+}
+
+// measureDigested is the CPU time of the pair for an object over that for the same
+// bytes as the answer to a POST, of which gateways make no digest.
+func measureDigested(ctx context.Context, b *bench, r *running) (float64, error) {
+	with, err1 := perGiB(ctx, b, r, "GET")
+	without, err2 := perGiB(ctx, b, r, "POST")
+	return with / without, errors.Join(err1, err2)
+}
+
+// perGiB is the pair's CPU time for a GiB in one answer, in seconds.
+func perGiB(ctx context.Context, b *bench, r *running, method string) (float64, error) {
+	t := r.web
+	t.Method = method
+	var got load.Result
+	used, err := cost(r, func() (err error) {
+		got, err = load.Download(ctx, t, 1, b.size.bulk, load.Bound{Count: 1})
+		return err
+	})
+	return used.Seconds() / (float64(got.Bytes) / (1 << 30)), err
 }
 
 // allocations is how many objects both gateways together allocate for an

@@ -32,6 +32,7 @@ func TestJudge(t *testing.T) {
 		{"a bound", goal{ours: "sallyport", kind: keep, limit: 16}, []string{keep, "10.0/20.0/30.0", "-", "-", "<= 16", "not met"}},
 		{"by nothing", goal{ours: "sallyport", kind: keep, peer: "bare-tls", limit: 1}, []string{keep, "10.0/20.0/30.0", "0.00/0.00/0.00", "+Inf", "<= 1x bare-tls", "not met"}},
 		{"no goal", goal{ours: "sallyport", kind: keep, peer: "haproxy-tcp"}, []string{keep, "10.0/20.0/30.0", "39.0/40.0/900", "0.50", "none", "against haproxy-tcp"}},
+		{"no goal and no peer", goal{ours: "sallyport", kind: keep}, []string{keep, "10.0/20.0/30.0", "-", "-", "none", "for orientation"}},
 		{"skipped", goal{ours: "sallyport", kind: keep, peer: "nginx-stream", limit: 1}, []string{keep, "-", "-", "-", "<= 1x nginx-stream", "skipped: needs nginx"}},
 		{"missing", goal{ours: "sallyport", kind: conn, limit: 1}, []string{conn, "-", "-", "-", "<= 1", "missing"}},
 	} {

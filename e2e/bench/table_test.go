@@ -81,6 +81,8 @@ func (g goal) bound() string {
 
 func (g goal) verdict(value float64) string {
 	switch {
+	case g.limit == 0 && g.peer == "":
+		return "for orientation"
 	case g.limit == 0:
 		return "against " + g.peer
 	case math.IsNaN(value), !g.least && value > g.limit, g.least && value < g.limit:

@@ -39,11 +39,17 @@ func Authority(s string) string {
 // Detail is what went wrong, for people, as a record has it: visible ASCII,
 // other characters escaped, and cut.
 func Detail(s string) string {
-	if !visible(s) {
-		quoted := strconv.QuoteToASCII(s)
-		s = quoted[1 : len(quoted)-1]
-	}
+	s = escaped(s)
 	return s[:min(len(s), maxEndDetail)]
+}
+
+// escaped is s in visible ASCII.
+func escaped(s string) string {
+	if visible(s) {
+		return s
+	}
+	quoted := strconv.QuoteToASCII(s)
+	return quoted[1 : len(quoted)-1]
 }
 
 // Message is a grpc-message as a record has it: decoded, what cannot be shown
@@ -106,7 +112,8 @@ func visible(s string) bool {
 // out: of a crossing that was allowed and yet refused.
 func Outage(r crossingv1.Reason) bool {
 	switch r {
-	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING, crossingv1.Reason_OVER_LIMIT:
+	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING,
+		crossingv1.Reason_OVER_LIMIT, crossingv1.Reason_DISAGREES:
 		return true
 	}
 	return false

@@ -129,6 +129,7 @@ func appendClose(b []byte, n protowire.Number, c *crossingv1.Close) []byte {
 	b = appendText(b, 14, c.Detail)
 	b = appendNumber(b, 15, uint64(c.Tries))
 	b = appendText(b, 16, c.Message)
+	b = appendTransfer(b, 17, c.Transfer)
 	return leave(b, began)
 }
 
@@ -207,6 +208,31 @@ func appendEnd(b []byte, n protowire.Number, e *crossingv1.End) []byte {
 	b = appendText(b, 16, e.Detail)
 	b = appendNumber(b, 17, uint64(e.Tries))
 	b = appendText(b, 18, e.Message)
+	b = appendTransfer(b, 19, e.Transfer)
+	return leave(b, began)
+}
+
+func appendTransfer(b []byte, n protowire.Number, t *crossingv1.Transfer) []byte {
+	if t == nil {
+		return b
+	}
+	b, began := enter(b, n)
+	b = appendText(b, 1, t.Id)
+	b = appendSigned(b, 2, int64(t.Anonymous))
+	b = appendSigned(b, 3, int64(t.Direction))
+	b = appendText(b, 4, t.Object)
+	b = appendSigned(b, 5, int64(t.Extent))
+	b = appendNumber(b, 6, t.First)
+	b = appendNumber(b, 7, t.Length)
+	b = appendNumber(b, 8, t.Size)
+	b = appendNumber(b, 9, uint64(t.Part))
+	b = appendText(b, 10, t.ContentSha256)
+	b = appendNumber(b, 11, t.Digested)
+	b = appendFlag(b, 12, t.Partial)
+	b = appendSigned(b, 13, int64(t.Declared))
+	b = appendText(b, 14, t.DeclaredBy)
+	b = appendText(b, 15, t.DeclaredSha256)
+	b = appendFlag(b, 16, t.Coded)
 	return leave(b, began)
 }
 

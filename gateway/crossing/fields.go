@@ -122,6 +122,7 @@ func (c *fields) close(e *crossingv1.Close) {
 	c.tunnel(e.Tunnel)
 	c.text("detail", e.Detail)
 	c.text("message", e.Message)
+	c.transfer(e.Transfer)
 }
 
 func (c *fields) refusal(r *crossingv1.Refusal) {
@@ -186,6 +187,23 @@ func (c *fields) end(e *crossingv1.End) {
 	value(c, "close", e.Close, crossingv1.Cause_name)
 	c.text("detail", e.Detail)
 	c.text("message", e.Message)
+	c.transfer(e.Transfer)
+}
+
+func (c *fields) transfer(t *crossingv1.Transfer) {
+	if t == nil {
+		return
+	}
+	c.known(t)
+	c.text("id", t.Id)
+	value(c, "anonymous", t.Anonymous, crossingv1.Transfer_Anonymous_name)
+	value(c, "direction", t.Direction, crossingv1.Transfer_Direction_name)
+	c.text("object", t.Object)
+	value(c, "extent", t.Extent, crossingv1.Transfer_Extent_name)
+	c.text("content_sha256", t.ContentSha256)
+	value(c, "declared", t.Declared, crossingv1.Transfer_Verdict_name)
+	c.text("declared_by", t.DeclaredBy)
+	c.text("declared_sha256", t.DeclaredSha256)
 }
 
 func (c *fields) policy(p *crossingv1.PolicyRef) {

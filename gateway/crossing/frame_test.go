@@ -197,7 +197,7 @@ func TestCheckFrameRefuses(t *testing.T) {
 // TestCheckFrameBeyondLimits: what the policy allowed and a limit of the gateway's
 // stopped is no denial.
 func TestCheckFrameBeyondLimits(t *testing.T) {
-	for _, reason := range []crossingv1.Reason{crossingv1.Reason_OVER_LIMIT, crossingv1.Reason_TOO_LARGE} {
+	for _, reason := range []crossingv1.Reason{crossingv1.Reason_OVER_LIMIT, crossingv1.Reason_TOO_LARGE, crossingv1.Reason_DISAGREES} {
 		f := badRefused(func(h *crossingv1.Half) {
 			h.End.Decision, h.End.Reason = crossingv1.Decision_ALLOW, reason
 			h.Destination = "spiffe://azure.demo/ai/llm"

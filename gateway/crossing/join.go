@@ -107,6 +107,7 @@ func end(a *Account) *crossingv1.End {
 	e.Duration, e.FirstByte = proto.CloneOf(c.GetDuration()), proto.CloneOf(c.GetFirstByte())
 	e.RequestBytes, e.ResponseBytes = c.GetRequestBytes(), c.GetResponseBytes()
 	e.Status, e.Message, e.Tries, e.Close = c.GetStatus(), c.GetMessage(), c.GetTries(), c.GetCause()
+	e.Transfer = proto.CloneOf(c.GetTransfer())
 	if c.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
 		e.Reason = c.GetReason()
 	}
@@ -186,6 +187,7 @@ func differences(egress, ingress *Account) []string {
 		differ("responseBytes", ec.GetResponseBytes() != ic.GetResponseBytes())
 		differ("status", ec.GetStatus() != ic.GetStatus())
 	}
+	transferDifferences(ec, ic, differ)
 	return d
 }
 

@@ -47,7 +47,12 @@ func appendFlag(b []byte, n protowire.Number, v bool) []byte {
 
 // enter begins a message within a message. It gives where its fields begin.
 func enter(b []byte, n protowire.Number) (longer []byte, began int) {
-	b = append(b, byte(n)<<3|byte(protowire.BytesType), 0) // most are shorter than 128 bytes
+	if n < 1<<4 {
+		b = append(b, byte(n)<<3|byte(protowire.BytesType))
+	} else {
+		b = protowire.AppendTag(b, n, protowire.BytesType)
+	}
+	b = append(b, 0) // most are shorter than 128 bytes
 	return b, len(b)
 }
 

@@ -32,6 +32,11 @@ func TestKinds(t *testing.T) {
 		{"fresh", func() (Result, error) { return Fresh(t.Context(), target, 4, Bound{Count: 20}) }, 20, 20 * smallSize},
 		{"paced", func() (Result, error) { return Paced(t.Context(), target, 2, time.Millisecond, Bound{Count: 10}) }, 10, 10 * smallSize},
 		{"download", func() (Result, error) { return Download(t.Context(), target, 2, 1<<20, Bound{Count: 4}) }, 4, 4 << 20},
+		{"posted", func() (Result, error) {
+			posted := target
+			posted.Method = "POST"
+			return Download(t.Context(), posted, 1, 1<<20, Bound{Count: 1})
+		}, 1, 1 << 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := c.run()

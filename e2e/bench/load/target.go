@@ -30,6 +30,8 @@ type Target struct {
 	Connect string
 	// Authority is the Host of requests; "backend.bench" if empty.
 	Authority string
+	// Method of requests; GET if empty. None has content.
+	Method string
 	// Token goes as Proxy-Authorization with Connect if that is set, and with
 	// each request if not.
 	Token string
@@ -38,9 +40,9 @@ type Target struct {
 // authority is the Host of requests.
 func (t Target) authority() string { return cmp.Or(t.Authority, "backend.bench") }
 
-// request is the head of a GET with further fields, each "NAME: VALUE".
+// request is a head with further fields, each "NAME: VALUE".
 func (t Target) request(path string, fields ...string) []byte {
-	head := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n", path, t.authority())
+	head := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n", cmp.Or(t.Method, "GET"), path, t.authority())
 	if t.Token != "" && t.Connect == "" {
 		fields = append(fields, "Proxy-Authorization: Bearer "+t.Token)
 	}

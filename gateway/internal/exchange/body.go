@@ -1,12 +1,16 @@
 package exchange
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // requestBody is a request's data as it comes out of the tunnel. Upstream reads
@@ -14,16 +18,23 @@ import (
 type requestBody struct {
 	in     *l7.FrameReader
 	fields l7.Fields
+	up     *movement // nil if it carries no object
 	bytes  uint64
 	err    error // io.EOF at the request's right end; nil if it goes on
 	limits *Limits
 	watch  *watch
-	excess atomic.Bool // upstream was told that there is too much
+	why    atomic.Pointer[halt] // upstream was not given the rest; nil if it was
+}
+
+// halt is why a gateway does not go on with a request.
+type halt struct {
+	reason crossingv1.Reason
+	detail string
 }
 
 // begin is for the request whose head was just read.
-func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *watch) {
-	*b = requestBody{in: in, limits: l, watch: w}
+func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *watch, up *movement) {
+	*b = requestBody{in: in, limits: l, watch: w, up: up}
 	if empty {
 		b.err = io.EOF
 	}
@@ -43,7 +54,7 @@ func (b *requestBody) content() upstream.Content {
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.take(p)
 	if b.limits.exceeds(b.bytes) {
-		b.excess.Store(true)
+		b.halt(crossingv1.Reason_TOO_LARGE, "")
 		return 0, errTooLarge
 	}
 	b.watch.passed()
@@ -54,15 +65,24 @@ func (b *requestBody) Read(p []byte) (int, error) {
 func (b *requestBody) take(p []byte) (int, error) {
 	n, err := b.in.ReadData(p, &b.fields)
 	b.bytes += uint64(n)
+	b.up.pass(p[:n])
 	if err != nil {
 		b.err = err
+	}
+	if b.up != nil && errors.Is(err, io.EOF) {
+		b.up.finish(b.fields)
 	}
 	return n, err
 }
 
-// tooLarge says that the destination was not given the rest because it was too
-// much. It may be asked while upstream reads.
-func (b *requestBody) tooLarge() bool { return b.excess.Load() }
+// halt says why the destination is not given the rest. Only the first call counts.
+func (b *requestBody) halt(reason crossingv1.Reason, detail string) {
+	b.why.CompareAndSwap(nil, &halt{reason, detail})
+}
+
+// halted is why the destination was not given the rest; nil if it was, or if that
+// is not this gateway's doing. It may be asked while upstream reads.
+func (b *requestBody) halted() *halt { return b.why.Load() }
 
 // Ready says that the request has come to its end, as far as the stream can tell.
 func (b *requestBody) Ready() bool { return b.err != nil || b.in.Ready() }
@@ -88,3 +108,10 @@ func (b *requestBody) drain() {
 
 // received is the payload bytes so far.
 func (b *requestBody) received() uint64 { return b.bytes }
+
+// discard reads what the peer still sends, so that it is not left waiting.
+func discard(s tunnel.Stream) {
+	timer := time.AfterFunc(drainTimeout, func() { s.Reset(tunnel.Refused) })
+	defer timer.Stop()
+	io.Copy(io.Discard, s) //nolint:errcheck // the stream has been answered; its end is all we wait for
+}

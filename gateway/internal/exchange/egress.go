@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/agree"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -45,6 +46,8 @@ type departure struct {
 	pump        pump
 	frames      l7.FrameReader // of the answer
 	left        int64          // bytes of the answer's content; -1 if only its end tells
+
+	disagrees *agree.Check // why the caller is refused, if it is that
 
 	status int    // of a problem, if another than its reason's
 	detail string // and what it says
@@ -89,7 +92,7 @@ func (d *departure) free() {
 		return
 	}
 	d.account, d.req, d.resp, d.traceparent, d.left, d.sure = nil, nil, nil, "", 0, false
-	d.status, d.detail = 0, ""
+	d.status, d.detail, d.disagrees = 0, "", nil
 	d.verdict = authz.Verdict{}
 	d.pump.begin(nil, nil, nil, nil)
 	d.frames.Reset(nil)
@@ -130,6 +133,9 @@ func (d *departure) serve(e *Egress) {
 	}
 	if !d.enter(d.half.Source) {
 		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
+		return
+	}
+	if !d.agrees(v) {
 		return
 	}
 	t, err := e.tunnels.Pick(&d.calling, v.To, classOf(v.Service, &req.Head))
@@ -186,6 +192,9 @@ func (d *departure) problem(reason crossingv1.Reason, owner string) {
 	head, body := l7.Problem(d.id, reason, owner, &d.req.Head)
 	if d.status != 0 {
 		head, body = l7.ProblemStatus(d.status, d.detail, d.id, reason, owner, &d.req.Head)
+	}
+	if d.disagrees != nil && reason == crossingv1.Reason_DISAGREES {
+		head, body = d.disagrees.Answer(d.id, owner, &d.req.Head)
 	}
 	if d.req.Upgrade != "" && reason == crossingv1.Reason_NOT_ENFORCEABLE {
 		head, body = l7.ProblemStatus(http.StatusNotImplemented, "this gateway does not change protocols",
@@ -266,9 +275,11 @@ func (d *departure) relay(v *authz.Verdict) {
 		d.relayBytes(v)
 		return
 	}
-	d.watch = newWatch(d.stream, d.cfg.Limits)
+	d.watch = d.watch.follow(d.stream, d.cfg.Limits)
 	p := &d.pump
+	d.uploads(d.parties(), &d.req.Head, d.req.Body == http.NoBody)
 	p.begin(d.stream, d.req, &d.cfg.Limits, d.watch)
+	p.up = d.up
 	if p.ready() {
 		p.run(&d.req.Head, true)
 		cause, reason := d.answer(v, p)
@@ -294,6 +305,9 @@ func (d *departure) conclude(p *pump, cause crossingv1.Cause, reason crossingv1.
 		d.stream.Reset(tunnel.CallerGone)
 	}
 	p.stop()
+	if cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_DISAGREES {
+		d.disagreed()
+	}
 	d.close.RequestBytes = p.sent()
 	d.ended(cause, reason)
 }
@@ -335,6 +349,7 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 // caller has the answer's end: who holds a whole answer finds it recorded.
 func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (crossingv1.Cause, crossingv1.Reason) {
 	d.answered(first.Response)
+	d.downloads(d.parties(), &d.req.Head, first.Response, first.End)
 	d.left = d.contentOf(first.Response)
 	d.watch.passed()
 	first.Response.Fields.DelFunc(gatewaysOwn)
@@ -361,6 +376,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			return p.blame(lost(err))
 		case frame.Kind == l7.KindTrailers:
 			d.concluded(frame.Trailers)
+			d.down.finish(frame.Trailers)
 			d.done(p)
 			return d.sent(d.resp.End(frame.Trailers))
 		case frame.Kind != l7.KindData:
@@ -388,6 +404,7 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 			}
 			d.passedOn(came)
 			d.close.ResponseBytes += uint64(n)
+			d.down.pass(buf[:n])
 		}
 		if errors.Is(err, io.EOF) {
 			return crossingv1.Cause_CAUSE_UNSPECIFIED

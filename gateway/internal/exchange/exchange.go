@@ -95,6 +95,8 @@ type account struct {
 	stream tunnel.Stream // in the tunnel; nil before it is open
 	caller string        // counted in the quota; "" if not
 	watch  *watch        // nil if nothing bounds its time
+	up     *movement     // of an object, with the request; nil if there is none
+	down   *movement     // with the answer
 
 	// Parts of half and close.
 	key                 crossingv1.Key
@@ -219,6 +221,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 		c.FirstByte = last(&a.firstByte, a.first)
 	}
 	c.Cause, c.Reason = cause, reason
+	c.Transfer = a.transferred()
 	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
 		c.Status, c.Message = grpcCancelled, "" // as the caller has it, who is told nothing any more
 	}

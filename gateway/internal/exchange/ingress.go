@@ -259,9 +259,15 @@ func (a *arrival) within(head *l7.RequestHead) bool {
 // running ends.
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	a.watch = newWatch(a.stream, a.cfg.Limits)
+	a.uploads(a.parties(), head, ended)
 	body := &a.body
-	body.begin(&a.in, ended, &a.cfg.Limits, a.watch)
-	r := &asking{upstream.Request{Head: a.inbound(head), Body: body.content(), Retry: v.Idempotent}}
+	body.begin(&a.in, ended, &a.cfg.Limits, a.watch, a.up)
+	content, ok := body.hold(head)
+	r := &asking{upstream.Request{Head: a.inbound(head), Body: content, Retry: v.Idempotent}}
+	if !ok {
+		a.failed(running, r, body)
+		return
+	}
 	// Without the caller there is no reason to ask. A gateway that stops resets its
 	// streams, too.
 	a.waiter = tunnel.OnDone(a.stream, r)
@@ -272,12 +278,13 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 		return
 	}
 	a.close.Peer = resp.Peer
+	a.downloads(a.parties(), head, &resp.Head, resp.Ended)
 	if resp.Tries > 1 {
 		a.close.Tries = uint32(resp.Tries)
 	}
 	cause, reason := a.respond(running, resp), crossingv1.Reason_REASON_UNSPECIFIED
-	if cause == crossingv1.Cause_DESTINATION_FAILED && body.tooLarge() {
-		cause, reason = crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
+	if why := body.halted(); cause == crossingv1.Cause_DESTINATION_FAILED && why != nil {
+		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, why.reason, why.detail
 	}
 	if cause == crossingv1.Cause_DONE {
 		a.drain(r, resp.Body, body)
@@ -326,11 +333,12 @@ func (a *arrival) tell(reason crossingv1.Reason) bool {
 // wait for more of the request, which the caller ends when it is told.
 func (a *arrival) failed(running context.Context, r *asking, body *requestBody) {
 	cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
+	why := body.halted()
 	switch {
 	case cause != crossingv1.Cause_DESTINATION_FAILED:
 		a.stream.Reset(resetCode(cause))
-	case body.tooLarge():
-		cause, reason = crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
+	case why != nil:
+		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, why.reason, why.detail
 		a.tell(reason)
 	default:
 		reason = crossingv1.Reason_UNREACHABLE
@@ -369,6 +377,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 			a.passedOn(came)
 			a.watch.passed()
 			a.close.ResponseBytes += uint64(n)
+			a.down.pass(buf[:n])
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -380,6 +389,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 	}
 	trailers := resp.Body.Trailers()
 	a.concluded(trailers)
+	a.down.finish(trailers)
 	if a.out.Trailers(trailers) != nil || a.finish() != nil {
 		return a.broken(running)
 	}
@@ -440,11 +450,4 @@ func (a *arrival) drain(r *asking, answer io.Closer, body *requestBody) {
 	r.Wait()
 	body.drain()
 	io.Copy(io.Discard, a.stream) //nolint:errcheck // a stream that is lost has ended too
-}
-
-// discard reads what the peer still sends, so that it is not left waiting.
-func discard(s tunnel.Stream) {
-	timer := time.AfterFunc(drainTimeout, func() { s.Reset(tunnel.Refused) })
-	defer timer.Stop()
-	io.Copy(io.Discard, s) //nolint:errcheck // the stream has been answered; its end is all we wait for
 }

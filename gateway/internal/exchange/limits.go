@@ -80,18 +80,22 @@ func beyond(cause crossingv1.Cause, otherwise crossingv1.Reason) crossingv1.Reas
 // watch resets the stream of a crossing that takes too long. A nil watch does
 // nothing: most gateways have no such limit.
 type watch struct {
-	stream tunnel.Stream
 	limits Limits
 	began  time.Time
 	last   atomic.Int64 // when something passed, since it began
 
-	mu    sync.Mutex // guards what follows
-	timer *time.Timer
-	over  bool
+	mu     sync.Mutex // guards what follows
+	stream resetter
+	timer  *time.Timer
+	late   bool // the stream was reset
+	over   bool
 }
 
+// resetter is what a watch needs of a stream.
+type resetter interface{ Reset(code tunnel.ResetCode) }
+
 // newWatch watches a stream from now on.
-func newWatch(s tunnel.Stream, l Limits) *watch {
+func newWatch(s resetter, l Limits) *watch {
 	if l.Silence == 0 && l.Total == 0 {
 		return nil
 	}
@@ -100,6 +104,30 @@ func newWatch(s tunnel.Stream, l Limits) *watch {
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(w.left(), w.check)
 	return w
+}
+
+// follow watches another stream from now on, as if it had from the beginning. A nil
+// watch begins here.
+func (w *watch) follow(s resetter, l Limits) *watch {
+	if w == nil {
+		return newWatch(s, l)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stream = s; w.late {
+		s.Reset(tunnel.Refused)
+	}
+	return w
+}
+
+// tooLate says that the stream was reset.
+func (w *watch) tooLate() bool {
+	if w == nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.late
 }
 
 // quiet is the same limits for what may be silent.
@@ -138,6 +166,7 @@ func (w *watch) check() {
 		w.timer.Reset(left)
 		return
 	}
+	w.late = true
 	w.stream.Reset(tunnel.Refused)
 }
 

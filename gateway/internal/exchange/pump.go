@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/agree"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -22,6 +23,7 @@ type pump struct {
 	stream tunnel.Stream
 	limits *Limits
 	watch  *watch
+	up     *movement // nil if the request carries no object
 
 	mu      sync.Mutex // held while a frame is being sent
 	stopped bool
@@ -35,7 +37,7 @@ type pump struct {
 func (p *pump) begin(s tunnel.Stream, req *listener.Request, l *Limits, w *watch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.req, p.stream, p.limits, p.watch = req, s, l, w
+	p.req, p.stream, p.limits, p.watch, p.up = req, s, l, w, nil
 	p.frames.Reset(s)
 	p.stopped, p.bytes, p.gone, p.refused, p.excess = false, 0, false, 0, false
 }
@@ -116,6 +118,7 @@ func (p *pump) data(b []byte) error {
 	}
 	p.watch.passed()
 	p.bytes += uint64(len(b))
+	p.up.pass(b)
 	return p.frames.Data(b)
 }
 
@@ -126,6 +129,7 @@ func (p *pump) trailers() error {
 		fields = *p.req.Trailers
 		l7.StripIncoming(&fields)
 	}
+	p.up.finish(fields)
 	if err := p.frames.Trailers(fields); err != nil {
 		return err
 	}
@@ -154,6 +158,11 @@ func (p *pump) broken(err error) {
 	if refused, ok := errors.AsType[*http1.Error](err); ok {
 		p.refused = refused.Reason
 		p.stream.Reset(tunnel.ProtocolError)
+		return
+	}
+	if _, ok := errors.AsType[*agree.Error](err); ok {
+		p.refused = crossingv1.Reason_DISAGREES
+		p.stream.Reset(tunnel.Refused)
 		return
 	}
 	p.gone = true
@@ -187,6 +196,8 @@ func (p *pump) blame(cause crossingv1.Cause) (crossingv1.Cause, crossingv1.Reaso
 		return crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED
 	case p.excess:
 		return crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
+	case p.refused == crossingv1.Reason_DISAGREES:
+		return crossingv1.Cause_REFUSED, p.refused
 	case p.refused != crossingv1.Reason_REASON_UNSPECIFIED:
 		return crossingv1.Cause_PROTOCOL_ERROR, p.refused
 	}

@@ -67,7 +67,7 @@ func newRecorded(t testing.TB) *recorded {
 	r := &recorded{
 		cfg: (&counted{run: crossing.NewRun()}).config(), verdict: &v, req: req, tunnel: &sent{header: &crossingv1.Header{}},
 		ingress: NewIngress(Config{}, nil),
-		info:    tunnel.Info{Peer: far, Carrier: tunnel.TCP, TLS: "TLS 1.3 X25519MLKEM768", RoundTrip: time.Millisecond, Choice: tunnel.Usual},
+		info:    tunnel.Info{Peer: far, Carrier: tunnel.TCP, TLS: "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256", RoundTrip: time.Millisecond, Choice: tunnel.Usual},
 	}
 	r.depart(t)
 	r.header, r.tunnel.header = r.tunnel.header, nil

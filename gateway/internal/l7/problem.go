@@ -127,7 +127,7 @@ func statusOf(reason crossingv1.Reason) int {
 	switch reason {
 	case crossingv1.Reason_NO_IDENTITY, crossingv1.Reason_BAD_IDENTITY, crossingv1.Reason_EXPIRED_IDENTITY:
 		return 401
-	case crossingv1.Reason_MALFORMED:
+	case crossingv1.Reason_MALFORMED, crossingv1.Reason_DISAGREES:
 		return 400
 	case crossingv1.Reason_TOO_LARGE:
 		return 431
@@ -224,6 +224,8 @@ func explainFault(reason crossingv1.Reason) string {
 		return "the gateway is going away"
 	case crossingv1.Reason_OVER_LIMIT:
 		return "the caller has too much under way"
+	case crossingv1.Reason_DISAGREES:
+		return "the request's head and its content disagree"
 	default:
 		return "denied"
 	}

@@ -119,7 +119,7 @@ func TestJWTOverTLS(t *testing.T) {
 func TestCallerByJWT(t *testing.T) {
 	f := start(t, ok)
 	token := f.jwt()
-	c := &conn{l: f.Listener, tls: "TLS 1.3 X25519MLKEM768"}
+	c := &conn{l: f.Listener, tls: "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256"}
 	h := &l7.RequestHead{Fields: l7.Fields{{Name: "authorization", Value: "Bearer " + token}}}
 	who := c.identify(h, false, time.Now())
 	if who.reason != 0 || who.caller.Attach != crossingv1.Attach_JWT || who.caller.TLS != c.tls {

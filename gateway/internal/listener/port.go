@@ -88,8 +88,6 @@ func (c *conn) servePort(ctx context.Context) {
 		c.reset()
 		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	body, answer := &portBody{conn: c}, &portAnswer{conn: c}
 	c.handle(ctx, &Request{
 		Caller:   caller,

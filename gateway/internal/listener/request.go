@@ -17,7 +17,7 @@ type Caller struct {
 	ID      spiffeid.ID
 	Attach  crossingv1.Attach
 	SVID    string // "sha256:" and the hex digest of the certificate or token
-	TLS     string // "TLS 1.3 X25519MLKEM768"; "" on loopback without TLS
+	TLS     string // "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256"; "" on loopback without TLS
 	Address netip.AddrPort
 }
 

@@ -205,7 +205,7 @@ type Info struct {
 	Class       Class             // of its streams; an interactive one is bulk while a stream of it is
 	Choice      Choice            // why Pick gave this one; 0 elsewhere
 	Dialed      bool              // this end dialled
-	TLS         string            // version, group and cipher, such as "TLS 1.3 X25519MLKEM768"
+	TLS         string            // version, group and cipher, such as "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256"
 	Streams     int               // open now
 	Since       time.Time
 	RoundTrip   time.Duration // as last measured; 0 if not yet

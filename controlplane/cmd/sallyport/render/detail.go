@@ -73,6 +73,7 @@ func end(g *Grid, side, peer string, e *crossingv1.End) {
 	if e.GetMessage() != "" { // in a row of its own: it may say anything
 		g.Row("", "message: "+e.GetMessage())
 	}
+	transfer(g, e.GetTransfer())
 }
 
 // status is what the caller got, if it got anything. 0 is gRPC's for OK, and

@@ -30,9 +30,9 @@ func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
 	return g.Flush(w)
 }
 
-// Gateways writes the table of `gateways`, and under it a line for each answer
-// by which a gateway refused what it was sent. Of a stopped mesh it is what was
-// known last.
+// Gateways writes the table of `gateways`, under it a line for each answer by which
+// a gateway refused what it was sent, and then the table of tunnels. Of a stopped
+// mesh it is what was known last.
 func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus, stopped bool) error {
 	g := NewGrid("GATEWAY", "ENVIRONMENT", "CONTROL PLANE", "POLICY", "ANSWER", "ANSWERED", "TUNNELS", "SPOOLED", "REPORTED")
 	for _, s := range gateways {
@@ -48,7 +48,50 @@ func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus, stopped bool) er
 	if err := g.Flush(w); err != nil {
 		return err
 	}
-	return nacks(w, gateways)
+	if err := nacks(w, gateways); err != nil {
+		return err
+	}
+	return tunnelsOf(w, gateways)
+}
+
+// tunnelsOf writes the table of tunnels as those report them who dialled them, so
+// that each stands there once.
+func tunnelsOf(w io.Writer, gateways []*controlv1.GatewayStatus) error {
+	g := NewGrid("TUNNEL", "CARRIER", "TLS", "STREAMS", "ROUND TRIP", "LOSS", "UP SINCE")
+	for _, s := range gateways {
+		for _, t := range s.GetReport().GetTunnels() {
+			if !t.GetDialed() {
+				continue
+			}
+			carrier := t.GetCarrier()
+			if t.GetBulk() {
+				carrier += ", bulk"
+			}
+			g.Row(s.GetName()+" ─► "+Name(t.GetPeer()), carrier, t.GetTls(), strconv.FormatUint(uint64(t.GetStreams()), 10),
+				measured(t), strconv.FormatFloat(100*t.GetLoss(), 'f', 1, 64)+" %", since(t))
+		}
+	}
+	if len(g.rows) == 0 {
+		return nil
+	}
+	if _, err := io.WriteString(w, "\n"); err != nil {
+		return err
+	}
+	return g.Flush(w)
+}
+
+func measured(t *controlv1.TunnelStatus) string {
+	if t.GetRoundTrip() == nil {
+		return ""
+	}
+	return span(t.GetRoundTrip())
+}
+
+func since(t *controlv1.TunnelStatus) string {
+	if t.GetSince() == nil {
+		return ""
+	}
+	return t.GetSince().AsTime().UTC().Format(time.RFC3339)
 }
 
 func connected(s *controlv1.GatewayStatus) string {

@@ -108,8 +108,8 @@ func Decision(r *crossingv1.Record) crossingv1.Decision {
 }
 
 // Ending is how a crossing ended, as its caller saw it: the status that it got,
-// and what went wrong if something did; "" while it is open. That it was allowed
-// does not say that it arrived.
+// and what went wrong if something did, or that its content is not what was declared
+// of it; "" while it is open. That it was allowed does not say that it arrived.
 func Ending(r *crossingv1.Record) string {
 	all := ends(r)
 	if r.GetState() == crossingv1.Record_OPEN || len(all) == 0 || all[0].GetClose() == crossingv1.Cause_CAUSE_UNSPECIFIED {
@@ -124,6 +124,9 @@ func Ending(r *crossingv1.Record) string {
 	}
 	if cause := all[0].GetClose(); cause != crossingv1.Cause_DONE {
 		words = append(words, wentWrong(all, cause))
+	}
+	if altered(all) {
+		words = append(words, crossingv1.Transfer_MISMATCH.String())
 	}
 	if len(words) == 0 {
 		return "done"

@@ -115,7 +115,7 @@ func TestTunnelOverTLS(t *testing.T) {
 		if i.Peer.String() != tt.peer || i.Dialed != tt.dialed || i.Carrier != "TCP" || i.Streams != 1 || i.Certificate == nil {
 			t.Errorf("%s: Info() = %+v", tt.name, i)
 		}
-		if i.TLS != "TLS 1.3 X25519MLKEM768" {
+		if i.TLS != "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256" {
 			t.Errorf("%s: TLS is %q", tt.name, i.TLS)
 		}
 	}

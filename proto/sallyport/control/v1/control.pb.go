@@ -1188,7 +1188,7 @@ type TunnelStatus struct {
 	Carrier string `protobuf:"bytes,2,opt,name=carrier,proto3" json:"carrier,omitempty"`
 	// dialed says that this gateway dialled it.
 	Dialed bool `protobuf:"varint,3,opt,name=dialed,proto3" json:"dialed,omitempty"`
-	// tls is the version, group and cipher.
+	// tls is its version, key exchange and cipher suite.
 	Tls string `protobuf:"bytes,4,opt,name=tls,proto3" json:"tls,omitempty"`
 	// streams open now.
 	Streams uint32 `protobuf:"varint,5,opt,name=streams,proto3" json:"streams,omitempty"`

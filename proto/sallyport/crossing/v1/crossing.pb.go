@@ -178,6 +178,9 @@ const (
 	// OVER_LIMIT: the caller has too much under way, or it takes too long: a limit of
 	// this gateway's own, whatever the policy says.
 	Reason_OVER_LIMIT Reason = 19
+	// DISAGREES: what the request's head says of its content is not what the content
+	// says, or it cannot be told whether it is.
+	Reason_DISAGREES Reason = 20
 )
 
 // Enum value maps for Reason.
@@ -203,6 +206,7 @@ var (
 		17: "NOT_ENFORCEABLE",
 		18: "DRAINING",
 		19: "OVER_LIMIT",
+		20: "DISAGREES",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -225,6 +229,7 @@ var (
 		"NOT_ENFORCEABLE":     17,
 		"DRAINING":            18,
 		"OVER_LIMIT":          19,
+		"DISAGREES":           20,
 	}
 )
 
@@ -553,6 +558,247 @@ func (Tunnel_Choice) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7, 1}
 }
 
+// Anonymous is why a transfer has no id.
+type Transfer_Anonymous int32
+
+const (
+	// ANONYMOUS_UNSPECIFIED: it has one.
+	Transfer_ANONYMOUS_UNSPECIFIED Transfer_Anonymous = 0
+	// NOT_ANSWERED: the answer would tell the version, and there was none.
+	Transfer_NOT_ANSWERED Transfer_Anonymous = 1
+	// NO_VALIDATOR: neither a strong entity tag nor a date that is a strong validator.
+	Transfer_NO_VALIDATOR Transfer_Anonymous = 2
+	// NO_SIZE: a date alone, and no size beside it.
+	Transfer_NO_SIZE Transfer_Anonymous = 3
+	// UNCLEAR_QUERY: the query has what is not understood, and might name another object.
+	Transfer_UNCLEAR_QUERY Transfer_Anonymous = 4
+	// BAD_RANGE: the range is malformed, or contradicts the content's length.
+	Transfer_BAD_RANGE Transfer_Anonymous = 5
+)
+
+// Enum value maps for Transfer_Anonymous.
+var (
+	Transfer_Anonymous_name = map[int32]string{
+		0: "ANONYMOUS_UNSPECIFIED",
+		1: "NOT_ANSWERED",
+		2: "NO_VALIDATOR",
+		3: "NO_SIZE",
+		4: "UNCLEAR_QUERY",
+		5: "BAD_RANGE",
+	}
+	Transfer_Anonymous_value = map[string]int32{
+		"ANONYMOUS_UNSPECIFIED": 0,
+		"NOT_ANSWERED":          1,
+		"NO_VALIDATOR":          2,
+		"NO_SIZE":               3,
+		"UNCLEAR_QUERY":         4,
+		"BAD_RANGE":             5,
+	}
+)
+
+func (x Transfer_Anonymous) Enum() *Transfer_Anonymous {
+	p := new(Transfer_Anonymous)
+	*p = x
+	return p
+}
+
+func (x Transfer_Anonymous) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Transfer_Anonymous) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[8].Descriptor()
+}
+
+func (Transfer_Anonymous) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[8]
+}
+
+func (x Transfer_Anonymous) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Transfer_Anonymous.Descriptor instead.
+func (Transfer_Anonymous) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 0}
+}
+
+// Direction in which content went.
+type Transfer_Direction int32
+
+const (
+	// DIRECTION_UNSPECIFIED is refused.
+	Transfer_DIRECTION_UNSPECIFIED Transfer_Direction = 0
+	// DOWNLOAD: with the answer.
+	Transfer_DOWNLOAD Transfer_Direction = 1
+	// UPLOAD: with the request.
+	Transfer_UPLOAD Transfer_Direction = 2
+)
+
+// Enum value maps for Transfer_Direction.
+var (
+	Transfer_Direction_name = map[int32]string{
+		0: "DIRECTION_UNSPECIFIED",
+		1: "DOWNLOAD",
+		2: "UPLOAD",
+	}
+	Transfer_Direction_value = map[string]int32{
+		"DIRECTION_UNSPECIFIED": 0,
+		"DOWNLOAD":              1,
+		"UPLOAD":                2,
+	}
+)
+
+func (x Transfer_Direction) Enum() *Transfer_Direction {
+	p := new(Transfer_Direction)
+	*p = x
+	return p
+}
+
+func (x Transfer_Direction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Transfer_Direction) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[9].Descriptor()
+}
+
+func (Transfer_Direction) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[9]
+}
+
+func (x Transfer_Direction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Transfer_Direction.Descriptor instead.
+func (Transfer_Direction) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 1}
+}
+
+// Extent of content within an object.
+type Transfer_Extent int32
+
+const (
+	// EXTENT_UNSPECIFIED: the heads do not tell.
+	Transfer_EXTENT_UNSPECIFIED Transfer_Extent = 0
+	// WHOLE is all of it.
+	Transfer_WHOLE Transfer_Extent = 1
+	// RANGE is one range of bytes.
+	Transfer_RANGE Transfer_Extent = 2
+	// RANGES is several, each with a head of its own.
+	Transfer_RANGES Transfer_Extent = 3
+	// PART is a numbered part of an upload.
+	Transfer_PART Transfer_Extent = 4
+	// NONE: the content is about the object, such as what completes an upload.
+	Transfer_NONE Transfer_Extent = 5
+)
+
+// Enum value maps for Transfer_Extent.
+var (
+	Transfer_Extent_name = map[int32]string{
+		0: "EXTENT_UNSPECIFIED",
+		1: "WHOLE",
+		2: "RANGE",
+		3: "RANGES",
+		4: "PART",
+		5: "NONE",
+	}
+	Transfer_Extent_value = map[string]int32{
+		"EXTENT_UNSPECIFIED": 0,
+		"WHOLE":              1,
+		"RANGE":              2,
+		"RANGES":             3,
+		"PART":               4,
+		"NONE":               5,
+	}
+)
+
+func (x Transfer_Extent) Enum() *Transfer_Extent {
+	p := new(Transfer_Extent)
+	*p = x
+	return p
+}
+
+func (x Transfer_Extent) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Transfer_Extent) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[10].Descriptor()
+}
+
+func (Transfer_Extent) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[10]
+}
+
+func (x Transfer_Extent) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Transfer_Extent.Descriptor instead.
+func (Transfer_Extent) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 2}
+}
+
+// Verdict on a digest that was declared.
+type Transfer_Verdict int32
+
+const (
+	// VERDICT_UNSPECIFIED: none was declared.
+	Transfer_VERDICT_UNSPECIFIED Transfer_Verdict = 0
+	// NOT_COMPARABLE: it is of other bytes than those that passed, or of another
+	// algorithm.
+	Transfer_NOT_COMPARABLE Transfer_Verdict = 1
+	// MATCH: it is what passed.
+	Transfer_MATCH Transfer_Verdict = 2
+	// MISMATCH: something else passed.
+	Transfer_MISMATCH Transfer_Verdict = 3
+)
+
+// Enum value maps for Transfer_Verdict.
+var (
+	Transfer_Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "NOT_COMPARABLE",
+		2: "MATCH",
+		3: "MISMATCH",
+	}
+	Transfer_Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"NOT_COMPARABLE":      1,
+		"MATCH":               2,
+		"MISMATCH":            3,
+	}
+)
+
+func (x Transfer_Verdict) Enum() *Transfer_Verdict {
+	p := new(Transfer_Verdict)
+	*p = x
+	return p
+}
+
+func (x Transfer_Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Transfer_Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[11].Descriptor()
+}
+
+func (Transfer_Verdict) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[11]
+}
+
+func (x Transfer_Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Transfer_Verdict.Descriptor instead.
+func (Transfer_Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 3}
+}
+
 // State of a record.
 type Record_State int32
 
@@ -607,11 +853,11 @@ func (x Record_State) String() string {
 }
 
 func (Record_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[8].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[12].Descriptor()
 }
 
 func (Record_State) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[8]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[12]
 }
 
 func (x Record_State) Number() protoreflect.EnumNumber {
@@ -620,7 +866,7 @@ func (x Record_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Record_State.Descriptor instead.
 func (Record_State) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // Header opens a tunnel stream: what the egress gateway says of a crossing.
@@ -1100,7 +1346,7 @@ type Peer struct {
 	Attach Attach `protobuf:"varint,1,opt,name=attach,proto3,enum=sallyport.crossing.v1.Attach" json:"attach,omitempty"`
 	// svid is "sha256:" and the hex digest of its certificate or token.
 	Svid string `protobuf:"bytes,2,opt,name=svid,proto3" json:"svid,omitempty"`
-	// tls is the version and group of the connection.
+	// tls is the version, key exchange and cipher suite of the connection.
 	Tls string `protobuf:"bytes,3,opt,name=tls,proto3" json:"tls,omitempty"`
 	// address is its IP address and port.
 	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
@@ -1205,7 +1451,9 @@ type End struct {
 	// tries is how many connections to the destination were tried for it; one if 0.
 	Tries uint32 `protobuf:"varint,17,opt,name=tries,proto3" json:"tries,omitempty"`
 	// message beside a gRPC status, as text.
-	Message       string `protobuf:"bytes,18,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,18,opt,name=message,proto3" json:"message,omitempty"`
+	// transfer is what it moved of an object; absent if it moved none.
+	Transfer      *Transfer `protobuf:"bytes,19,opt,name=transfer,proto3" json:"transfer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1366,12 +1614,19 @@ func (x *End) GetMessage() string {
 	return ""
 }
 
+func (x *End) GetTransfer() *Transfer {
+	if x != nil {
+		return x.Transfer
+	}
+	return nil
+}
+
 // Tunnel is what carried a crossing.
 type Tunnel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// carrier is TCP or QUIC.
 	Carrier string `protobuf:"bytes,1,opt,name=carrier,proto3" json:"carrier,omitempty"`
-	// tls is the version and group.
+	// tls is its version, key exchange and cipher suite.
 	Tls string `protobuf:"bytes,2,opt,name=tls,proto3" json:"tls,omitempty"`
 	// round_trip as last measured.
 	RoundTrip *durationpb.Duration `protobuf:"bytes,3,opt,name=round_trip,json=roundTrip,proto3" json:"round_trip,omitempty"`
@@ -1682,7 +1937,9 @@ type Close struct {
 	// tries is how many connections to the destination were tried for it; one if 0.
 	Tries uint32 `protobuf:"varint,15,opt,name=tries,proto3" json:"tries,omitempty"`
 	// message beside a gRPC status, as text.
-	Message       string `protobuf:"bytes,16,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,16,opt,name=message,proto3" json:"message,omitempty"`
+	// transfer is what it moved of an object; absent if it moved none.
+	Transfer      *Transfer `protobuf:"bytes,17,opt,name=transfer,proto3" json:"transfer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1829,6 +2086,200 @@ func (x *Close) GetMessage() string {
 	return ""
 }
 
+func (x *Close) GetTransfer() *Transfer {
+	if x != nil {
+		return x.Transfer
+	}
+	return nil
+}
+
+// Transfer is what an exchange moved of an object, such as a file, a part of an
+// upload, or a range of a download, and the digest of what passed.
+type Transfer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is 32 hex digits, and the same for all that moves of one version of the object
+	// between the same parties in the same direction; empty if anonymous says why.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// anonymous is why there is no id.
+	Anonymous Transfer_Anonymous `protobuf:"varint,2,opt,name=anonymous,proto3,enum=sallyport.crossing.v1.Transfer_Anonymous" json:"anonymous,omitempty"`
+	// direction in which the content went.
+	Direction Transfer_Direction `protobuf:"varint,3,opt,name=direction,proto3,enum=sallyport.crossing.v1.Transfer_Direction" json:"direction,omitempty"`
+	// object is its path, and what of the query names a version; cut if it is long.
+	Object string `protobuf:"bytes,4,opt,name=object,proto3" json:"object,omitempty"`
+	// extent is how much of the object the content is, if all of it passes.
+	Extent Transfer_Extent `protobuf:"varint,5,opt,name=extent,proto3,enum=sallyport.crossing.v1.Transfer_Extent" json:"extent,omitempty"`
+	// first is the place of a range's first byte in the object.
+	First uint64 `protobuf:"varint,6,opt,name=first,proto3" json:"first,omitempty"`
+	// length of the content in bytes as its head tells; absent if it does not.
+	Length uint64 `protobuf:"varint,7,opt,name=length,proto3" json:"length,omitempty"`
+	// size of the whole object in bytes; absent if the heads do not tell.
+	Size uint64 `protobuf:"varint,8,opt,name=size,proto3" json:"size,omitempty"`
+	// part is the number of a part of an upload; absent of what is none.
+	Part uint32 `protobuf:"varint,9,opt,name=part,proto3" json:"part,omitempty"`
+	// content_sha256 is the digest of the content that passed, 64 hex digits: with its
+	// codings, without the connection's framing.
+	ContentSha256 string `protobuf:"bytes,10,opt,name=content_sha256,json=contentSha256,proto3" json:"content_sha256,omitempty"`
+	// digested is how many bytes content_sha256 is of.
+	Digested uint64 `protobuf:"varint,11,opt,name=digested,proto3" json:"digested,omitempty"`
+	// partial says that less of the content passed than there should be.
+	Partial bool `protobuf:"varint,12,opt,name=partial,proto3" json:"partial,omitempty"`
+	// declared is how content_sha256 compares with what was declared of the content.
+	Declared Transfer_Verdict `protobuf:"varint,13,opt,name=declared,proto3,enum=sallyport.crossing.v1.Transfer_Verdict" json:"declared,omitempty"`
+	// declared_by is the header field that the verdict is on, or "name" where the
+	// object's name is its digest.
+	DeclaredBy string `protobuf:"bytes,14,opt,name=declared_by,json=declaredBy,proto3" json:"declared_by,omitempty"`
+	// declared_sha256 is what was declared, 64 hex digits; absent if it matches, or is
+	// no SHA-256.
+	DeclaredSha256 string `protobuf:"bytes,15,opt,name=declared_sha256,json=declaredSha256,proto3" json:"declared_sha256,omitempty"`
+	// coded says that the content has a coding, such as gzip: a digest of the object
+	// without it is another.
+	Coded         bool `protobuf:"varint,16,opt,name=coded,proto3" json:"coded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Transfer) Reset() {
+	*x = Transfer{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Transfer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Transfer) ProtoMessage() {}
+
+func (x *Transfer) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
+func (*Transfer) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Transfer) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Transfer) GetAnonymous() Transfer_Anonymous {
+	if x != nil {
+		return x.Anonymous
+	}
+	return Transfer_ANONYMOUS_UNSPECIFIED
+}
+
+func (x *Transfer) GetDirection() Transfer_Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Transfer_DIRECTION_UNSPECIFIED
+}
+
+func (x *Transfer) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *Transfer) GetExtent() Transfer_Extent {
+	if x != nil {
+		return x.Extent
+	}
+	return Transfer_EXTENT_UNSPECIFIED
+}
+
+func (x *Transfer) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Transfer) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *Transfer) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Transfer) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *Transfer) GetContentSha256() string {
+	if x != nil {
+		return x.ContentSha256
+	}
+	return ""
+}
+
+func (x *Transfer) GetDigested() uint64 {
+	if x != nil {
+		return x.Digested
+	}
+	return 0
+}
+
+func (x *Transfer) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+func (x *Transfer) GetDeclared() Transfer_Verdict {
+	if x != nil {
+		return x.Declared
+	}
+	return Transfer_VERDICT_UNSPECIFIED
+}
+
+func (x *Transfer) GetDeclaredBy() string {
+	if x != nil {
+		return x.DeclaredBy
+	}
+	return ""
+}
+
+func (x *Transfer) GetDeclaredSha256() string {
+	if x != nil {
+		return x.DeclaredSha256
+	}
+	return ""
+}
+
+func (x *Transfer) GetCoded() bool {
+	if x != nil {
+		return x.Coded
+	}
+	return false
+}
+
 // Refusal counts failures before there was an identity: by reason, source
 // prefix and second, so that a port scan cannot fill a spool.
 type Refusal struct {
@@ -1851,7 +2302,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +2314,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2327,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Refusal) GetReason() Reason {
@@ -1941,7 +2392,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2404,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2417,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Frame) GetGateway() string {
@@ -2041,7 +2492,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2053,7 +2504,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2066,7 +2517,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Record) GetSchema() string {
@@ -2182,7 +2633,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2645,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2658,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Evidence) GetPair() string {
@@ -2285,7 +2736,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
 	"\x04svid\x18\x02 \x01(\tR\x04svid\x12\x10\n" +
 	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xf2\x05\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xaf\x06\n" +
 	"\x03End\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12;\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x128\n" +
@@ -2306,7 +2757,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x05close\x18\x0f \x01(\x0e2\x1c.sallyport.crossing.v1.CauseR\x05close\x12\x16\n" +
 	"\x06detail\x18\x10 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05tries\x18\x11 \x01(\rR\x05tries\x12\x18\n" +
-	"\amessage\x18\x12 \x01(\tR\amessage\"\x9c\x03\n" +
+	"\amessage\x18\x12 \x01(\tR\amessage\x12;\n" +
+	"\btransfer\x18\x13 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\"\x9c\x03\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\acarrier\x18\x01 \x01(\tR\acarrier\x12\x10\n" +
 	"\x03tls\x18\x02 \x01(\tR\x03tls\x128\n" +
@@ -2341,7 +2793,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\toperation\x18\t \x01(\v2 .sallyport.crossing.v1.OperationR\toperation\x12,\n" +
 	"\x03end\x18\n" +
 	" \x01(\v2\x1a.sallyport.crossing.v1.EndR\x03end\x125\n" +
-	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\x82\x05\n" +
+	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xbf\x05\n" +
 	"\x05Close\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x03key\x18\x02 \x01(\v2\x1a.sallyport.crossing.v1.KeyR\x03key\x12/\n" +
@@ -2360,7 +2812,52 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06tunnel\x18\r \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\x12\x16\n" +
 	"\x06detail\x18\x0e \x01(\tR\x06detail\x12\x14\n" +
 	"\x05tries\x18\x0f \x01(\rR\x05tries\x12\x18\n" +
-	"\amessage\x18\x10 \x01(\tR\amessage\"\xd6\x01\n" +
+	"\amessage\x18\x10 \x01(\tR\amessage\x12;\n" +
+	"\btransfer\x18\x11 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\"\xc2\a\n" +
+	"\bTransfer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12G\n" +
+	"\tanonymous\x18\x02 \x01(\x0e2).sallyport.crossing.v1.Transfer.AnonymousR\tanonymous\x12G\n" +
+	"\tdirection\x18\x03 \x01(\x0e2).sallyport.crossing.v1.Transfer.DirectionR\tdirection\x12\x16\n" +
+	"\x06object\x18\x04 \x01(\tR\x06object\x12>\n" +
+	"\x06extent\x18\x05 \x01(\x0e2&.sallyport.crossing.v1.Transfer.ExtentR\x06extent\x12\x14\n" +
+	"\x05first\x18\x06 \x01(\x04R\x05first\x12\x16\n" +
+	"\x06length\x18\a \x01(\x04R\x06length\x12\x12\n" +
+	"\x04size\x18\b \x01(\x04R\x04size\x12\x12\n" +
+	"\x04part\x18\t \x01(\rR\x04part\x12%\n" +
+	"\x0econtent_sha256\x18\n" +
+	" \x01(\tR\rcontentSha256\x12\x1a\n" +
+	"\bdigested\x18\v \x01(\x04R\bdigested\x12\x18\n" +
+	"\apartial\x18\f \x01(\bR\apartial\x12C\n" +
+	"\bdeclared\x18\r \x01(\x0e2'.sallyport.crossing.v1.Transfer.VerdictR\bdeclared\x12\x1f\n" +
+	"\vdeclared_by\x18\x0e \x01(\tR\n" +
+	"declaredBy\x12'\n" +
+	"\x0fdeclared_sha256\x18\x0f \x01(\tR\x0edeclaredSha256\x12\x14\n" +
+	"\x05coded\x18\x10 \x01(\bR\x05coded\"y\n" +
+	"\tAnonymous\x12\x19\n" +
+	"\x15ANONYMOUS_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fNOT_ANSWERED\x10\x01\x12\x10\n" +
+	"\fNO_VALIDATOR\x10\x02\x12\v\n" +
+	"\aNO_SIZE\x10\x03\x12\x11\n" +
+	"\rUNCLEAR_QUERY\x10\x04\x12\r\n" +
+	"\tBAD_RANGE\x10\x05\"@\n" +
+	"\tDirection\x12\x19\n" +
+	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bDOWNLOAD\x10\x01\x12\n" +
+	"\n" +
+	"\x06UPLOAD\x10\x02\"V\n" +
+	"\x06Extent\x12\x16\n" +
+	"\x12EXTENT_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05WHOLE\x10\x01\x12\t\n" +
+	"\x05RANGE\x10\x02\x12\n" +
+	"\n" +
+	"\x06RANGES\x10\x03\x12\b\n" +
+	"\x04PART\x10\x04\x12\b\n" +
+	"\x04NONE\x10\x05\"O\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eNOT_COMPARABLE\x10\x01\x12\t\n" +
+	"\x05MATCH\x10\x02\x12\f\n" +
+	"\bMISMATCH\x10\x03\"\xd6\x01\n" +
 	"\aRefusal\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x122\n" +
@@ -2415,7 +2912,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06EGRESS\x10\x01\x12\v\n" +
-	"\aINGRESS\x10\x02*\xff\x02\n" +
+	"\aINGRESS\x10\x02*\x8e\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNO_INTENT\x10\x01\x12\x14\n" +
@@ -2438,7 +2935,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x0fNOT_ENFORCEABLE\x10\x11\x12\f\n" +
 	"\bDRAINING\x10\x12\x12\x0e\n" +
 	"\n" +
-	"OVER_LIMIT\x10\x13*B\n" +
+	"OVER_LIMIT\x10\x13\x12\r\n" +
+	"\tDISAGREES\x10\x14*B\n" +
 	"\x06Attach\x12\x16\n" +
 	"\x12ATTACH_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MTLS\x10\x01\x12\a\n" +
@@ -2467,8 +2965,8 @@ func file_sallyport_crossing_v1_crossing_proto_rawDescGZIP() []byte {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescData
 }
 
-var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
+var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Decision)(0),                 // 0: sallyport.crossing.v1.Decision
 	(Side)(0),                     // 1: sallyport.crossing.v1.Side
@@ -2478,77 +2976,88 @@ var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Header_Kind)(0),              // 5: sallyport.crossing.v1.Header.Kind
 	(Tunnel_Class)(0),             // 6: sallyport.crossing.v1.Tunnel.Class
 	(Tunnel_Choice)(0),            // 7: sallyport.crossing.v1.Tunnel.Choice
-	(Record_State)(0),             // 8: sallyport.crossing.v1.Record.State
-	(*Header)(nil),                // 9: sallyport.crossing.v1.Header
-	(*PolicyRef)(nil),             // 10: sallyport.crossing.v1.PolicyRef
-	(*Key)(nil),                   // 11: sallyport.crossing.v1.Key
-	(*Transition)(nil),            // 12: sallyport.crossing.v1.Transition
-	(*Operation)(nil),             // 13: sallyport.crossing.v1.Operation
-	(*Peer)(nil),                  // 14: sallyport.crossing.v1.Peer
-	(*End)(nil),                   // 15: sallyport.crossing.v1.End
-	(*Tunnel)(nil),                // 16: sallyport.crossing.v1.Tunnel
-	(*Clock)(nil),                 // 17: sallyport.crossing.v1.Clock
-	(*Half)(nil),                  // 18: sallyport.crossing.v1.Half
-	(*Close)(nil),                 // 19: sallyport.crossing.v1.Close
-	(*Refusal)(nil),               // 20: sallyport.crossing.v1.Refusal
-	(*Frame)(nil),                 // 21: sallyport.crossing.v1.Frame
-	(*Record)(nil),                // 22: sallyport.crossing.v1.Record
-	(*Evidence)(nil),              // 23: sallyport.crossing.v1.Evidence
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(Transfer_Anonymous)(0),       // 8: sallyport.crossing.v1.Transfer.Anonymous
+	(Transfer_Direction)(0),       // 9: sallyport.crossing.v1.Transfer.Direction
+	(Transfer_Extent)(0),          // 10: sallyport.crossing.v1.Transfer.Extent
+	(Transfer_Verdict)(0),         // 11: sallyport.crossing.v1.Transfer.Verdict
+	(Record_State)(0),             // 12: sallyport.crossing.v1.Record.State
+	(*Header)(nil),                // 13: sallyport.crossing.v1.Header
+	(*PolicyRef)(nil),             // 14: sallyport.crossing.v1.PolicyRef
+	(*Key)(nil),                   // 15: sallyport.crossing.v1.Key
+	(*Transition)(nil),            // 16: sallyport.crossing.v1.Transition
+	(*Operation)(nil),             // 17: sallyport.crossing.v1.Operation
+	(*Peer)(nil),                  // 18: sallyport.crossing.v1.Peer
+	(*End)(nil),                   // 19: sallyport.crossing.v1.End
+	(*Tunnel)(nil),                // 20: sallyport.crossing.v1.Tunnel
+	(*Clock)(nil),                 // 21: sallyport.crossing.v1.Clock
+	(*Half)(nil),                  // 22: sallyport.crossing.v1.Half
+	(*Close)(nil),                 // 23: sallyport.crossing.v1.Close
+	(*Transfer)(nil),              // 24: sallyport.crossing.v1.Transfer
+	(*Refusal)(nil),               // 25: sallyport.crossing.v1.Refusal
+	(*Frame)(nil),                 // 26: sallyport.crossing.v1.Frame
+	(*Record)(nil),                // 27: sallyport.crossing.v1.Record
+	(*Evidence)(nil),              // 28: sallyport.crossing.v1.Evidence
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
 }
 var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	3,  // 0: sallyport.crossing.v1.Header.attach:type_name -> sallyport.crossing.v1.Attach
-	10, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	14, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	5,  // 2: sallyport.crossing.v1.Header.kind:type_name -> sallyport.crossing.v1.Header.Kind
-	24, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
+	29, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
 	3,  // 4: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
 	0,  // 5: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
-	10, // 6: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
-	10, // 7: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
+	14, // 6: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	14, // 7: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
 	2,  // 8: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
-	14, // 9: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
-	24, // 10: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
-	25, // 11: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
-	25, // 12: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
+	18, // 9: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
+	29, // 10: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
+	30, // 11: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
+	30, // 12: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
 	4,  // 13: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
-	25, // 14: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
-	17, // 15: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
-	6,  // 16: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
-	7,  // 17: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
-	25, // 18: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	25, // 19: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
-	11, // 20: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 21: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
-	12, // 22: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
-	13, // 23: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
-	15, // 24: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
-	16, // 25: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	11, // 26: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 27: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	25, // 28: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	25, // 29: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
-	4,  // 30: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
-	2,  // 31: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
-	14, // 32: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	16, // 33: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	2,  // 34: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	24, // 35: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	18, // 36: sallyport.crossing.v1.Frame.open:type_name -> sallyport.crossing.v1.Half
-	19, // 37: sallyport.crossing.v1.Frame.close:type_name -> sallyport.crossing.v1.Close
-	20, // 38: sallyport.crossing.v1.Frame.refusal:type_name -> sallyport.crossing.v1.Refusal
-	8,  // 39: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	12, // 40: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	13, // 41: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	15, // 42: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	15, // 43: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	16, // 44: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	23, // 45: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	24, // 14: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
+	30, // 15: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	21, // 16: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
+	6,  // 17: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
+	7,  // 18: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
+	30, // 19: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	30, // 20: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	15, // 21: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 22: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
+	16, // 23: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
+	17, // 24: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
+	19, // 25: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
+	20, // 26: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	15, // 27: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 28: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
+	30, // 29: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	30, // 30: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	4,  // 31: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
+	2,  // 32: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
+	18, // 33: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
+	20, // 34: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	24, // 35: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
+	8,  // 36: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
+	9,  // 37: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
+	10, // 38: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
+	11, // 39: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
+	2,  // 40: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
+	29, // 41: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	22, // 42: sallyport.crossing.v1.Frame.open:type_name -> sallyport.crossing.v1.Half
+	23, // 43: sallyport.crossing.v1.Frame.close:type_name -> sallyport.crossing.v1.Close
+	25, // 44: sallyport.crossing.v1.Frame.refusal:type_name -> sallyport.crossing.v1.Refusal
+	12, // 45: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	16, // 46: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	17, // 47: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	19, // 48: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	19, // 49: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	20, // 50: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	28, // 51: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
@@ -2556,14 +3065,14 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 	if File_sallyport_crossing_v1_crossing_proto != nil {
 		return
 	}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[13].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_crossing_v1_crossing_proto_rawDesc), len(file_sallyport_crossing_v1_crossing_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   15,
+			NumEnums:      13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,127 @@
+package jsonscan
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// Bounds of what can be asked for.
+const (
+	maxNodes = 64 // a bit each in Scanner.seen
+	maxSteps = 15 // of one pointer
+)
+
+// Paths are the places in a document that somebody asked for. They are
+// immutable and meant to be shared by all scanners of one kind.
+type Paths struct {
+	root    node
+	nodes   int
+	keyRoom int // the longest key in bytes, in its longest form under case folding
+}
+
+// node is a place that was asked for, or one on the way there.
+type node struct {
+	path    int    // index of its pointer; -1 if it is only on the way
+	key     []byte // in the object above
+	bit     uint64 // in Scanner.seen
+	below   uint64 // the bits of all nodes under it
+	members []*node
+	each    *node // the elements, if it is an array
+}
+
+// Compile reads JSON Pointers (RFC 6901): "" is the whole document, "/a/b" a
+// member of a member, with "~1" for "/" and "~0" for "~". A step "*" is every
+// element of an array. A pointer that is malformed, given twice, or of more
+// than 15 steps is an error, and so are more than 64 places on the ways.
+func Compile(pointers ...string) (*Paths, error) {
+	p := &Paths{root: node{path: -1}}
+	for i, pointer := range pointers {
+		if err := p.add(i, pointer); err != nil {
+			return nil, fmt.Errorf("pointer %q: %w", pointer, err)
+		}
+	}
+	p.root.sum()
+	return p, nil
+}
+
+// MustCompile is Compile for constants: it panics where that has an error.
+func MustCompile(pointers ...string) *Paths {
+	p, err := Compile(pointers...)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+func (p *Paths) add(i int, pointer string) error {
+	n := &p.root
+	if pointer != "" {
+		steps := strings.Split(pointer, "/")
+		if steps[0] != "" || len(steps)-1 > maxSteps {
+			return fmt.Errorf("not of 1 to %d steps that begin with a slash", maxSteps)
+		}
+		for _, step := range steps[1:] {
+			if n = p.step(n, step); p.nodes > maxNodes {
+				return fmt.Errorf("more than %d places", maxNodes)
+			}
+		}
+	}
+	if n.path >= 0 {
+		return fmt.Errorf("also given as number %d", n.path)
+	}
+	n.path = i
+	return nil
+}
+
+// step is the node one step under n, which is made if need be.
+func (p *Paths) step(n *node, step string) *node {
+	if step == "*" {
+		if n.each == nil {
+			n.each = p.node(nil)
+		}
+		return n.each
+	}
+	key := []byte(strings.NewReplacer("~1", "/", "~0", "~").Replace(step))
+	for _, m := range n.members {
+		if bytes.Equal(m.key, key) {
+			return m
+		}
+	}
+	m := p.node(key)
+	n.members = append(n.members, m)
+	return m
+}
+
+func (p *Paths) node(key []byte) *node {
+	// No letter of a key in ASCII is longer than three bytes in another case:
+	// U+212A is a "K". Others keep within a factor of three, too.
+	p.keyRoom = max(p.keyRoom, 3*len(key))
+	n := &node{path: -1, key: key, bit: 1 << p.nodes}
+	p.nodes++
+	return n
+}
+
+// sum fills in below, and gives it with the node's own bit.
+func (n *node) sum() uint64 {
+	for _, m := range n.members {
+		n.below |= m.sum()
+	}
+	if n.each != nil {
+		n.below |= n.each.sum()
+	}
+	return n.below | n.bit
+}
+
+// find is the member of that key, nil if nobody asked for it. alike says that
+// the key is another spelling of one that was asked for: readers that do not
+// mind the case of keys (Go's encoding/json is one) would take it for that.
+func (n *node) find(key []byte) (m *node, alike bool) {
+	for _, m := range n.members {
+		if bytes.Equal(m.key, key) {
+			return m, false
+		}
+		alike = alike || bytes.EqualFold(m.key, key)
+	}
+	return nil, alike
+}

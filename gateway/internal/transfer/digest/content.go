@@ -1,0 +1,61 @@
+// Package digest digests what a transfer moves while it streams, and holds it
+// against what was declared of it.
+package digest
+
+import (
+	"crypto/sha256"
+	"hash"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
+)
+
+// Content is the SHA-256 of one message's content while it streams: of its bytes
+// without the connection's framing, and with the content's codings, as RFC 9530
+// has it for Content-Digest. It holds some hundred bytes, whatever passes. Its zero
+// value is ready; it is for one goroutine at a time.
+type Content struct {
+	hash hash.Hash
+	sum  [sha256.Size]byte
+	n    int64
+}
+
+// Write takes content. It never fails.
+func (c *Content) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return c.begun().Write(p)
+}
+
+func (c *Content) begun() hash.Hash {
+	if c.hash == nil {
+		c.hash = sha256.New()
+	}
+	return c.hash
+}
+
+// Finish gives the digest of content that came to its right end, and makes c
+// ready for another.
+func (c *Content) Finish() Sum { return c.end(false) }
+
+// BreakOff gives the digest of what came of content that broke off, and makes c
+// ready for another.
+func (c *Content) BreakOff() Sum { return c.end(true) }
+
+func (c *Content) end(partial bool) Sum {
+	c.begun().Sum(c.sum[:0]) // content that is empty has a digest, too
+	s := Sum{SHA256: c.sum, Bytes: c.n, Partial: partial}
+	c.hash.Reset()
+	c.n = 0
+	return s
+}
+
+// Sum is the digest of a message's content.
+type Sum struct {
+	SHA256  [sha256.Size]byte
+	Bytes   int64 // that it is of
+	Partial bool  // the content broke off after them
+}
+
+// partial says that less came than the transfer's head told, or than there was.
+func (s Sum) partial(t *transfer.Transfer) bool {
+	return s.Partial || t.Length >= 0 && s.Bytes != t.Length
+}
