@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -30,6 +31,9 @@ type AuthorityConfig struct {
 	// missing or wrong leaves that domain's last good bundle in force, and is told
 	// in the log.
 	Federated map[spiffeid.TrustDomain]string
+	// Policy, if it is there, has the last word on which workloads get an SVID;
+	// names below /sallyport/ need none.
+	Policy *PolicyFile
 	// Log takes the log; nil for none.
 	Log *zap.Logger
 }
@@ -40,6 +44,8 @@ type AuthorityConfig struct {
 type Authority struct {
 	issuer *authority.Authority
 	files  map[spiffeid.TrustDomain]*bundleFile
+	policy *registry // nil if there is none
+	fault  string    // of the policy, as last logged
 	log    *zap.Logger
 }
 
@@ -63,6 +69,13 @@ func NewAuthority(c AuthorityConfig) (*Authority, error) {
 		}
 		a.files[td] = &bundleFile{path: path}
 	}
+	if c.Policy != nil {
+		r, err := newRegistry(*c.Policy, filepath.Join(c.Authority.Dir, "policy.floor"))
+		if err != nil {
+			return nil, err
+		}
+		a.policy, c.Authority.Registry = r, r
+	}
 	c.Authority.Log = c.Log // it names itself
 	issuer, err := authority.New(c.Authority)
 	if err != nil {
@@ -82,7 +95,7 @@ func (a *Authority) Run(ctx context.Context) error {
 }
 
 func (a *Authority) follow(ctx context.Context) error {
-	if len(a.files) == 0 {
+	if len(a.files) == 0 && a.policy == nil {
 		return nil
 	}
 	tick := time.NewTicker(bundlePoll)
@@ -99,6 +112,7 @@ func (a *Authority) follow(ctx context.Context) error {
 
 // refresh reads the files and, if any changed, tells the issuer.
 func (a *Authority) refresh() {
+	a.refreshPolicy()
 	changed := false
 	for td, f := range a.files {
 		read, err := f.read(td)
@@ -108,6 +122,20 @@ func (a *Authority) refresh() {
 	if changed {
 		a.issuer.SetFederated(a.bundles()...)
 	}
+}
+
+// refreshPolicy logs a fault once, not every two seconds.
+func (a *Authority) refreshPolicy() {
+	if a.policy == nil {
+		return
+	}
+	fault := ""
+	if err := a.policy.refresh(); err != nil {
+		if fault = err.Error(); fault != a.fault {
+			a.log.Error("policy cannot be read", zap.Bool("last_good_in_force", a.policy.data != nil), zap.Error(err))
+		}
+	}
+	a.fault = fault
 }
 
 // note logs a fault once, not every two seconds.

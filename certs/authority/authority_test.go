@@ -26,6 +26,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/certs/authority/attest"
+	"github.com/sallyport-mesh/sallyport/certs/internal/durable"
+	"github.com/sallyport-mesh/sallyport/certs/internal/unixsock"
 )
 
 var td = spiffeid.RequireTrustDomainFromString("aws.example")
@@ -115,9 +118,8 @@ func TestX509SVID(t *testing.T) {
 	if _, _, err := x509svid.Verify(svid.Certificates, a.Bundle()); err != nil {
 		t.Error(err)
 	}
-	root := a.Bundle().X509Authorities()[0]
-	if !root.IsCA || root.KeyUsage&x509.KeyUsageCertSign == 0 || len(root.URIs) != 1 || root.URIs[0].String() != "spiffe://aws.example" {
-		t.Errorf("root: CA %t, key usage %b, URIs %v", root.IsCA, root.KeyUsage, root.URIs)
+	if len(svid.Certificates) != 2 {
+		t.Errorf("%d certificates, want the SVID and its intermediate", len(svid.Certificates))
 	}
 }
 
@@ -275,34 +277,71 @@ func (s *sent) Send(r *workload.X509SVIDResponse) error {
 	return nil
 }
 
+// idle makes an authority that serves nobody, and is closed when the test ends.
+func idle(t *testing.T, c Config) *Authority {
+	t.Helper()
+	a, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+// admitted is a context of a caller that was let in for the entries.
+func admitted(ctx context.Context, a *Authority, entries ...Entry) context.Context {
+	c := &caller{a: a, peer: &attest.Peer{}, socket: "/test.sock"}
+	for _, e := range entries {
+		c.entries = append(c.entries, &entry{Entry: e})
+	}
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
 func TestRotatesAtHalfLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config(t)
+		agent := c.Entries[0]
 		c.Entries = nil
-		a, err := New(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 70*time.Minute)
+		a := idle(t, c)
+		ctx, cancel := context.WithTimeout(t.Context(), 110*time.Minute)
 		defer cancel()
-		stream := &sent{ctx: ctx, begin: time.Now()}
+		stream := &sent{ctx: admitted(ctx, a, agent), begin: time.Now()}
 		done := make(chan error, 1)
-		s := &server{a: a, entry: config(t).Entries[0], log: a.log}
+		s := &server{a: a, log: a.log}
 		go func() { done <- s.FetchX509SVID(nil, stream) }()
 		<-time.After(10 * time.Minute)
 		a.SetFederated(spiffebundle.New(spiffeid.RequireTrustDomainFromString("azure.example")))
+		for _, after := range []time.Duration{60 * time.Minute, 5 * time.Minute} { // at 70 and 75 minutes
+			<-time.After(after)
+			step := a.PrepareRoot
+			if after < 60*time.Minute {
+				step = a.ActivateRoot
+			}
+			if err := step(); err != nil {
+				t.Error(err)
+			}
+		}
 		if err := <-done; status.Code(err) != codes.DeadlineExceeded {
 			t.Errorf("FetchX509SVID = %v", err)
 		}
-		want := []time.Duration{0, 10 * time.Minute, 30 * time.Minute, 60 * time.Minute}
+		var want []time.Duration
+		for _, m := range []time.Duration{0, 10, 30, 60, 70, 75, 105} {
+			want = append(want, m*time.Minute)
+		}
 		if diff := cmp.Diff(want, stream.times); diff != "" {
 			t.Fatalf("sent at (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([]int{0, 1, 1, 1}, stream.other); diff != "" {
+		if diff := cmp.Diff([]int{0, 1, 1, 1, 1, 1, 1}, stream.other); diff != "" {
 			t.Errorf("federated bundles (-want +got):\n%s", diff)
 		}
-		if stream.certs[0] != stream.certs[1] || stream.certs[1] == stream.certs[2] || stream.certs[2] == stream.certs[3] {
-			t.Error("a new SVID is due at half life, and only then")
+		for i, fresh := range []bool{false, true, true, false, true, true} {
+			if got := stream.certs[i] != stream.certs[i+1]; got != fresh {
+				t.Errorf("a new SVID at %v: %t, want %t: one is due at half life and under a new root, and only then", stream.times[i+1], got, fresh)
+			}
 		}
 	})
 }
@@ -314,43 +353,14 @@ func TestKeysAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := New(c)
-	if err != nil {
+	if _, err := New(c); !errors.Is(err, durable.ErrLocked) {
+		t.Errorf("a second authority in one directory = %v", err)
+	}
+	if err := first.close(); err != nil {
 		t.Fatal(err)
 	}
-	if !first.Bundle().Equal(second.Bundle()) {
+	if second := idle(t, c); !first.Bundle().Equal(second.Bundle()) {
 		t.Error("a restart made another root")
-	}
-	path := filepath.Join(c.Dir, keysFile)
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("keys: %v, %v", info.Mode(), err)
-	}
-	if b, err := spiffebundle.Load(td, filepath.Join(c.Dir, bundleFile)); err != nil || !b.Equal(first.Bundle()) {
-		t.Errorf("bundle.json is another bundle: %v", err)
-	}
-	if names, err := filepath.Glob(filepath.Join(c.Dir, "*.tmp")); err != nil || len(names) != 0 {
-		t.Errorf("left behind: %v, %v", names, err)
-	}
-
-	other := c
-	other.TrustDomain = spiffeid.RequireTrustDomainFromString("azure.example")
-	if _, err := New(other); err == nil || !strings.Contains(err.Error(), "azure.example") {
-		t.Errorf("keys of another trust domain: %v", err)
-	}
-	if err := os.Chmod(path, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := New(c); err == nil || !strings.Contains(err.Error(), "chmod 600") {
-		t.Errorf("keys that others can read: %v", err)
-	}
-	if err := os.WriteFile(path, []byte("broken"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := New(c); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("broken keys: %v", err)
 	}
 }
 
@@ -373,7 +383,9 @@ func TestSockets(t *testing.T) {
 			t.Errorf("mode of socket %d: %v, %v, want %v", i, info.Mode(), err, want)
 		}
 	}
-	if _, err := New(c); err == nil || !strings.Contains(err.Error(), "another process is listening") {
+	second := c
+	second.Dir += "2"
+	if _, err := New(second); err == nil || !strings.Contains(err.Error(), "another process is listening") {
 		t.Errorf("New on a live socket = %v", err)
 	}
 	if _, err := dial(t, c.Entries[0]).FetchX509SVID(t.Context()); err != nil {
@@ -381,7 +393,7 @@ func TestSockets(t *testing.T) {
 	}
 
 	file := config(t)
-	file.Entries[0].Socket = filepath.Join(c.Dir, bundleFile)
+	file.Entries[0].Socket = filepath.Join(c.Dir, "bundle.json")
 	if _, err := New(file); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("New on a file = %v", err)
 	}
@@ -391,17 +403,22 @@ func TestSockets(t *testing.T) {
 }
 
 func TestConfigFaults(t *testing.T) {
-	long := "/" + strings.Repeat("x", maxSocketPath)
+	long := "/" + strings.Repeat("x", unixsock.MaxPath)
 	_, err := New(Config{
 		TrustDomain: td,
 		Entries: []Entry{
 			{ID: spiffeid.RequireFromString("spiffe://azure.example/a"), Socket: long},
 			{ID: td.ID(), Socket: "relative.sock"},
-			{ID: spiffeid.RequireFromPath(td, "/a"), Socket: "/run/one.sock"},
-			{ID: spiffeid.RequireFromPath(td, "/b"), Socket: "/run/one.sock"},
+			{ID: spiffeid.RequireFromPath(td, "/a"), Socket: "/run/one.sock", Selectors: []string{"unix:user:root", "unix:uid:-1"}},
+			{ID: spiffeid.RequireFromPath(td, "/b"), Socket: "/run/one.sock", Selectors: []string{"unix:path:/usr/bin/agent"}},
 		},
-		X509TTL: time.Millisecond,
-		JWTTTL:  2 * time.Hour,
+		Name:             "../x",
+		X509TTL:          time.Millisecond,
+		JWTTTL:           2 * time.Hour,
+		IntermediateLife: time.Microsecond,
+		RootLife:         time.Microsecond,
+		RefreshHint:      time.Microsecond,
+		Admin:            true,
 	})
 	if err == nil {
 		t.Fatal("New took it")
@@ -409,7 +426,9 @@ func TestConfigFaults(t *testing.T) {
 	for _, want := range []string{
 		"directory is missing", "X509-SVIDs of 1ms", "JWT-SVIDs of 2h0m0s",
 		`entries[0]: "spiffe://azure.example/a"`, "entries[0]: socket", "104 bytes long", "shorter name",
-		`entries[1]: "spiffe://aws.example"`, "relative.sock", "entries[3]: socket",
+		`entries[1]: "spiffe://aws.example"`, "relative.sock", `entries[2]: selector "unix:user:root"`, "unix:uid:-1",
+		"entries[3]: selectors say which program and not whose", `name "../x"`, "intermediates of 1", "roots of 1", "refresh hint of 1",
+		`socket "admin.sock" is not an absolute path`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not among the faults:\n%v", want, err)

@@ -3,42 +3,43 @@ package authority
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+
+	"github.com/sallyport-mesh/sallyport/certs/authority/attest"
 )
 
-// peerUser is who the kernel says connected. It is what a call's AuthInfo is.
-type peerUser struct {
+// peerInfo is who the kernel says connected. It is what a call's AuthInfo is.
+type peerInfo struct {
 	credentials.CommonAuthInfo
-	uid uint32
+	peer *attest.Peer
 }
 
 // AuthType implements credentials.AuthInfo.
-func (peerUser) AuthType() string { return "unix-peer" }
+func (peerInfo) AuthType() string { return "unix-peer" }
 
 // peerCredentials learn who connected to a Unix socket. They refuse nobody: a
 // handshake that fails looks to a client like a server that is down, and it
 // should hear PermissionDenied instead.
-type peerCredentials struct{}
+type peerCredentials struct{ attestor *attest.Attestor }
 
 var _ credentials.TransportCredentials = peerCredentials{}
 
 // ServerHandshake implements credentials.TransportCredentials.
-func (peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (c peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	u, ok := conn.(*net.UnixConn)
 	if !ok {
 		return nil, nil, errors.New("attest peer: not a Unix socket")
 	}
-	uid, err := peerUID(u)
+	p, err := c.attestor.Of(u)
 	if err != nil {
-		return nil, nil, fmt.Errorf("attest peer: %w", err)
+		return nil, nil, err
 	}
 	// The bytes never leave the kernel, which is as private as this host is.
 	level := credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}
-	return conn, peerUser{CommonAuthInfo: level, uid: uid}, nil
+	return conn, peerInfo{CommonAuthInfo: level, peer: p}, nil
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
@@ -57,25 +58,12 @@ func (c peerCredentials) Clone() credentials.TransportCredentials { return c }
 // OverrideServerName implements credentials.TransportCredentials.
 func (peerCredentials) OverrideServerName(string) error { return nil }
 
-// userOf is the user that a call came from.
-func userOf(ctx context.Context) (uint32, bool) {
+// peerOf is the process that a call came from; nil if it is not known.
+func peerOf(ctx context.Context) *attest.Peer {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return 0, false
+		return nil
 	}
-	user, ok := p.AuthInfo.(peerUser)
-	return user.uid, ok
-}
-
-// control runs f with the socket's descriptor.
-func control(conn *net.UnixConn, f func(fd int) error) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
+	info, _ := p.AuthInfo.(peerInfo)
+	return info.peer
 }

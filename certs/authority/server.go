@@ -4,19 +4,22 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
-	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/sallyport-mesh/sallyport/certs/authority/attest"
 )
 
 const (
@@ -26,19 +29,20 @@ const (
 	maxToken = 8 << 10
 )
 
-// server is the Workload API of one entry (SPIFFE Workload API, sections 4-6).
+// server is the Workload API of one socket (SPIFFE Workload API, sections 4-6).
 // WIT-SVIDs are unimplemented.
 type server struct {
 	workload.UnimplementedSpiffeWorkloadAPIServer
-	a     *Authority
-	entry Entry
-	log   *zap.Logger
+	a    *Authority
+	at   *endpoint
+	asks []attest.Selectors
+	log  *zap.Logger
 }
 
-func newServer(a *Authority, e Entry) *grpc.Server {
-	s := &server{a: a, entry: e, log: a.log.With(zap.Stringer("id", e.ID))}
+func newServer(a *Authority, e *endpoint) *grpc.Server {
+	s := &server{a: a, at: e, asks: e.asks(), log: a.log.With(zap.String("socket", e.socket))}
 	g := grpc.NewServer(
-		grpc.Creds(peerCredentials{}),
+		grpc.Creds(peerCredentials{a.attestor}),
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.UnaryInterceptor(s.admitCall),
 		grpc.StreamInterceptor(s.admitStream),
@@ -48,93 +52,133 @@ func newServer(a *Authority, e Entry) *grpc.Server {
 }
 
 func (s *server) admitCall(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if err := s.admit(ctx); err != nil {
+	c, err := s.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return next(ctx, req)
+	return next(context.WithValue(ctx, callerKey{}, c), req)
 }
 
 func (s *server) admitStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if err := s.admit(ss.Context()); err != nil {
-		return err
-	}
-	return next(srv, ss)
-}
-
-// admit asks for the security header, which keeps a confused deputy that can
-// merely be made to send requests from getting an SVID, and attests the caller.
-func (s *server) admit(ctx context.Context) error {
-	md, _ := metadata.FromIncomingContext(ctx)
-	if v := md.Get("workload.spiffe.io"); len(v) != 1 || v[0] != "true" {
-		return status.Error(codes.InvalidArgument, "security header missing from request")
-	}
-	uid, ok := userOf(ctx)
-	if !ok || !s.entry.allows(uid) {
-		s.log.Warn("workload refused", zap.Uint32("uid", uid), zap.Bool("attested", ok))
-		return status.Error(codes.PermissionDenied, "no identity issued")
-	}
-	return nil
-}
-
-// FetchX509SVID sends an SVID and all bundles, again whenever bundles change,
-// and a new SVID at half of its life.
-func (s *server) FetchX509SVID(_ *workload.X509SVIDRequest, stream workload.SpiffeWorkloadAPI_FetchX509SVIDServer) error {
-	rotate := time.NewTicker(s.a.x509TTL / 2)
-	defer rotate.Stop()
-	svid, err := s.issue()
+	c, err := s.admit(ss.Context())
 	if err != nil {
 		return err
 	}
+	return next(srv, &calledStream{ss, context.WithValue(ss.Context(), callerKey{}, c)})
+}
+
+type callerKey struct{}
+
+// callerOf is who admit let in: the interceptors put it there for every call.
+func callerOf(ctx context.Context) *caller {
+	return ctx.Value(callerKey{}).(*caller)
+}
+
+// calledStream is a stream whose context knows its caller.
+type calledStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (s *calledStream) Context() context.Context { return s.ctx }
+
+// admit asks for the security header, which keeps a confused deputy that can
+// merely be made to send requests from getting an SVID, and attests the caller.
+func (s *server) admit(ctx context.Context) (*caller, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	if v := md.Get("workload.spiffe.io"); len(v) != 1 || v[0] != "true" {
+		return nil, status.Error(codes.InvalidArgument, "security header missing from request")
+	}
+	p := peerOf(ctx)
+	if p == nil {
+		s.log.Warn("workload refused", zap.Bool("attested", false))
+		return nil, errNoIdentity
+	}
+	satisfied, found, err := p.Attest(s.asks)
+	c := &caller{a: s.a, peer: p, found: found, socket: s.at.socket}
+	seen := map[spiffeid.ID]bool{}
+	for _, i := range satisfied {
+		if e := s.at.entries[i]; !seen[e.ID] { // one ID may be asked for in two ways
+			seen[e.ID] = true
+			c.entries = append(c.entries, e)
+		}
+	}
+	if len(c.entries) == 0 {
+		s.log.Warn("workload refused", zap.Bool("attested", true), zap.Int32("pid", found.PID), zap.Strings("found", found.Facts()), zap.Error(err))
+		return nil, errNoIdentity
+	}
+	_, err = c.entitled()
+	return c, err
+}
+
+// FetchX509SVID sends the caller's SVIDs and all bundles, again whenever anything
+// of it changes: with new SVIDs at half of their life and under a new root. It ends
+// when the caller is entitled to none any more.
+func (s *server) FetchX509SVID(_ *workload.X509SVIDRequest, stream workload.SpiffeWorkloadAPI_FetchX509SVIDServer) error {
+	ctx := stream.Context()
+	c := callerOf(ctx)
+	var has map[spiffeid.ID]*held
 	for {
-		bundles, changed := s.a.bundles()
-		resp, err := s.x509Response(svid, bundles)
+		changed := s.a.Changed()
+		entries, err := c.entitled()
+		if err != nil {
+			return err
+		}
+		if has, err = c.x509(entries, has); err != nil {
+			return s.internal("x509-svid not issued", err)
+		}
+		resp, err := s.x509Response(entries, has)
 		if err != nil {
 			return err
 		}
 		if err := stream.Send(resp); err != nil {
 			return err
 		}
-		select {
-		case <-stream.Context().Done():
-			return status.FromContextError(stream.Context().Err()).Err()
-		case <-changed:
-		case <-rotate.C:
-			if svid, err = s.issue(); err != nil {
-				return err
-			}
+		if err := s.wait(ctx, changed, has); err != nil {
+			return err
 		}
 	}
 }
 
-func (s *server) issue() (*x509svid.SVID, error) {
-	svid, err := s.a.issue(s.entry)
-	if err != nil {
-		return nil, s.internal("x509-svid not issued", err)
+// wait waits for a change, or for the first of the SVIDs to be renewed.
+func (s *server) wait(ctx context.Context, changed <-chan struct{}, has map[spiffeid.ID]*held) error {
+	now := s.a.now()
+	left := s.a.cfg.X509TTL
+	for _, h := range has {
+		left = min(left, h.renewAt.Sub(now))
 	}
-	s.log.Debug("x509-svid issued", zap.Time("not_after", svid.Certificates[0].NotAfter))
-	return svid, nil
+	renew := time.NewTimer(left)
+	defer renew.Stop()
+	select {
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	case <-changed:
+	case <-renew.C:
+	}
+	return nil
 }
 
-func (s *server) x509Response(svid *x509svid.SVID, bundles *spiffebundle.Set) (*workload.X509SVIDResponse, error) {
-	key, err := x509.MarshalPKCS8PrivateKey(svid.PrivateKey)
-	if err != nil {
-		return nil, s.internal("key not marshalled", err)
-	}
+func (s *server) x509Response(entries []*entry, has map[spiffeid.ID]*held) (*workload.X509SVIDResponse, error) {
 	resp := &workload.X509SVIDResponse{FederatedBundles: map[string][]byte{}}
 	var own []byte
-	for _, b := range bundles.Bundles() {
-		if b.TrustDomain() == s.a.td {
+	for _, b := range s.a.bundles().Bundles() {
+		if b.TrustDomain() == s.a.cfg.TrustDomain {
 			own = raw(b.X509Authorities())
 			continue
 		}
 		resp.FederatedBundles[b.TrustDomain().IDString()] = raw(b.X509Authorities())
 	}
-	resp.Svids = []*workload.X509SVID{{
-		SpiffeId:    svid.ID.String(),
-		X509Svid:    raw(svid.Certificates),
-		X509SvidKey: key,
-		Bundle:      own,
-	}}
+	for _, e := range entries {
+		svid := has[e.ID].svid
+		key, err := x509.MarshalPKCS8PrivateKey(svid.PrivateKey)
+		if err != nil {
+			return nil, s.internal("key not marshalled", err)
+		}
+		resp.Svids = append(resp.Svids, &workload.X509SVID{
+			SpiffeId: svid.ID.String(), X509Svid: raw(svid.Certificates), X509SvidKey: key, Bundle: own,
+		})
+	}
 	return resp, nil
 }
 
@@ -167,9 +211,13 @@ func (s *server) FetchJWTBundles(_ *workload.JWTBundlesRequest, stream workload.
 }
 
 func (s *server) watchBundles(ctx context.Context, send func(*spiffebundle.Set) error) error {
+	c := callerOf(ctx)
 	for {
-		bundles, changed := s.a.bundles()
-		if err := send(bundles); err != nil {
+		changed := s.a.Changed()
+		if _, err := c.entitled(); err != nil {
+			return err
+		}
+		if err := send(s.a.bundles()); err != nil {
 			return err
 		}
 		select {
@@ -180,24 +228,35 @@ func (s *server) watchBundles(ctx context.Context, send func(*spiffebundle.Set) 
 	}
 }
 
-// FetchJWTSVID makes a JWT-SVID of the entry's ID for the audiences.
-func (s *server) FetchJWTSVID(_ context.Context, req *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
+// FetchJWTSVID makes JWT-SVIDs for the audiences: of the ID that is asked for, or of
+// all that the caller is entitled to.
+func (s *server) FetchJWTSVID(ctx context.Context, req *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
 	if len(req.GetAudience()) == 0 {
 		return nil, status.Error(codes.InvalidArgument, "audience must be specified")
 	}
-	for _, audience := range req.GetAudience() {
-		if audience == "" {
-			return nil, status.Error(codes.InvalidArgument, "an audience is empty")
-		}
+	if slices.Contains(req.GetAudience(), "") {
+		return nil, status.Error(codes.InvalidArgument, "an audience is empty")
 	}
-	if want := req.GetSpiffeId(); want != "" && want != s.entry.ID.String() {
-		return nil, status.Error(codes.PermissionDenied, "no identity issued")
+	c := callerOf(ctx)
+	entries, err := c.entitled()
+	if err != nil {
+		return nil, err
 	}
-	token, err := s.a.issuer.JWTSVID(s.entry.ID, req.GetAudience(), s.a.now(), s.a.jwtTTL)
+	if want := req.GetSpiffeId(); want != "" {
+		entries = slices.DeleteFunc(entries, func(e *entry) bool { return e.ID.String() != want })
+	}
+	if len(entries) == 0 {
+		return nil, errNoIdentity
+	}
+	svids, err := c.jwt(entries, req.GetAudience())
 	if err != nil {
 		return nil, s.internal("jwt-svid not issued", err)
 	}
-	return &workload.JWTSVIDResponse{Svids: []*workload.JWTSVID{{SpiffeId: s.entry.ID.String(), Svid: token}}}, nil
+	resp := &workload.JWTSVIDResponse{}
+	for i, e := range entries {
+		resp.Svids = append(resp.Svids, &workload.JWTSVID{SpiffeId: e.ID.String(), Svid: svids[i].Token})
+	}
+	return resp, nil
 }
 
 // ValidateJWTSVID checks a JWT-SVID of any known trust domain.
@@ -208,8 +267,7 @@ func (s *server) ValidateJWTSVID(_ context.Context, req *workload.ValidateJWTSVI
 	case len(req.GetSvid()) > maxToken:
 		return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("JWT-SVID is longer than %d bytes", maxToken))
 	}
-	bundles, _ := s.a.bundles()
-	svid, err := jwtsvid.ParseAndValidate(req.GetSvid(), jwtSet(bundles), []string{req.GetAudience()})
+	svid, err := jwtsvid.ParseAndValidate(req.GetSvid(), jwtSet(s.a.bundles()), []string{req.GetAudience()})
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}

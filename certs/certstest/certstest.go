@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/certs/authority/ca"
 	"github.com/sallyport-mesh/sallyport/certs/internal/issuer"
 )
 
@@ -58,17 +58,13 @@ func Mesh(t testing.TB, tds ...string) map[string]*Domain {
 	return mesh
 }
 
-// Stolen is the trust domain of an authority whose keys are in the file, as
+// Stolen is the trust domain of an authority whose keys are in the directory, as
 // certs/authority keeps them: what a test makes with it, others take for the
 // authority's own. Its sources know no bundles but its own until they Trust some.
-func Stolen(t testing.TB, name, file string) *Domain {
+func Stolen(t testing.TB, name, dir string) *Domain {
 	t.Helper()
 	td := trustDomain(t, name)
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("keys of %q: %v", name, err)
-	}
-	i, err := issuer.Parse(td, text)
+	i, err := ca.Stolen(dir, td)
 	if err != nil {
 		t.Fatalf("keys of %q: %v", name, err)
 	}
@@ -80,7 +76,7 @@ func Stolen(t testing.TB, name, file string) *Domain {
 func newDomain(t testing.TB, name string) *Domain {
 	t.Helper()
 	td := trustDomain(t, name)
-	i, err := issuer.New(td, time.Now())
+	i, err := issuer.Ephemeral(td, time.Now())
 	if err != nil {
 		t.Fatalf("issuer of %q: %v", name, err)
 	}
@@ -137,8 +133,11 @@ func (d *Domain) Source(path string, dns ...string) *certs.Source {
 	s := certs.NewStaticSource(d.svid(id, dns, d.TTL), d.x509, d.jwt,
 		func(_ context.Context, audience string) (string, time.Time, error) {
 			now := d.now()
-			token, err := d.issuer.JWTSVID(id, []string{audience}, now, d.TTL)
-			return token, now.Add(d.TTL), err
+			svid, err := d.issuer.JWTSVID(id, []string{audience}, now, d.TTL)
+			if err != nil {
+				return "", time.Time{}, err
+			}
+			return svid.Token, svid.Expiry, nil
 		})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -172,11 +171,11 @@ func (d *Domain) Trust(b *spiffebundle.Bundle) {
 // JWT is a JWT-SVID of the ID with the path, for one audience.
 func (d *Domain) JWT(path, audience string) string {
 	d.t.Helper()
-	token, err := d.issuer.JWTSVID(d.ID(path), []string{audience}, d.now(), d.TTL)
+	svid, err := d.issuer.JWTSVID(d.ID(path), []string{audience}, d.now(), d.TTL)
 	if err != nil {
 		d.t.Fatalf("JWT-SVID: %v", err)
 	}
-	return token
+	return svid.Token
 }
 
 // Certificate is an SVID for a TLS client or server that checks nothing of its
@@ -185,8 +184,11 @@ func (d *Domain) JWT(path, audience string) string {
 func (d *Domain) Certificate(id spiffeid.ID, dns ...string) tls.Certificate {
 	d.t.Helper()
 	svid := d.svid(id, dns, d.TTL)
-	leaf := svid.Certificates[0]
-	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: svid.PrivateKey, Leaf: leaf}
+	c := tls.Certificate{PrivateKey: svid.PrivateKey, Leaf: svid.Certificates[0]}
+	for _, cert := range svid.Certificates {
+		c.Certificate = append(c.Certificate, cert.Raw)
+	}
+	return c
 }
 
 func (d *Domain) now() time.Time { return time.Now().Add(d.NotBefore) }

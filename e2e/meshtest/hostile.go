@@ -25,7 +25,7 @@ import (
 func (m *Mesh) Stolen(t testing.TB, environment string) *certstest.Domain {
 	t.Helper()
 	open := func(env string) *certstest.Domain {
-		return certstest.Stolen(t, env+".demo", filepath.Join(m.Dir(), env, "authority", "authority.pem"))
+		return certstest.Stolen(t, env+".demo", filepath.Join(m.Dir(), env, "authority"))
 	}
 	d := open(environment)
 	for _, other := range append(localmesh.Environments(), "mesh") {

@@ -1,10 +1,11 @@
 // Package issuer makes SVIDs: it is the arithmetic of a trust domain's
 // authority, without files, sockets or a clock of its own. It does not decide
-// who gets which SPIFFE ID. Every X509-SVID it makes verifies against its Bundle
-// and ends no later than its root.
+// who gets which SPIFFE ID. Every X509-SVID it makes verifies against its root
+// and ends no later than what signed it.
 package issuer
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,105 +13,126 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/url"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/cryptosigner"
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
-const (
-	// rootLife is long because roots of this authority are replaced by hand.
-	rootLife = 10 * 365 * 24 * time.Hour
-	// backdate lets a peer's clock be a little behind.
-	backdate = 30 * time.Second
-)
+// backdate lets a peer's clock be a little behind.
+const backdate = 30 * time.Second
+
+// Parts are what an Issuer is made of.
+type Parts struct {
+	TrustDomain spiffeid.TrustDomain
+	// Root is what others verify with.
+	Root *x509.Certificate
+	// Intermediate is what Root signed; nil if Root signs SVIDs itself.
+	Intermediate *x509.Certificate
+	// Key is Intermediate's, or Root's if there is none.
+	Key crypto.Signer
+	// JWTKey signs JWT-SVIDs.
+	JWTKey crypto.Signer
+}
 
 // Issuer signs the SVIDs of one trust domain. It is immutable.
 type Issuer struct {
-	td     spiffeid.TrustDomain
-	root   *x509.Certificate
-	key    *ecdsa.PrivateKey
-	jwtKey *ecdsa.PrivateKey
-	jwtID  string
+	Parts
+	jwtID string
 }
 
-// New makes an issuer with new keys and a root that begins at now.
-func New(td spiffeid.TrustDomain, now time.Time) (*Issuer, error) {
-	key, err := newKey()
+// New checks that the parts belong together.
+func New(p Parts) (*Issuer, error) {
+	signing := p.Root
+	if err := checkSigning(p.TrustDomain, p.Root, p.Root); err != nil {
+		return nil, fmt.Errorf("root: %w", err)
+	}
+	if p.Intermediate != nil {
+		if err := checkSigning(p.TrustDomain, p.Intermediate, p.Root); err != nil {
+			return nil, fmt.Errorf("intermediate: %w", err)
+		}
+		signing = p.Intermediate
+	}
+	pub, ok := p.Key.Public().(*ecdsa.PublicKey)
+	if !ok || !pub.Equal(signing.PublicKey) {
+		return nil, errors.New("certificate and key do not belong together")
+	}
+	id, err := KeyID(p.JWTKey.Public())
 	if err != nil {
 		return nil, err
 	}
-	jwtKey, err := newKey()
-	if err != nil {
-		return nil, err
-	}
-	root, err := selfSign(td, key, now)
-	if err != nil {
-		return nil, err
-	}
-	return assemble(td, root, key, jwtKey)
+	return &Issuer{p, id}, nil
 }
 
-// assemble checks that keys and root belong together.
-func assemble(td spiffeid.TrustDomain, root *x509.Certificate, key, jwtKey *ecdsa.PrivateKey) (*Issuer, error) {
-	if len(root.URIs) != 1 || root.URIs[0].String() != td.IDString() {
-		return nil, fmt.Errorf("root is of %v, want %s", root.URIs, td.IDString())
+func checkSigning(td spiffeid.TrustDomain, cert, parent *x509.Certificate) error {
+	if len(cert.URIs) != 1 || cert.URIs[0].String() != td.IDString() {
+		return fmt.Errorf("it is of %v, want %s", cert.URIs, td.IDString())
 	}
-	if !key.PublicKey.Equal(root.PublicKey) {
-		return nil, errors.New("root and key do not belong together")
+	if !cert.IsCA {
+		return errors.New("it may not sign")
 	}
-	id, err := keyID(&jwtKey.PublicKey)
+	return cert.CheckSignatureFrom(parent)
+}
+
+// Ephemeral makes an issuer whose keys are in memory and nowhere else: a root of
+// ten years with an intermediate of as long.
+func Ephemeral(td spiffeid.TrustDomain, now time.Time) (*Issuer, error) {
+	const life = 10 * 365 * 24 * time.Hour
+	var signers [3]*ecdsa.PrivateKey
+	for i := range signers {
+		key, err := newKey()
+		if err != nil {
+			return nil, err
+		}
+		signers[i] = key
+	}
+	root, err := Root(td, signers[0], now, life)
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{td: td, root: root, key: key, jwtKey: jwtKey, jwtID: id}, nil
+	intermediate, err := Intermediate(td, root, signers[0], signers[1].Public(), now, life)
+	if err != nil {
+		return nil, err
+	}
+	return New(Parts{TrustDomain: td, Root: root, Intermediate: intermediate, Key: signers[1], JWTKey: signers[2]})
 }
 
 func newKey() (*ecdsa.PrivateKey, error) {
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
-// selfSign makes the root: a signing certificate whose SPIFFE ID is the trust
-// domain itself (X509-SVID, section 4).
-func selfSign(td spiffeid.TrustDomain, key *ecdsa.PrivateKey, now time.Time) (*x509.Certificate, error) {
-	serial, err := newSerial()
-	if err != nil {
-		return nil, err
+// JWTKeyID names the key of JWT-SVIDs in bundles.
+func (i *Issuer) JWTKeyID() string { return i.jwtID }
+
+// By is the certificate that signs X509-SVIDs.
+func (i *Issuer) By() *x509.Certificate {
+	if i.Intermediate != nil {
+		return i.Intermediate
 	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		// The serial in the subject keeps two roots of one trust domain apart for
-		// verifiers that look for issuers by name.
-		Subject:               pkix.Name{Organization: []string{"Sallyport"}, CommonName: td.Name(), SerialNumber: serial.String()},
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(rootLife),
-		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-		MaxPathLenZero:        true,
-		URIs:                  []*url.URL{td.ID().URL()},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, fmt.Errorf("sign root: %w", err)
-	}
-	return x509.ParseCertificate(der)
+	return i.Root
 }
 
 // Bundle is what others verify this issuer's SVIDs with: its root and its JWT
 // authority.
 func (i *Issuer) Bundle() *spiffebundle.Bundle {
-	b := spiffebundle.FromX509Authorities(i.td, []*x509.Certificate{i.root})
-	_ = b.AddJWTAuthority(i.jwtID, i.jwtKey.Public()) // fails only without a key id
+	b := spiffebundle.New(i.TrustDomain)
+	i.AddTo(b)
 	return b
+}
+
+// AddTo adds the issuer's root and JWT authority to a bundle.
+func (i *Issuer) AddTo(b *spiffebundle.Bundle) {
+	b.AddX509Authority(i.Root)
+	_ = b.AddJWTAuthority(i.jwtID, i.JWTKey.Public()) // fails only without a key id
 }
 
 // X509SVID makes an X509-SVID with a new key that is valid from a little before
@@ -118,6 +140,9 @@ func (i *Issuer) Bundle() *spiffebundle.Bundle {
 // stand apart in a certificate (RFC 5280 4.2.1.6). It does not ask whether the ID is of the issuer's
 // trust domain: verifiers do, and tests make look-alikes.
 func (i *Issuer) X509SVID(id spiffeid.ID, dns []string, now time.Time, ttl time.Duration) (*x509svid.SVID, error) {
+	if end := i.By().NotAfter; !now.Before(end) {
+		return nil, fmt.Errorf("sign X509-SVID of %s: what would sign it ended at %s", id, end.UTC().Format(time.RFC3339))
+	}
 	key, err := newKey()
 	if err != nil {
 		return nil, err
@@ -126,15 +151,11 @@ func (i *Issuer) X509SVID(id spiffeid.ID, dns []string, now time.Time, ttl time.
 	if err != nil {
 		return nil, err
 	}
-	end := now.Add(ttl)
-	if end.After(i.root.NotAfter) {
-		end = i.root.NotAfter
-	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{Organization: []string{"Sallyport"}},
 		NotBefore:             now.Add(-backdate),
-		NotAfter:              end,
+		NotAfter:              earlier(now.Add(ttl), i.By().NotAfter),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
@@ -147,49 +168,54 @@ func (i *Issuer) X509SVID(id spiffeid.ID, dns []string, now time.Time, ttl time.
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, i.root, key.Public(), i.key)
-	if err != nil {
-		return nil, fmt.Errorf("sign X509-SVID of %s: %w", id, err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("parse X509-SVID of %s: %w", id, err)
-	}
-	return &x509svid.SVID{ID: id, Certificates: []*x509.Certificate{leaf}, PrivateKey: key}, nil
-}
-
-// JWTSVID makes a JWT-SVID that is valid from now until ttl after it.
-func (i *Issuer) JWTSVID(id spiffeid.ID, audience []string, now time.Time, ttl time.Duration) (string, error) {
-	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: i.jwtKey, KeyID: i.jwtID}},
-		(&jose.SignerOptions{}).WithType("JWT"))
-	if err != nil {
-		return "", fmt.Errorf("sign JWT-SVID of %s: %w", id, err)
-	}
-	token, err := jwt.Signed(signer).Claims(jwt.Claims{
-		Subject:  id.String(),
-		Audience: audience,
-		IssuedAt: jwt.NewNumericDate(now),
-		Expiry:   jwt.NewNumericDate(now.Add(ttl)),
-	}).Serialize()
-	if err != nil {
-		return "", fmt.Errorf("sign JWT-SVID of %s: %w", id, err)
-	}
-	return token, nil
-}
-
-// newSerial is a positive random number of at most 127 bits (RFC 5280, 4.1.2.2).
-func newSerial() (*big.Int, error) {
-	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	leaf, err := certify("X509-SVID of "+id.String(), template, i.By(), key.Public(), i.Key)
 	if err != nil {
 		return nil, err
 	}
-	return n.Add(n, big.NewInt(1)), nil
+	chain := []*x509.Certificate{leaf}
+	if i.Intermediate != nil {
+		chain = append(chain, i.Intermediate)
+	}
+	return &x509svid.SVID{ID: id, Certificates: chain, PrivateKey: key}, nil
 }
 
-// keyID names a key by its own digest, so that a restart gives the same name and
+// JWT is a JWT-SVID as it was made.
+type JWT struct {
+	Token string
+	// JTI tells it from all others (RFC 7519, section 4.1.7).
+	JTI    string
+	Expiry time.Time
+}
+
+// JWTSVID makes a JWT-SVID that is valid from now until ttl after it.
+func (i *Issuer) JWTSVID(id spiffeid.ID, audience []string, now time.Time, ttl time.Duration) (*JWT, error) {
+	signer, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: cryptosigner.Opaque(i.JWTKey), KeyID: i.jwtID}},
+		(&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		return nil, fmt.Errorf("sign JWT-SVID of %s: %w", id, err)
+	}
+	var random [16]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return nil, err
+	}
+	out := &JWT{JTI: hex.EncodeToString(random[:]), Expiry: now.Add(ttl)}
+	out.Token, err = jwt.Signed(signer).Claims(jwt.Claims{
+		ID:       out.JTI,
+		Subject:  id.String(),
+		Audience: audience,
+		IssuedAt: jwt.NewNumericDate(now),
+		Expiry:   jwt.NewNumericDate(out.Expiry),
+	}).Serialize()
+	if err != nil {
+		return nil, fmt.Errorf("sign JWT-SVID of %s: %w", id, err)
+	}
+	return out, nil
+}
+
+// KeyID names a key by its own digest, so that a restart gives the same name and
 // no two keys share one.
-func keyID(pub *ecdsa.PublicKey) (string, error) {
+func KeyID(pub crypto.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return "", fmt.Errorf("name JWT key: %w", err)

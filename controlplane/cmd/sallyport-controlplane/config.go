@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/sallyport-mesh/sallyport/certs/authority"
+	"github.com/sallyport-mesh/sallyport/certs/authority/keys"
 	"github.com/sallyport-mesh/sallyport/controlplane"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -51,8 +52,14 @@ type controlPlaneFile struct {
 type authorityFile struct {
 	// TrustDomain that it issues for.
 	TrustDomain string `yaml:"trustDomain"`
-	// Dir holds the keys and bundle.json, the bundle for others.
+	// Dir holds the keys, bundle.json, which is the bundle for others, the issuing
+	// log, and admin.sock, where `authority root` speaks to the one that runs.
 	Dir string `yaml:"dir"`
+	// Name tells the authorities of a trust domain apart; main if empty.
+	Name string `yaml:"name"`
+	// Signer is the Unix socket of a process that keeps the keys, such as
+	// `authority signer`; they are files in Dir if empty.
+	Signer string `yaml:"signer"`
 	// Entries are who gets an SVID.
 	Entries []authorityEntry `yaml:"entries"`
 	// X509TTL is how long an X509-SVID lasts, such as 1h, the default; at least 4s.
@@ -60,23 +67,47 @@ type authorityFile struct {
 	// JWTTTL is how long a JWT-SVID lasts, such as 15m; 1h is the default and the
 	// most, because whoever holds one is believed.
 	JWTTTL *time.Duration `yaml:"jwtTtl"`
+	// IntermediateLife is how long an intermediate lasts, 720h if absent; it is
+	// replaced at half of it.
+	IntermediateLife time.Duration `yaml:"intermediateLife"`
+	// RootLife is how long a root lasts that is made from now on, 87600h if absent.
+	RootLife time.Duration `yaml:"rootLife"`
+	// RefreshHint is how often others should look for the bundle, 1m if absent. A
+	// prepared root is not activated sooner.
+	RefreshHint time.Duration `yaml:"refreshHint"`
+	// Policy, if it is there, has the last word on which workloads get an SVID.
+	Policy *authorityPolicy `yaml:"policy"`
 	// Federated are files of SPIFFE bundle documents by trust domain, read again
 	// within two seconds of a change.
 	Federated map[string]string `yaml:"federated"`
 }
 
-// authorityEntry gives one SPIFFE ID to the users of one socket.
+// authorityPolicy is a signed policy on this host.
+type authorityPolicy struct {
+	// Keys is the file of the key set, in JSON: who may sign.
+	Keys string `yaml:"keys"`
+	// File is the signed policy, as `sallyport policy export` writes it, or a
+	// gateway's policy.pb. Read again within two seconds of a change.
+	File string `yaml:"file"`
+}
+
+// authorityEntry gives one SPIFFE ID to processes that connect to a socket.
 type authorityEntry struct {
 	// ID is the SPIFFE ID.
 	ID string `yaml:"id"`
-	// Socket of the Workload API.
+	// Socket of the Workload API. Entries may share one.
 	Socket string `yaml:"socket"`
 	// DNSNames in the X509-SVID; IP addresses are welcome.
 	DNSNames []string `yaml:"dnsNames"`
-	// UIDs of the users who get it. With no UIDs and no Users: the authority's own.
+	// UIDs of the users who get it. With no UIDs, Users and Selectors: the
+	// authority's own.
 	UIDs []uint32 `yaml:"uids"`
 	// Users who get it, by name. Looked up once, at start.
 	Users []string `yaml:"users"`
+	// Selectors are what a process must be beside that, all of them: unix:uid:N,
+	// unix:gid:N, unix:supplementary_gid:N, unix:path:PATH, unix:sha256:HEX,
+	// cgroup:PATH.
+	Selectors []string `yaml:"selectors"`
 }
 
 // decode reads a YAML or JSON file strictly: a key that is not known, or is
@@ -140,7 +171,7 @@ func readControlPlane(path string) (controlplane.Config, error) {
 		Dir:         f.resolve(file.Dir),
 		NATS:        file.NATS,
 		WorkloadAPI: file.WorkloadAPI,
-		PolicyKeys:  f.keySet(file.PolicyKeys),
+		PolicyKeys:  f.keySet("policyKeys", file.PolicyKeys),
 		Operators:   f.ids("operators", file.Operators),
 		Bundles:     f.bundles(file.Bundles),
 	}
@@ -150,18 +181,29 @@ func readControlPlane(path string) (controlplane.Config, error) {
 	return cfg, f.join()
 }
 
-func (f *faults) keySet(path string) *policyv1.KeySet {
-	keys := new(policyv1.KeySet)
+// keySet reads the key set that a field names.
+func (f *faults) keySet(where, path string) *policyv1.KeySet {
+	set := new(policyv1.KeySet)
 	if path == "" {
-		f.add("policyKeys", errors.New("there is no file named: without keys no policy could ever be published"))
-		return keys
+		f.add(where, errors.New("there is no file named: without keys no policy could ever be published"))
+		return set
 	}
 	data, err := os.ReadFile(f.resolve(path))
 	if err == nil {
-		err = protojson.Unmarshal(data, keys)
+		err = protojson.Unmarshal(data, set)
 	}
-	f.add("policyKeys", err)
-	return keys
+	f.add(where, err)
+	return set
+}
+
+func (f *faults) policyFile(p *authorityPolicy) *controlplane.PolicyFile {
+	if p == nil {
+		return nil
+	}
+	if p.File == "" {
+		f.add("policy.file", errors.New("must be set: nobody would be registered"))
+	}
+	return &controlplane.PolicyFile{Keys: f.keySet("policy.keys", p.Keys), File: f.resolve(p.File)}
 }
 
 func (f *faults) ids(where string, texts []string) []spiffeid.ID {
@@ -207,8 +249,14 @@ func readAuthority(path string) (controlplane.AuthorityConfig, error) {
 			TrustDomain: td, Dir: f.resolve(file.Dir), Entries: f.entries(file.Entries),
 			X509TTL: f.lifetime("x509Ttl", file.X509TTL, authority.CheckX509TTL),
 			JWTTTL:  f.lifetime("jwtTtl", file.JWTTTL, authority.CheckJWTTTL),
+			Name:    file.Name, Admin: true,
+			RootLife: file.RootLife, IntermediateLife: file.IntermediateLife, RefreshHint: file.RefreshHint,
 		},
 		Federated: f.federated(file.Federated),
+		Policy:    f.policyFile(file.Policy),
+	}
+	if file.Signer != "" {
+		cfg.Authority.Keys = keys.Dial(f.resolve(file.Signer))
 	}
 	return cfg, f.join()
 }
@@ -232,7 +280,7 @@ func (f *faults) entries(entries []authorityEntry) []authority.Entry {
 			f.add(fmt.Sprintf("entries[%d].socket", i), errors.New("must be set"))
 		}
 		uids := append(slices.Clone(e.UIDs), f.users(fmt.Sprintf("entries[%d].users", i), e.Users)...)
-		all = append(all, authority.Entry{ID: id, Socket: f.resolve(e.Socket), DNSNames: e.DNSNames, UIDs: uids})
+		all = append(all, authority.Entry{ID: id, Socket: f.resolve(e.Socket), DNSNames: e.DNSNames, UIDs: uids, Selectors: e.Selectors})
 	}
 	return all
 }

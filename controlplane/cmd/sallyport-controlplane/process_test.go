@@ -4,8 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"testing"
+	"time"
 )
 
 // process is a command that runs in this process.
@@ -40,4 +45,22 @@ func (p *process) text() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.log.String()
+}
+
+// uid is this process's user.
+func uid() string { return strconv.Itoa(os.Getuid()) }
+
+// awaitSocket waits until somebody listens at a socket's path.
+func awaitSocket(t *testing.T, path string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond) // nothing says when a path is bound
+	defer tick.Stop()
+	for range 1000 {
+		if conn, err := net.Dial("unix", path); err == nil {
+			conn.Close()
+			return
+		}
+		<-tick.C
+	}
+	t.Fatalf("nobody listens at %q", path)
 }

@@ -60,19 +60,31 @@ const authorityHelp = `Run the issuer and the SPIFFE Workload API of one environ
 The configuration, YAML or JSON, with paths relative to the file:
 
   trustDomain: onprem.example
-  dir: authority                      # the keys, and bundle.json for the other environments
+  dir: authority                      # keys, issuing log, and bundle.json for the other environments
   entries:
     - id: spiffe://onprem.example/ai/orchestrator
-      socket: run/orchestrator.sock   # of the Workload API, one for each entry
+      socket: run/orchestrator.sock   # of the Workload API; entries may share one
       dnsNames: [orchestrator.onprem.mesh]
-      users: [orchestrator]           # who gets it, by name, or by number:
-      uids: [1000]                    # with neither, the authority's own user
+      users: [orchestrator]           # who gets it: one of these users, by name, or by number:
+      uids: [1000]                    # with neither, and no selectors, the authority's own user
+      selectors:                      # and what the process must be beside that, all of it
+        - unix:path:/usr/bin/orchestrator
   x509Ttl: 1h                         # how long an X509-SVID lasts; this is the default
   jwtTtl: 1h                          # how long a JWT-SVID lasts; this is the default and the most
+  intermediateLife: 720h              # this is the default; it is replaced at half of it
+  rootLife: 87600h                    # this is the default; see "authority root"
+  refreshHint: 1m                     # how often others should look for the bundle; this is the default
+  signer: /run/signer.sock            # a process that keeps the keys; files in dir if absent
+  policy: {keys: keyset.json, file: policy.json} # issue only for workloads that it names
   federated: {aws.example: aws.json}  # SPIFFE bundle documents of the other trust domains
 
-Files of federated bundles are looked at every two seconds. While one is missing
-or wrong, the last good bundle of that trust domain stays in force.`
+Selectors: unix:uid:N, unix:gid:N, unix:supplementary_gid:N, unix:path:PATH,
+unix:sha256:HEX of the program's file, cgroup:PATH and what is below it. All but
+uid and gid need Linux 6.5; path and sha256 of other users' processes need
+CAP_SYS_PTRACE.
+
+Files of federated bundles and the policy are looked at every two seconds. While
+one is missing or wrong, the last good one stays in force.`
 
 // flags are what all commands share.
 type flags struct {
@@ -98,13 +110,7 @@ func newRoot(stderr io.Writer) *cobra.Command {
 			Args:  cobra.NoArgs,
 			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runControlPlane(cmd.Context()) },
 		},
-		&cobra.Command{
-			Use:   "authority --config FILE",
-			Short: "Run an environment's issuer and Workload API: in that environment, by its owner",
-			Long:  authorityHelp,
-			Args:  cobra.NoArgs,
-			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runAuthority(cmd.Context()) },
-		},
+		f.authorityCommand(),
 	)
 	return root
 }

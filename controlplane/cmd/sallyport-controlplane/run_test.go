@@ -96,7 +96,7 @@ bundles: {"no domain": x.json, aws.demo: missing.json}
 		"empty.yaml":    "",
 		"two.yaml":      "dir: a\n---\ndir: b\n",
 		"wrong.yaml":    "dir: [a]\nlisten: {}\n",
-		"authority.yml": "trustDomain: \"no domain\"\nentries: [{id: x}, {id: \"spiffe://a.demo/x\", socket: s, users: [root, no-such-user]}]\nfederated: {\"b b\": f}\nx509Ttl: 1s\njwtTtl: 2h\n",
+		"authority.yml": "trustDomain: \"no domain\"\nentries: [{id: x}, {id: \"spiffe://a.demo/x\", socket: s, users: [root, no-such-user]}]\nfederated: {\"b b\": f}\nx509Ttl: 1s\njwtTtl: 2h\npolicy: {}\n",
 		"ttl.yml":       "trustDomain: a.demo\ndir: d\njwtTtl: soon\n",
 	})
 	tests := []struct {
@@ -120,6 +120,7 @@ bundles: {"no domain": x.json, aws.demo: missing.json}
 		{"log level", []string{"run", "--config", "two.yaml", "--log-level", "loud"}, []string{"--log-level", "loud"}},
 		{"authority, many faults, all", []string{"authority", "--config", "authority.yml"}, []string{
 			"authority.yml: trustDomain", "dir: must be set", "entries[0].id", "entries[0].socket", "entries[1].users", "no-such-user", "federated: b b",
+			"policy.keys: there is no file", "policy.file: must be set",
 			"x509Ttl: X509-SVIDs of 1s: at least 4s", "jwtTtl: JWT-SVIDs of 2h0m0s: from a second to 1h0m0s",
 		}},
 		{"a lifetime that is none", []string{"authority", "--config", "ttl.yml"}, []string{"ttl.yml", "line 3", "soon"}},

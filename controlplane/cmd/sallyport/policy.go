@@ -22,7 +22,7 @@ import (
 
 func (a *app) policyCommand() *cobra.Command {
 	return group("policy", "Check, sign, publish and question the policy",
-		a.policyCheck(), a.policyApply(), a.policyDiff(), a.policyShow(), a.policyExplain(), a.policyKeygen())
+		a.policyCheck(), a.policyApply(), a.policyDiff(), a.policyShow(), a.policyExplain(), a.policyExport(), a.policyKeygen())
 }
 
 // published is the policy in force, as a mesh told it.
