@@ -15,6 +15,8 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
+
+	"github.com/sallyport-mesh/sallyport/certs/internal/durable"
 )
 
 const (
@@ -34,7 +36,8 @@ type kept struct {
 	Digest      string    `json:"sha256"`   // of the document, in hex
 	Origin      string    `json:"origin"`
 	Refreshed   time.Time `json:"refreshed"`
-	File        string    `json:"file,omitempty"` // digest of the operator's file that was last taken
+	File        string    `json:"file,omitempty"`   // digest of the operator's file that was last taken
+	Anchor      string    `json:"anchor,omitempty"` // digest of the anchor as it was last seen
 }
 
 // save writes what is held, if it must be. What is in force is in force though
@@ -48,36 +51,13 @@ func (k *Keeper) save(td spiffeid.TrustDomain, h *held) {
 	h.TrustDomain, h.Digest = td.Name(), hex.EncodeToString(sum[:])
 	text, err := json.Marshal(h.kept)
 	if err == nil {
-		err = replace(filepath.Join(k.dir, filePrefix+td.Name()+fileSuffix), append(text, '\n'))
+		err = durable.Replace(filepath.Join(k.dir, filePrefix+td.Name()+fileSuffix), append(text, '\n'), 0o600)
 	}
 	if err != nil {
 		k.log.Error("bundle not kept on disk", zap.Stringer("trust_domain", td), zap.Error(err))
 		return
 	}
 	h.saved = h.Refreshed
-}
-
-// replace puts a file in place as a whole or not at all, and durably.
-func replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".bundle.*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func (k *Keeper) load(now time.Time) error {

@@ -43,11 +43,14 @@ func writePair(t *testing.T, certFile, keyFile string, c tls.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, block := range map[string]*pem.Block{
-		keyFile:  {Type: "PRIVATE KEY", Bytes: key},
-		certFile: {Type: "CERTIFICATE", Bytes: c.Certificate[0]},
+	var chain []byte
+	for _, der := range c.Certificate {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	for path, text := range map[string][]byte{
+		keyFile: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), certFile: chain,
 	} {
-		if err := os.WriteFile(path+".new", pem.EncodeToMemory(block), 0o600); err != nil {
+		if err := os.WriteFile(path+".new", text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Rename(path+".new", path); err != nil {

@@ -1,6 +1,8 @@
 package federation
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -40,6 +43,7 @@ func (e *entry) take(b *spiffebundle.Bundle, k kept) error {
 	}
 	next := &held{kept: k}
 	if e.held != nil {
+		next.Anchor = e.held.Anchor
 		if k.File == "" {
 			next.File = e.held.File
 		}
@@ -59,6 +63,48 @@ func (e *entry) take(b *spiffebundle.Bundle, k kept) error {
 	}
 	e.held = next
 	return nil
+}
+
+// look takes note of the anchor, and of when it changed. The first one that is
+// seen is held against the one that was there when the bundle was last kept. The
+// caller holds the keeper's mu.
+func (e *entry) look(anchor *x509bundle.Bundle, now time.Time) {
+	if anchor == nil {
+		return
+	}
+	digest := digestOf(anchor)
+	switch {
+	case e.anchor != nil && digestOf(e.anchor) != digest,
+		e.anchor == nil && e.held != nil && e.held.Anchor != "" && e.held.Anchor != digest:
+		e.moved = now
+	}
+	e.anchor = anchor
+	if e.held != nil {
+		e.held.Anchor = digest
+	}
+}
+
+// digestOf tells two bundles apart.
+func digestOf(b *x509bundle.Bundle) string {
+	h := sha256.New()
+	for _, root := range b.X509Authorities() {
+		h.Write(root.Raw)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// superseded says that the anchor counts again: nobody has confirmed the bundle
+// held for too long, and the anchor has changed since. Without that, a publisher
+// that stops for good would shut out whoever its trust domain admits later; an
+// anchor that merely stays as it was brings nothing back.
+func (e *entry) superseded(now time.Time) bool {
+	return e.held != nil && e.held.stale(now) && e.moved.After(e.held.Refreshed)
+}
+
+// stale says that nobody has confirmed the bundle for too long. Nobody has
+// promised to confirm a file.
+func (h *held) stale(now time.Time) bool {
+	return h.Origin != FromFile && now.Sub(h.Refreshed) > staleHints*hint(h.bundle)
 }
 
 // yields says whether a bundle is to take this one's place; false if it is this
@@ -141,7 +187,6 @@ func (h *held) describe(s *controlv1.BundleStatus, now time.Time) {
 	if s.Authorities > 0 {
 		s.Ends = timestamppb.New(last)
 	}
-	// Nobody has promised to renew a file.
-	s.Stale = h.Origin != FromFile && now.Sub(h.Refreshed) > staleHints*hint(h.bundle)
+	s.Stale = h.stale(now)
 	s.Expiring = last.Sub(now) < min(expiringWithin, life/expiringPart)
 }

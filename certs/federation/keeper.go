@@ -29,7 +29,8 @@ type Config struct {
 	Peers []spiffeid.TrustDomain
 	// Anchor is the bundle that is trusted of a trust domain as long as nothing
 	// better came, nil where there is none: its owner federates only with those
-	// that it has one of, and with Peers. It may be nil.
+	// that it has one of, and with Peers. It counts again if it changes after
+	// everybody else has fallen silent. It may be nil.
 	Anchor func(td spiffeid.TrustDomain) *x509bundle.Bundle
 	// Dir keeps the last good bundles, a file each; made if need be. Empty: memory
 	// only.
@@ -60,6 +61,8 @@ type entry struct {
 	held    *held             // nil until one was good
 	refused map[string]string // by origin: why the last one from there was not taken
 	waiting *waiting          // the last one that did not verify; nil if none is newer than held
+	anchor  *x509bundle.Bundle
+	moved   time.Time // when the anchor was last seen to change; zero if never
 }
 
 // waiting is a statement whose root may yet become known.
@@ -119,7 +122,7 @@ func (k *Keeper) get(td spiffeid.TrustDomain) *held {
 	}
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	if e := k.entries[td]; e != nil {
+	if e := k.entries[td]; e != nil && !e.superseded(time.Now()) {
 		return e.held
 	}
 	return nil
@@ -200,7 +203,7 @@ func (k *Keeper) accept(s *configv1.SignedBundle, now time.Time) error {
 	// Two at once are judged one after the other, each against what the first left.
 	return k.change(td, FromStatement, func(e *entry) error {
 		roots := k.anchored(td)
-		if e.held != nil {
+		if e.held != nil && !e.superseded(now) {
 			roots = e.held.x509
 		}
 		if roots == nil {
@@ -268,9 +271,20 @@ func (k *Keeper) Local(td spiffeid.TrustDomain, document []byte) error {
 	})
 }
 
-// Retry judges again what did not verify when it came: anchors may have changed.
-func (k *Keeper) Retry() {
+// Reconsider looks at the anchors again, and judges again what did not verify when
+// it came. Call it when anchors may have changed.
+func (k *Keeper) Reconsider() {
 	now := time.Now()
+	for _, td := range k.known() {
+		anchor := k.anchored(td)
+		k.mu.Lock()
+		k.entries[td].look(anchor, now)
+		k.mu.Unlock()
+	}
+	k.retry(now)
+}
+
+func (k *Keeper) retry(now time.Time) {
 	for _, td := range k.known() {
 		k.mu.RLock()
 		w := k.entries[td].waiting
@@ -294,12 +308,13 @@ func (k *Keeper) change(td spiffeid.TrustDomain, origin string, do func(e *entry
 		k.onChange()
 	}
 	if changed { // what did not verify before may do so under the new roots
-		k.Retry()
+		k.retry(time.Now())
 	}
 	return err
 }
 
 func (k *Keeper) swap(td spiffeid.TrustDomain, origin string, do func(e *entry) error) (changed bool, err error) {
+	anchor := k.anchored(td)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.entries[td]
@@ -314,6 +329,7 @@ func (k *Keeper) swap(td spiffeid.TrustDomain, origin string, do func(e *entry) 
 		return false, err
 	}
 	delete(e.refused, origin)
+	e.look(anchor, time.Now())
 	if e.waiting != nil && e.waiting.sequence <= e.held.sequence() {
 		e.waiting = nil
 	}

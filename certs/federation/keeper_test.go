@@ -104,7 +104,7 @@ func TestMissedOverlap(t *testing.T) {
 	}
 	a.add(a.newRoot())
 	a.drop()
-	if err := p.renew(time.Now()); err != nil {
+	if _, err := p.renew(time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	signed, _ := p.Latest()
@@ -152,7 +152,7 @@ func TestAnchorsComeLater(t *testing.T) {
 	if s := k.States(time.Now())[0]; s.GetOrigin() != FromFile && s.GetRefused() != "" {
 		t.Errorf("state: %v", s)
 	}
-	k.Retry()
+	k.Reconsider()
 	if got := k.sequenceOf(aws); got != 1 {
 		t.Errorf("sequence %d", got)
 	}
@@ -437,4 +437,43 @@ func TestSourceTakesTheKeepersBundles(t *testing.T) {
 	if err := k.Accept(onprem.signed()); !errors.Is(err, ErrUnknown) {
 		t.Errorf("Accept() of one's own = %v", err)
 	}
+}
+
+// TestAnchorCountsAgain: where a publisher has stopped for good, what the Workload
+// API learnt since counts, and nothing that it knew before.
+func TestAnchorCountsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		a := newAuthority(t, aws)
+		old := peerOf(t, a)
+		first := a.Bundle()
+		a.add(a.newRoot())
+		anchor := anchors(first)
+		cfg := Config{Self: self, Dir: dir, Anchor: func(td spiffeid.TrustDomain) *x509bundle.Bundle { return anchor(td) }}
+		k := keeperOf(t, cfg)
+		if err := k.Accept(a.signed()); err != nil {
+			t.Fatal(err)
+		}
+		a.drop()
+		if err := k.Accept(a.signed()); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(24 * time.Hour)
+		k.Reconsider()
+		if s := k.States(time.Now())[0]; !s.GetStale() || trusts(k, old) {
+			t.Fatalf("the anchor brought an old root back: %v", s)
+		}
+		a.add(a.newRoot())
+		a.drop() // the root that k knows is gone, and nobody has told it
+		anchor = anchors(a.Bundle())
+		for name, k := range map[string]*Keeper{"running": k, "restarted": keeperOf(t, cfg)} {
+			k.Reconsider()
+			if !trusts(k, peerOf(t, a)) {
+				t.Errorf("%s: who is known to the Workload API is locked out", name)
+			}
+			if err := k.Accept(a.signed()); err != nil || k.sequenceOf(aws) != 5 {
+				t.Errorf("%s: the publisher is back: %v, sequence %d", name, err, k.sequenceOf(aws))
+			}
+		}
+	})
 }

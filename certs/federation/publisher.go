@@ -23,7 +23,7 @@ type Authority interface {
 	// Bundle is what others verify its SVIDs with, with a sequence number that
 	// grows with each change.
 	Bundle() *spiffebundle.Bundle
-	// Changed is closed when Bundle changes next.
+	// Changed is closed when Bundle changes next, and perhaps for other reasons.
 	Changed() <-chan struct{}
 	// OwnSVIDs are SVIDs of spiffe://TRUST-DOMAIN/sallyport/authority/NAME, one
 	// under each root of Bundle whose key is there, the newest root's first.
@@ -45,6 +45,8 @@ type Publisher struct {
 	shown    []root     // the oldest first
 	document []byte
 	of       *spiffebundle.Bundle // what document was made of
+	fresh    time.Time            // when fresh SVIDs are due
+	due      time.Time            // when the next signature is
 	signed   *configv1.SignedBundle
 	changed  chan struct{} // closed and replaced with signed
 }
@@ -61,7 +63,8 @@ func NewPublisher(a Authority, log *zap.Logger) (*Publisher, error) {
 		log = zap.NewNop()
 	}
 	p := &Publisher{authority: a, log: log.Named("federation"), changed: make(chan struct{})}
-	return p, p.renew(time.Now())
+	_, err := p.renew(time.Now())
+	return p, err
 }
 
 // Run signs again what changes, and as often as the bundle's hint says, so that
@@ -69,11 +72,10 @@ func NewPublisher(a Authority, log *zap.Logger) (*Publisher, error) {
 func (p *Publisher) Run(ctx context.Context) error {
 	for {
 		changed := p.authority.Changed() // before it is looked at: nothing is missed
-		wait := signRetry
-		if err := p.renew(time.Now()); err != nil {
+		wait, err := p.renew(time.Now())
+		if err != nil {
 			p.log.Error("bundle not signed", zap.Error(err))
-		} else {
-			wait = p.pause(time.Now())
+			wait = signRetry
 		}
 		select {
 		case <-ctx.Done():
@@ -84,42 +86,49 @@ func (p *Publisher) Run(ctx context.Context) error {
 	}
 }
 
-// pause is until the next signature: what the hint says, or half of what the
-// SVIDs have left.
-func (p *Publisher) pause(now time.Time) time.Duration {
+// renew signs the bundle if that is due, and says in how long it will be again.
+func (p *Publisher) renew(now time.Time) (time.Duration, error) {
+	b := p.authority.Bundle()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	wait := hint(p.of)
-	if n := len(p.shown); n > 0 { // the newest root's is always there
-		wait = min(wait, p.shown[n-1].svid.Certificates[0].NotAfter.Sub(now)/2)
+	changed := !b.Equal(p.of)
+	if !changed && now.Before(p.due) {
+		return p.due.Sub(now), nil
 	}
-	return max(wait, time.Second)
+	if changed || !now.Before(p.fresh) {
+		svids, err := p.authority.OwnSVIDs()
+		if err != nil {
+			return 0, fmt.Errorf("get SVIDs to sign the bundle with: %w", err)
+		}
+		p.show(svids, now)
+	}
+	if changed {
+		document, err := b.Marshal()
+		if err != nil {
+			return 0, fmt.Errorf("write bundle: %w", err)
+		}
+		p.document, p.of = document, b
+	}
+	if err := p.sign(now); err != nil {
+		return 0, err
+	}
+	wait := max(min(hint(b), p.fresh.Sub(now)), time.Second)
+	p.due = now.Add(wait)
+	return wait, nil
 }
 
-// renew gets fresh SVIDs and signs the bundle with all there are.
-func (p *Publisher) renew(now time.Time) error {
-	b := p.authority.Bundle()
-	svids, err := p.authority.OwnSVIDs()
-	if err != nil {
-		return fmt.Errorf("get SVIDs to sign the bundle with: %w", err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.show(svids, now)
-	if !b.Equal(p.of) {
-		if p.document, err = b.Marshal(); err != nil {
-			return fmt.Errorf("write bundle: %w", err)
-		}
-		p.of = b
-	}
-	signing := make([]*x509svid.SVID, 0, len(p.shown))
+// sign signs with all SVIDs there are. The caller holds mu.
+func (p *Publisher) sign(now time.Time) error {
+	var signing []*x509svid.SVID
 	for _, r := range p.shown[max(0, len(p.shown)-maxSignatures):] {
-		signing = append(signing, r.svid)
+		if now.Before(r.svid.Certificates[0].NotAfter) {
+			signing = append(signing, r.svid)
+		}
 	}
 	if len(signing) == 0 {
 		return errors.New("no SVID to sign the bundle with")
 	}
-	signed, err := sign(b.TrustDomain(), p.document, signing, now)
+	signed, err := sign(p.of.TrustDomain(), p.document, signing, now)
 	if err != nil {
 		return err
 	}
@@ -144,6 +153,12 @@ func (p *Publisher) show(fresh []*x509svid.SVID, now time.Time) {
 		}
 	}
 	p.shown = append(before, next...)
+	p.fresh = now.Add(maxHint)
+	for _, r := range next {
+		if half := now.Add(r.svid.Certificates[0].NotAfter.Sub(now) / 2); half.Before(p.fresh) {
+			p.fresh = half
+		}
+	}
 }
 
 // rootOf names the root that an SVID's chain leads to.

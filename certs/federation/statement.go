@@ -57,10 +57,7 @@ func sign(td spiffeid.TrustDomain, document []byte, svids []*x509svid.SVID, now 
 		if err := AuthorizeAuthority(td, svid.ID); err != nil {
 			return nil, fmt.Errorf("sign bundle: %w", err)
 		}
-		sig := &configv1.BundleSignature{SignedAt: now.Unix()}
-		for _, c := range svid.Certificates {
-			sig.Chain = append(sig.Chain, c.Raw)
-		}
+		sig := &configv1.BundleSignature{SignedAt: now.Unix(), Chain: certs.Certificate(svid).Certificate}
 		var err error
 		if sig.Signature, err = signInput(svid.PrivateKey, input(s.TrustDomain, sig.SignedAt, document)); err != nil {
 			return nil, fmt.Errorf("sign bundle as %s: %w", svid.ID, err)

@@ -18,6 +18,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 )
@@ -25,7 +26,7 @@ import (
 // signAs signs a document as whoever the SVID is, which sign refuses to do.
 func signAs(t testing.TB, td string, document []byte, at time.Time, svid *x509svid.SVID) *configv1.SignedBundle {
 	t.Helper()
-	sig := &configv1.BundleSignature{SignedAt: at.Unix(), Chain: [][]byte{svid.Certificates[0].Raw}}
+	sig := &configv1.BundleSignature{SignedAt: at.Unix(), Chain: certs.Certificate(svid).Certificate}
 	var err error
 	if sig.Signature, err = signInput(svid.PrivateKey, input(td, sig.SignedAt, document)); err != nil {
 		t.Fatal(err)

@@ -90,7 +90,15 @@ func TestVector(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(root)
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: time.Unix(v.At, 0)}); err != nil {
+	between := x509.NewCertPool()
+	for _, der := range signed.GetSignatures()[0].GetChain()[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		between.AddCert(c)
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: time.Unix(v.At, 0)}); err != nil {
 		t.Error(err)
 	}
 	if _, err := open(signed, time.Unix(v.At, 0)); err != nil {
