@@ -356,3 +356,25 @@ func (k *Keeper) note(td spiffeid.TrustDomain, e *entry, origin string, err erro
 	k.log.Error("bundle refused", zap.Stringer("trust_domain", td), zap.String("origin", origin),
 		zap.Bool("last_good_in_force", e.held != nil), zap.Error(err))
 }
+
+// Verify says whether a statement is one of its trust domain's authority under
+// given roots, now. It is for who carries the bundle of its own trust domain, which
+// a keeper does not keep. The error is ErrMalformed or ErrUnverified.
+func Verify(s *configv1.SignedBundle, roots x509bundle.Source) error {
+	now := time.Now()
+	if _, err := open(s, now); err != nil {
+		return err
+	}
+	_, err := verify(s, roots, now)
+	return err
+}
+
+// Sequence is a statement's sequence number, whoever made it. The error is
+// ErrMalformed.
+func Sequence(s *configv1.SignedBundle) (uint64, error) {
+	b, err := open(s, time.Now())
+	if err != nil {
+		return 0, err
+	}
+	return sequence(b), nil
+}
