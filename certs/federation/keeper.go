@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -241,11 +242,11 @@ func (k *Keeper) Fetched(td spiffeid.TrustDomain, document []byte) error {
 	})
 }
 
-// Local takes a bundle document that the operator put in place (SPIFFE
-// Federation, section 4.2). Each content counts once: after a restart what
-// followed it stays in force. One that has a sequence number may not be older
-// than what is held; one that has none is the operator's last word. Errors are
-// those of Accept.
+// Local takes a bundle document that the operator put in place. Whatever is held,
+// it is the latest until the trust domain is heard again (SPIFFE Federation,
+// section 4.2): this is how a person repairs what repairs itself no more. Each
+// content counts once: after a restart, what followed it stays in force. The error
+// is ErrUnknown or ErrMalformed.
 func (k *Keeper) Local(td spiffeid.TrustDomain, document []byte) error {
 	now := time.Now()
 	if !k.federates(td) {
@@ -264,9 +265,7 @@ func (k *Keeper) Local(td spiffeid.TrustDomain, document []byte) error {
 		if e.held != nil && e.held.File == digest {
 			return nil
 		}
-		if _, numbered := b.SequenceNumber(); !numbered && e.held != nil {
-			e.held = nil
-		}
+		e.held = nil
 		return e.take(b, kept{Document: string(document), Origin: FromFile, Refreshed: now, File: digest})
 	})
 }
@@ -349,12 +348,20 @@ func (k *Keeper) note(td spiffeid.TrustDomain, e *entry, origin string, err erro
 	if e.refused == nil {
 		e.refused = map[string]string{}
 	}
-	if e.refused[origin] == err.Error() {
+	why := clip(err.Error())
+	if e.refused[origin] == why {
 		return
 	}
-	e.refused[origin] = err.Error()
+	e.refused[origin] = why
 	k.log.Error("bundle refused", zap.Stringer("trust_domain", td), zap.String("origin", origin),
 		zap.Bool("last_good_in_force", e.held != nil), zap.Error(err))
+}
+
+// maxWhy bounds what is kept of an error, in bytes: it goes into reports.
+const maxWhy = 512
+
+func clip(words string) string {
+	return strings.ToValidUTF8(words[:min(len(words), maxWhy)], "")
 }
 
 // Verify says whether a statement is one of its trust domain's authority under
