@@ -52,6 +52,9 @@ func (a *Authority) federate() error {
 		return err
 	}
 	a.tell()
+	if a.config.ControlPlane.Address == "" && len(a.config.Endpoints) == 0 {
+		return nil // nobody would hear what is signed
+	}
 	if a.publisher, err = federation.NewPublisher(a.issuer, a.log); err != nil {
 		return err
 	}
@@ -98,11 +101,13 @@ func (a *Authority) close() error {
 
 // runFederation runs in a group what federate made.
 func (a *Authority) runFederation(ctx context.Context, group *errgroup.Group) {
-	group.Go(func() error { return a.publisher.Run(ctx) })
 	follower := federation.Follower{Keeper: a.keeper, Endpoints: a.config.Federation, Log: a.log}
 	group.Go(func() error { return follower.Run(ctx) })
+	if a.publisher != nil {
+		group.Go(func() error { return a.publisher.Run(ctx) })
+	}
 	if at := a.config.ControlPlane; at.Address != "" {
-		group.Go(func() error { return a.Join(ctx, at) })
+		group.Go(func() error { return a.channel(at, a.publisher).Run(ctx) })
 	}
 	for _, e := range a.endpoints {
 		group.Go(func() error { return e.Run(ctx) })
@@ -113,8 +118,18 @@ func (a *Authority) runFederation(ctx context.Context, group *errgroup.Group) {
 // domain's signed bundle, and takes in those of others. Run does so with the control
 // plane of the configuration; this is for one whose address is known later.
 func (a *Authority) Join(ctx context.Context, at ControlPlaneAddress) error {
-	c := federation.Channel{Address: at.Address, ID: at.ID, Publisher: a.publisher, Keeper: a.keeper, Log: a.log}
-	return c.Run(ctx)
+	p, err := federation.NewPublisher(a.issuer, a.log)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.Run(ctx) })
+	group.Go(func() error { return a.channel(at, p).Run(ctx) })
+	return group.Wait()
+}
+
+func (a *Authority) channel(at ControlPlaneAddress, p *federation.Publisher) *federation.Channel {
+	return &federation.Channel{Address: at.Address, ID: at.ID, Publisher: p, Keeper: a.keeper, Log: a.log}
 }
 
 // Issuer is the issuer that the authority runs.
