@@ -31,9 +31,9 @@ type AuthorityConfig struct {
 	// missing or wrong leaves that domain's last good bundle in force, and is told
 	// in the log.
 	//
-	// A file is where federation begins, and the operator's way to begin anew: what
-	// comes afterwards from endpoints and over the control channel takes its place,
-	// until the file changes.
+	// A file is where federation begins: what comes afterwards from endpoints and
+	// over the control channel takes its place. It is the operator's way to begin
+	// anew, too, where neither is heard any more.
 	Federated map[spiffeid.TrustDomain]string
 	// Policy, if it is there, has the last word on which workloads get an SVID;
 	// names below /sallyport/ need none.
@@ -135,7 +135,9 @@ func (a *Authority) refresh() {
 	for td, f := range a.files {
 		changed, err := f.read(td)
 		if changed {
-			err = a.keeper.Local(td, f.data)
+			if err = a.keeper.Local(td, f.data); err != nil {
+				f.data = nil // it may count later, when nobody else is heard
+			}
 		}
 		a.note(td, f, err)
 	}

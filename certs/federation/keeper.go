@@ -242,11 +242,13 @@ func (k *Keeper) Fetched(td spiffeid.TrustDomain, document []byte) error {
 	})
 }
 
-// Local takes a bundle document that the operator put in place. Whatever is held,
-// it is the latest until the trust domain is heard again (SPIFFE Federation,
-// section 4.2): this is how a person repairs what repairs itself no more. Each
-// content counts once: after a restart, what followed it stays in force. The error
-// is ErrUnknown or ErrMalformed.
+// Local takes a bundle document that the operator put in place. If nobody else has
+// confirmed what is held lately, or the document has no sequence number, it is the
+// latest until the trust domain is heard again (SPIFFE Federation, section 4.2):
+// this is how a person repairs what repairs itself no more. Otherwise it may be a
+// copy that was made too long ago, and counts by its number. Each content counts
+// once: after a restart, what followed it stays in force. Errors are those of
+// Accept.
 func (k *Keeper) Local(td spiffeid.TrustDomain, document []byte) error {
 	now := time.Now()
 	if !k.federates(td) {
@@ -265,7 +267,10 @@ func (k *Keeper) Local(td spiffeid.TrustDomain, document []byte) error {
 		if e.held != nil && e.held.File == digest {
 			return nil
 		}
-		e.held = nil
+		_, numbered := b.SequenceNumber()
+		if e.held != nil && (!numbered || e.held.Origin == FromFile || e.held.stale(now)) {
+			e.held = nil
+		}
 		return e.take(b, kept{Document: string(document), Origin: FromFile, Refreshed: now, File: digest})
 	})
 }

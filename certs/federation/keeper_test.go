@@ -222,10 +222,38 @@ func TestLocal(t *testing.T) {
 		t.Errorf("a file with a higher number: %v", err)
 	}
 	// An authority that has lost its state begins to count anew, and its operator
-	// says so.
+	// says so, where only he has said anything before.
 	if err := k.Local(aws, documentOf(t, reborn.Bundle())); err != nil || k.sequenceOf(aws) != 1 {
 		t.Errorf("a file with a lower number: %v, sequence %d", err, k.sequenceOf(aws))
 	}
+}
+
+// TestOldCopy: a file that comes late brings nothing back, until nobody else says
+// what is right.
+func TestOldCopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t, aws)
+		a.add(a.newRoot())
+		both := a.Bundle()
+		k := keeperOf(t, Config{Self: self, Peers: []spiffeid.TrustDomain{aws}})
+		if err := k.Local(aws, documentOf(t, both)); err != nil {
+			t.Fatal(err)
+		}
+		removed := svidOf(t, a.roots[0], testName)
+		a.drop()
+		if err := k.Accept(a.signed()); err != nil {
+			t.Fatal(err)
+		}
+		both.SetRefreshHint(time.Hour) // another content, with the old number
+		copied := documentOf(t, both)
+		if err := k.Local(aws, copied); !errors.Is(err, ErrRollback) || trusts(k, removed) {
+			t.Errorf("a copy that came late: %v", err)
+		}
+		<-time.After(staleHints*a.hint + 2*time.Second)
+		if err := k.Local(aws, copied); err != nil || !trusts(k, removed) {
+			t.Errorf("the operator's last word: %v", err)
+		}
+	})
 }
 
 // TestRestart: the last good bundle is there without anybody to ask, and what

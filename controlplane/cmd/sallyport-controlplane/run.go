@@ -100,9 +100,9 @@ CAP_SYS_PTRACE.
 
 A file in federated is where federation with a trust domain begins. What comes
 later, signed or from an endpoint, takes its place, and is kept in the directory.
-A file that changes counts again, whatever came meanwhile. These files and the
-policy are looked at every two seconds. While one is missing or wrong, the last
-good one stays in force.`
+A file that changes counts again if it is newer, or if neither was heard lately.
+These files and the policy are looked at every two seconds. While one is missing or
+wrong, the last good one stays in force.`
 
 // flags are what all commands share.
 type flags struct {
