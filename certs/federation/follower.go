@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
 
@@ -73,6 +74,9 @@ type Follower struct {
 	Keeper *Keeper
 	// Endpoints to follow.
 	Endpoints []Endpoint
+	// Own knows the roots of endpoints of one's own trust domain, which the keeper
+	// does not; nil if there are none such.
+	Own x509bundle.Source
 	// Roots are those of endpoints of the Web; the system's if nil.
 	Roots *x509.CertPool
 	// Dial is how to reach them; by TCP if nil.
@@ -131,6 +135,15 @@ func (f *Follower) hint(td spiffeid.TrustDomain) time.Duration {
 
 // fetch looks once.
 func (f *Follower) fetch(ctx context.Context, e Endpoint) error {
+	document, err := f.get(ctx, e)
+	if err != nil {
+		return err
+	}
+	return f.Keeper.Fetched(e.td, document)
+}
+
+// get is what an endpoint has.
+func (f *Follower) get(ctx context.Context, e Endpoint) ([]byte, error) {
 	client := &http.Client{
 		Timeout: fetchTimeout,
 		Transport: &http.Transport{
@@ -143,26 +156,30 @@ func (f *Follower) fetch(ctx context.Context, e Endpoint) error {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url, http.NoBody)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", e.url, resp.Status)
+		return nil, fmt.Errorf("%s answered %s", e.url, resp.Status)
 	}
 	document, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
 	if err != nil {
-		return fmt.Errorf("read bundle: %w", err)
+		return nil, fmt.Errorf("read bundle: %w", err)
 	}
-	return f.Keeper.Fetched(e.td, document)
+	return document, nil
 }
 
 func (f *Follower) tls(e Endpoint) *tls.Config {
 	if e.profile == ProfileWeb {
 		return certs.WebClientTLS(f.Roots, "http/1.1")
 	}
-	return certs.PublicClientTLS(f.Keeper, certs.AuthorizeID(e.id), "http/1.1")
+	roots := x509bundle.Source(f.Keeper)
+	if f.Own != nil && e.id.TrustDomain() == f.Keeper.self {
+		roots = f.Own
+	}
+	return certs.PublicClientTLS(roots, certs.AuthorizeID(e.id), "http/1.1")
 }
