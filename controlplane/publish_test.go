@@ -172,3 +172,64 @@ func TestAuthorityJoinsControlPlane(t *testing.T) {
 	}
 	onprem.await(aws, federation.FromStatement, 1)
 }
+
+// TestBundlesOfAnotherIssuer: one that publishes at an endpoint and has no channel
+// is spoken for by a workload of its own.
+func TestBundlesOfAnotherIssuer(t *testing.T) {
+	mesh, aws := newDomain(t, "mesh.demo"), newDomain(t, "aws.demo")
+	dir, err := os.MkdirTemp("", "sp") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	socket := filepath.Join(dir, "w.sock")
+	mesh.start()
+	aws.trusts(mesh)
+	aws.config.Endpoints = []BundleEndpoint{{Listen: "127.0.0.1:0"}}
+	aws.config.Authority.Entries = []authority.Entry{{
+		ID: spiffeid.RequireFromPath(aws.config.Authority.TrustDomain, "/sallyport/authority/bundles"), Socket: socket,
+	}}
+	aws.start()
+	p := newPlane(t)
+	p.stop()
+	p.config.Source = sourceOf(t, mesh, "/sallyport/controlplane/cp-1", aws)
+	p.start()
+	at, err := federation.ParseEndpoint(&configv1.BundleEndpoint{
+		TrustDomain: "aws.demo", Url: "https://" + aws.endpoints[0].Addr().String() + "/",
+		Profile: federation.ProfileSPIFFE, Id: "spiffe://aws.demo/sallyport/authority/main",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := p.cp.keeper.Changed()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- RunBundles(ctx, BundlesConfig{
+			WorkloadAPI: "unix://" + socket, Endpoint: at, ControlPlane: ControlPlaneAddress{Address: p.cp.Addr().String(), ID: p.cp.ID()},
+			Log: zaptest.NewLogger(t),
+		})
+	}()
+	select {
+	case <-changed:
+	case err := <-done:
+		t.Fatalf("RunBundles() = %v", err)
+	case <-p.patience().Done():
+		t.Fatal("nothing was published")
+	}
+	if s := p.cp.keeper.States(time.Now()); len(s) != 1 || s[0].GetOrigin() != federation.FromStatement || s[0].GetTrustDomain() != "aws.demo" {
+		t.Errorf("the control plane holds %v", s)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("RunBundles() = %v", err)
+	}
+	gateway := BundlesConfig{WorkloadAPI: "unix://" + socket, Endpoint: federation.Endpoint{}}
+	if err := RunBundles(t.Context(), gateway); err == nil {
+		t.Error("it publishes the bundle of another trust domain's endpoint")
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -48,13 +49,41 @@ type bundleEndpoint struct {
 	Key string `yaml:"key"`
 }
 
+// bundlesFile is the configuration file of `bundles`.
+type bundlesFile struct {
+	// WorkloadAPI is where its SVID comes from; SPIFFE_ENDPOINT_SOCKET if empty.
+	WorkloadAPI string `yaml:"workloadApi"`
+	// Issuer is the trust domain and where its issuer publishes its bundle.
+	Issuer federates `yaml:"issuer"`
+	// ControlPlane carries the bundle.
+	ControlPlane *controlPlaneAt `yaml:"controlPlane"`
+}
+
+func readBundles(path string) (controlplane.BundlesConfig, error) {
+	var file bundlesFile
+	if err := decode(path, &file); err != nil {
+		return controlplane.BundlesConfig{}, err
+	}
+	f := &faults{path: path}
+	at, err := file.Issuer.parse()
+	f.add("issuer", err)
+	if file.ControlPlane == nil {
+		f.add("controlPlane", errors.New("must be set: it is who the bundle is published to"))
+	}
+	return controlplane.BundlesConfig{WorkloadAPI: file.WorkloadAPI, Endpoint: at, ControlPlane: f.controlPlane(file.ControlPlane)}, f.join()
+}
+
+func (e federates) parse() (federation.Endpoint, error) {
+	return federation.ParseEndpoint(&configv1.BundleEndpoint{
+		TrustDomain: e.TrustDomain, Url: e.Endpoint.URL, Profile: e.Endpoint.Profile, Id: e.Endpoint.ID,
+	})
+}
+
 func (f *faults) federates(all []federates) []federation.Endpoint {
 	endpoints := make([]federation.Endpoint, 0, len(all))
 	seen := map[string]bool{}
 	for i, e := range all {
-		at, err := federation.ParseEndpoint(&configv1.BundleEndpoint{
-			TrustDomain: e.TrustDomain, Url: e.Endpoint.URL, Profile: e.Endpoint.Profile, Id: e.Endpoint.ID,
-		})
+		at, err := e.parse()
 		if err == nil && seen[e.TrustDomain] {
 			err = fmt.Errorf("%s is there twice", e.TrustDomain)
 		}
@@ -73,6 +102,36 @@ func (f *faults) controlPlane(at *controlPlaneAt) controlplane.ControlPlaneAddre
 	id, err := spiffeid.FromString(at.ID)
 	f.add("controlPlane.id", err)
 	return controlplane.ControlPlaneAddress{Address: at.Address, ID: id}
+}
+
+const bundlesHelp = `Publish the bundle of an issuer that is no authority of ours, such as a SPIRE
+server, to the control plane. Its keys stay where they are: what is published is
+signed by an SVID of spiffe://TRUST-DOMAIN/sallyport/authority/NAME, which the
+issuer gives to this process alone, and the bundle of the control plane's trust
+domain must come with it.
+
+The configuration, YAML or JSON:
+
+  workloadApi: unix:///run/spire/agent.sock # SPIFFE_ENDPOINT_SOCKET if absent
+  issuer:                                   # whose bundle, and where it publishes it
+    trustDomain: gcp.example
+    endpoint: {url: https://spire.gcp.example:8443/, profile: https_spiffe, id: spiffe://gcp.example/spire/server}
+  controlPlane: {address: cp.example:8444, id: spiffe://mesh.example/sallyport/controlplane/cp-1}
+
+It keeps each SVID until it ends, and signs with the last one under each root, so
+that a root which is used too early locks nobody out.`
+
+func (f *flags) runBundles(ctx context.Context) error {
+	log, err := f.logger()
+	if err != nil {
+		return err
+	}
+	cfg, err := readBundles(f.config)
+	if err != nil {
+		return refusedError{err}
+	}
+	cfg.Log, cfg.Ready = log, func() { tellReady(log) }
+	return controlplane.RunBundles(ctx, cfg)
 }
 
 func (f *faults) address(where, address string) {

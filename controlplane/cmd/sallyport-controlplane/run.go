@@ -129,6 +129,13 @@ func newRoot(stderr io.Writer) *cobra.Command {
 			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runControlPlane(cmd.Context()) },
 		},
 		f.authorityCommand(),
+		&cobra.Command{
+			Use:   "bundles --config FILE",
+			Short: "Publish the bundle of an issuer such as SPIRE: in its environment",
+			Long:  bundlesHelp,
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runBundles(cmd.Context()) },
+		},
 	)
 	return root
 }

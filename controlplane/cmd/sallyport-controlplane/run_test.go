@@ -108,7 +108,8 @@ federates:
 bundleEndpoints:
   - {listen: nowhere, path: x, key: k}
 `,
-		"ttl.yml": "trustDomain: a.demo\ndir: d\njwtTtl: soon\n",
+		"bundles.yml": "issuer: {trustDomain: a.demo, endpoint: {url: \"http://x\", profile: https_web}}\n",
+		"ttl.yml":     "trustDomain: a.demo\ndir: d\njwtTtl: soon\n",
 	})
 	tests := []struct {
 		name string
@@ -138,6 +139,7 @@ bundleEndpoints:
 			`controlPlane.address: "cp"`, "controlPlane.id", "federates[0]", "want https://HOST/PATH", `profile "https"`, "federates[2]: b.demo is there twice",
 			`bundleEndpoints[0].listen: "nowhere"`, "bundleEndpoints[0]: certificate and key go together", `bundleEndpoints[0].path: "x"`,
 		}},
+		{"bundles, many faults, all", []string{"bundles", "--config", "bundles.yml"}, []string{"issuer", "want https://HOST/PATH", "controlPlane: must be set"}},
 		{"a lifetime that is none", []string{"authority", "--config", "ttl.yml"}, []string{"ttl.yml", "line 3", "soon"}},
 	}
 	for _, tt := range tests {
