@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -200,7 +201,7 @@ func TestHostileEndpoints(t *testing.T) {
 				t.Fatal(err)
 			}
 			own := web.Certificate(web.ID("/x"), "127.0.0.1")
-			server := &http.Server{Handler: tt.answer, ReadHeaderTimeout: time.Minute}
+			server := &http.Server{Handler: tt.answer, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 			done := make(chan error, 1)
 			go func() {
 				done <- server.Serve(tls.NewListener(l, certs.PublicServerTLS(func() (*tls.Certificate, error) { return &own, nil })))

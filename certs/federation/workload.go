@@ -79,15 +79,15 @@ func (w *WorkloadAuthority) Run(ctx context.Context) error {
 	updated, stop := w.source.Subscribe()
 	defer stop()
 	for {
+		if err := w.look(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("own bundle not fetched", zap.Error(err))
+		}
 		wait := hint(w.Bundle())
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-updated: // a new SVID often means a new root
 		case <-time.After(wait - rand.N(wait/5)):
-		}
-		if err := w.look(ctx); err != nil && ctx.Err() == nil {
-			w.log.Warn("own bundle not fetched", zap.Error(err))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/certs"
 )
@@ -22,7 +23,7 @@ func TestWorkloadAuthority(t *testing.T) {
 			t.Fatal(err)
 		}
 		at := endpointOf(t, k, a, newestRoot(a))
-		w := &WorkloadAuthority{source: source, endpoint: at.Endpoints[0], follower: *at, changed: make(chan struct{})}
+		w := &WorkloadAuthority{source: source, endpoint: at.Endpoints[0], follower: *at, log: zap.NewNop(), changed: make(chan struct{})}
 		w.follower.Own = source
 		if err := w.look(t.Context()); err != nil {
 			t.Fatal(err)
@@ -34,6 +35,7 @@ func TestWorkloadAuthority(t *testing.T) {
 		background(t, w.Run)
 		background(t, p.Run)
 		other := keeper(t, "", a)
+		synctest.Wait()
 		a.add(a.newRoot())
 		next := certs.NewStaticSource(svidOf(t, a.newest(), testName), x509bundle.NewSet(a.Bundle().X509Bundle()), nil, nil)
 		svid, err := next.GetX509SVID()
