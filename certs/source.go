@@ -42,6 +42,17 @@ type Options struct {
 	Log *zap.Logger
 }
 
+// Foreign is what is known of other trust domains beside the Workload API, such
+// as by federation. Its bundles come before the Workload API's, which have
+// neither a sequence number nor a signature. It may be called concurrently, and
+// while a peer shakes hands: it must not wait.
+type Foreign interface {
+	// X509Bundle is that of a trust domain; nil if the Workload API's is to count.
+	X509Bundle(td spiffeid.TrustDomain) *x509bundle.Bundle
+	// JWTBundle is likewise.
+	JWTBundle(td spiffeid.TrustDomain) *jwtbundle.Bundle
+}
+
 // MintJWT gives a JWT-SVID for an audience, and when it expires.
 type MintJWT func(ctx context.Context, audience string) (token string, expires time.Time, err error)
 
@@ -61,6 +72,7 @@ type Source struct {
 	svid        *x509svid.SVID
 	x509        *x509bundle.Set
 	jwt         *jwtbundle.Set
+	foreign     Foreign // nil if there is none
 	subscribers map[chan struct{}]struct{}
 	closed      bool
 }
@@ -113,20 +125,54 @@ func (s *Source) GetX509SVID() (*x509svid.SVID, error) {
 	return svid, nil
 }
 
+// SetForeign has the bundles of other trust domains come from f first. What f
+// says of the source's own trust domain never counts. Tell subscribers with
+// Notify of what changes in f.
+func (s *Source) SetForeign(f Foreign) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.foreign = f
+	s.signal()
+}
+
+// Notify signals that bundles have changed.
+func (s *Source) Notify() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signal()
+}
+
+// Anchor is the X.509 bundle of a trust domain as the Workload API or the static
+// bundles have it, whatever Foreign says; nil if they have none.
+func (s *Source) Anchor(td spiffeid.TrustDomain) *x509bundle.Bundle {
+	s.mu.RLock()
+	set := s.x509
+	s.mu.RUnlock()
+	if b, ok := set.Get(td); ok {
+		return b
+	}
+	if b, ok := s.extra.Get(td); ok {
+		return b.X509Bundle()
+	}
+	return nil
+}
+
 // GetX509BundleForTrustDomain is the X.509 bundle of a trust domain. It fails
 // with ErrUntrusted where there is none.
 func (s *Source) GetX509BundleForTrustDomain(td spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
 	s.mu.RLock()
-	set, closed := s.x509, s.closed
+	closed, foreign := s.closed, s.foreign
 	s.mu.RUnlock()
 	if closed {
 		return nil, ErrClosed
 	}
-	if b, ok := set.Get(td); ok {
-		return b, nil
+	if foreign != nil && td != s.id.TrustDomain() {
+		if b := foreign.X509Bundle(td); b != nil {
+			return b, nil
+		}
 	}
-	if b, ok := s.extra.Get(td); ok {
-		return b.X509Bundle(), nil
+	if b := s.Anchor(td); b != nil {
+		return b, nil
 	}
 	return nil, fmt.Errorf("%w: no X.509 bundle of trust domain %q", ErrUntrusted, td.Name())
 }
@@ -135,10 +181,15 @@ func (s *Source) GetX509BundleForTrustDomain(td spiffeid.TrustDomain) (*x509bund
 // ErrUntrusted where there is none.
 func (s *Source) GetJWTBundleForTrustDomain(td spiffeid.TrustDomain) (*jwtbundle.Bundle, error) {
 	s.mu.RLock()
-	set, closed := s.jwt, s.closed
+	set, closed, foreign := s.jwt, s.closed, s.foreign
 	s.mu.RUnlock()
 	if closed {
 		return nil, ErrClosed
+	}
+	if foreign != nil && td != s.id.TrustDomain() {
+		if b := foreign.JWTBundle(td); b != nil {
+			return b, nil
+		}
 	}
 	if b, ok := set.Get(td); ok {
 		return b, nil

@@ -2,7 +2,9 @@ package certs
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
@@ -51,6 +53,35 @@ func ClientTLS(s *Source, a Authorizer, protos ...string) *tls.Config {
 	return c
 }
 
+// PublicServerTLS is the configuration of a server for clients that show nobody:
+// a bundle endpoint may not ask who comes (SPIFFE Federation, section 5.2).
+func PublicServerTLS(certificate func() (*tls.Certificate, error), protos ...string) *tls.Config {
+	c := baseTLS(protos)
+	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate() }
+	return c
+}
+
+// PublicClientTLS is the configuration of a client that shows nobody to a server
+// whose SVID verifies under the bundles and that a accepts.
+func PublicClientTLS(bundles x509bundle.Source, a Authorizer, protos ...string) *tls.Config {
+	c := baseTLS(protos)
+	c.InsecureSkipVerify = true // the Web's verification; ours is in VerifyConnection
+	c.VerifyConnection = func(cs tls.ConnectionState) error {
+		_, err := Verify(bundles, cs.PeerCertificates, a)
+		return err
+	}
+	return c
+}
+
+// WebClientTLS is the configuration of a client that shows nobody to a server of
+// the Web, known by its host name under the roots, nil for the system's. TLS 1.2
+// will do: the server is somebody else's.
+func WebClientTLS(roots *x509.CertPool, protos ...string) *tls.Config {
+	c := baseTLS(protos)
+	c.MinVersion, c.RootCAs = tls.VersionTLS12, roots
+	return c
+}
+
 func serverTLS(s *Source, protos []string) *tls.Config {
 	c := baseTLS(protos)
 	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -82,10 +113,11 @@ func certificate(s *Source) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tlsCertificate(svid), nil
+	return Certificate(svid), nil
 }
 
-func tlsCertificate(svid *x509svid.SVID) *tls.Certificate {
+// Certificate is an SVID as TLS shows it.
+func Certificate(svid *x509svid.SVID) *tls.Certificate {
 	c := &tls.Certificate{PrivateKey: svid.PrivateKey, Leaf: svid.Certificates[0]}
 	for _, cert := range svid.Certificates {
 		c.Certificate = append(c.Certificate, cert.Raw)

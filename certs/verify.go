@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
@@ -89,7 +90,13 @@ func AuthorizeAny() Authorizer {
 // must judge it again. Errors are ErrExpired, ErrUntrusted, ErrNotSPIFFE or
 // ErrUnauthorized.
 func (s *Source) Verify(chain []*x509.Certificate, a Authorizer) (spiffeid.ID, error) {
-	id, verified, err := s.verifyChain(chain)
+	return Verify(s, chain, a)
+}
+
+// Verify is Source.Verify against other bundles: for those who check an SVID
+// under more or less than what counts for peers.
+func Verify(bundles x509bundle.Source, chain []*x509.Certificate, a Authorizer) (spiffeid.ID, error) {
+	id, verified, err := verifyChain(bundles, chain)
 	if err != nil {
 		return spiffeid.ID{}, err
 	}
@@ -102,14 +109,14 @@ func (s *Source) Verify(chain []*x509.Certificate, a Authorizer) (spiffeid.ID, e
 	return id, nil
 }
 
-func (s *Source) verifyChain(chain []*x509.Certificate) (spiffeid.ID, []*x509.Certificate, error) {
+func verifyChain(bundles x509bundle.Source, chain []*x509.Certificate) (spiffeid.ID, []*x509.Certificate, error) {
 	id, err := leafID(chain)
 	if err != nil {
 		return id, nil, err
 	}
 	// x509svid.Verify asks for the bundle of the ID's own trust domain only, so
 	// that a root of another one never validates it.
-	_, chains, err := x509svid.Verify(chain, s, x509svid.WithTime(time.Now()))
+	_, chains, err := x509svid.Verify(chain, bundles, x509svid.WithTime(time.Now()))
 	if err != nil {
 		return id, nil, fmt.Errorf("verify SVID of %s: %w", id, classify(err))
 	}

@@ -3,11 +3,10 @@ package controlplane
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport-mesh/sallyport/certs/authority"
+	"github.com/sallyport-mesh/sallyport/certs/federation"
 )
 
 // bundlePoll is how often the files of federated bundles are looked at. A file
@@ -30,10 +30,20 @@ type AuthorityConfig struct {
 	// document. Files are read again within two seconds of a change; one that is
 	// missing or wrong leaves that domain's last good bundle in force, and is told
 	// in the log.
+	//
+	// A file is where federation begins: what comes afterwards from endpoints and
+	// over the control channel takes its place. It is the operator's way to begin
+	// anew, too, where neither is heard any more.
 	Federated map[spiffeid.TrustDomain]string
 	// Policy, if it is there, has the last word on which workloads get an SVID;
 	// names below /sallyport/ need none.
 	Policy *PolicyFile
+	// Federation are bundle endpoints of other trust domains.
+	Federation []federation.Endpoint
+	// ControlPlane is who carries signed bundles; nobody if its address is empty.
+	ControlPlane ControlPlaneAddress
+	// Endpoints are where this trust domain's bundle is published.
+	Endpoints []BundleEndpoint
 	// Log takes the log; nil for none.
 	Log *zap.Logger
 }
@@ -42,11 +52,15 @@ type AuthorityConfig struct {
 // is run by its environment, never by the control plane, whose theft must not be
 // everyone's.
 type Authority struct {
-	issuer *authority.Authority
-	files  map[spiffeid.TrustDomain]*bundleFile
-	policy *registry // nil if there is none
-	fault  string    // of the policy, as last logged
-	log    *zap.Logger
+	config    AuthorityConfig
+	issuer    *authority.Authority
+	files     map[spiffeid.TrustDomain]*bundleFile
+	keeper    *federation.Keeper
+	publisher *federation.Publisher
+	endpoints []*federation.EndpointServer
+	policy    *registry // nil if there is none
+	fault     string    // of the policy, as last logged
+	log       *zap.Logger
 }
 
 // bundleFile is a bundle's file as it was last read.
@@ -62,7 +76,7 @@ func NewAuthority(c AuthorityConfig) (*Authority, error) {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
-	a := &Authority{log: c.Log.Named("authority"), files: map[spiffeid.TrustDomain]*bundleFile{}}
+	a := &Authority{config: c, log: c.Log.Named("authority"), files: map[spiffeid.TrustDomain]*bundleFile{}}
 	for td, path := range c.Federated {
 		if td == c.Authority.TrustDomain {
 			return nil, fmt.Errorf("federate %s: it is the authority's own trust domain", td)
@@ -82,15 +96,20 @@ func NewAuthority(c AuthorityConfig) (*Authority, error) {
 		return nil, err
 	}
 	a.issuer = issuer
-	a.refresh()
+	if err := a.federate(); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
 	return a, nil
 }
 
-// Run serves the Workload API and follows the bundle files until ctx ends.
+// Run serves the Workload API, publishes the own bundle and follows those of others
+// until ctx ends.
 func (a *Authority) Run(ctx context.Context) error {
+	a.refresh() // before anybody is served
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.issuer.Run(ctx) })
 	group.Go(func() error { return a.follow(ctx) })
+	a.runFederation(ctx, group)
 	return group.Wait()
 }
 
@@ -110,17 +129,17 @@ func (a *Authority) follow(ctx context.Context) error {
 	}
 }
 
-// refresh reads the files and, if any changed, tells the issuer.
+// refresh reads the files and hands on those that changed.
 func (a *Authority) refresh() {
 	a.refreshPolicy()
-	changed := false
 	for td, f := range a.files {
-		read, err := f.read(td)
-		changed = changed || read
+		changed, err := f.read(td)
+		if changed {
+			if err = a.keeper.Local(td, f.data); err != nil {
+				f.data = nil // it may count later, when nobody else is heard
+			}
+		}
 		a.note(td, f, err)
-	}
-	if changed {
-		a.issuer.SetFederated(a.bundles()...)
 	}
 }
 
@@ -149,16 +168,6 @@ func (a *Authority) note(td spiffeid.TrustDomain, f *bundleFile, err error) {
 			zap.Bool("last_good_in_force", f.bundle != nil), zap.Error(err))
 	}
 	f.fault = fault
-}
-
-func (a *Authority) bundles() []*spiffebundle.Bundle {
-	var all []*spiffebundle.Bundle
-	for _, td := range slices.SortedFunc(maps.Keys(a.files), spiffeid.TrustDomain.Compare) {
-		if b := a.files[td].bundle; b != nil {
-			all = append(all, b)
-		}
-	}
-	return all
 }
 
 // read reads the file and says whether its bundle is another than before.

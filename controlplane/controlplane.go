@@ -23,7 +23,9 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/certs/federation"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/bundles"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -55,6 +57,9 @@ type Config struct {
 	Source *certs.Source
 	// Bundles are of trust domains whose bundles the Workload API does not have.
 	Bundles []*spiffebundle.Bundle
+	// Federation are bundle endpoints of other trust domains, which it follows
+	// beside what they publish to it.
+	Federation []federation.Endpoint
 	// PolicyKeys are who may sign a policy, and how many must.
 	PolicyKeys *policyv1.KeySet
 	// Operators are the SPIFFE IDs that may read everything and publish.
@@ -90,6 +95,8 @@ type ControlPlane struct {
 	source    *certs.Source
 	ownSource bool
 	store     *store.Store
+	keeper    *federation.Keeper
+	carried   *bundles.Bundles
 	view      *view
 	refusals  *refusals
 	listener  net.Listener
@@ -125,6 +132,9 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.federate(ctx); err != nil {
+		return err
+	}
 	c.listener, err = net.Listen("tcp", c.config.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -133,6 +143,7 @@ func (c *ControlPlane) build(ctx context.Context) error {
 		Keys:      c.config.PolicyKeys,
 		Operators: c.config.Operators,
 		Bootstrap: c.bootstrap,
+		Bundles:   c.carried,
 		Log:       c.log,
 	})
 	if err != nil {
@@ -171,6 +182,7 @@ func (c *ControlPlane) ID() spiffeid.ID { return c.source.ID() }
 func (c *ControlPlane) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.view.run(running) })
+	group.Go(func() error { return c.runFederation(running) })
 	group.Go(func() error { c.refusals.serve(running); return nil })
 	group.Go(func() error { return serve(running, c.server, c.listener, c.view.stop) })
 	err := group.Wait()

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sallyport-mesh/sallyport/certs/federation"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
@@ -37,6 +38,7 @@ type bootstrap struct {
 	self         spiffeid.ID
 	controlPlane spiffeid.ID
 	bundle       *spiffebundle.Bundle
+	endpoints    []federation.Endpoint // of other trust domains' bundles
 }
 
 // checkBootstrap finds all faults at once, each naming its field.
@@ -52,7 +54,7 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		b.Drain = durationpb.New(defaultDrain)
 	}
 	return b, errors.Join(
-		b.checkSelf(), b.checkControlPlane(), b.checkKeys(),
+		b.checkSelf(), b.checkControlPlane(), b.checkKeys(), b.checkFederation(),
 		checkAddress("attach", b.Attach, true),
 		checkAddress("attachLoopback", b.AttachLoopback, false),
 		checkAddress("tunnel", b.Tunnel, false),
@@ -137,6 +139,22 @@ func (b *bootstrap) checkControlPlane() error {
 	}
 	b.controlPlane = id
 	return errors.Join(err, checkAddress("controlPlane.address", cp.GetAddress(), true))
+}
+
+func (b *bootstrap) checkFederation() error {
+	var faults []error
+	for i, e := range b.GetFederation() {
+		field := "federation[" + strconv.Itoa(i) + "]"
+		at, err := federation.ParseEndpoint(e)
+		switch {
+		case err != nil:
+			faults = append(faults, fault(field, "%w", err))
+		case at.TrustDomain().Name() == b.TrustDomain:
+			faults = append(faults, fault(field, "%s is the gateway's own trust domain", at.TrustDomain()))
+		}
+		b.endpoints = append(b.endpoints, at)
+	}
+	return errors.Join(faults...)
 }
 
 func (b *bootstrap) checkKeys() error {

@@ -50,6 +50,11 @@ func TestCheckBootstrap(t *testing.T) {
 	if q := b.quota(); !q.Enter("one") || q.Enter("one") {
 		t.Error("a quota of 1 is not")
 	}
+	follows := good()
+	follows.Federation = []*configv1.BundleEndpoint{{TrustDomain: "aws.test", Url: "https://aws.test:8447/", Profile: "https_web"}}
+	if b, err := checkBootstrap(follows); err != nil || len(b.endpoints) != 1 || b.endpoints[0].TrustDomain().Name() != "aws.test" {
+		t.Errorf("a bundle endpoint: %v, %v", b, err)
+	}
 	if good := good(); good.Attach != "" {
 		t.Error("the caller's file was changed")
 	}
@@ -91,6 +96,12 @@ func TestBootstrapFaults(t *testing.T) {
 			b.Limits = &configv1.Limits{Silence: &durationpb.Duration{Nanos: -1, Seconds: 1}}
 		}},
 		{"limits.total", func(b *configv1.Bootstrap) { b.Limits = &configv1.Limits{Total: durationpb.New(400 * 24 * time.Hour)} }},
+		{"federation[0]", func(b *configv1.Bootstrap) {
+			b.Federation = []*configv1.BundleEndpoint{{TrustDomain: "aws.test", Url: "http://aws.test/", Profile: "https_web"}}
+		}},
+		{"federation[0]", func(b *configv1.Bootstrap) {
+			b.Federation = []*configv1.BundleEndpoint{{TrustDomain: "onprem.test", Url: "https://aws.test/", Profile: "https_web"}}
+		}},
 		{"carriers[1]", func(b *configv1.Bootstrap) { b.Carriers = []string{"TCP", "SCTP"} }},
 	} {
 		t.Run(c.field, func(t *testing.T) {

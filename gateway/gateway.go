@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/certs/federation"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
@@ -54,6 +55,8 @@ type Gateway struct {
 	bootstrap *configv1.Bootstrap
 	log       *zap.Logger
 	source    *certs.Source
+	bundles   *federation.Keeper
+	follower  federation.Follower
 	conn      *grpc.ClientConn
 	recorder  *recorder.Recorder
 	metrics   *admin.Metrics
@@ -104,6 +107,9 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 	if err := g.identify(ctx, b); err != nil {
 		return err
 	}
+	if err := g.federate(b); err != nil {
+		return err
+	}
 	if err := g.connect(b); err != nil {
 		return err
 	}
@@ -123,7 +129,8 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 	}
 	g.meter = g.metrics.Meter(g.recorder)
 	g.xds, err = xdsclient.New(xdsclient.Config{
-		Conn: g.conn, Node: self, Run: g.recorder.RunID(), StateDir: b.GetStateDir(), Keys: b.GetPolicyKeys(), Log: g.log.Named("xds"),
+		Conn: g.conn, Node: self, Run: g.recorder.RunID(), StateDir: b.GetStateDir(), Keys: b.GetPolicyKeys(),
+		Bundles: g.bundles, Log: g.log.Named("xds"),
 	})
 	if err != nil {
 		return err
@@ -257,6 +264,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return g.recorder.Run(after) })
 	group.Go(func() error { return g.xds.Run(after) })
+	group.Go(func() error { return g.runFederation(after) })
 	group.Go(func() error { g.upstream.Run(after); return nil })
 	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
 	group.Go(func() error { g.report(alone); return nil })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -63,7 +64,7 @@ func (g *Gateway) followPeers(ctx context.Context) {
 
 // state is what the gateway is like now, for those who run it.
 func (g *Gateway) state() admin.State {
-	s := admin.State{Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Tunnels: g.pool.Tunnels()}
+	s := admin.State{Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Tunnels: g.pool.Tunnels(), Bundles: g.bundles.States(time.Now())}
 	if _, err := g.source.GetX509SVID(); err != nil {
 		s.NotReady = err
 	} else if s.Serial == 0 {

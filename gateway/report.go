@@ -15,14 +15,14 @@ import (
 const (
 	// reportInterval is how often a gateway tells the control plane how it is.
 	reportInterval = 5 * time.Second
-	// reportPause gathers changes of tunnels, which come in bursts.
+	// reportPause gathers changes of tunnels and bundles, which come in bursts.
 	reportPause = 200 * time.Millisecond
 )
 
 // report tells the control plane how this gateway is until the context ends.
 func (g *Gateway) report(ctx context.Context) {
 	client := controlv1.NewGatewayServiceClient(g.conn)
-	r := reporter{policy: g.xds.Changed, tunnels: g.pool.Changed, say: func() {
+	r := reporter{policy: g.xds.Changed, bundles: g.bundles.Changed, tunnels: g.pool.Changed, say: func() {
 		if _, err := client.Report(ctx, g.status()); err != nil && ctx.Err() == nil {
 			g.log.Debug("report not delivered", zap.Error(err))
 		}
@@ -31,29 +31,36 @@ func (g *Gateway) report(ctx context.Context) {
 }
 
 // reporter says something at once after a change of policy, soon after one of
-// tunnels, and else every few seconds.
+// bundles or tunnels, and else every few seconds.
 type reporter struct {
-	policy, tunnels func() <-chan struct{} // closed with the next change
-	say             func()
+	policy, bundles, tunnels func() <-chan struct{} // closed with the next change
+	say                      func()
 }
 
 func (r *reporter) run(ctx context.Context) {
 	ticker := time.NewTicker(reportInterval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		policy, tunnels := r.policy(), r.tunnels()
+		policy, bundles, tunnels := r.policy(), r.bundles(), r.tunnels()
 		r.say()
 		select {
 		case <-ctx.Done():
 		case <-policy:
 		case <-ticker.C:
+		case <-bundles:
+			r.pause(ctx, policy)
 		case <-tunnels:
-			select {
-			case <-ctx.Done():
-			case <-policy:
-			case <-time.After(reportPause):
-			}
+			r.pause(ctx, policy)
 		}
+	}
+}
+
+// pause gathers changes, unless the policy changes.
+func (r *reporter) pause(ctx context.Context, policy <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-policy:
+	case <-time.After(reportPause):
 	}
 }
 
@@ -61,6 +68,7 @@ func (g *Gateway) status() *controlv1.ReportRequest {
 	ref := g.Policy()
 	r := &controlv1.ReportRequest{
 		Run: g.recorder.RunID(), Serial: ref.Serial, Revision: ref.Revision, Spooled: g.recorder.Pending(),
+		Bundles: g.bundles.States(time.Now()),
 	}
 	for _, t := range g.pool.Tunnels() {
 		r.Tunnels = append(r.Tunnels, &controlv1.TunnelStatus{

@@ -45,6 +45,8 @@ type controlPlaneFile struct {
 	// Bundles are files of SPIFFE bundle documents by trust domain, for domains
 	// whose bundle the Workload API does not have. Read once, at start.
 	Bundles map[string]string `yaml:"bundles"`
+	// Federates are trust domains whose bundle endpoints are followed.
+	Federates []federates `yaml:"federates"`
 }
 
 // authorityFile is the configuration file of `authority`. Paths in it are
@@ -80,6 +82,12 @@ type authorityFile struct {
 	// Federated are files of SPIFFE bundle documents by trust domain, read again
 	// within two seconds of a change.
 	Federated map[string]string `yaml:"federated"`
+	// Federates are trust domains whose bundle endpoints are followed.
+	Federates []federates `yaml:"federates"`
+	// ControlPlane carries signed bundles; nobody does if it is absent.
+	ControlPlane *controlPlaneAt `yaml:"controlPlane"`
+	// BundleEndpoints are where the own bundle is published.
+	BundleEndpoints []bundleEndpoint `yaml:"bundleEndpoints"`
 }
 
 // authorityPolicy is a signed policy on this host.
@@ -174,6 +182,7 @@ func readControlPlane(path string) (controlplane.Config, error) {
 		PolicyKeys:  f.keySet("policyKeys", file.PolicyKeys),
 		Operators:   f.ids("operators", file.Operators),
 		Bundles:     f.bundles(file.Bundles),
+		Federation:  f.federates(file.Federates),
 	}
 	if err := cfg.Validate(); len(f.errs) == 0 && err != nil {
 		f.errs = append(f.errs, fmt.Errorf("%s: %w", path, err))
@@ -252,8 +261,11 @@ func readAuthority(path string) (controlplane.AuthorityConfig, error) {
 			Name:    file.Name, Admin: true,
 			RootLife: file.RootLife, IntermediateLife: file.IntermediateLife, RefreshHint: file.RefreshHint,
 		},
-		Federated: f.federated(file.Federated),
-		Policy:    f.policyFile(file.Policy),
+		Federated:    f.federated(file.Federated),
+		Federation:   f.federates(file.Federates),
+		ControlPlane: f.controlPlane(file.ControlPlane),
+		Endpoints:    f.endpoints(file.BundleEndpoints),
+		Policy:       f.policyFile(file.Policy),
 	}
 	if file.Signer != "" {
 		cfg.Authority.Keys = keys.Dial(f.resolve(file.Signer))

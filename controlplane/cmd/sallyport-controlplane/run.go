@@ -53,7 +53,10 @@ The configuration, YAML or JSON, with paths relative to the file:
   workloadApi: unix:///run/cp.sock    # of its own SVID; SPIFFE_ENDPOINT_SOCKET if absent
   policyKeys: keyset.json             # who may sign a policy
   operators: [spiffe://mesh.example/operators/alice]
-  bundles: {aws.example: aws.json}    # of trust domains that the Workload API does not have`
+  bundles: {aws.example: aws.json}    # of trust domains that the Workload API does not have
+  federates:                          # bundle endpoints that it follows by itself
+    - trustDomain: gcp.example
+      endpoint: {url: https://bundles.gcp.example/, profile: https_web}`
 
 const authorityHelp = `Run the issuer and the SPIFFE Workload API of one environment.
 
@@ -76,15 +79,30 @@ The configuration, YAML or JSON, with paths relative to the file:
   refreshHint: 1m                     # how often others should look for the bundle; this is the default
   signer: /run/signer.sock            # a process that keeps the keys; files in dir if absent
   policy: {keys: keyset.json, file: policy.json} # issue only for workloads that it names
-  federated: {aws.example: aws.json}  # SPIFFE bundle documents of the other trust domains
+  federated: {aws.example: aws.json}  # first bundles of the other trust domains
+  controlPlane:                       # carries bundles, each signed by its authority
+    address: cp.example:8444
+    id: spiffe://mesh.example/sallyport/controlplane/cp-1
+  federates:                          # bundle endpoints that it follows by itself
+    - trustDomain: aws.example
+      endpoint:
+        url: https://aws.example:8447/
+        profile: https_spiffe         # or https_web, which has no id
+        id: spiffe://aws.example/sallyport/authority/main
+  bundleEndpoints:                    # where it publishes its own bundle
+    - listen: :8447                   # https_spiffe; https_web with a certificate:
+    - {listen: ":443", path: /bundle.json, certificate: web.pem, key: web.key}
 
 Selectors: unix:uid:N, unix:gid:N, unix:supplementary_gid:N, unix:path:PATH,
 unix:sha256:HEX of the program's file, cgroup:PATH and what is below it. All but
 uid and gid need Linux 6.5; path and sha256 of other users' processes need
 CAP_SYS_PTRACE.
 
-Files of federated bundles and the policy are looked at every two seconds. While
-one is missing or wrong, the last good one stays in force.`
+A file in federated is where federation with a trust domain begins. What comes
+later, signed or from an endpoint, takes its place, and is kept in the directory.
+A file that changes counts again if it is newer, or if neither was heard lately.
+These files and the policy are looked at every two seconds. While one is missing or
+wrong, the last good one stays in force.`
 
 // flags are what all commands share.
 type flags struct {
@@ -111,6 +129,13 @@ func newRoot(stderr io.Writer) *cobra.Command {
 			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runControlPlane(cmd.Context()) },
 		},
 		f.authorityCommand(),
+		&cobra.Command{
+			Use:   "bundles --config FILE",
+			Short: "Publish the bundle of an issuer such as SPIRE: in its environment",
+			Long:  bundlesHelp,
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runBundles(cmd.Context()) },
+		},
 	)
 	return root
 }

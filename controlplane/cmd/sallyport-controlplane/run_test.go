@@ -97,7 +97,19 @@ bundles: {"no domain": x.json, aws.demo: missing.json}
 		"two.yaml":      "dir: a\n---\ndir: b\n",
 		"wrong.yaml":    "dir: [a]\nlisten: {}\n",
 		"authority.yml": "trustDomain: \"no domain\"\nentries: [{id: x}, {id: \"spiffe://a.demo/x\", socket: s, users: [root, no-such-user]}]\nfederated: {\"b b\": f}\nx509Ttl: 1s\njwtTtl: 2h\npolicy: {}\n",
-		"ttl.yml":       "trustDomain: a.demo\ndir: d\njwtTtl: soon\n",
+		"federation.yml": `
+trustDomain: a.demo
+dir: d
+controlPlane: {address: cp, id: cp}
+federates:
+  - {trustDomain: "b b", endpoint: {url: "http://x", profile: https, id: ""}}
+  - {trustDomain: b.demo, endpoint: {url: "https://x/", profile: https_web}}
+  - {trustDomain: b.demo, endpoint: {url: "https://x/", profile: https_web}}
+bundleEndpoints:
+  - {listen: nowhere, path: x, key: k}
+`,
+		"bundles.yml": "issuer: {trustDomain: a.demo, endpoint: {url: \"http://x\", profile: https_web}}\n",
+		"ttl.yml":     "trustDomain: a.demo\ndir: d\njwtTtl: soon\n",
 	})
 	tests := []struct {
 		name string
@@ -123,6 +135,11 @@ bundles: {"no domain": x.json, aws.demo: missing.json}
 			"policy.keys: there is no file", "policy.file: must be set",
 			"x509Ttl: X509-SVIDs of 1s: at least 4s", "jwtTtl: JWT-SVIDs of 2h0m0s: from a second to 1h0m0s",
 		}},
+		{"federation, many faults, all", []string{"authority", "--config", "federation.yml"}, []string{
+			`controlPlane.address: "cp"`, "controlPlane.id", "federates[0]", "want https://HOST/PATH", `profile "https"`, "federates[2]: b.demo is there twice",
+			`bundleEndpoints[0].listen: "nowhere"`, "bundleEndpoints[0]: certificate and key go together", `bundleEndpoints[0].path: "x"`,
+		}},
+		{"bundles, many faults, all", []string{"bundles", "--config", "bundles.yml"}, []string{"issuer", "want https://HOST/PATH", "controlPlane: must be set"}},
 		{"a lifetime that is none", []string{"authority", "--config", "ttl.yml"}, []string{"ttl.yml", "line 3", "soon"}},
 	}
 	for _, tt := range tests {
@@ -141,6 +158,30 @@ bundles: {"no domain": x.json, aws.demo: missing.json}
 				t.Errorf("run(%q) wrote %q to standard output", tt.args, out.String())
 			}
 		})
+	}
+}
+
+func TestFederationConfiguration(t *testing.T) {
+	dir := write(t, map[string]string{"authority.yaml": `
+trustDomain: onprem.demo
+dir: keys
+controlPlane: {address: "cp.demo:8444", id: "spiffe://mesh.demo/sallyport/controlplane/cp-1"}
+federates:
+  - {trustDomain: aws.demo, endpoint: {url: "https://aws.demo:8447/", profile: https_spiffe, id: "spiffe://aws.demo/sallyport/authority/main"}}
+bundleEndpoints:
+  - {listen: "127.0.0.1:8447"}
+  - {listen: "127.0.0.1:8448", path: /bundle.json, certificate: web.pem, key: web.key}
+`})
+	cfg, err := readAuthority(filepath.Join(dir, "authority.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.ControlPlane.Address != "cp.demo:8444" || cfg.ControlPlane.ID.Path() != "/sallyport/controlplane/cp-1" ||
+		len(cfg.Federation) != 1 || cfg.Federation[0].TrustDomain().Name() != "aws.demo" {
+		t.Errorf("readAuthority() = %+v", cfg)
+	}
+	if len(cfg.Endpoints) != 2 || cfg.Endpoints[0].Certificate != "" || cfg.Endpoints[1].Key != filepath.Join(dir, "web.key") || cfg.Endpoints[1].Path != "/bundle.json" {
+		t.Errorf("endpoints: %+v", cfg.Endpoints)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/certs/federation"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -29,6 +30,8 @@ const (
 	candidate
 	// workload has any other ID in an environment of the policy in force.
 	workload
+	// authority has an ID as authorities have, of any trust domain that is known.
+	authority
 )
 
 // The methods of xDS's aggregated discovery service, which the same gRPC server
@@ -73,6 +76,12 @@ func access(method string) (rule, bool) {
 		// The inventory judges further: a workload registers itself only, a
 		// gateway only its own environment's.
 		return rule{operator | gateway | workload, true}, true
+	case controlv1.BundleService_Publish_FullMethodName, controlv1.BundleService_Watch_FullMethodName:
+		// Which bundle it is the authority of, the call judges further. There need
+		// be no policy yet: without bundles nobody could be known.
+		return rule{authority, true}, true
+	case controlv1.BundleService_ListBundles_FullMethodName:
+		return rule{operator, true}, true
 	case deltaADS, sotwADS:
 		// The xDS server judges further: only a gateway of the policy in force
 		// gets what is its environment's.
@@ -117,6 +126,9 @@ func (s *Server) roles(id spiffeid.ID) role {
 	}
 	if name, ok := strings.CutPrefix(id.Path(), gatewayPath); ok && name != "" && !strings.Contains(name, "/") {
 		r |= candidate
+	}
+	if federation.AuthorizeAuthority(id.TrustDomain(), id) == nil {
+		r |= authority
 	}
 	p := s.policies.compiled()
 	if p == nil {

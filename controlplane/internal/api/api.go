@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -79,14 +80,28 @@ type Records interface {
 	Counts() map[join.Transition]join.Counts
 }
 
+// Bundles carries the trust domains' signed bundles.
+type Bundles interface {
+	// Publish keeps a signed bundle and hands it on. Its errors are those of package
+	// federation, which may be told to the caller, and the store's.
+	Publish(ctx context.Context, signed *configv1.SignedBundle) error
+	// Newest are those that are handed on; the channel is closed when there are
+	// others.
+	Newest() ([]*configv1.SignedBundle, <-chan struct{})
+	// States are how things stand with each other trust domain.
+	States() []*controlv1.BundleStatus
+}
+
 // Config is what the API answers from.
 type Config struct {
-	// Store, Memory, Gateways, Inventory and Records as above.
+	// Store, Memory, Gateways, Inventory, Records and Bundles as above. With
+	// ReadOnly there need be no Bundles.
 	Store     Store
 	Memory    Memory
 	Gateways  Gateways
 	Inventory Inventory
 	Records   Records
+	Bundles   Bundles
 	// Keys are who may sign a policy. With ReadOnly they are not asked.
 	Keys *policyv1.KeySet
 	// Operators are the SPIFFE IDs that may read everything and publish.
@@ -115,12 +130,13 @@ type Server struct {
 	crossings *crossings
 	gateways  *gateways
 	workloads *workloads
+	bundles   *bundleService
 }
 
 // New makes the API and takes up the policy that the store has. It fails if
 // that policy does not verify under the keys.
 func New(ctx context.Context, c Config) (*Server, error) {
-	if c.Store == nil || c.Memory == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil {
+	if c.Store == nil || c.Memory == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil || c.Bundles == nil && !c.ReadOnly {
 		return nil, errors.New("make the API: a part that it answers from is missing")
 	}
 	if !c.ReadOnly {
@@ -157,6 +173,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		config: c, policies: s.policies, rejections: rejections, memory: remembered, reports: map[spiffeid.ID]report{},
 	}
 	s.workloads = &workloads{inventory: c.Inventory}
+	s.bundles = &bundleService{bundles: c.Bundles}
 	if err := s.policies.load(ctx); err != nil {
 		s.end()
 		return nil, err
@@ -186,6 +203,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	controlv1.RegisterCrossingServiceServer(r, s.crossings)
 	controlv1.RegisterGatewayServiceServer(r, s.gateways)
 	controlv1.RegisterWorkloadServiceServer(r, s.workloads)
+	controlv1.RegisterBundleServiceServer(r, s.bundles)
 }
 
 // Current is the policy in force, signed and as its manifest names it; nil if

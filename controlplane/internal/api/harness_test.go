@@ -96,6 +96,7 @@ type mesh struct {
 	domains map[string]*certstest.Domain
 	store   *store.Store
 	records *fakeRecords
+	bundles *fakeBundles
 	signer  policy.Signer
 	keys    *policyv1.KeySet
 	server  *Server
@@ -109,7 +110,7 @@ func newMesh(t *testing.T, change func(*Config)) *mesh {
 	t.Helper()
 	m := &mesh{
 		t: t, domains: certstest.Mesh(t, "mesh.demo", "onprem.demo", "azure.demo", "stranger.demo"),
-		records: &fakeRecords{},
+		records: &fakeRecords{}, bundles: newFakeBundles(),
 	}
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -142,7 +143,8 @@ func (m *mesh) config(change func(*Config)) (Config, *xds.Server) {
 	distributor := xds.New(xds.Config{Peer: Peer})
 	c := Config{
 		Store: m.store, Memory: m.store.Gateways(), Gateways: distributor, Inventory: where, Records: m.records,
-		Keys: m.keys, Operators: operators,
+		Bundles: m.bundles,
+		Keys:    m.keys, Operators: operators,
 		Bootstrap: func() (Bootstrap, error) {
 			return Bootstrap{Address: "cp:1", ID: "spiffe://mesh.demo/sallyport/controlplane/cp-1", Bundle: "{}"}, nil
 		},

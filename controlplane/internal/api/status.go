@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sallyport-mesh/sallyport/certs/federation"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
@@ -102,6 +103,10 @@ func statusOf(err error) (st *status.Status, told bool) {
 		return status.New(codes.NotFound, err.Error()), true
 	case errors.Is(err, inventory.ErrNotAllowed):
 		return status.New(codes.PermissionDenied, err.Error()), true
+	case errors.Is(err, federation.ErrMalformed), errors.Is(err, federation.ErrUnverified), errors.Is(err, federation.ErrUnknown):
+		return status.New(codes.InvalidArgument, clip(err.Error(), maxWords)), true
+	case errors.Is(err, federation.ErrRollback), errors.Is(err, federation.ErrForked):
+		return status.New(codes.FailedPrecondition, clip(err.Error(), maxWords)), true
 	case errors.Is(err, store.ErrConflict):
 		return status.New(codes.FailedPrecondition, "changed meanwhile: look again and retry"), true
 	case errors.Is(err, store.ErrNotFound):

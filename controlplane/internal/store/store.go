@@ -61,6 +61,7 @@ type Store struct {
 	policies jetstream.KeyValue
 	bindings *Bucket
 	gateways *Bucket
+	bundles  *Bucket
 	frames   jetstream.Stream
 }
 
@@ -138,11 +139,18 @@ func (s *Store) create(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the bucket of gateways: %w", err)
 	}
+	bundles, err := s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: "sallyport-bundles", Description: "signed bundles of trust domains", History: 1, Storage: jetstream.FileStorage,
+	})
+	if err != nil {
+		return fmt.Errorf("make the bucket of bundles: %w", err)
+	}
 	frames, err := s.js.CreateOrUpdateStream(ctx, framesStream())
 	if err != nil {
 		return fmt.Errorf("make the stream of frames: %w", err)
 	}
 	s.policies, s.bindings, s.gateways, s.frames = policies, &Bucket{kv: bindings}, &Bucket{kv: gateways}, frames
+	s.bundles = &Bucket{kv: bundles}
 	return nil
 }
 
@@ -151,6 +159,9 @@ func (s *Store) Bindings() *Bucket { return s.bindings }
 
 // Gateways is the bucket of what gateways said last.
 func (s *Store) Gateways() *Bucket { return s.gateways }
+
+// Bundles is the bucket of signed bundles.
+func (s *Store) Bundles() *Bucket { return s.bundles }
 
 // Close ends the connection, and the embedded server if it is that. What was
 // answered for is on disk already.

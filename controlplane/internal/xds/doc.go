@@ -1,5 +1,6 @@
 // Package xds tells gateways what they need to know: the signed policies, which
-// of them is in force, and where the workloads of their own environment are. It
+// of them is in force, where the workloads of their own environment are, and what
+// the trust domains say of their bundles. It
 // speaks the incremental (delta) form of the aggregated discovery service, and
 // keeps what each gateway answered. It does not judge policies: it carries them,
 // and could not forge one.
@@ -22,6 +23,8 @@ const (
 	// TypeEndpoints is Envoy's ClusterLoadAssignment, named
 	// SERVICE.WORKLOAD.ENVIRONMENT.mesh.
 	TypeEndpoints = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	// TypeBundle is a sallyport.config.v1.SignedBundle, named by its trust domain.
+	TypeBundle = "type.googleapis.com/sallyport.config.v1.SignedBundle"
 )
 
 // stateName is the name of the one PolicyState.

@@ -38,6 +38,7 @@ type Server struct {
 
 	policies *cache.LinearCache
 	states   *cache.LinearCache
+	bundles  *bundles
 
 	// updating is held over a change of what is served, so that the caches and
 	// mu's fields change in the same order. It is taken before mu.
@@ -68,6 +69,7 @@ func New(cfg Config) *Server {
 		peer: cfg.Peer, wait: cfg.Wait, log: cfg.Log.Named("xds"),
 		policies:  cache.NewLinearCache(TypePolicy),
 		states:    cache.NewLinearCache(TypeState),
+		bundles:   newBundles(),
 		objects:   map[string]*object{},
 		revisions: map[string]string{},
 		endpoints: map[string]*assignments{},
@@ -154,7 +156,7 @@ func (s *Server) admit(id spiffeid.ID, end context.CancelCauseFunc) (*session, e
 		caches: &cache.MuxCache{
 			ClassifyDelta: func(r *cache.DeltaRequest) string { return r.GetTypeUrl() },
 			Caches: map[string]cache.Cache{
-				TypePolicy: s.policies, TypeState: s.states,
+				TypePolicy: s.policies, TypeState: s.states, TypeBundle: s.bundles.cache,
 				TypeEndpoints: s.assignmentsOf(id.TrustDomain().Name()).cache,
 			},
 		},

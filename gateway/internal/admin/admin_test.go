@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
@@ -120,7 +121,9 @@ func TestMetricsCountRecords(t *testing.T) {
 	url := serve(t, m, func() State {
 		return State{Serial: 7, Spooled: 99, Tunnels: []tunnel.Info{
 			{Peer: peer, Carrier: tunnel.TCP, Streams: 2, Loss: 0.5}, {Peer: peer, Carrier: tunnel.TCP, Streams: 3},
-		}}
+		}, Bundles: []*controlv1.BundleStatus{{
+			TrustDomain: "azure.demo", Sequence: 5, Refreshed: &timestamppb.Timestamp{Seconds: 11}, Ends: &timestamppb.Timestamp{Seconds: 12}, Stale: true,
+		}}}
 	})
 	_, text := get(t, url+"/metrics")
 	for _, want := range []string{
@@ -138,6 +141,12 @@ func TestMetricsCountRecords(t *testing.T) {
 		`sallyport_gateway_event_delay_seconds_bucket{side="egress",le="0.00025"} 0`,
 		`sallyport_gateway_policy_serial 7`,
 		`sallyport_gateway_spool_bytes 99`,
+		`sallyport_gateway_bundle_sequence{trust_domain="azure.demo"} 5`,
+		`sallyport_gateway_bundle_refreshed_seconds{trust_domain="azure.demo"} 11`,
+		`sallyport_gateway_bundle_ends_seconds{trust_domain="azure.demo"} 12`,
+		`sallyport_gateway_bundle_alarm{alarm="stale",trust_domain="azure.demo"} 1`,
+		`sallyport_gateway_bundle_alarm{alarm="expiring",trust_domain="azure.demo"} 0`,
+		`sallyport_gateway_bundle_alarm{alarm="refused",trust_domain="azure.demo"} 0`,
 		`sallyport_gateway_tunnels{carrier="tcp",class="interactive",peer="spiffe://azure.demo/sallyport/gateway/azure-1"} 2`,
 		`sallyport_gateway_streams{carrier="tcp",class="interactive",peer="spiffe://azure.demo/sallyport/gateway/azure-1"} 5`,
 		`sallyport_gateway_tunnel_loss_ratio{carrier="tcp",class="interactive",peer="spiffe://azure.demo/sallyport/gateway/azure-1"} 0.5`,

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
 // State is what a gateway is like when somebody asks.
@@ -11,6 +12,7 @@ type State struct {
 	Serial  uint64 // of the policy in force; 0 if none
 	Spooled uint64 // bytes that wait for an acknowledgement
 	Tunnels []tunnel.Info
+	Bundles []*controlv1.BundleStatus // of other trust domains
 	// NotReady is why the gateway can carry nothing; nil if it can.
 	NotReady error
 }
@@ -25,6 +27,11 @@ var (
 	streamsDesc = desc("streams", "Streams open in tunnels.", "peer", "carrier", "class")
 	tripDesc    = desc("tunnel_round_trip_seconds", "Longest round trip of the tunnels, as last measured.", "peer", "carrier", "class")
 	lossDesc    = desc("tunnel_loss_ratio", "Greatest share of packets lost lately.", "peer", "carrier", "class")
+
+	sequenceDesc  = desc("bundle_sequence", "Sequence number of the bundle held of a trust domain.", "trust_domain")
+	refreshedDesc = desc("bundle_refreshed_seconds", "When the bundle held was last confirmed, in seconds since 1970.", "trust_domain")
+	endsDesc      = desc("bundle_ends_seconds", "When the last root of the bundle held ends, in seconds since 1970.", "trust_domain")
+	alarmDesc     = desc("bundle_alarm", "1 if the bundle held is stale, if all its roots expire soon, or if the last one that came was refused.", "trust_domain", "alarm")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -33,7 +40,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{serialDesc, spoolDesc, tunnelsDesc, streamsDesc, tripDesc, lossDesc} {
+	for _, d := range []*prometheus.Desc{serialDesc, spoolDesc, tunnelsDesc, streamsDesc, tripDesc, lossDesc, sequenceDesc, refreshedDesc, endsDesc, alarmDesc} {
 		ch <- d
 	}
 }
@@ -56,6 +63,19 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(streamsDesc, t.streams, w.peer, w.carrier, w.class)
 		gauge(tripDesc, t.trip, w.peer, w.carrier, w.class)
 		gauge(lossDesc, t.loss, w.peer, w.carrier, w.class)
+	}
+	for _, b := range s.Bundles {
+		td := b.GetTrustDomain()
+		gauge(sequenceDesc, float64(b.GetSequence()), td)
+		gauge(refreshedDesc, float64(b.GetRefreshed().GetSeconds()), td)
+		gauge(endsDesc, float64(b.GetEnds().GetSeconds()), td)
+		for alarm, on := range map[string]bool{"stale": b.GetStale(), "expiring": b.GetExpiring(), "refused": b.GetRefused() != ""} {
+			v := 0.0
+			if on {
+				v = 1
+			}
+			gauge(alarmDesc, v, td, alarm)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -27,7 +28,14 @@ const (
 	maxBackoff = 10 * time.Second
 )
 
-// Config is what a client is made of. All fields but Run and Log are required.
+// Bundles takes the signed bundles of other trust domains, and judges them itself:
+// see federation.Keeper.
+type Bundles interface {
+	Accept(signed *configv1.SignedBundle) error
+}
+
+// Config is what a client is made of. All fields but Run, Bundles and Log are
+// required.
 type Config struct {
 	// Conn leads to the control plane and has verified its SPIFFE ID. It should
 	// have been made with DialOptions.
@@ -41,6 +49,8 @@ type Config struct {
 	StateDir string
 	// Keys are who may sign a policy, as pinned in the bootstrap file.
 	Keys *policyv1.KeySet
+	// Bundles takes signed bundles; they are not asked for if it is nil.
+	Bundles Bundles
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -61,10 +71,11 @@ func DialOptions() []grpc.DialOption {
 // Client asks one control plane. Policies, Endpoints, Changed and Heard may be
 // called concurrently, before Run, during it and after.
 type Client struct {
-	conn grpc.ClientConnInterface
-	node spiffeid.ID
-	run  string
-	log  *zap.Logger
+	conn    grpc.ClientConnInterface
+	node    spiffeid.ID
+	run     string
+	bundles Bundles // nil if nobody takes them
+	log     *zap.Logger
 
 	// What Run's goroutine owns.
 	book         *book
@@ -99,7 +110,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		conn: cfg.Conn, node: cfg.Node, run: cfg.Run, log: cfg.Log,
+		conn: cfg.Conn, node: cfg.Node, run: cfg.Run, bundles: cfg.Bundles, log: cfg.Log,
 		book: newBook(f, cfg.Keys), table: newTable(f),
 		heard: make(chan struct{}), settled: make(chan struct{}), changed: make(chan struct{}),
 	}

@@ -1,6 +1,6 @@
 // Package xdsclient is how a gateway learns what it needs to know: the signed
-// policies, which of them is in force, and where its environment's workloads
-// are. It speaks the incremental (delta) form of xDS to the control plane and
+// policies, which of them is in force, where its environment's workloads are, and
+// what trust domains say of their bundles. It speaks the incremental (delta) form of xDS to the control plane and
 // keeps the last good policy on disk, so that a gateway starts and goes on
 // without a control plane. It is no general xDS client.
 //
@@ -16,6 +16,7 @@ const (
 	typePolicy    = "type.googleapis.com/sallyport.policy.v1.SignedPolicy"
 	typeState     = "type.googleapis.com/sallyport.config.v1.PolicyState"
 	typeEndpoints = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	typeBundle    = "type.googleapis.com/sallyport.config.v1.SignedBundle"
 )
 
 // stateName is the name of the one PolicyState.

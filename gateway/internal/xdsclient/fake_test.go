@@ -127,6 +127,7 @@ type controlPlane struct {
 	net     *bufconn.Listener
 	streams chan *serverStream
 	nonce   int
+	bundles Bundles // that clients take; nil for none
 }
 
 // serverStream is a client's stream at the control plane.
@@ -160,7 +161,11 @@ func (cp *controlPlane) DeltaAggregatedResources(stream discovery.AggregatedDisc
 		t: cp.t, cp: cp, stream: stream, requests: make(chan *discovery.DeltaDiscoveryRequest, 100),
 		first: map[string]*discovery.DeltaDiscoveryRequest{}, end: make(chan struct{}),
 	}
-	for range 3 {
+	asks := 3
+	if cp.bundles != nil {
+		asks++
+	}
+	for range asks {
 		req, err := stream.Recv()
 		if err != nil {
 			return err
@@ -201,7 +206,7 @@ func (cp *controlPlane) client(dir string) (c *Client, stop func()) {
 	if err != nil {
 		cp.t.Fatalf("connect: %v", err)
 	}
-	c, err = New(Config{Conn: conn, Node: source.ID(), StateDir: dir, Keys: cp.keys, Log: zaptest.NewLogger(cp.t)})
+	c, err = New(Config{Conn: conn, Node: source.ID(), StateDir: dir, Keys: cp.keys, Bundles: cp.bundles, Log: zaptest.NewLogger(cp.t)})
 	if err != nil {
 		cp.t.Fatalf("New error: %v", err)
 	}

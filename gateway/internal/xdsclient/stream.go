@@ -16,6 +16,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/sallyport-mesh/sallyport/certs/federation"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 )
 
 const (
@@ -121,11 +124,15 @@ func (s *session) subscribe() error {
 	if s.stateVersion != "" {
 		state[stateName] = s.stateVersion
 	}
-	for _, req := range []*discovery.DeltaDiscoveryRequest{
+	all := []*discovery.DeltaDiscoveryRequest{
 		{TypeUrl: typePolicy, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: s.book.versions()},
 		{TypeUrl: typeState, ResourceNamesSubscribe: []string{stateName}, InitialResourceVersions: state},
 		{TypeUrl: typeEndpoints, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: s.table.versions()},
-	} {
+	}
+	if s.bundles != nil {
+		all = append(all, &discovery.DeltaDiscoveryRequest{TypeUrl: typeBundle, ResourceNamesSubscribe: []string{"*"}})
+	}
+	for _, req := range all {
 		req.Node = &core.Node{Id: s.node.String(), Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
 			"run": structpb.NewStringValue(s.run),
 		}}}
@@ -169,8 +176,28 @@ func (s *session) handle(resp *discovery.DeltaDiscoveryResponse) error {
 			s.log.Warn("endpoints are not kept", zap.Error(err))
 		}
 		return s.answer(resp, err)
+	case typeBundle:
+		return s.answer(resp, s.take(resp))
 	}
 	return fmt.Errorf("the control plane sent resources of type %.128q", resp.GetTypeUrl())
+}
+
+// take hands over signed bundles. What is good in a response counts; the error
+// names what is not. One that the control plane no longer has stays what it is, and
+// one of a trust domain that this gateway has nothing to do with is for others.
+func (s *session) take(resp *discovery.DeltaDiscoveryResponse) error {
+	var errs []error
+	for _, r := range resp.GetResources() {
+		signed := &configv1.SignedBundle{}
+		err := unpack(r.GetResource(), signed)
+		if err == nil && s.bundles != nil {
+			err = s.bundles.Accept(signed)
+		}
+		if err != nil && !errors.Is(err, federation.ErrUnknown) {
+			errs = append(errs, fmt.Errorf("bundle %.80q: %w", r.GetName(), err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // settle puts in force what the state wants, and gives the answer that is owed

@@ -3,36 +3,42 @@ package localmesh
 import (
 	"context"
 	"fmt"
-	"slices"
+	"path/filepath"
 
-	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/sallyport-mesh/sallyport/certs/authority"
+	"github.com/sallyport-mesh/sallyport/controlplane"
 )
 
 // startAuthorities starts an authority for each trust domain and gives each
 // the bundles of the others, as their owners would.
 func (m *Mesh) startAuthorities(context.Context) error {
-	m.authorities = map[string]*authority.Authority{}
-	var bundles []*spiffebundle.Bundle
-	for _, env := range append([]string{mesh}, environments...) {
-		a, err := authority.New(authority.Config{
-			TrustDomain: trustDomain(env),
-			Dir:         m.layout.authority(env),
-			Entries:     m.entries(env),
-			X509TTL:     m.cfg.X509TTL,
-			Log:         m.cfg.Log.Named(env),
+	m.authorities = map[string]*controlplane.Authority{}
+	all := append([]string{mesh}, environments...)
+	for _, env := range all {
+		federated := map[spiffeid.TrustDomain]string{}
+		for _, other := range all {
+			if other != env {
+				federated[trustDomain(other)] = filepath.Join(m.layout.authority(other), "bundle.json")
+			}
+		}
+		a, err := controlplane.NewAuthority(controlplane.AuthorityConfig{
+			Authority: authority.Config{
+				TrustDomain: trustDomain(env),
+				Dir:         m.layout.authority(env),
+				Entries:     m.entries(env),
+				X509TTL:     m.cfg.X509TTL,
+			},
+			Federated: federated,
+			Log:       m.cfg.Log.Named(env),
 		})
 		if err != nil {
 			return fmt.Errorf("authority of %s: %w", env, err)
 		}
 		m.authorities[env] = a
-		bundles = append(bundles, a.Bundle())
 	}
-	for env, a := range m.authorities {
-		a.SetFederated(slices.DeleteFunc(slices.Clone(bundles), func(b *spiffebundle.Bundle) bool {
-			return b.TrustDomain() == trustDomain(env)
-		})...)
+	for _, a := range m.authorities { // all have made their bundles by now
 		m.issuing.run(m.fail, a.Run)
 	}
 	return nil
@@ -60,11 +66,26 @@ func (m *Mesh) entries(env string) []authority.Entry {
 	return entries
 }
 
+// joinAuthorities has each authority publish its bundle to the control plane, and
+// hear of the others' there.
+func (m *Mesh) joinAuthorities(context.Context) error {
+	at := controlplane.ControlPlaneAddress{Address: m.plane.Addr().String(), ID: ID("controlplane")}
+	for _, a := range m.authorities {
+		m.controlling.run(m.fail, func(ctx context.Context) error { return a.Join(ctx, at) })
+	}
+	return nil
+}
+
+// Authority is the issuer of an environment, "mesh" the control plane's.
+func (m *Mesh) Authority(environment string) *authority.Authority {
+	return m.authorities[environment].Issuer()
+}
+
 // CABundle is an environment's trust domain's root certificates, for clients
 // that know nothing of SPIFFE.
 func (m *Mesh) CABundle(environment string) []byte {
 	var out []byte
-	for _, cert := range m.authorities[environment].Bundle().X509Authorities() {
+	for _, cert := range m.authorities[environment].Issuer().Bundle().X509Authorities() {
 		out = append(out, encodeCertificate(cert.Raw)...)
 	}
 	return out

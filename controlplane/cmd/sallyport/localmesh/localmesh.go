@@ -20,7 +20,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sallyport-mesh/sallyport/certs"
-	"github.com/sallyport-mesh/sallyport/certs/authority"
 	"github.com/sallyport-mesh/sallyport/controlplane"
 	"github.com/sallyport-mesh/sallyport/gateway"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
@@ -58,7 +57,7 @@ type Mesh struct {
 
 	cfg         Config
 	layout      layout
-	authorities map[string]*authority.Authority // by environment; "mesh" is the control plane's
+	authorities map[string]*controlplane.Authority // by environment; "mesh" is the control plane's
 	fail        context.CancelCauseFunc
 	issuing     *stage // the authorities
 	controlling *stage // the control plane
@@ -127,6 +126,7 @@ func (m *Mesh) up(ctx context.Context) error {
 	}{
 		{"start the authorities", m.startAuthorities},
 		{"start the control plane", m.startControlPlane},
+		{"have the authorities join it", m.joinAuthorities},
 		{"start the gateways", m.startGateways},
 		{"wait for the gateways", m.awaitGateways},
 		{"publish the policy", m.publish},

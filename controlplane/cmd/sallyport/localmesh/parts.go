@@ -174,7 +174,7 @@ func (m *Mesh) bootstrap(env string) (*configv1.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	bundle, err := m.authorities[mesh].Bundle().Marshal()
+	bundle, err := m.authorities[mesh].Issuer().Bundle().Marshal()
 	if err != nil {
 		return nil, fmt.Errorf("write the mesh's bundle: %w", err)
 	}

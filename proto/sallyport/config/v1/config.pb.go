@@ -61,7 +61,10 @@ type Bootstrap struct {
 	// ports are addresses whose connections each go to one destination.
 	Ports []*Port `protobuf:"bytes,14,rep,name=ports,proto3" json:"ports,omitempty"`
 	// limits of what callers may use of it.
-	Limits        *Limits `protobuf:"bytes,15,opt,name=limits,proto3" json:"limits,omitempty"`
+	Limits *Limits `protobuf:"bytes,15,opt,name=limits,proto3" json:"limits,omitempty"`
+	// federation names bundle endpoints that the gateway follows by itself, beside
+	// what its Workload API and the control channel bring.
+	Federation    []*BundleEndpoint `protobuf:"bytes,17,rep,name=federation,proto3" json:"federation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -201,6 +204,87 @@ func (x *Bootstrap) GetLimits() *Limits {
 	return nil
 }
 
+func (x *Bootstrap) GetFederation() []*BundleEndpoint {
+	if x != nil {
+		return x.Federation
+	}
+	return nil
+}
+
+// BundleEndpoint is where the bundle of another trust domain is published, and by
+// what the endpoint is known (SPIFFE Federation, section 5.1).
+type BundleEndpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// trust_domain whose bundle it is; a document does not say so itself.
+	TrustDomain string `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
+	// url of the bundle, of scheme https.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// profile is "https_spiffe" or "https_web".
+	Profile string `protobuf:"bytes,3,opt,name=profile,proto3" json:"profile,omitempty"`
+	// id is the endpoint's SPIFFE ID, for https_spiffe alone.
+	Id            string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BundleEndpoint) Reset() {
+	*x = BundleEndpoint{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BundleEndpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BundleEndpoint) ProtoMessage() {}
+
+func (x *BundleEndpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BundleEndpoint.ProtoReflect.Descriptor instead.
+func (*BundleEndpoint) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *BundleEndpoint) GetTrustDomain() string {
+	if x != nil {
+		return x.TrustDomain
+	}
+	return ""
+}
+
+func (x *BundleEndpoint) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *BundleEndpoint) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *BundleEndpoint) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // Limits are what a gateway lets callers use of it, whatever the policy says. One
 // that is unset has its default, under which an object of any size and a stream
 // of any length pass. Durations are such as "90s".
@@ -233,7 +317,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -245,7 +329,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -258,7 +342,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Limits) GetConnections() uint32 {
@@ -324,7 +408,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +420,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +433,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Port) GetListen() string {
@@ -381,7 +465,7 @@ type ControlPlane struct {
 
 func (x *ControlPlane) Reset() {
 	*x = ControlPlane{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +477,7 @@ func (x *ControlPlane) String() string {
 func (*ControlPlane) ProtoMessage() {}
 
 func (x *ControlPlane) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +490,7 @@ func (x *ControlPlane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlPlane.ProtoReflect.Descriptor instead.
 func (*ControlPlane) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ControlPlane) GetAddress() string {
@@ -444,7 +528,7 @@ type PolicyState struct {
 
 func (x *PolicyState) Reset() {
 	*x = PolicyState{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +540,7 @@ func (x *PolicyState) String() string {
 func (*PolicyState) ProtoMessage() {}
 
 func (x *PolicyState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +553,7 @@ func (x *PolicyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyState.ProtoReflect.Descriptor instead.
 func (*PolicyState) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PolicyState) GetCurrent() string {
@@ -486,11 +570,142 @@ func (x *PolicyState) GetPrepared() string {
 	return ""
 }
 
+// SignedBundle is a trust domain's bundle with its own authority's word for it,
+// so that anybody may carry it. It is an xDS resource, named by the trust domain.
+// certs/federation/FORMAT.md says what is signed and who may sign.
+type SignedBundle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// trust_domain whose bundle it is.
+	TrustDomain string `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
+	// document is the SPIFFE bundle document, in JSON, with spiffe_sequence.
+	Document []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	// signatures, each over all of the above: one that verifies is enough.
+	Signatures    []*BundleSignature `protobuf:"bytes,3,rep,name=signatures,proto3" json:"signatures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignedBundle) Reset() {
+	*x = SignedBundle{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignedBundle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignedBundle) ProtoMessage() {}
+
+func (x *SignedBundle) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignedBundle.ProtoReflect.Descriptor instead.
+func (*SignedBundle) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SignedBundle) GetTrustDomain() string {
+	if x != nil {
+		return x.TrustDomain
+	}
+	return ""
+}
+
+func (x *SignedBundle) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *SignedBundle) GetSignatures() []*BundleSignature {
+	if x != nil {
+		return x.Signatures
+	}
+	return nil
+}
+
+// BundleSignature is one authority's word, under one root.
+type BundleSignature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// chain is the X509-SVID of spiffe://TRUST-DOMAIN/sallyport/authority/NAME, in
+	// DER, the SVID first.
+	Chain [][]byte `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"`
+	// signed_at is when, in seconds since 1970. It is signed too.
+	SignedAt int64 `protobuf:"varint,2,opt,name=signed_at,json=signedAt,proto3" json:"signed_at,omitempty"`
+	// signature by the SVID's key.
+	Signature     []byte `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BundleSignature) Reset() {
+	*x = BundleSignature{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BundleSignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BundleSignature) ProtoMessage() {}
+
+func (x *BundleSignature) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BundleSignature.ProtoReflect.Descriptor instead.
+func (*BundleSignature) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BundleSignature) GetChain() [][]byte {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+func (x *BundleSignature) GetSignedAt() int64 {
+	if x != nil {
+		return x.SignedAt
+	}
+	return 0
+}
+
+func (x *BundleSignature) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
 var File_sallyport_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\xd2\x04\n" +
+	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\x97\x05\n" +
 	"\tBootstrap\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -508,7 +723,15 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\x05admin\x18\f \x01(\tR\x05admin\x12/\n" +
 	"\x05drain\x18\r \x01(\v2\x19.google.protobuf.DurationR\x05drain\x12/\n" +
 	"\x05ports\x18\x0e \x03(\v2\x19.sallyport.config.v1.PortR\x05ports\x123\n" +
-	"\x06limits\x18\x0f \x01(\v2\x1b.sallyport.config.v1.LimitsR\x06limits\"\xc5\x02\n" +
+	"\x06limits\x18\x0f \x01(\v2\x1b.sallyport.config.v1.LimitsR\x06limits\x12C\n" +
+	"\n" +
+	"federation\x18\x11 \x03(\v2#.sallyport.config.v1.BundleEndpointR\n" +
+	"federation\"o\n" +
+	"\x0eBundleEndpoint\x12!\n" +
+	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12\x18\n" +
+	"\aprofile\x18\x03 \x01(\tR\aprofile\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\"\xc5\x02\n" +
 	"\x06Limits\x12 \n" +
 	"\vconnections\x18\x01 \x01(\rR\vconnections\x120\n" +
 	"\x14exchanges_per_caller\x18\x02 \x01(\rR\x12exchangesPerCaller\x12#\n" +
@@ -526,7 +749,17 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\x06bundle\x18\x03 \x01(\tR\x06bundle\"C\n" +
 	"\vPolicyState\x12\x18\n" +
 	"\acurrent\x18\x01 \x01(\tR\acurrent\x12\x1a\n" +
-	"\bprepared\x18\x02 \x01(\tR\bpreparedBHZFgithub.com/sallyport-mesh/sallyport/proto/sallyport/config/v1;configv1b\x06proto3"
+	"\bprepared\x18\x02 \x01(\tR\bprepared\"\x93\x01\n" +
+	"\fSignedBundle\x12!\n" +
+	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x1a\n" +
+	"\bdocument\x18\x02 \x01(\fR\bdocument\x12D\n" +
+	"\n" +
+	"signatures\x18\x03 \x03(\v2$.sallyport.config.v1.BundleSignatureR\n" +
+	"signatures\"b\n" +
+	"\x0fBundleSignature\x12\x14\n" +
+	"\x05chain\x18\x01 \x03(\fR\x05chain\x12\x1b\n" +
+	"\tsigned_at\x18\x02 \x01(\x03R\bsignedAt\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignatureBHZFgithub.com/sallyport-mesh/sallyport/proto/sallyport/config/v1;configv1b\x06proto3"
 
 var (
 	file_sallyport_config_v1_config_proto_rawDescOnce sync.Once
@@ -540,31 +773,36 @@ func file_sallyport_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_sallyport_config_v1_config_proto_rawDescData
 }
 
-var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_sallyport_config_v1_config_proto_goTypes = []any{
 	(*Bootstrap)(nil),           // 0: sallyport.config.v1.Bootstrap
-	(*Limits)(nil),              // 1: sallyport.config.v1.Limits
-	(*Port)(nil),                // 2: sallyport.config.v1.Port
-	(*ControlPlane)(nil),        // 3: sallyport.config.v1.ControlPlane
-	(*PolicyState)(nil),         // 4: sallyport.config.v1.PolicyState
-	(*v1.KeySet)(nil),           // 5: sallyport.policy.v1.KeySet
-	(*durationpb.Duration)(nil), // 6: google.protobuf.Duration
+	(*BundleEndpoint)(nil),      // 1: sallyport.config.v1.BundleEndpoint
+	(*Limits)(nil),              // 2: sallyport.config.v1.Limits
+	(*Port)(nil),                // 3: sallyport.config.v1.Port
+	(*ControlPlane)(nil),        // 4: sallyport.config.v1.ControlPlane
+	(*PolicyState)(nil),         // 5: sallyport.config.v1.PolicyState
+	(*SignedBundle)(nil),        // 6: sallyport.config.v1.SignedBundle
+	(*BundleSignature)(nil),     // 7: sallyport.config.v1.BundleSignature
+	(*v1.KeySet)(nil),           // 8: sallyport.policy.v1.KeySet
+	(*durationpb.Duration)(nil), // 9: google.protobuf.Duration
 }
 var file_sallyport_config_v1_config_proto_depIdxs = []int32{
-	3, // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
-	5, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
-	6, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
-	2, // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
-	1, // 4: sallyport.config.v1.Bootstrap.limits:type_name -> sallyport.config.v1.Limits
-	6, // 5: sallyport.config.v1.Limits.head:type_name -> google.protobuf.Duration
-	6, // 6: sallyport.config.v1.Limits.idle:type_name -> google.protobuf.Duration
-	6, // 7: sallyport.config.v1.Limits.silence:type_name -> google.protobuf.Duration
-	6, // 8: sallyport.config.v1.Limits.total:type_name -> google.protobuf.Duration
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	4,  // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
+	8,  // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
+	9,  // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
+	3,  // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
+	2,  // 4: sallyport.config.v1.Bootstrap.limits:type_name -> sallyport.config.v1.Limits
+	1,  // 5: sallyport.config.v1.Bootstrap.federation:type_name -> sallyport.config.v1.BundleEndpoint
+	9,  // 6: sallyport.config.v1.Limits.head:type_name -> google.protobuf.Duration
+	9,  // 7: sallyport.config.v1.Limits.idle:type_name -> google.protobuf.Duration
+	9,  // 8: sallyport.config.v1.Limits.silence:type_name -> google.protobuf.Duration
+	9,  // 9: sallyport.config.v1.Limits.total:type_name -> google.protobuf.Duration
+	7,  // 10: sallyport.config.v1.SignedBundle.signatures:type_name -> sallyport.config.v1.BundleSignature
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_config_v1_config_proto_init() }
@@ -578,7 +816,7 @@ func file_sallyport_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_config_v1_config_proto_rawDesc), len(file_sallyport_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -9,8 +9,9 @@
 package controlv1
 
 import (
-	v11 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
-	v1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
+	v1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+	v12 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	v11 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -27,18 +28,339 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// PublishBundleRequest carries a bundle to publish.
+type PublishBundleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// signed is the bundle with its signatures.
+	Signed        *v1.SignedBundle `protobuf:"bytes,1,opt,name=signed,proto3" json:"signed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishBundleRequest) Reset() {
+	*x = PublishBundleRequest{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishBundleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishBundleRequest) ProtoMessage() {}
+
+func (x *PublishBundleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishBundleRequest.ProtoReflect.Descriptor instead.
+func (*PublishBundleRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *PublishBundleRequest) GetSigned() *v1.SignedBundle {
+	if x != nil {
+		return x.Signed
+	}
+	return nil
+}
+
+// PublishBundleResponse says that the bundle is kept, and sent on its way.
+type PublishBundleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishBundleResponse) Reset() {
+	*x = PublishBundleResponse{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishBundleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishBundleResponse) ProtoMessage() {}
+
+func (x *PublishBundleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishBundleResponse.ProtoReflect.Descriptor instead.
+func (*PublishBundleResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{1}
+}
+
+// WatchBundlesRequest asks for all bundles.
+type WatchBundlesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchBundlesRequest) Reset() {
+	*x = WatchBundlesRequest{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchBundlesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchBundlesRequest) ProtoMessage() {}
+
+func (x *WatchBundlesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchBundlesRequest.ProtoReflect.Descriptor instead.
+func (*WatchBundlesRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{2}
+}
+
+// ListBundlesRequest asks for all bundles.
+type ListBundlesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBundlesRequest) Reset() {
+	*x = ListBundlesRequest{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBundlesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBundlesRequest) ProtoMessage() {}
+
+func (x *ListBundlesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBundlesRequest.ProtoReflect.Descriptor instead.
+func (*ListBundlesRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{3}
+}
+
+// ListBundlesResponse is all bundles.
+type ListBundlesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// bundles, by trust domain.
+	Bundles       []*BundleStatus `protobuf:"bytes,1,rep,name=bundles,proto3" json:"bundles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBundlesResponse) Reset() {
+	*x = ListBundlesResponse{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBundlesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBundlesResponse) ProtoMessage() {}
+
+func (x *ListBundlesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBundlesResponse.ProtoReflect.Descriptor instead.
+func (*ListBundlesResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListBundlesResponse) GetBundles() []*BundleStatus {
+	if x != nil {
+		return x.Bundles
+	}
+	return nil
+}
+
+// BundleStatus is how somebody's knowledge of another trust domain stands.
+type BundleStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// trust_domain whose bundle it is.
+	TrustDomain string `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
+	// sequence number of the bundle held; 0 if it has none.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// authorities are how many X.509 roots it has.
+	Authorities uint32 `protobuf:"varint,3,opt,name=authorities,proto3" json:"authorities,omitempty"`
+	// origin is where it came from: "file", "endpoint" or "statement".
+	Origin string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	// refreshed is when it was last heard to be the newest.
+	Refreshed *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=refreshed,proto3" json:"refreshed,omitempty"`
+	// ends is when the last of its roots does.
+	Ends *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ends,proto3" json:"ends,omitempty"`
+	// stale says that nobody has confirmed it for too long.
+	Stale bool `protobuf:"varint,7,opt,name=stale,proto3" json:"stale,omitempty"`
+	// expiring says that all of its roots end soon.
+	Expiring bool `protobuf:"varint,8,opt,name=expiring,proto3" json:"expiring,omitempty"`
+	// refused says why the last bundle that came was not taken; empty if it was.
+	Refused       string `protobuf:"bytes,9,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BundleStatus) Reset() {
+	*x = BundleStatus{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BundleStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BundleStatus) ProtoMessage() {}
+
+func (x *BundleStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BundleStatus.ProtoReflect.Descriptor instead.
+func (*BundleStatus) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BundleStatus) GetTrustDomain() string {
+	if x != nil {
+		return x.TrustDomain
+	}
+	return ""
+}
+
+func (x *BundleStatus) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *BundleStatus) GetAuthorities() uint32 {
+	if x != nil {
+		return x.Authorities
+	}
+	return 0
+}
+
+func (x *BundleStatus) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *BundleStatus) GetRefreshed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Refreshed
+	}
+	return nil
+}
+
+func (x *BundleStatus) GetEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+func (x *BundleStatus) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *BundleStatus) GetExpiring() bool {
+	if x != nil {
+		return x.Expiring
+	}
+	return false
+}
+
+func (x *BundleStatus) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
 // PublishRequest carries a policy to publish.
 type PublishRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// signed is the policy with its signatures.
-	Signed        *v1.SignedPolicy `protobuf:"bytes,1,opt,name=signed,proto3" json:"signed,omitempty"`
+	Signed        *v11.SignedPolicy `protobuf:"bytes,1,opt,name=signed,proto3" json:"signed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[0]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -50,7 +372,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[0]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -63,10 +385,10 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{0}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *PublishRequest) GetSigned() *v1.SignedPolicy {
+func (x *PublishRequest) GetSigned() *v11.SignedPolicy {
 	if x != nil {
 		return x.Signed
 	}
@@ -92,7 +414,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[1]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -104,7 +426,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[1]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -117,7 +439,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PublishResponse) GetSerial() uint64 {
@@ -164,7 +486,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[2]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -176,7 +498,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[2]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -189,7 +511,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 // Batch is frames from one gateway's spool, in order.
@@ -205,7 +527,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[3]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -217,7 +539,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[3]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -230,7 +552,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Batch) GetFrames() [][]byte {
@@ -260,7 +582,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[4]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -272,7 +594,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[4]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -285,7 +607,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ack) GetThrough() uint64 {
@@ -315,7 +637,7 @@ type Rejection struct {
 
 func (x *Rejection) Reset() {
 	*x = Rejection{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[5]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +649,7 @@ func (x *Rejection) String() string {
 func (*Rejection) ProtoMessage() {}
 
 func (x *Rejection) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[5]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +662,7 @@ func (x *Rejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejection.ProtoReflect.Descriptor instead.
 func (*Rejection) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Rejection) GetIndex() uint32 {
@@ -371,7 +693,7 @@ type ListCrossingsRequest struct {
 	// identity is a SPIFFE ID at either end.
 	Identity string `protobuf:"bytes,5,opt,name=identity,proto3" json:"identity,omitempty"`
 	// decision of either gateway: DENY matches if one denied, ALLOW if none did.
-	Decision v11.Decision `protobuf:"varint,6,opt,name=decision,proto3,enum=sallyport.crossing.v1.Decision" json:"decision,omitempty"`
+	Decision v12.Decision `protobuf:"varint,6,opt,name=decision,proto3,enum=sallyport.crossing.v1.Decision" json:"decision,omitempty"`
 	// since is the earliest opening.
 	Since *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
 	// owner of the transition.
@@ -386,7 +708,7 @@ type ListCrossingsRequest struct {
 
 func (x *ListCrossingsRequest) Reset() {
 	*x = ListCrossingsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[6]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +720,7 @@ func (x *ListCrossingsRequest) String() string {
 func (*ListCrossingsRequest) ProtoMessage() {}
 
 func (x *ListCrossingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[6]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +733,7 @@ func (x *ListCrossingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCrossingsRequest.ProtoReflect.Descriptor instead.
 func (*ListCrossingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListCrossingsRequest) GetId() string {
@@ -449,11 +771,11 @@ func (x *ListCrossingsRequest) GetIdentity() string {
 	return ""
 }
 
-func (x *ListCrossingsRequest) GetDecision() v11.Decision {
+func (x *ListCrossingsRequest) GetDecision() v12.Decision {
 	if x != nil {
 		return x.Decision
 	}
-	return v11.Decision(0)
+	return v12.Decision(0)
 }
 
 func (x *ListCrossingsRequest) GetSince() *timestamppb.Timestamp {
@@ -495,7 +817,7 @@ type ListRefusalsRequest struct {
 
 func (x *ListRefusalsRequest) Reset() {
 	*x = ListRefusalsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[7]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +829,7 @@ func (x *ListRefusalsRequest) String() string {
 func (*ListRefusalsRequest) ProtoMessage() {}
 
 func (x *ListRefusalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[7]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +842,7 @@ func (x *ListRefusalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusalsRequest.ProtoReflect.Descriptor instead.
 func (*ListRefusalsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListRefusalsRequest) GetSince() *timestamppb.Timestamp {
@@ -536,14 +858,14 @@ type GatewayRefusal struct {
 	// gateway is its SPIFFE ID.
 	Gateway string `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	// refusal that it counted.
-	Refusal       *v11.Refusal `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Refusal       *v12.Refusal `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GatewayRefusal) Reset() {
 	*x = GatewayRefusal{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[8]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +877,7 @@ func (x *GatewayRefusal) String() string {
 func (*GatewayRefusal) ProtoMessage() {}
 
 func (x *GatewayRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[8]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +890,7 @@ func (x *GatewayRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayRefusal.ProtoReflect.Descriptor instead.
 func (*GatewayRefusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GatewayRefusal) GetGateway() string {
@@ -578,7 +900,7 @@ func (x *GatewayRefusal) GetGateway() string {
 	return ""
 }
 
-func (x *GatewayRefusal) GetRefusal() *v11.Refusal {
+func (x *GatewayRefusal) GetRefusal() *v12.Refusal {
 	if x != nil {
 		return x.Refusal
 	}
@@ -594,7 +916,7 @@ type ListTransitionsRequest struct {
 
 func (x *ListTransitionsRequest) Reset() {
 	*x = ListTransitionsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[9]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +928,7 @@ func (x *ListTransitionsRequest) String() string {
 func (*ListTransitionsRequest) ProtoMessage() {}
 
 func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[9]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +941,7 @@ func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransitionsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 // ListTransitionsResponse is all transitions.
@@ -633,7 +955,7 @@ type ListTransitionsResponse struct {
 
 func (x *ListTransitionsResponse) Reset() {
 	*x = ListTransitionsResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[10]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +967,7 @@ func (x *ListTransitionsResponse) String() string {
 func (*ListTransitionsResponse) ProtoMessage() {}
 
 func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[10]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +980,7 @@ func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransitionsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTransitionsResponse) GetTransitions() []*TransitionStatus {
@@ -697,7 +1019,7 @@ type TransitionStatus struct {
 
 func (x *TransitionStatus) Reset() {
 	*x = TransitionStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[11]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +1031,7 @@ func (x *TransitionStatus) String() string {
 func (*TransitionStatus) ProtoMessage() {}
 
 func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[11]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +1044,7 @@ func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionStatus.ProtoReflect.Descriptor instead.
 func (*TransitionStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TransitionStatus) GetFrom() string {
@@ -804,7 +1126,7 @@ type ListGatewaysRequest struct {
 
 func (x *ListGatewaysRequest) Reset() {
 	*x = ListGatewaysRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[12]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1138,7 @@ func (x *ListGatewaysRequest) String() string {
 func (*ListGatewaysRequest) ProtoMessage() {}
 
 func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[12]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1151,7 @@ func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysRequest.ProtoReflect.Descriptor instead.
 func (*ListGatewaysRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 // ListGatewaysResponse is all gateways.
@@ -843,7 +1165,7 @@ type ListGatewaysResponse struct {
 
 func (x *ListGatewaysResponse) Reset() {
 	*x = ListGatewaysResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[13]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1177,7 @@ func (x *ListGatewaysResponse) String() string {
 func (*ListGatewaysResponse) ProtoMessage() {}
 
 func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[13]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1190,7 @@ func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysResponse.ProtoReflect.Descriptor instead.
 func (*ListGatewaysResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListGatewaysResponse) GetGateways() []*GatewayStatus {
@@ -912,7 +1234,7 @@ type GatewayStatus struct {
 
 func (x *GatewayStatus) Reset() {
 	*x = GatewayStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[14]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1246,7 @@ func (x *GatewayStatus) String() string {
 func (*GatewayStatus) ProtoMessage() {}
 
 func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[14]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1259,7 @@ func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayStatus.ProtoReflect.Descriptor instead.
 func (*GatewayStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GatewayStatus) GetName() string {
@@ -1041,7 +1363,7 @@ type ResourceAck struct {
 
 func (x *ResourceAck) Reset() {
 	*x = ResourceAck{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[15]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1375,7 @@ func (x *ResourceAck) String() string {
 func (*ResourceAck) ProtoMessage() {}
 
 func (x *ResourceAck) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[15]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1388,7 @@ func (x *ResourceAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceAck.ProtoReflect.Descriptor instead.
 func (*ResourceAck) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResourceAck) GetTypeUrl() string {
@@ -1109,14 +1431,16 @@ type ReportRequest struct {
 	// tunnels it holds.
 	Tunnels []*TunnelStatus `protobuf:"bytes,4,rep,name=tunnels,proto3" json:"tunnels,omitempty"`
 	// spooled is the bytes that wait for an acknowledgement.
-	Spooled       uint64 `protobuf:"varint,5,opt,name=spooled,proto3" json:"spooled,omitempty"`
+	Spooled uint64 `protobuf:"varint,5,opt,name=spooled,proto3" json:"spooled,omitempty"`
+	// bundles of other trust domains that it keeps.
+	Bundles       []*BundleStatus `protobuf:"bytes,6,rep,name=bundles,proto3" json:"bundles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[16]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1452,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[16]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1465,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReportRequest) GetRun() string {
@@ -1179,6 +1503,13 @@ func (x *ReportRequest) GetSpooled() uint64 {
 	return 0
 }
 
+func (x *ReportRequest) GetBundles() []*BundleStatus {
+	if x != nil {
+		return x.Bundles
+	}
+	return nil
+}
+
 // TunnelStatus is a tunnel.
 type TunnelStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1206,7 +1537,7 @@ type TunnelStatus struct {
 
 func (x *TunnelStatus) Reset() {
 	*x = TunnelStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[17]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1549,7 @@ func (x *TunnelStatus) String() string {
 func (*TunnelStatus) ProtoMessage() {}
 
 func (x *TunnelStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[17]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1562,7 @@ func (x *TunnelStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelStatus.ProtoReflect.Descriptor instead.
 func (*TunnelStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TunnelStatus) GetPeer() string {
@@ -1306,7 +1637,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1649,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1662,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 // GetBootstrapRequest asks for a gateway's bootstrap.
@@ -1345,7 +1676,7 @@ type GetBootstrapRequest struct {
 
 func (x *GetBootstrapRequest) Reset() {
 	*x = GetBootstrapRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1688,7 @@ func (x *GetBootstrapRequest) String() string {
 func (*GetBootstrapRequest) ProtoMessage() {}
 
 func (x *GetBootstrapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1701,7 @@ func (x *GetBootstrapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBootstrapRequest.ProtoReflect.Descriptor instead.
 func (*GetBootstrapRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetBootstrapRequest) GetGateway() string {
@@ -1402,7 +1733,7 @@ type GetBootstrapResponse struct {
 
 func (x *GetBootstrapResponse) Reset() {
 	*x = GetBootstrapResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1745,7 @@ func (x *GetBootstrapResponse) String() string {
 func (*GetBootstrapResponse) ProtoMessage() {}
 
 func (x *GetBootstrapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1758,7 @@ func (x *GetBootstrapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBootstrapResponse.ProtoReflect.Descriptor instead.
 func (*GetBootstrapResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetBootstrapResponse) GetEnvironment() string {
@@ -1493,7 +1824,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1836,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1849,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RegisterRequest) GetWorkload() string {
@@ -1577,7 +1908,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1920,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1933,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WithdrawRequest) GetWorkload() string {
@@ -1630,7 +1961,7 @@ type ListBindingsRequest struct {
 
 func (x *ListBindingsRequest) Reset() {
 	*x = ListBindingsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1973,7 @@ func (x *ListBindingsRequest) String() string {
 func (*ListBindingsRequest) ProtoMessage() {}
 
 func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1986,7 @@ func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListBindingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListBindingsRequest) GetWorkload() string {
@@ -1676,7 +2007,7 @@ type ListBindingsResponse struct {
 
 func (x *ListBindingsResponse) Reset() {
 	*x = ListBindingsResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +2019,7 @@ func (x *ListBindingsResponse) String() string {
 func (*ListBindingsResponse) ProtoMessage() {}
 
 func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +2032,7 @@ func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListBindingsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListBindingsResponse) GetBindings() []*Binding {
@@ -1738,7 +2069,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +2081,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +2094,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Binding) GetWorkload() string {
@@ -1833,7 +2164,24 @@ var File_sallyport_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\"sallyport/control/v1/control.proto\x12\x14sallyport.control.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$sallyport/crossing/v1/crossing.proto\x1a sallyport/policy/v1/policy.proto\"K\n" +
+	"\"sallyport/control/v1/control.proto\x12\x14sallyport.control.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a sallyport/config/v1/config.proto\x1a$sallyport/crossing/v1/crossing.proto\x1a sallyport/policy/v1/policy.proto\"Q\n" +
+	"\x14PublishBundleRequest\x129\n" +
+	"\x06signed\x18\x01 \x01(\v2!.sallyport.config.v1.SignedBundleR\x06signed\"\x17\n" +
+	"\x15PublishBundleResponse\"\x15\n" +
+	"\x13WatchBundlesRequest\"\x14\n" +
+	"\x12ListBundlesRequest\"S\n" +
+	"\x13ListBundlesResponse\x12<\n" +
+	"\abundles\x18\x01 \x03(\v2\".sallyport.control.v1.BundleStatusR\abundles\"\xbd\x02\n" +
+	"\fBundleStatus\x12!\n" +
+	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12 \n" +
+	"\vauthorities\x18\x03 \x01(\rR\vauthorities\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\x128\n" +
+	"\trefreshed\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\trefreshed\x12.\n" +
+	"\x04ends\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04ends\x12\x14\n" +
+	"\x05stale\x18\a \x01(\bR\x05stale\x12\x1a\n" +
+	"\bexpiring\x18\b \x01(\bR\bexpiring\x12\x18\n" +
+	"\arefused\x18\t \x01(\tR\arefused\"K\n" +
 	"\x0ePublishRequest\x129\n" +
 	"\x06signed\x18\x01 \x01(\v2!.sallyport.policy.v1.SignedPolicyR\x06signed\"\xa7\x01\n" +
 	"\x0fPublishResponse\x12\x16\n" +
@@ -1904,13 +2252,14 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\btype_url\x18\x01 \x01(\tR\atypeUrl\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
 	"\x04nack\x18\x03 \x01(\tR\x04nack\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xad\x01\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xeb\x01\n" +
 	"\rReportRequest\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06serial\x18\x02 \x01(\x04R\x06serial\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x12<\n" +
 	"\atunnels\x18\x04 \x03(\v2\".sallyport.control.v1.TunnelStatusR\atunnels\x12\x18\n" +
-	"\aspooled\x18\x05 \x01(\x04R\aspooled\"\x94\x02\n" +
+	"\aspooled\x18\x05 \x01(\x04R\aspooled\x12<\n" +
+	"\abundles\x18\x06 \x03(\v2\".sallyport.control.v1.BundleStatusR\abundles\"\x94\x02\n" +
 	"\fTunnelStatus\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
 	"\acarrier\x18\x02 \x01(\tR\acarrier\x12\x16\n" +
@@ -1983,7 +2332,11 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x0fWorkloadService\x12P\n" +
 	"\bRegister\x12%.sallyport.control.v1.RegisterRequest\x1a\x1d.sallyport.control.v1.Binding\x12P\n" +
 	"\bWithdraw\x12%.sallyport.control.v1.WithdrawRequest\x1a\x1d.sallyport.control.v1.Binding\x12e\n" +
-	"\fListBindings\x12).sallyport.control.v1.ListBindingsRequest\x1a*.sallyport.control.v1.ListBindingsResponseBJZHgithub.com/sallyport-mesh/sallyport/proto/sallyport/control/v1;controlv1b\x06proto3"
+	"\fListBindings\x12).sallyport.control.v1.ListBindingsRequest\x1a*.sallyport.control.v1.ListBindingsResponse2\xb0\x02\n" +
+	"\rBundleService\x12b\n" +
+	"\aPublish\x12*.sallyport.control.v1.PublishBundleRequest\x1a+.sallyport.control.v1.PublishBundleResponse\x12W\n" +
+	"\x05Watch\x12).sallyport.control.v1.WatchBundlesRequest\x1a!.sallyport.config.v1.SignedBundle0\x01\x12b\n" +
+	"\vListBundles\x12(.sallyport.control.v1.ListBundlesRequest\x1a).sallyport.control.v1.ListBundlesResponseBJZHgithub.com/sallyport-mesh/sallyport/proto/sallyport/control/v1;controlv1b\x06proto3"
 
 var (
 	file_sallyport_control_v1_control_proto_rawDescOnce sync.Once
@@ -1997,99 +2350,117 @@ func file_sallyport_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_sallyport_control_v1_control_proto_rawDescData
 }
 
-var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_sallyport_control_v1_control_proto_goTypes = []any{
-	(*PublishRequest)(nil),          // 0: sallyport.control.v1.PublishRequest
-	(*PublishResponse)(nil),         // 1: sallyport.control.v1.PublishResponse
-	(*GetPolicyRequest)(nil),        // 2: sallyport.control.v1.GetPolicyRequest
-	(*Batch)(nil),                   // 3: sallyport.control.v1.Batch
-	(*Ack)(nil),                     // 4: sallyport.control.v1.Ack
-	(*Rejection)(nil),               // 5: sallyport.control.v1.Rejection
-	(*ListCrossingsRequest)(nil),    // 6: sallyport.control.v1.ListCrossingsRequest
-	(*ListRefusalsRequest)(nil),     // 7: sallyport.control.v1.ListRefusalsRequest
-	(*GatewayRefusal)(nil),          // 8: sallyport.control.v1.GatewayRefusal
-	(*ListTransitionsRequest)(nil),  // 9: sallyport.control.v1.ListTransitionsRequest
-	(*ListTransitionsResponse)(nil), // 10: sallyport.control.v1.ListTransitionsResponse
-	(*TransitionStatus)(nil),        // 11: sallyport.control.v1.TransitionStatus
-	(*ListGatewaysRequest)(nil),     // 12: sallyport.control.v1.ListGatewaysRequest
-	(*ListGatewaysResponse)(nil),    // 13: sallyport.control.v1.ListGatewaysResponse
-	(*GatewayStatus)(nil),           // 14: sallyport.control.v1.GatewayStatus
-	(*ResourceAck)(nil),             // 15: sallyport.control.v1.ResourceAck
-	(*ReportRequest)(nil),           // 16: sallyport.control.v1.ReportRequest
-	(*TunnelStatus)(nil),            // 17: sallyport.control.v1.TunnelStatus
-	(*ReportResponse)(nil),          // 18: sallyport.control.v1.ReportResponse
-	(*GetBootstrapRequest)(nil),     // 19: sallyport.control.v1.GetBootstrapRequest
-	(*GetBootstrapResponse)(nil),    // 20: sallyport.control.v1.GetBootstrapResponse
-	(*RegisterRequest)(nil),         // 21: sallyport.control.v1.RegisterRequest
-	(*WithdrawRequest)(nil),         // 22: sallyport.control.v1.WithdrawRequest
-	(*ListBindingsRequest)(nil),     // 23: sallyport.control.v1.ListBindingsRequest
-	(*ListBindingsResponse)(nil),    // 24: sallyport.control.v1.ListBindingsResponse
-	(*Binding)(nil),                 // 25: sallyport.control.v1.Binding
-	nil,                             // 26: sallyport.control.v1.RegisterRequest.EndpointsEntry
-	nil,                             // 27: sallyport.control.v1.RegisterRequest.LabelsEntry
-	nil,                             // 28: sallyport.control.v1.Binding.EndpointsEntry
-	nil,                             // 29: sallyport.control.v1.Binding.LabelsEntry
-	(*v1.SignedPolicy)(nil),         // 30: sallyport.policy.v1.SignedPolicy
-	(*durationpb.Duration)(nil),     // 31: google.protobuf.Duration
-	(v11.Decision)(0),               // 32: sallyport.crossing.v1.Decision
-	(*timestamppb.Timestamp)(nil),   // 33: google.protobuf.Timestamp
-	(*v11.Refusal)(nil),             // 34: sallyport.crossing.v1.Refusal
-	(*v11.Record)(nil),              // 35: sallyport.crossing.v1.Record
+	(*PublishBundleRequest)(nil),    // 0: sallyport.control.v1.PublishBundleRequest
+	(*PublishBundleResponse)(nil),   // 1: sallyport.control.v1.PublishBundleResponse
+	(*WatchBundlesRequest)(nil),     // 2: sallyport.control.v1.WatchBundlesRequest
+	(*ListBundlesRequest)(nil),      // 3: sallyport.control.v1.ListBundlesRequest
+	(*ListBundlesResponse)(nil),     // 4: sallyport.control.v1.ListBundlesResponse
+	(*BundleStatus)(nil),            // 5: sallyport.control.v1.BundleStatus
+	(*PublishRequest)(nil),          // 6: sallyport.control.v1.PublishRequest
+	(*PublishResponse)(nil),         // 7: sallyport.control.v1.PublishResponse
+	(*GetPolicyRequest)(nil),        // 8: sallyport.control.v1.GetPolicyRequest
+	(*Batch)(nil),                   // 9: sallyport.control.v1.Batch
+	(*Ack)(nil),                     // 10: sallyport.control.v1.Ack
+	(*Rejection)(nil),               // 11: sallyport.control.v1.Rejection
+	(*ListCrossingsRequest)(nil),    // 12: sallyport.control.v1.ListCrossingsRequest
+	(*ListRefusalsRequest)(nil),     // 13: sallyport.control.v1.ListRefusalsRequest
+	(*GatewayRefusal)(nil),          // 14: sallyport.control.v1.GatewayRefusal
+	(*ListTransitionsRequest)(nil),  // 15: sallyport.control.v1.ListTransitionsRequest
+	(*ListTransitionsResponse)(nil), // 16: sallyport.control.v1.ListTransitionsResponse
+	(*TransitionStatus)(nil),        // 17: sallyport.control.v1.TransitionStatus
+	(*ListGatewaysRequest)(nil),     // 18: sallyport.control.v1.ListGatewaysRequest
+	(*ListGatewaysResponse)(nil),    // 19: sallyport.control.v1.ListGatewaysResponse
+	(*GatewayStatus)(nil),           // 20: sallyport.control.v1.GatewayStatus
+	(*ResourceAck)(nil),             // 21: sallyport.control.v1.ResourceAck
+	(*ReportRequest)(nil),           // 22: sallyport.control.v1.ReportRequest
+	(*TunnelStatus)(nil),            // 23: sallyport.control.v1.TunnelStatus
+	(*ReportResponse)(nil),          // 24: sallyport.control.v1.ReportResponse
+	(*GetBootstrapRequest)(nil),     // 25: sallyport.control.v1.GetBootstrapRequest
+	(*GetBootstrapResponse)(nil),    // 26: sallyport.control.v1.GetBootstrapResponse
+	(*RegisterRequest)(nil),         // 27: sallyport.control.v1.RegisterRequest
+	(*WithdrawRequest)(nil),         // 28: sallyport.control.v1.WithdrawRequest
+	(*ListBindingsRequest)(nil),     // 29: sallyport.control.v1.ListBindingsRequest
+	(*ListBindingsResponse)(nil),    // 30: sallyport.control.v1.ListBindingsResponse
+	(*Binding)(nil),                 // 31: sallyport.control.v1.Binding
+	nil,                             // 32: sallyport.control.v1.RegisterRequest.EndpointsEntry
+	nil,                             // 33: sallyport.control.v1.RegisterRequest.LabelsEntry
+	nil,                             // 34: sallyport.control.v1.Binding.EndpointsEntry
+	nil,                             // 35: sallyport.control.v1.Binding.LabelsEntry
+	(*v1.SignedBundle)(nil),         // 36: sallyport.config.v1.SignedBundle
+	(*timestamppb.Timestamp)(nil),   // 37: google.protobuf.Timestamp
+	(*v11.SignedPolicy)(nil),        // 38: sallyport.policy.v1.SignedPolicy
+	(*durationpb.Duration)(nil),     // 39: google.protobuf.Duration
+	(v12.Decision)(0),               // 40: sallyport.crossing.v1.Decision
+	(*v12.Refusal)(nil),             // 41: sallyport.crossing.v1.Refusal
+	(*v12.Record)(nil),              // 42: sallyport.crossing.v1.Record
 }
 var file_sallyport_control_v1_control_proto_depIdxs = []int32{
-	30, // 0: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
-	31, // 1: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
-	5,  // 2: sallyport.control.v1.Ack.rejected:type_name -> sallyport.control.v1.Rejection
-	32, // 3: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
-	33, // 4: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
-	33, // 5: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
-	34, // 6: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
-	11, // 7: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
-	14, // 8: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
-	15, // 9: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
-	16, // 10: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
-	33, // 11: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
-	33, // 12: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
-	33, // 13: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
-	17, // 14: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
-	33, // 15: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
-	31, // 16: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
-	26, // 17: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
-	27, // 18: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
-	31, // 19: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
-	25, // 20: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
-	28, // 21: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
-	29, // 22: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
-	33, // 23: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
-	0,  // 24: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
-	2,  // 25: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
-	3,  // 26: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
-	6,  // 27: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
-	7,  // 28: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
-	9,  // 29: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
-	12, // 30: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
-	16, // 31: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
-	19, // 32: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
-	21, // 33: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
-	22, // 34: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
-	23, // 35: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
-	1,  // 36: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
-	30, // 37: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
-	4,  // 38: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
-	35, // 39: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
-	8,  // 40: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
-	10, // 41: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
-	13, // 42: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
-	18, // 43: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
-	20, // 44: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
-	25, // 45: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
-	25, // 46: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
-	24, // 47: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
-	36, // [36:48] is the sub-list for method output_type
-	24, // [24:36] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	36, // 0: sallyport.control.v1.PublishBundleRequest.signed:type_name -> sallyport.config.v1.SignedBundle
+	5,  // 1: sallyport.control.v1.ListBundlesResponse.bundles:type_name -> sallyport.control.v1.BundleStatus
+	37, // 2: sallyport.control.v1.BundleStatus.refreshed:type_name -> google.protobuf.Timestamp
+	37, // 3: sallyport.control.v1.BundleStatus.ends:type_name -> google.protobuf.Timestamp
+	38, // 4: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
+	39, // 5: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
+	11, // 6: sallyport.control.v1.Ack.rejected:type_name -> sallyport.control.v1.Rejection
+	40, // 7: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
+	37, // 8: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
+	37, // 9: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
+	41, // 10: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
+	17, // 11: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
+	20, // 12: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
+	21, // 13: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
+	22, // 14: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
+	37, // 15: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
+	37, // 16: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
+	37, // 17: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
+	23, // 18: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
+	5,  // 19: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
+	37, // 20: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
+	39, // 21: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
+	32, // 22: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
+	33, // 23: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
+	39, // 24: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
+	31, // 25: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
+	34, // 26: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
+	35, // 27: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
+	37, // 28: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
+	6,  // 29: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
+	8,  // 30: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
+	9,  // 31: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
+	12, // 32: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
+	13, // 33: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
+	15, // 34: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
+	18, // 35: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
+	22, // 36: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
+	25, // 37: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
+	27, // 38: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
+	28, // 39: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
+	29, // 40: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
+	0,  // 41: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
+	2,  // 42: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
+	3,  // 43: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
+	7,  // 44: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
+	38, // 45: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
+	10, // 46: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
+	42, // 47: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
+	14, // 48: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
+	16, // 49: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
+	19, // 50: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
+	24, // 51: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
+	26, // 52: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
+	31, // 53: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
+	31, // 54: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
+	30, // 55: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
+	1,  // 56: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
+	36, // 57: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
+	4,  // 58: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
+	44, // [44:59] is the sub-list for method output_type
+	29, // [29:44] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_control_proto_init() }
@@ -2103,9 +2474,9 @@ func file_sallyport_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_control_v1_control_proto_rawDesc), len(file_sallyport_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   36,
 			NumExtensions: 0,
-			NumServices:   4,
+			NumServices:   5,
 		},
 		GoTypes:           file_sallyport_control_v1_control_proto_goTypes,
 		DependencyIndexes: file_sallyport_control_v1_control_proto_depIdxs,

@@ -10,6 +10,7 @@ package controlv1
 
 import (
 	context "context"
+	v12 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	v11 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	v1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 	grpc "google.golang.org/grpc"
@@ -782,5 +783,205 @@ var WorkloadService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
+	Metadata: "sallyport/control/v1/control.proto",
+}
+
+const (
+	BundleService_Publish_FullMethodName     = "/sallyport.control.v1.BundleService/Publish"
+	BundleService_Watch_FullMethodName       = "/sallyport.control.v1.BundleService/Watch"
+	BundleService_ListBundles_FullMethodName = "/sallyport.control.v1.BundleService/ListBundles"
+)
+
+// BundleServiceClient is the client API for BundleService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// BundleService carries signed bundles between trust domains. The control plane
+// keeps the newest of each and can forge none.
+type BundleServiceClient interface {
+	// Publish hands over the caller's own trust domain's bundle.
+	// FAILED_PRECONDITION: a newer one, or another of the same sequence number, is
+	// here already. INVALID_ARGUMENT: it is not signed as it must be.
+	Publish(ctx context.Context, in *PublishBundleRequest, opts ...grpc.CallOption) (*PublishBundleResponse, error)
+	// Watch gives the newest bundle of each trust domain, and again each that
+	// changes. It does not end by itself.
+	Watch(ctx context.Context, in *WatchBundlesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v12.SignedBundle], error)
+	// ListBundles is what the control plane holds of each trust domain.
+	ListBundles(ctx context.Context, in *ListBundlesRequest, opts ...grpc.CallOption) (*ListBundlesResponse, error)
+}
+
+type bundleServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewBundleServiceClient(cc grpc.ClientConnInterface) BundleServiceClient {
+	return &bundleServiceClient{cc}
+}
+
+func (c *bundleServiceClient) Publish(ctx context.Context, in *PublishBundleRequest, opts ...grpc.CallOption) (*PublishBundleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublishBundleResponse)
+	err := c.cc.Invoke(ctx, BundleService_Publish_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *bundleServiceClient) Watch(ctx context.Context, in *WatchBundlesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v12.SignedBundle], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &BundleService_ServiceDesc.Streams[0], BundleService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchBundlesRequest, v12.SignedBundle]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BundleService_WatchClient = grpc.ServerStreamingClient[v12.SignedBundle]
+
+func (c *bundleServiceClient) ListBundles(ctx context.Context, in *ListBundlesRequest, opts ...grpc.CallOption) (*ListBundlesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListBundlesResponse)
+	err := c.cc.Invoke(ctx, BundleService_ListBundles_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// BundleServiceServer is the server API for BundleService service.
+// All implementations must embed UnimplementedBundleServiceServer
+// for forward compatibility.
+//
+// BundleService carries signed bundles between trust domains. The control plane
+// keeps the newest of each and can forge none.
+type BundleServiceServer interface {
+	// Publish hands over the caller's own trust domain's bundle.
+	// FAILED_PRECONDITION: a newer one, or another of the same sequence number, is
+	// here already. INVALID_ARGUMENT: it is not signed as it must be.
+	Publish(context.Context, *PublishBundleRequest) (*PublishBundleResponse, error)
+	// Watch gives the newest bundle of each trust domain, and again each that
+	// changes. It does not end by itself.
+	Watch(*WatchBundlesRequest, grpc.ServerStreamingServer[v12.SignedBundle]) error
+	// ListBundles is what the control plane holds of each trust domain.
+	ListBundles(context.Context, *ListBundlesRequest) (*ListBundlesResponse, error)
+	mustEmbedUnimplementedBundleServiceServer()
+}
+
+// UnimplementedBundleServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedBundleServiceServer struct{}
+
+func (UnimplementedBundleServiceServer) Publish(context.Context, *PublishBundleRequest) (*PublishBundleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Publish not implemented")
+}
+func (UnimplementedBundleServiceServer) Watch(*WatchBundlesRequest, grpc.ServerStreamingServer[v12.SignedBundle]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedBundleServiceServer) ListBundles(context.Context, *ListBundlesRequest) (*ListBundlesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBundles not implemented")
+}
+func (UnimplementedBundleServiceServer) mustEmbedUnimplementedBundleServiceServer() {}
+func (UnimplementedBundleServiceServer) testEmbeddedByValue()                       {}
+
+// UnsafeBundleServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to BundleServiceServer will
+// result in compilation errors.
+type UnsafeBundleServiceServer interface {
+	mustEmbedUnimplementedBundleServiceServer()
+}
+
+func RegisterBundleServiceServer(s grpc.ServiceRegistrar, srv BundleServiceServer) {
+	// If the following call panics, it indicates UnimplementedBundleServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&BundleService_ServiceDesc, srv)
+}
+
+func _BundleService_Publish_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PublishBundleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BundleServiceServer).Publish(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BundleService_Publish_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BundleServiceServer).Publish(ctx, req.(*PublishBundleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _BundleService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchBundlesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(BundleServiceServer).Watch(m, &grpc.GenericServerStream[WatchBundlesRequest, v12.SignedBundle]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BundleService_WatchServer = grpc.ServerStreamingServer[v12.SignedBundle]
+
+func _BundleService_ListBundles_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListBundlesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BundleServiceServer).ListBundles(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BundleService_ListBundles_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BundleServiceServer).ListBundles(ctx, req.(*ListBundlesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// BundleService_ServiceDesc is the grpc.ServiceDesc for BundleService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var BundleService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "sallyport.control.v1.BundleService",
+	HandlerType: (*BundleServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Publish",
+			Handler:    _BundleService_Publish_Handler,
+		},
+		{
+			MethodName: "ListBundles",
+			Handler:    _BundleService_ListBundles_Handler,
+		},
+	},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _BundleService_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "sallyport/control/v1/control.proto",
 }

@@ -1,0 +1,219 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
+	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+	"github.com/sallyport-mesh/sallyport/gateway/mux"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// removalBound is how long what depends on a root may outlive it.
+const removalBound = 5 * time.Second
+
+// trustDomains are those of the mesh, the control plane's among them.
+func trustDomains() []string { return append(localmesh.Environments(), "mesh") }
+
+// held is what somebody else than its own holds of an environment's bundle, by
+// name: gateways as they report it, and the control plane.
+func held(t *testing.T, m *meshtest.Mesh, env string) map[string]*controlv1.BundleStatus {
+	t.Helper()
+	all := map[string]*controlv1.BundleStatus{}
+	pick := func(who string, bundles []*controlv1.BundleStatus) {
+		for _, b := range bundles {
+			if b.GetTrustDomain() == env+".demo" {
+				all[who] = b
+			}
+		}
+	}
+	gateways, err := controlv1.NewGatewayServiceClient(m.API()).ListGateways(m.Context, &controlv1.ListGatewaysRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range gateways.GetGateways() {
+		pick(g.GetName(), g.GetReport().GetBundles())
+	}
+	if env == "mesh" {
+		return all
+	}
+	plane, err := controlv1.NewBundleServiceClient(m.API()).ListBundles(m.Context, &controlv1.ListBundlesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pick("control plane", plane.GetBundles())
+	return all
+}
+
+// awaitHeld waits until everybody else holds an environment's bundle of now, and
+// says how long that took.
+func awaitHeld(t *testing.T, m *meshtest.Mesh, env string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	want := 3 // the other gateways, and the control plane; or all gateways
+	sequence, _ := m.Authority(env).Bundle().SequenceNumber()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		all := held(t, m, env)
+		n := 0
+		for _, b := range all {
+			if b.GetSequence() == sequence && b.GetRefused() == "" && !b.GetStale() && !b.GetExpiring() {
+				n++
+			}
+		}
+		if n == want {
+			return time.Since(start)
+		}
+		if time.Since(start) > meshtest.Patience {
+			t.Fatalf("%d of %d hold bundle %d of %s: %v", n, want, sequence, env, all)
+		}
+		<-ticker.C
+	}
+}
+
+// each does a step in all trust domains, and waits until everybody knows.
+func each(t *testing.T, m *meshtest.Mesh, what string, step func(env string) error) {
+	t.Helper()
+	for _, env := range trustDomains() {
+		if err := step(env); err != nil {
+			t.Fatalf("%s in %s: %v", what, env, err)
+		}
+	}
+	for _, env := range trustDomains() {
+		t.Logf("%s in %s: known everywhere within %s", what, env, awaitHeld(t, m, env).Round(time.Millisecond))
+	}
+}
+
+// TestFederationRotation gives every trust domain of the mesh a new root, one after
+// the other and all at once, under a load of all kinds of calls: new root, overlap,
+// old root gone. No call fails.
+func TestFederationRotation(t *testing.T) {
+	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.X509TTL = rotated })
+	for _, env := range trustDomains() {
+		awaitHeld(t, m, env)
+	}
+	l := startLoad(t, m, 500*time.Millisecond)
+	var phases []*tally
+	for round := range 2 {
+		phase := l.phase(fmt.Sprintf("new root, round %d", round))
+		each(t, m, "prepare", func(env string) error { return m.Authority(env).PrepareRoot() })
+		phase.await(t, 100)
+		overlap := l.phase(fmt.Sprintf("overlap, round %d", round))
+		each(t, m, "activate", func(env string) error { return m.Authority(env).ActivateRoot() })
+		// Whatever was made under the old root ends with the SVIDs that it was made with.
+		<-time.After(rotated + time.Second)
+		overlap.await(t, 100)
+		gone := l.phase(fmt.Sprintf("old root gone, round %d", round))
+		each(t, m, "retire", func(env string) error { return m.Authority(env).RetireRoot() })
+		gone.await(t, 300)
+		phases = append(phases, phase, overlap, gone)
+	}
+	l.stop(t)
+	for _, p := range phases {
+		p.judge(t, 100)
+	}
+	for _, env := range trustDomains() {
+		for who, b := range held(t, m, env) {
+			if b.GetAuthorities() != 1 || b.GetOrigin() != "statement" {
+				t.Errorf("%s holds of %s: %v", who, env, b)
+			}
+		}
+	}
+}
+
+// TestFederationLockOut uses new roots at once, before anybody can have heard of
+// them. Everybody is locked out, and let in again by what the control channel
+// brings, without a person.
+func TestFederationLockOut(t *testing.T) {
+	m := meshtest.Start(t, nil)
+	for _, env := range trustDomains() {
+		awaitHeld(t, m, env)
+	}
+	for _, env := range []string{"azure", "onprem", "mesh"} {
+		start := time.Now()
+		a := m.Authority(env)
+		if err := a.PrepareRoot(); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.ActivateRoot(); err != nil {
+			t.Fatal(err)
+		}
+		awaitHeld(t, m, env)
+		if took := time.Since(start); took > removalBound {
+			t.Errorf("%s: locked out for %s", env, took)
+		}
+		wantCrossing(t, m) // in a new connection, with the SVIDs of now
+		t.Logf("%s: let in again after %s", env, time.Since(start).Round(time.Millisecond))
+	}
+}
+
+// TestFederationRootRemoved takes away a root on which tunnels, crossings and a
+// thief depend. All end within the bound, and crossings go on under the new root.
+func TestFederationRootRemoved(t *testing.T) {
+	m := meshtest.Start(t, nil)
+	onprem := m.Authority("onprem")
+	awaitHeld(t, m, "onprem")
+	l := &load{m: m, ctx: m.Context, messages: 1}
+	l.serve(t)
+	l.h2 = m.As(t, "orchestrator")
+	l.awaitUp(t)
+	stream := l.endless(t) // in a tunnel under the old root
+	// The thief has the keys of that root, and will not have later ones.
+	stolen := stranger([]string{mux.ALPN}, m.Stolen(t, "onprem").Certificate(localmesh.GatewayID("onprem")))
+	thief := admitted(t, m, 1)
+	for _, step := range []func() error{onprem.PrepareRoot, onprem.ActivateRoot} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+		awaitHeld(t, m, "onprem")
+	}
+	select {
+	case <-stream.cut:
+		t.Fatalf("a crossing was cut before its root was removed: %v", stream.err)
+	default:
+	}
+	start := time.Now()
+	if err := onprem.RetireRoot(); err != nil {
+		t.Fatal(err)
+	}
+	if reason := goAway(t, thief); reason != mux.Identity {
+		t.Errorf("GOAWAY to the thief says %q, want %q", reason, mux.Identity)
+	}
+	within(t, start, "the thief's tunnel ended")
+	select {
+	case <-stream.cut:
+	case <-time.After(time.Until(start.Add(removalBound))):
+	}
+	within(t, start, "a crossing in a tunnel under the old root ended")
+	for {
+		if _, err := l.chat(l.ctx, l.h2); err == nil {
+			break
+		}
+		if time.Since(start) > removalBound {
+			break
+		}
+	}
+	within(t, start, "a crossing went under the new root")
+	awaitHeld(t, m, "onprem")
+	if conn := invade(t, m, 2, stolen); conn.Handshake() == nil {
+		if _, err := io.ReadAll(conn); err == nil {
+			t.Log("the thief was sent away after the handshake")
+		}
+	}
+	wantCounted(t, m, 2, crossingv1.Reason_BAD_IDENTITY, localmesh.GatewayID("onprem").String())
+	wantCrossing(t, m)
+}
+
+func within(t *testing.T, start time.Time, what string) {
+	t.Helper()
+	took := time.Since(start)
+	t.Logf("%s after %s", what, took.Round(time.Millisecond))
+	if took > removalBound {
+		t.Errorf("%s after %s, want %s", what, took, removalBound)
+	}
+}
