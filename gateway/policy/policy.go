@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -29,6 +30,7 @@ type Policy struct {
 	patterns  []pattern   // of workloads, by their index
 	byName    map[string]*Workload
 	byHost    map[string]*Workload
+	places    map[netip.AddrPort][]Place
 
 	transitions []*Transition // from*len(environments)+to
 	gateways    []Gateway
@@ -60,6 +62,7 @@ func Compile(p *policyv1.Policy, ref Ref) (*Policy, error) {
 	out.addTransitions(p)
 	out.addIntents(p.GetIntents())
 	out.index()
+	out.indexPlaces()
 	return out, nil
 }
 
