@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ func TestCapture(t *testing.T) {
 		{"a stranger", (*captured).stranger},
 		{"a cgroup", (*captured).byCgroup},
 		{"the gateway itself", (*captured).itself},
+		{"the gateway is reloaded", (*captured).reloaded},
 		{"the gateway is down", (*captured).down}, // the last one
 	} {
 		t.Run(f.name, func(t *testing.T) { f.test(c, t) })
@@ -428,10 +430,42 @@ func (c *captured) itself(t *testing.T) {
 	}
 }
 
+// reloaded: another process of the gateway takes over what captures.
+func (c *captured) reloaded(t *testing.T) {
+	first := c.Units["onprem/sallyport-gateway"]
+	first.cmd.Process.Signal(syscall.SIGHUP) //nolint:errcheck // then it does not end
+	select {
+	case <-first.Exited:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the gateway's process before does not end")
+	}
+	c.chats(t, "reports", "10.3.0.10:8000")
+}
+
+// stop stops the gateway, whichever process of it runs.
+func (c *captured) stop(t *testing.T) {
+	t.Helper()
+	pids, err := exec.Command("ip", "netns", "pids", c.onprem.Namespace()).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range strings.Fields(string(pids)) {
+		if exe, err := os.Readlink("/proc/" + pid + "/exe"); err == nil && filepath.Base(exe) == "sallyport-gateway" {
+			c.onprem.Run(t, "kill "+pid)
+		}
+	}
+	Await(t, stopTimeout, "the gateway's end", func() error {
+		if out, err := c.as(t, "reports", "curl", "-fsS", "http://127.0.0.1:8446/healthz"); err == nil {
+			return fmt.Errorf("it still says %q", out)
+		}
+		return nil
+	})
+}
+
 // down: nobody else on the host answers in the gateway's place, though somebody
 // listens at that port.
 func (c *captured) down(t *testing.T) {
-	c.Units["onprem/sallyport-gateway"].Stop()
+	c.stop(t)
 	c.onprem.Run(t, "curl -gsSk -m 20 -o /dev/null https://127.0.0.1:8000/ || test $? -ne 7")
 	for _, at := range []string{"10.3.0.10:8000", "[fd00:3::10]:8000"} {
 		out, err := c.as(t, "reports", "curl", "-gsS", "-m", "20", "http://"+at+"/")
