@@ -42,9 +42,6 @@ const (
 	roomOfAnswer = 4 << 10 // one socket's attributes are a few hundred bytes
 )
 
-// listening is TCP_LISTEN of linux/tcp_states.h.
-const listening = 10
-
 // ofTCP asks for the socket whose own address is peer, in this network namespace.
 func ofTCP(peer, own netip.AddrPort) (Peer, error) {
 	// A socket for each question: a goroutine that shares one would have to tell
@@ -129,13 +126,36 @@ func parseAnswer(b []byte, peer, own netip.AddrPort) (Peer, error) {
 // is no such connection at all, the answer is about a socket that listens at the
 // peer's port.
 func ownerOf(b []byte, peer, own netip.AddrPort) (Peer, error) {
-	if p, o := socketOf(b); p != plain(peer) || o != plain(own) || b[stateAt] == listening {
+	if p, o := socketOf(b); p != plain(peer) || o != plain(own) || !connected(b[stateAt]) {
 		return Peer{}, fmt.Errorf("%w: there is no such socket", ErrUnknown)
 	}
 	if binary.NativeEndian.Uint32(b[inodeAt:]) == 0 {
 		return Peer{}, fmt.Errorf("%w: it was closed", ErrUnknown)
 	}
 	return Peer{UID: binary.NativeEndian.Uint32(b[uidAt:]), Cgroup: cgroupOf(b[answerSize:])}, nil
+}
+
+// connected says that a socket's connection was made, and is up, in a state of
+// linux/tcp_states.h. Each end may have said all.
+func connected(state byte) bool {
+	switch state {
+	case unix.BPF_TCP_ESTABLISHED, unix.BPF_TCP_FIN_WAIT1, unix.BPF_TCP_FIN_WAIT2, unix.BPF_TCP_CLOSE_WAIT, unix.BPF_TCP_CLOSING, unix.BPF_TCP_LAST_ACK:
+		return true
+	}
+	return false
+}
+
+// isUp says that a connection was not lost.
+func isUp(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var info *unix.TCPInfo
+	if err := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO) }); err != nil {
+		return false
+	}
+	return err == nil && connected(info.State)
 }
 
 // socketOf is the address of an answer's socket, and of what it is connected to.

@@ -148,6 +148,37 @@ func TestHalfClosed(t *testing.T) {
 	}
 }
 
+// TestSuccessor: who has the peer's port after it went away is not who said what the
+// connection has to read.
+func TestSuccessor(t *testing.T) {
+	l := listen(t, "tcp4", "127.0.0.1:0")
+	defer l.Close()
+	first, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Write([]byte("words")); err != nil {
+		t.Fatal(err)
+	}
+	first.(*net.TCPConn).SetLinger(0)
+	first.Close()
+	second, err := (&net.Dialer{LocalAddr: first.LocalAddr()}).Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	for _, want := range []error{ErrUnknown, nil} {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if p, err := Of(c); !errors.Is(err, want) {
+			t.Errorf("got %+v, %v; want %v", p, err, want)
+		}
+	}
+}
+
 // TestListening: a socket that listens at the peer's port is not the peer.
 func TestListening(t *testing.T) {
 	l := listen(t, "tcp4", "127.0.0.1:0")
@@ -246,7 +277,8 @@ func TestAnswer(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(msg []byte){
-		"listens":         func(msg []byte) { msg[stateAt] = listening },
+		"listens":         func(msg []byte) { msg[stateAt] = unix.BPF_TCP_LISTEN },
+		"connects yet":    func(msg []byte) { msg[stateAt] = unix.BPF_TCP_SYN_SENT },
 		"closed":          func(msg []byte) { binary.NativeEndian.PutUint32(msg[inodeAt:], 0) },
 		"another port":    func(msg []byte) { msg[5]++ },
 		"another address": func(msg []byte) { msg[27]++ },

@@ -433,7 +433,7 @@ func (c *captured) itself(t *testing.T) {
 // reloaded: another process of the gateway takes over what captures.
 func (c *captured) reloaded(t *testing.T) {
 	first := c.Units["onprem/sallyport-gateway"]
-	first.cmd.Process.Signal(syscall.SIGHUP) //nolint:errcheck // then it does not end
+	first.cmd.Process.Signal(syscall.SIGHUP)
 	select {
 	case <-first.Exited:
 	case <-time.After(2 * time.Minute):
