@@ -91,10 +91,13 @@ func (g *Gateway) capture(b *bootstrap) (*listener.Capture, error) {
 	if err != nil {
 		return nil, err
 	}
+	var places capture.Places
 	return &listener.Capture{
 		Addresses: b.GetCapture().GetListen(),
 		Caller:    callers.Of,
-		Locate:    func(at netip.AddrPort) (listener.Destination, error) { return locate(g.xds.Policies().Current, at) },
+		Locate: func(at netip.AddrPort) (listener.Destination, error) {
+			return destination(at, places.At(g.xds.Policies().Current, at))
+		},
 	}, nil
 }
 
@@ -110,13 +113,9 @@ func (g *Gateway) bind(use, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// locate says what the policy has at an address. Where workloads of other
+// destination is what the policy has at an address. Where workloads of other
 // environments have registered that they are, this gateway is not told.
-func locate(p *policy.Policy, at netip.AddrPort) (listener.Destination, error) {
-	var places []policy.Place
-	if p != nil {
-		places = p.At(at)
-	}
+func destination(at netip.AddrPort, places []capture.Place) (listener.Destination, error) {
 	switch len(places) {
 	case 0:
 		return listener.Destination{Authority: at.String(), Bytes: true}, nil

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/capture"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/policytest"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
@@ -54,7 +55,7 @@ func TestCheckCapture(t *testing.T) {
 	}
 }
 
-func TestLocate(t *testing.T) {
+func TestDestination(t *testing.T) {
 	p := policytest.Estate(t, 1, func(p *policyv1.Policy) {
 		llm := p.Workloads["llm"]
 		llm.Addresses = []string{"10.2.0.7", "10.2.0.8"}
@@ -63,6 +64,11 @@ func TestLocate(t *testing.T) {
 			Id: "spiffe://far.test/ai/twin", Owner: "team", Addresses: []string{"10.2.0.8"}, Serves: map[string]string{"sql": "tcp://:5432"},
 		}
 	})
+	var places capture.Places
+	find := func(at string) (listener.Destination, error) {
+		addr := netip.MustParseAddrPort(at)
+		return destination(addr, places.At(p, addr))
+	}
 	for at, want := range map[string]listener.Destination{
 		"10.2.0.7:8000":  {Authority: "llm.far.mesh:8000"},
 		"10.2.0.7:9000":  {Authority: "llm.far.mesh:9000"},
@@ -71,14 +77,11 @@ func TestLocate(t *testing.T) {
 		"10.2.0.7:1":     {Authority: "10.2.0.7:1", Bytes: true},
 		"[fd00::1]:8000": {Authority: "[fd00::1]:8000", Bytes: true},
 	} {
-		if got, err := locate(p, netip.MustParseAddrPort(at)); err != nil || got != want {
+		if got, err := find(at); err != nil || got != want {
 			t.Errorf("at %s is %+v, %v; want %+v", at, got, err, want)
 		}
 	}
-	if got, err := locate(p, netip.MustParseAddrPort("10.2.0.8:5432")); err == nil || !strings.Contains(err.Error(), "twin.far.mesh") {
+	if got, err := find("10.2.0.8:5432"); err == nil || !strings.Contains(err.Error(), "twin.far.mesh") {
 		t.Errorf("two workloads at one address: %+v, %v", got, err)
-	}
-	if got, err := locate(nil, netip.MustParseAddrPort("10.2.0.7:8000")); err != nil || got.Authority != "10.2.0.7:8000" {
-		t.Errorf("without a policy: %+v, %v", got, err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -30,7 +29,6 @@ type Policy struct {
 	patterns  []pattern   // of workloads, by their index
 	byName    map[string]*Workload
 	byHost    map[string]*Workload
-	places    map[netip.AddrPort][]Place
 
 	transitions []*Transition // from*len(environments)+to
 	gateways    []Gateway
@@ -62,7 +60,6 @@ func Compile(p *policyv1.Policy, ref Ref) (*Policy, error) {
 	out.addTransitions(p)
 	out.addIntents(p.GetIntents())
 	out.index()
-	out.indexPlaces()
 	return out, nil
 }
 

@@ -1,7 +1,8 @@
-// Package capture knows who made a connection that the kernel hands to the gateway
-// though it was made to another address: by the user and the cgroup that opened the
-// caller's socket, and by nothing that the caller says. It decides nothing about who
-// may do what. One invariant: who cannot be told for certain is nobody.
+// Package capture knows of a connection that the kernel hands to the gateway, though
+// it was made to another address, who made it and to what: by the user and the cgroup
+// that opened the caller's socket, by where the policy says that workloads are, and by
+// nothing that the caller says. It decides nothing about who may do what. One
+// invariant: who cannot be told for certain is nobody.
 package capture
 
 import (

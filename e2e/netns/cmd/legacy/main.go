@@ -43,7 +43,7 @@ func say(addr, text string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // its end was seen
+	defer c.Close()
 	if _, err := io.WriteString(c, text); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func serve(echoes, sealed string) error {
 
 // echo says again what the caller says, once it has said all.
 func echo(c *net.TCPConn) {
-	defer c.Close() //nolint:errcheck // its end was seen
+	defer c.Close() //nolint:errcheck // the caller sees how it ends
 	text, err := io.ReadAll(c)
 	if err != nil || string(text) == "reset" {
 		c.SetLinger(0) //nolint:errcheck // then it ends in another way, and the test fails

@@ -1,17 +1,16 @@
-package policy_test
+package capture
 
 import (
 	"net/netip"
 	"slices"
 	"testing"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/policytest"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
 func TestAt(t *testing.T) {
-	p := policytest.Estate(t, 1, func(p *policyv1.Policy) {
+	first := policytest.Estate(t, 1, func(p *policyv1.Policy) {
 		llm := p.Workloads["llm"]
 		llm.Addresses = []string{"10.2.0.7", "10.2.0.8"}
 		llm.Serves["own-host"] = "tcp://10.2.0.9:5432"
@@ -21,6 +20,7 @@ func TestAt(t *testing.T) {
 			Serves: map[string]string{"chat": "openai://:8000"},
 		}
 	})
+	var places Places
 	for at, want := range map[string][]string{
 		"10.2.0.7:8000":        {"llm/chat"},
 		"[::ffff:a02:7]:8000":  {"llm/chat"},
@@ -35,15 +35,21 @@ func TestAt(t *testing.T) {
 		"[fd00::ffff:a02:7]:1": nil,
 	} {
 		var got []string
-		for _, place := range p.At(netip.MustParseAddrPort(at)) {
+		for _, place := range places.At(first, netip.MustParseAddrPort(at)) {
 			got = append(got, place.Workload.Name+"/"+place.Service.Name)
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("At(%s) = %v, want %v", at, got, want)
 		}
 	}
-	var none policy.Policy
-	if got := none.At(netip.MustParseAddrPort("10.2.0.7:8000")); got != nil {
-		t.Errorf("an empty policy has %v", got)
+	llm := netip.MustParseAddrPort("10.2.0.7:8000")
+	if got := places.At(nil, llm); got != nil {
+		t.Errorf("no policy has %v", got)
+	}
+	if got := places.At(policytest.Estate(t, 2, nil), llm); got != nil {
+		t.Errorf("the next policy still has %v", got)
+	}
+	if got := places.At(first, llm); len(got) != 1 {
+		t.Errorf("the policy before has %v", got)
 	}
 }
