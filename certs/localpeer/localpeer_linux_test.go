@@ -151,22 +151,7 @@ func TestHalfClosed(t *testing.T) {
 // TestSuccessor: who has the peer's port after it went away is not who said what the
 // connection has to read.
 func TestSuccessor(t *testing.T) {
-	l := listen(t, "tcp4", "127.0.0.1:0")
-	defer l.Close()
-	first, err := net.Dial("tcp4", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := first.Write([]byte("words")); err != nil {
-		t.Fatal(err)
-	}
-	first.(*net.TCPConn).SetLinger(0)
-	first.Close()
-	second, err := (&net.Dialer{LocalAddr: first.LocalAddr()}).Dial("tcp4", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer second.Close()
+	l := succeeded(t)
 	for _, want := range []error{ErrUnknown, nil} {
 		c, err := l.Accept()
 		if err != nil {
@@ -177,6 +162,35 @@ func TestSuccessor(t *testing.T) {
 			t.Errorf("got %+v, %v; want %v", p, err, want)
 		}
 	}
+}
+
+// succeeded has two connections to accept from the same port: one that said something
+// and was reset, and one that is up.
+func succeeded(t *testing.T) net.Listener {
+	t.Helper()
+	for range 100 {
+		l := listen(t, "tcp4", "127.0.0.1:0")
+		t.Cleanup(func() { l.Close() })
+		first, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := first.Write([]byte("words")); err != nil {
+			t.Fatal(err)
+		}
+		first.(*net.TCPConn).SetLinger(0)
+		first.Close()
+		second, err := (&net.Dialer{LocalAddr: first.LocalAddr()}).Dial("tcp4", l.Addr().String())
+		switch {
+		case err == nil:
+			t.Cleanup(func() { second.Close() })
+			return l
+		case !errors.Is(err, syscall.EADDRINUSE): // somebody else was faster
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("the port of a connection that has ended is always taken")
+	return nil
 }
 
 // TestListening: a socket that listens at the peer's port is not the peer.
