@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sallyport-mesh/sallyport/certs/federation"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/capture"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
@@ -39,6 +40,7 @@ type bootstrap struct {
 	controlPlane spiffeid.ID
 	bundle       *spiffebundle.Bundle
 	endpoints    []federation.Endpoint // of other trust domains' bundles
+	callers      []capture.Caller      // of capture
 }
 
 // checkBootstrap finds all faults at once, each naming its field.
@@ -62,6 +64,7 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		checkCarriers(b.Carriers),
 		checkDrain(b.Drain),
 		b.checkPorts(),
+		b.checkCapture(),
 		b.checkLimits(),
 		required("environment", b.Environment),
 		required("stateDir", b.StateDir),

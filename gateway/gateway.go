@@ -189,16 +189,20 @@ func (g *Gateway) listen(b *bootstrap) error {
 	g.upstream = upstream.New(g.source, g.xds, upstream.Limits{})
 	g.ingress = exchange.NewIngress(both, g.upstream)
 	egress := exchange.NewEgress(both, g.pool)
-	var err error
+	captured, err := g.capture(b)
+	if err != nil {
+		return err
+	}
 	g.attach, err = listener.New(listener.Config{
 		Address:  g.bootstrap.GetAttach(),
 		Loopback: g.bootstrap.GetAttachLoopback(),
 		Ports:    b.ports(),
+		Capture:  captured,
 		Source:   g.source,
 		Audience: self.String(),
 		Handler:  egress,
 		Refuser:  refuser{g.meter, egress},
-		Listen:   g.sockets.Listen,
+		Listen:   g.bind,
 		Log:      g.log.Named("attach"),
 
 		MaxConnections: int(b.GetLimits().GetConnections()),

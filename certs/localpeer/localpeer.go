@@ -34,7 +34,16 @@ func Of(conn net.Conn) (Peer, error) {
 		if !ok1 || !ok2 {
 			return Peer{}, fmt.Errorf("%w: the connection is closed", ErrUnknown)
 		}
-		return ofTCP(remote.AddrPort(), local.AddrPort())
+		p, err := ofTCP(remote.AddrPort(), local.AddrPort())
+		if err != nil {
+			return Peer{}, err
+		}
+		// Who is there now is who was there all the time only if the connection is still
+		// up: else it may be another one, at the same addresses.
+		if !isUp(c) {
+			return Peer{}, fmt.Errorf("%w: the connection has ended", ErrUnknown)
+		}
+		return p, nil
 	}
 	return Peer{}, fmt.Errorf("%w: %T is no socket", ErrUnknown, conn)
 }

@@ -17,7 +17,8 @@ var program = regexp.MustCompile(`/usr/local/bin/(sallyport-\w+)`)
 const maxExposure = "20"
 
 // TestUnits has systemd check the units as it would before it starts them, and
-// judge how much they may do. Their programs are not installed where tests run.
+// judge how much they may do, the gateway that captures too. Their programs are not
+// installed where tests run.
 func TestUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -30,16 +31,13 @@ func TestUnits(t *testing.T) {
 	}
 	var units []string
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		unit := filepath.Join(dir, filepath.Base(file))
-		if err := os.WriteFile(unit, program.ReplaceAll(text, []byte("/bin/true")), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		units = append(units, unit)
+		units = append(units, harmless(t, file, dir))
 	}
+	captures := t.TempDir()
+	if err := os.CopyFS(captures, os.DirFS("units")); err != nil {
+		t.Fatal(err)
+	}
+	units = append(units, harmless(t, "units/sallyport-gateway.service", captures))
 	for _, unit := range units {
 		for _, args := range [][]string{
 			{"verify", "--man=no", unit},
@@ -51,6 +49,22 @@ func TestUnits(t *testing.T) {
 			}
 		}
 	}
+}
+
+// harmless puts a unit into a directory, with a program that is everywhere, and
+// gives its path there.
+func harmless(t *testing.T, file, dir string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := filepath.Join(dir, filepath.Base(file))
+	os.Remove(unit) // a copy may not be written to
+	if err := os.WriteFile(unit, program.ReplaceAll(text, []byte("/bin/true")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return unit
 }
 
 // skipUnlessRequired skips a test for what it needs. Where everything is

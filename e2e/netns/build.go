@@ -47,8 +47,8 @@ at() { echo "$1" | sed 's|^\([a-z0-9-]*\):|/mnt/\1|'; }
 cp "$(at "$1")" "$(at "$2")"
 `
 
-// build builds the programs once, as the README says, and the workload that
-// plays all workloads.
+// build builds the programs once, as the README says, and those that play workloads
+// and programs that know nothing of a mesh.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := binDir()
 	if err != nil {
@@ -66,7 +66,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	args := strings.Fields(strings.Replace(line, "-o bin/", "-o "+dir+"/", 1))
-	cmd := exec.Command(args[0], append(args[1:], "./e2e/netns/cmd/workload")...)
+	cmd := exec.Command(args[0], append(args[1:], "./e2e/netns/cmd/workload", "./e2e/netns/cmd/legacy")...)
 	cmd.Dir = top
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", cmd, err, out)

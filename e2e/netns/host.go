@@ -39,6 +39,7 @@ mount --bind "$root/root" /root
 mount --bind "$root/var/lib" /var/lib
 mount --bind "$root/run" /run
 mount --bind "$root/etc" /etc
+mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null || : # not everywhere
 cd /
 [ "$user" = root ] || exec setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs -- "$@"
 cd /root

@@ -128,7 +128,7 @@ func remove(ns string) error {
 // sweep removes what test processes left that were killed. Another test process
 // may do so at the same time: what it cannot remove is not its fault.
 func sweep(t testing.TB) {
-	for _, dir := range []string{"/run/netns", os.TempDir()} {
+	for _, dir := range []string{"/run/netns", os.TempDir(), "/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
@@ -140,8 +140,12 @@ func sweep(t testing.TB) {
 			if err := remove(e.Name()); err != nil {
 				t.Log(err)
 			}
-			if dir == os.TempDir() {
+			switch dir {
+			case "/run/netns":
+			case os.TempDir():
 				os.RemoveAll(filepath.Join(dir, e.Name()))
+			default:
+				os.Remove(filepath.Join(dir, e.Name())) // a cgroup, with nothing in it any more
 			}
 		}
 	}

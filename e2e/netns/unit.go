@@ -20,21 +20,17 @@ const startTimeout = 60 * time.Second
 // run, by whom, with which directories.
 type unit map[string]string
 
-// readUnit reads the [Service] section of a unit, where each key counts once.
+// readUnit reads the [Service] section of a unit and of what stands beside it in
+// FILE.d, where of each key the last counts.
 func readUnit(file string) (unit, error) {
-	text, err := os.ReadFile(file)
+	u := unit{}
+	beside, err := filepath.Glob(file + ".d/*.conf")
 	if err != nil {
 		return nil, err
 	}
-	u := unit{}
-	_, service, found := strings.Cut(string(text), "\n[Service]\n")
-	if !found {
-		return nil, fmt.Errorf("%s has no [Service]", file)
-	}
-	service, _, _ = strings.Cut(service, "\n[")
-	for line := range strings.Lines(service) {
-		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
-			u[key] = value
+	for _, f := range append([]string{file}, beside...) {
+		if err := u.read(f); err != nil {
+			return nil, err
 		}
 	}
 	for _, key := range []string{"User", "ExecStart", "StateDirectory"} {
@@ -45,9 +41,41 @@ func readUnit(file string) (unit, error) {
 	return u, nil
 }
 
+func (u unit) read(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	_, service, found := strings.Cut(string(text), "\n[Service]\n")
+	if !found {
+		return fmt.Errorf("%s has no [Service]", file)
+	}
+	service, _, _ = strings.Cut(service, "\n[")
+	for line := range strings.Lines(service) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+			u[key] = value
+		}
+	}
+	return nil
+}
+
+// user is who starts the unit's program, and what comes before it: with
+// capabilities it is root, who gives up all the others.
+func (u unit) user() (string, []string) {
+	caps := strings.Fields(strings.ToLower(strings.ReplaceAll(u["AmbientCapabilities"], "CAP_", "+")))
+	if len(caps) == 0 {
+		return u["User"], nil
+	}
+	set := "-all," + strings.Join(caps, ",")
+	return "root", []string{
+		"setpriv", "--reuid=" + u["User"], "--regid=" + u["User"], "--clear-groups", "--no-new-privs",
+		"--bounding-set=" + set, "--inh-caps=" + set, "--ambient-caps=" + set, "--",
+	}
+}
+
 // StartUnit does what `systemctl enable --now NAME` does: it starts the unit that
 // is installed on the host and waits until it says that it is ready. It keeps none
-// of the unit's limits, and does not start again what fails.
+// of the unit's limits but its capabilities, and does not start again what fails.
 func (h *Host) StartUnit(t testing.TB, name string) *Process {
 	t.Helper()
 	u, err := readUnit(h.Path("etc/systemd/system/" + name + ".service"))
@@ -59,11 +87,12 @@ func (h *Host) StartUnit(t testing.TB, name string) *Process {
 	}
 	manager, socket := h.manager(t, name)
 	defer manager.Close() //nolint:errcheck // it was only read
-	args := []string{"env", "NOTIFY_SOCKET=" + socket}
+	user, args := u.user()
+	args = append(args, "env", "NOTIFY_SOCKET="+socket)
 	if u["Environment"] != "" {
 		args = append(args, u["Environment"])
 	}
-	p := h.Start(t, name, u["User"], append(args, strings.Fields(u["ExecStart"])...)...)
+	p := h.Start(t, name, user, append(args, strings.Fields(u["ExecStart"])...)...)
 	await(t, manager, p)
 	return p
 }

@@ -12,12 +12,15 @@ import (
 
 // Protocols are what a service may speak.
 func Protocols() []string {
-	return []string{"http", "grpc", "openai", "anthropic", "mcp", "a2a", "oci", "s3", "kserve", "tcp", TLS}
+	return []string{"http", "grpc", "openai", "anthropic", "mcp", "a2a", "oci", "s3", "kserve", TCP, TLS}
 }
 
 // callsTools says that what a protocol carries are calls of tools, which do
 // something each time they are made.
 func callsTools(protocol string) bool { return protocol == "mcp" || protocol == "a2a" }
+
+// TCP is the protocol of a service whose bytes nobody reads.
+const TCP = "tcp"
 
 // TLS is the protocol of a service that is called by TLS alone, which passes
 // through the gateways as it is: they hold it to be TLS, for that very server.
@@ -43,7 +46,7 @@ func parseService(name, text string) (Service, error) {
 	if err := checkPath(s.Path); s.Path != "" && err != nil {
 		return Service{}, err
 	}
-	if s.Path != "" && (protocol == "tcp" || protocol == TLS) {
+	if s.Path != "" && (protocol == TCP || protocol == TLS) {
 		return Service{}, fmt.Errorf("a %s service has no path", protocol)
 	}
 	i := strings.LastIndexByte(address, ':')

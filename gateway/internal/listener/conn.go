@@ -28,9 +28,11 @@ type conn struct {
 	raw    net.Conn // the socket
 	nc     net.Conn // what is spoken on: TLS over raw, or raw itself
 	secure bool
-	port   *port // that it came to; nil if it speaks HTTP
+	port   *port // that it came to, or where it was to go; nil if neither
 	addr   netip.AddrPort
 	log    *zap.Logger
+
+	captured *captured // nil if it was not
 
 	// What goes on with the connection after serve, nil if serve closed it, and
 	// what was read for it. serve sets both; mu guards detached against stop.
@@ -39,7 +41,8 @@ type conn struct {
 
 	writeBy time.Time // when writing in HTTP/1.1 fails; zero if never
 
-	// From the handshake; not changed afterwards.
+	// From the handshake, or of a connection that was captured from its start; not
+	// changed afterwards.
 	tls  string
 	id   spiffeid.ID // zero if no X509-SVID was shown
 	svid string      // its fingerprint
@@ -63,6 +66,10 @@ func (c *conn) serve(ctx context.Context) {
 			_ = c.nc.Close()
 		}
 	}()
+	if c.captured != nil {
+		c.serveCaptured(ctx)
+		return
+	}
 	if !c.secure {
 		c.serveCleartext(ctx)
 		return
@@ -148,10 +155,14 @@ func isHTTPMethod(start []byte) bool {
 }
 
 // caller is who the connection's X509-SVID says is calling, checked again:
-// reason is set where it no longer holds. ok is false if none was shown.
+// reason is set where it no longer holds. ok is false if none was shown. Of a
+// connection that was captured it is who the kernel has said.
 func (c *conn) caller(now time.Time) (caller Caller, reason crossingv1.Reason, ok bool) {
-	if c.id.IsZero() {
+	switch {
+	case c.id.IsZero():
 		return Caller{}, 0, false
+	case c.captured != nil:
+		return c.captured.caller, 0, true
 	}
 	c.mu.Lock()
 	leaf, distrust := c.chain[0], c.distrust

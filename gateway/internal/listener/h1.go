@@ -179,6 +179,10 @@ func (c *h1) exchange(ctx context.Context) bool {
 		c.l.cfg.Refuser.Refuse(who.reason, c.addr, Name, who.detail)
 		return c.answer(r, resp, who.reason, who.final)
 	}
+	if detail := c.misdirected(&r.Head); detail != "" {
+		c.refuseHead(r, misdirectedError(detail))
+		return false
+	}
 	l7.StripIncoming(&r.Head.Fields)
 	return c.exchangeWith(ctx, who.caller, r, resp)
 }

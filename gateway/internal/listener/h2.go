@@ -30,6 +30,10 @@ func (c *conn) serveCleartext(ctx context.Context) {
 		return
 	}
 	h.in.within = c.l.cfg.HeadTimeout
+	if c.captured != nil && h.speaksTLS() {
+		c.refuseTLS()
+		return
+	}
 	if start, _ := h.br.Peek(len(prefaceUnlikeHTTP)); string(start) != prefaceUnlikeHTTP {
 		if h.exchange(ctx) {
 			h.served++
@@ -78,6 +82,12 @@ func (c *conn) serveStream(ctx context.Context, h *http2.Conn, s *http2.Stream) 
 		if who.final {
 			h.Drain()
 		}
+		return
+	}
+	if detail := c.misdirected(head); detail != "" {
+		e := misdirectedError(detail)
+		answer, body := c.refuseStream(head, fieldblock.Refusal{Status: e.Status, Reason: e.Reason, Detail: e.Detail})
+		_ = writeAnswer(resp, answer, body)
 		return
 	}
 	l7.StripIncoming(&head.Fields)

@@ -32,6 +32,9 @@ const LoopbackName = "attach loopback"
 // PortName is the use of the listeners of Config.Ports.
 const PortName = "port"
 
+// CaptureName is the use of the listeners of Config.Capture.
+const CaptureName = "capture"
+
 // Config says where to listen and who answers. Source, Handler, Refuser and at
 // least one address are needed.
 type Config struct {
@@ -42,6 +45,8 @@ type Config struct {
 	Loopback string
 	// Ports are the addresses whose connections each go to one destination.
 	Ports []Port
+	// Capture is of connections that were made to other addresses; nil for none.
+	Capture *Capture
 	// Source is the gateway's own SVID and the bundles that callers are checked with.
 	Source *certs.Source
 	// Audience that a JWT-SVID must name. Default: the Source's SPIFFE ID.
@@ -50,8 +55,8 @@ type Config struct {
 	Handler Handler
 	// Refuser is told what never came to the Handler.
 	Refuser Refuser
-	// Listen binds an address for a use: Name, LoopbackName or PortName. Default:
-	// net.Listen.
+	// Listen binds an address for a use: Name, LoopbackName, PortName or CaptureName.
+	// Default: net.Listen.
 	Listen func(use, address string) (net.Listener, error)
 	// Log may be nil.
 	Log *zap.Logger
@@ -117,6 +122,7 @@ type Listener struct {
 	attach    net.Listener // nil if there is none
 	loopback  net.Listener // nil if there is none
 	ports     []*port
+	captures  []net.Listener
 	tlsConfig *tls.Config
 	portTLS   *tls.Config
 	desks     sync.Pool  // *desk, for connections that are not idle
@@ -153,7 +159,7 @@ func New(cfg Config) (*Listener, error) {
 			return nil, fmt.Errorf("bind loopback listener: %w", err)
 		}
 	}
-	if err := l.bindPorts(); err != nil {
+	if err := errors.Join(l.bindPorts(), l.bindCapture()); err != nil {
 		l.closeSockets()
 		return nil, err
 	}
@@ -182,6 +188,9 @@ func (l *Listener) closeSockets() {
 	for _, p := range l.ports {
 		_ = p.Close()
 	}
+	for _, s := range l.captures {
+		_ = s.Close()
+	}
 }
 
 // Retire makes Run accept no more. Connections that are open go on, and with its
@@ -205,6 +214,9 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 	for _, p := range l.ports {
 		accepting.Go(func() { l.accept(ctx, p, func(nc net.Conn) { l.serve(work, l.newPortConn(nc, p)) }) })
+	}
+	for _, s := range l.captures {
+		accepting.Go(func() { l.accept(ctx, s, func(nc net.Conn) { l.serve(work, l.newCapturedConn(nc)) }) })
 	}
 	checking, checked := context.WithCancel(ctx)
 	var rechecking sync.WaitGroup
@@ -287,8 +299,10 @@ func (l *Listener) serve(ctx context.Context, c *conn) {
 	})
 }
 
-func remoteOf(nc net.Conn) netip.AddrPort {
-	a, ok := nc.RemoteAddr().(*net.TCPAddr)
+func remoteOf(nc net.Conn) netip.AddrPort { return addrPort(nc.RemoteAddr()) }
+
+func addrPort(addr net.Addr) netip.AddrPort {
+	a, ok := addr.(*net.TCPAddr)
 	if !ok {
 		return netip.AddrPort{}
 	}

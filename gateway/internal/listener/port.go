@@ -25,7 +25,7 @@ type Port struct {
 	To      string // what a CONNECT would ask for, such as "db.azure.mesh:5432"
 }
 
-// port is a Port that is bound.
+// port is a Port that is bound, or where a connection was to go that was captured.
 type port struct {
 	net.Listener
 	to string
@@ -70,8 +70,11 @@ func (l *Listener) newPortConn(nc net.Conn, p *port) *conn {
 // place begins the detail of a refusal at a port, so that it can be told from
 // one at the attach address; "" elsewhere.
 func (c *conn) place() string {
-	if c.port == nil {
+	switch {
+	case c.port == nil:
 		return ""
+	case c.captured != nil:
+		return "captured on its way to " + c.port.to + ": "
 	}
 	return "port of " + c.port.to + ": "
 }
@@ -96,7 +99,7 @@ func (c *conn) servePort(ctx context.Context) {
 		Trailers: &l7.Fields{},
 	}, answer)
 	_ = body.Close()
-	if !answer.ended {
+	if !answer.ended && c.detached == nil {
 		c.reset()
 	}
 }
@@ -152,7 +155,10 @@ type portAnswer struct {
 	ended    bool // in order
 }
 
-var _ Response = (*portAnswer)(nil)
+var (
+	_ Response = (*portAnswer)(nil)
+	_ Detacher = (*portAnswer)(nil)
+)
 
 func (a *portAnswer) WriteHead(h *l7.ResponseHead, end bool) error {
 	a.accepted = h.Status == http.StatusOK && !end
@@ -179,6 +185,16 @@ func (a *portAnswer) End(l7.Fields) error {
 func (a *portAnswer) Abort() {
 	a.ended = false
 	a.reset()
+}
+
+// Detach implements Detacher, for connections that were captured: the others have
+// TLS.
+func (a *portAnswer) Detach(d Detached) bool {
+	if _, ok := a.nc.(*net.TCPConn); !ok || !a.accepted {
+		return false
+	}
+	a.detach(d)
+	return true
 }
 
 // Flush has nothing to send: no head is held.

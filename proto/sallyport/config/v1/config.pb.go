@@ -62,6 +62,9 @@ type Bootstrap struct {
 	Ports []*Port `protobuf:"bytes,14,rep,name=ports,proto3" json:"ports,omitempty"`
 	// limits of what callers may use of it.
 	Limits *Limits `protobuf:"bytes,15,opt,name=limits,proto3" json:"limits,omitempty"`
+	// capture is of connections that programs of this host make to workloads'
+	// addresses; none is captured if unset.
+	Capture *Capture `protobuf:"bytes,16,opt,name=capture,proto3" json:"capture,omitempty"`
 	// federation names bundle endpoints that the gateway follows by itself, beside
 	// what its Workload API and the control channel bring.
 	Federation    []*BundleEndpoint `protobuf:"bytes,17,rep,name=federation,proto3" json:"federation,omitempty"`
@@ -200,6 +203,13 @@ func (x *Bootstrap) GetPorts() []*Port {
 func (x *Bootstrap) GetLimits() *Limits {
 	if x != nil {
 		return x.Limits
+	}
+	return nil
+}
+
+func (x *Bootstrap) GetCapture() *Capture {
+	if x != nil {
+		return x.Capture
 	}
 	return nil
 }
@@ -450,6 +460,124 @@ func (x *Port) GetTo() string {
 	return ""
 }
 
+// Capture is of connections that were made to another address than the gateway's,
+// and that the host's packet filter hands to it (TPROXY). Each is for the workload
+// and the service that the policy says are at that address. Who made it is the
+// kernel's word alone, so that it must be a process of this host, in the gateway's
+// network namespace.
+type Capture struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// listen are the loopback host:ports that the packet filter hands connections to:
+	// one for IPv4, one for IPv6, or both. They need the capability CAP_NET_RAW.
+	Listen []string `protobuf:"bytes,1,rep,name=listen,proto3" json:"listen,omitempty"`
+	// callers are who may make such connections. A process that is none of them, or
+	// several with different ids, is refused.
+	Callers       []*LocalCaller `protobuf:"bytes,2,rep,name=callers,proto3" json:"callers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Capture) Reset() {
+	*x = Capture{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Capture) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Capture) ProtoMessage() {}
+
+func (x *Capture) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Capture.ProtoReflect.Descriptor instead.
+func (*Capture) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Capture) GetListen() []string {
+	if x != nil {
+		return x.Listen
+	}
+	return nil
+}
+
+func (x *Capture) GetCallers() []*LocalCaller {
+	if x != nil {
+		return x.Callers
+	}
+	return nil
+}
+
+// LocalCaller is a workload that is known by where it runs.
+type LocalCaller struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is its SPIFFE ID, of the gateway's trust domain.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// selectors must all hold for its process, as of when it opened its socket:
+	// "unix:uid:1000", the effective user, and
+	// "cgroup:/system.slice/agent.service", the very cgroup (v2).
+	Selectors     []string `protobuf:"bytes,2,rep,name=selectors,proto3" json:"selectors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocalCaller) Reset() {
+	*x = LocalCaller{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocalCaller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocalCaller) ProtoMessage() {}
+
+func (x *LocalCaller) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocalCaller.ProtoReflect.Descriptor instead.
+func (*LocalCaller) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LocalCaller) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LocalCaller) GetSelectors() []string {
+	if x != nil {
+		return x.Selectors
+	}
+	return nil
+}
+
 // ControlPlane is where a gateway's control plane is and how it is known.
 type ControlPlane struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -465,7 +593,7 @@ type ControlPlane struct {
 
 func (x *ControlPlane) Reset() {
 	*x = ControlPlane{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -477,7 +605,7 @@ func (x *ControlPlane) String() string {
 func (*ControlPlane) ProtoMessage() {}
 
 func (x *ControlPlane) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -490,7 +618,7 @@ func (x *ControlPlane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlPlane.ProtoReflect.Descriptor instead.
 func (*ControlPlane) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ControlPlane) GetAddress() string {
@@ -528,7 +656,7 @@ type PolicyState struct {
 
 func (x *PolicyState) Reset() {
 	*x = PolicyState{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +668,7 @@ func (x *PolicyState) String() string {
 func (*PolicyState) ProtoMessage() {}
 
 func (x *PolicyState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +681,7 @@ func (x *PolicyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyState.ProtoReflect.Descriptor instead.
 func (*PolicyState) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PolicyState) GetCurrent() string {
@@ -587,7 +715,7 @@ type SignedBundle struct {
 
 func (x *SignedBundle) Reset() {
 	*x = SignedBundle{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +727,7 @@ func (x *SignedBundle) String() string {
 func (*SignedBundle) ProtoMessage() {}
 
 func (x *SignedBundle) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +740,7 @@ func (x *SignedBundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedBundle.ProtoReflect.Descriptor instead.
 func (*SignedBundle) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SignedBundle) GetTrustDomain() string {
@@ -652,7 +780,7 @@ type BundleSignature struct {
 
 func (x *BundleSignature) Reset() {
 	*x = BundleSignature{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +792,7 @@ func (x *BundleSignature) String() string {
 func (*BundleSignature) ProtoMessage() {}
 
 func (x *BundleSignature) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +805,7 @@ func (x *BundleSignature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleSignature.ProtoReflect.Descriptor instead.
 func (*BundleSignature) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BundleSignature) GetChain() [][]byte {
@@ -705,7 +833,7 @@ var File_sallyport_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\x97\x05\n" +
+	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\xcf\x05\n" +
 	"\tBootstrap\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -723,7 +851,8 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\x05admin\x18\f \x01(\tR\x05admin\x12/\n" +
 	"\x05drain\x18\r \x01(\v2\x19.google.protobuf.DurationR\x05drain\x12/\n" +
 	"\x05ports\x18\x0e \x03(\v2\x19.sallyport.config.v1.PortR\x05ports\x123\n" +
-	"\x06limits\x18\x0f \x01(\v2\x1b.sallyport.config.v1.LimitsR\x06limits\x12C\n" +
+	"\x06limits\x18\x0f \x01(\v2\x1b.sallyport.config.v1.LimitsR\x06limits\x126\n" +
+	"\acapture\x18\x10 \x01(\v2\x1c.sallyport.config.v1.CaptureR\acapture\x12C\n" +
 	"\n" +
 	"federation\x18\x11 \x03(\v2#.sallyport.config.v1.BundleEndpointR\n" +
 	"federation\"o\n" +
@@ -742,7 +871,13 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\x05total\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05total\".\n" +
 	"\x04Port\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\tR\x02to\"P\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"]\n" +
+	"\aCapture\x12\x16\n" +
+	"\x06listen\x18\x01 \x03(\tR\x06listen\x12:\n" +
+	"\acallers\x18\x02 \x03(\v2 .sallyport.config.v1.LocalCallerR\acallers\";\n" +
+	"\vLocalCaller\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
+	"\tselectors\x18\x02 \x03(\tR\tselectors\"P\n" +
 	"\fControlPlane\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
@@ -773,36 +908,40 @@ func file_sallyport_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_sallyport_config_v1_config_proto_rawDescData
 }
 
-var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_sallyport_config_v1_config_proto_goTypes = []any{
 	(*Bootstrap)(nil),           // 0: sallyport.config.v1.Bootstrap
 	(*BundleEndpoint)(nil),      // 1: sallyport.config.v1.BundleEndpoint
 	(*Limits)(nil),              // 2: sallyport.config.v1.Limits
 	(*Port)(nil),                // 3: sallyport.config.v1.Port
-	(*ControlPlane)(nil),        // 4: sallyport.config.v1.ControlPlane
-	(*PolicyState)(nil),         // 5: sallyport.config.v1.PolicyState
-	(*SignedBundle)(nil),        // 6: sallyport.config.v1.SignedBundle
-	(*BundleSignature)(nil),     // 7: sallyport.config.v1.BundleSignature
-	(*v1.KeySet)(nil),           // 8: sallyport.policy.v1.KeySet
-	(*durationpb.Duration)(nil), // 9: google.protobuf.Duration
+	(*Capture)(nil),             // 4: sallyport.config.v1.Capture
+	(*LocalCaller)(nil),         // 5: sallyport.config.v1.LocalCaller
+	(*ControlPlane)(nil),        // 6: sallyport.config.v1.ControlPlane
+	(*PolicyState)(nil),         // 7: sallyport.config.v1.PolicyState
+	(*SignedBundle)(nil),        // 8: sallyport.config.v1.SignedBundle
+	(*BundleSignature)(nil),     // 9: sallyport.config.v1.BundleSignature
+	(*v1.KeySet)(nil),           // 10: sallyport.policy.v1.KeySet
+	(*durationpb.Duration)(nil), // 11: google.protobuf.Duration
 }
 var file_sallyport_config_v1_config_proto_depIdxs = []int32{
-	4,  // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
-	8,  // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
-	9,  // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
+	6,  // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
+	10, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
+	11, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
 	3,  // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
 	2,  // 4: sallyport.config.v1.Bootstrap.limits:type_name -> sallyport.config.v1.Limits
-	1,  // 5: sallyport.config.v1.Bootstrap.federation:type_name -> sallyport.config.v1.BundleEndpoint
-	9,  // 6: sallyport.config.v1.Limits.head:type_name -> google.protobuf.Duration
-	9,  // 7: sallyport.config.v1.Limits.idle:type_name -> google.protobuf.Duration
-	9,  // 8: sallyport.config.v1.Limits.silence:type_name -> google.protobuf.Duration
-	9,  // 9: sallyport.config.v1.Limits.total:type_name -> google.protobuf.Duration
-	7,  // 10: sallyport.config.v1.SignedBundle.signatures:type_name -> sallyport.config.v1.BundleSignature
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	4,  // 5: sallyport.config.v1.Bootstrap.capture:type_name -> sallyport.config.v1.Capture
+	1,  // 6: sallyport.config.v1.Bootstrap.federation:type_name -> sallyport.config.v1.BundleEndpoint
+	11, // 7: sallyport.config.v1.Limits.head:type_name -> google.protobuf.Duration
+	11, // 8: sallyport.config.v1.Limits.idle:type_name -> google.protobuf.Duration
+	11, // 9: sallyport.config.v1.Limits.silence:type_name -> google.protobuf.Duration
+	11, // 10: sallyport.config.v1.Limits.total:type_name -> google.protobuf.Duration
+	5,  // 11: sallyport.config.v1.Capture.callers:type_name -> sallyport.config.v1.LocalCaller
+	9,  // 12: sallyport.config.v1.SignedBundle.signatures:type_name -> sallyport.config.v1.BundleSignature
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_config_v1_config_proto_init() }
@@ -816,7 +955,7 @@ func file_sallyport_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_config_v1_config_proto_rawDesc), len(file_sallyport_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

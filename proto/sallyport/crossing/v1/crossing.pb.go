@@ -272,6 +272,9 @@ const (
 	Attach_JWT Attach = 2
 	// PLAINTEXT: not at all, as the policy accepts for a destination.
 	Attach_PLAINTEXT Attach = 3
+	// LOCAL: it showed nothing. The kernel of the gateway's host knows the process
+	// whose connection it is: its user, its cgroup.
+	Attach_LOCAL Attach = 4
 )
 
 // Enum value maps for Attach.
@@ -281,12 +284,14 @@ var (
 		1: "MTLS",
 		2: "JWT",
 		3: "PLAINTEXT",
+		4: "LOCAL",
 	}
 	Attach_value = map[string]int32{
 		"ATTACH_UNSPECIFIED": 0,
 		"MTLS":               1,
 		"JWT":                2,
 		"PLAINTEXT":          3,
+		"LOCAL":              4,
 	}
 )
 
@@ -2936,12 +2941,13 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\bDRAINING\x10\x12\x12\x0e\n" +
 	"\n" +
 	"OVER_LIMIT\x10\x13\x12\r\n" +
-	"\tDISAGREES\x10\x14*B\n" +
+	"\tDISAGREES\x10\x14*M\n" +
 	"\x06Attach\x12\x16\n" +
 	"\x12ATTACH_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MTLS\x10\x01\x12\a\n" +
 	"\x03JWT\x10\x02\x12\r\n" +
-	"\tPLAINTEXT\x10\x03*\xab\x01\n" +
+	"\tPLAINTEXT\x10\x03\x12\t\n" +
+	"\x05LOCAL\x10\x04*\xab\x01\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04DONE\x10\x01\x12\v\n" +
