@@ -23,12 +23,9 @@ func unproven(p *policyv1.Policy) policy.Faults {
 			free = append(free, i)
 		}
 	}
-	if len(proven)*len(free) > maxPairs {
-		return nil
-	}
 	s, err := newSide(p)
-	if err != nil {
-		return nil
+	if err != nil || len(proven)*len(free) > maxPairs {
+		free = nil // too many to look at
 	}
 	var f policy.Faults
 	for _, i := range proven {
@@ -55,7 +52,8 @@ func (s *side) common(a, b *policyv1.Match) string {
 		!tellApart(a.GetFrom(), b.GetFrom()) || !tellApart(a.GetTo(), b.GetTo()) {
 		return ""
 	}
-	from, to := both(s.members(a.GetFrom()), s.members(b.GetFrom())), both(s.serving(a), s.serving(b))
+	from := oneOfEach(both(s.members(a.GetFrom()), s.members(b.GetFrom())))
+	to := oneOfEach(both(s.serving(a), s.serving(b)))
 	for _, f := range from {
 		for _, t := range to {
 			if s.compiled.TransitionOf(f.Environment, t.Environment) != nil {
@@ -79,6 +77,17 @@ func both(a, b []*policy.Workload) []*policy.Workload {
 		in[w] = true
 	}
 	return filter(a, func(w *policy.Workload) bool { return in[w] })
+}
+
+// oneOfEach is the first workload of each environment: which calls may cross at all
+// is for environments to say.
+func oneOfEach(all []*policy.Workload) []*policy.Workload {
+	seen := map[string]bool{}
+	return filter(all, func(w *policy.Workload) bool {
+		first := !seen[w.Environment]
+		seen[w.Environment] = true
+		return first
+	})
 }
 
 // overlap says whether two lists, each of which means all if it is empty, have

@@ -157,7 +157,7 @@ func TestProofsAreRenewed(t *testing.T) {
 				if i == 1 && c.good == 0 {
 					continue
 				}
-				time.Sleep(step.wait)
+				<-time.After(step.wait)
 				if _, err := p.forHost(t.Context(), "llm.azure.mesh"); err != nil || m.count != step.want {
 					t.Errorf("%v: after %v more, %d were made, %v; want %d", c, step.wait, m.count, err, step.want)
 				}
@@ -176,7 +176,7 @@ func TestProofsOutliveTheirIssuer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(3 * time.Minute)
+		<-time.After(3 * time.Minute)
 		m.hold = make(chan struct{})
 		fetched := make(chan error)
 		go func() {
@@ -194,7 +194,7 @@ func TestProofsOutliveTheirIssuer(t *testing.T) {
 		if err := <-fetched; err != nil {
 			t.Errorf("while it is good: %v", err)
 		}
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 		if got, err := p.forHost(t.Context(), "llm.azure.mesh"); err == nil {
 			t.Errorf("after its end: %q", got)
 		}
