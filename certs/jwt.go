@@ -51,6 +51,9 @@ func (s *Source) FetchJWTSVID(ctx context.Context, audience string) (token strin
 type JWT struct {
 	ID          spiffeid.ID
 	Fingerprint string // "sha256:" and the hex digest of the token
+
+	issued time.Time // zero if it does not say
+	alone  bool      // it has one audience
 }
 
 // ValidateJWT takes a JWT-SVID that is signed by its own trust domain, is for the
@@ -79,9 +82,39 @@ func (s *Source) ValidateJWT(token, audience string, now time.Time) (JWT, error)
 	if err := checkLifetime(svid, now); err != nil {
 		return JWT{}, fmt.Errorf("validate JWT-SVID of %s: %w", svid.ID, err)
 	}
-	fresh := JWT{svid.ID, "sha256:" + hex.EncodeToString(digest[:])}
+	fresh := JWT{ID: svid.ID, Fingerprint: "sha256:" + hex.EncodeToString(digest[:]), issued: issuedAt(svid), alone: len(svid.Audience) == 1}
 	s.verified.keep(digest, fresh, audience, now, svid, s)
 	return fresh, nil
+}
+
+// ValidateFreshJWT takes a JWT-SVID that ValidateJWT takes, is for that audience
+// alone, and was issued at most that long ago, whenever it expires: its issuer signed
+// both, and so whoever has seen it can use it for no longer. One that does not say
+// when it was issued is refused. Errors are as those of ValidateJWT.
+func (s *Source) ValidateFreshJWT(token, audience string, age time.Duration, now time.Time) (JWT, error) {
+	t, err := s.ValidateJWT(token, audience, now)
+	switch {
+	case err != nil:
+		return JWT{}, err
+	case !t.alone:
+		return JWT{}, fmt.Errorf("%w: the JWT-SVID of %s is for others than %q too", ErrUntrusted, t.ID, audience)
+	case t.issued.IsZero():
+		return JWT{}, fmt.Errorf("%w: the JWT-SVID of %s does not say when it was issued", ErrUntrusted, t.ID)
+	case now.Sub(t.issued) > age+leeway:
+		return JWT{}, fmt.Errorf("%w: the JWT-SVID of %s was issued %v ago, the limit is %v",
+			ErrExpired, t.ID, now.Sub(t.issued).Truncate(time.Second), age)
+	}
+	return t, nil
+}
+
+// issuedAt is when a token whose dates were checked says that it was issued; zero if
+// it does not say.
+func issuedAt(svid *jwtsvid.SVID) time.Time {
+	iat, ok := svid.Claims["iat"].(float64)
+	if !ok {
+		return time.Time{}
+	}
+	return time.Unix(int64(iat), 0)
 }
 
 // maxVerified bounds what is remembered of tokens.

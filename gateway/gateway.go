@@ -175,7 +175,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 	self := b.self
 	both := exchange.Config{
 		Self:  self,
-		Authz: authz.New(g.bootstrap.GetEnvironment(), g.xds),
+		Authz: authz.New(g.bootstrap.GetEnvironment(), g.xds).TakeProofs(g.source),
 		Spool: g.meter,
 		Log:   g.log,
 

@@ -49,7 +49,7 @@ func TestPolicyLoads(t *testing.T) {
 		}
 	}
 	for _, in := range p.GetIntents() {
-		if len(in.GetLimits()) > 0 || in.GetRequire() != nil {
+		if len(in.GetLimits()) > 0 || in.GetRequire().GetDigest() != nil {
 			t.Errorf("intent %s has obligations, which this gateway cannot keep", in.GetName())
 		}
 	}

@@ -124,7 +124,8 @@ func Outage(r crossingv1.Reason) bool {
 func Judged(r crossingv1.Reason) bool {
 	switch r {
 	case crossingv1.Reason_REASON_UNSPECIFIED, crossingv1.Reason_NO_INTENT,
-		crossingv1.Reason_DENIED_BY_INTENT, crossingv1.Reason_NOT_ENFORCEABLE:
+		crossingv1.Reason_DENIED_BY_INTENT, crossingv1.Reason_NOT_ENFORCEABLE,
+		crossingv1.Reason_NO_PROOF, crossingv1.Reason_BAD_PROOF:
 		return true
 	}
 	return Outage(r)

@@ -210,6 +210,7 @@ func appendEnd(b []byte, n protowire.Number, e *crossingv1.End) []byte {
 	b = appendNumber(b, 17, uint64(e.Tries))
 	b = appendText(b, 18, e.Message)
 	b = appendTransfer(b, 19, e.Transfer)
+	b = appendText(b, 20, e.Proof)
 	return leave(b, began)
 }
 

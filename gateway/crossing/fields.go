@@ -192,6 +192,7 @@ func (c *fields) end(e *crossingv1.End) {
 	c.text("detail", e.Detail)
 	c.text("message", e.Message)
 	c.transfer(e.Transfer)
+	c.text("proof", e.Proof)
 }
 
 func (c *fields) transfer(t *crossingv1.Transfer) {

@@ -94,7 +94,7 @@ func checkHalf(h *crossingv1.Half, f *crossingv1.Frame, gateway spiffeid.ID) err
 	case end.GetTransfer() != nil:
 		return errors.New("a transfer before its end")
 	}
-	return errors.Join(checkRefusedAtEgress(h), checkSource(h, egress), checkOwner(h), checkPolicies(end), checkTexts(h))
+	return errors.Join(checkRefusedAtEgress(h), checkSource(h, egress), checkOwner(h), checkPolicies(end), checkTexts(h), checkProof(end))
 }
 
 // fits says that a reason may stand beside a decision: a denial has one, and a

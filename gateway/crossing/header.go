@@ -42,7 +42,8 @@ func appendHeader(b []byte, h *crossingv1.Header) ([]byte, error) {
 	b = appendPolicy(b, 12, h.GetPolicy())
 	b = appendText(b, 13, h.GetIntent())
 	b = appendSigned(b, 14, int64(h.GetKind()))
-	return appendTime(b, 15, h.GetOpened()), nil
+	b = appendTime(b, 15, h.GetOpened())
+	return appendText(b, 16, h.GetProof()), nil
 }
 
 // plain says that a header is one that appendHeader can encode by itself: its
@@ -50,7 +51,7 @@ func appendHeader(b []byte, h *crossingv1.Header) ([]byte, error) {
 func plain(h *crossingv1.Header) bool {
 	for _, s := range [...]string{
 		h.GetId(), h.GetRun(), h.GetTraceparent(), h.GetTracestate(), h.GetSource(), h.GetSourceSvid(),
-		h.GetDestination(), h.GetWorkload(), h.GetService(), h.GetPolicy().GetRevision(), h.GetIntent(),
+		h.GetDestination(), h.GetWorkload(), h.GetService(), h.GetPolicy().GetRevision(), h.GetIntent(), h.GetProof(),
 	} {
 		if !utf8.ValidString(s) {
 			return false
@@ -145,6 +146,8 @@ func (r *reading) header(h *Header) {
 		case 15<<3 | sized:
 			h.Opened = &h.opened
 			r.time(h.Opened)
+		case 16<<3 | sized:
+			h.Proof = r.text()
 		default:
 			r.skip()
 		}

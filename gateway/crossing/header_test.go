@@ -3,6 +3,7 @@ package crossing
 import (
 	"bytes"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +109,11 @@ func TestUnmarshalHeader(t *testing.T) {
 		"an enumeration of 64 bits":   append(tag(8, protowire.VarintType), protowire.AppendVarint(nil, 1<<40|2)...),
 		"nanoseconds of 64 bits":      append(tag(15, protowire.BytesType), append([]byte{10, 2 << 3}, protowire.AppendVarint(nil, 1<<63-1)...)...),
 		"a length beyond all numbers": append(tag(1, protowire.BytesType), protowire.AppendVarint(nil, 1<<63)...),
+		"a proof":                     proofOf("eyJhbGciOiJFUzI1NiJ9.e30.c2ln"),
+		"a proof again":               append(proofOf("x"), proofOf("y")...),
+		"a proof that is long":        proofOf(strings.Repeat("x", MaxProof)),
+		"a proof that is no text":     proofOf("\xc3\x28"),
+		"a proof as a number":         append(tag(16, protowire.VarintType), 5),
 		"a message beyond its own":    append(tag(12, protowire.BytesType), 2, 2<<3|2, 9),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -118,12 +124,20 @@ func TestUnmarshalHeader(t *testing.T) {
 	}
 }
 
+// proofOf is the field of a header that holds a proof.
+func proofOf(token string) []byte {
+	return protowire.AppendString(protowire.AppendTag(nil, 16, protowire.BytesType), token)
+}
+
 func FuzzUnmarshalHeader(f *testing.F) {
 	good, err := AppendHeader(nil, usualHeader())
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(good)
+	f.Add(append(bytes.Clone(good), proofOf("eyJhbGciOiJFUzI1NiJ9.e30.c2ln")...))
+	f.Add(append(proofOf(strings.Repeat("x", MaxProof+1)), good...))
+	f.Add(append(bytes.Clone(good), 0x82, 0x01, 2, 0xc3, 0x28))
 	f.Add([]byte{12<<3 | 2, 2, 1 << 3, 7, 99})
 	f.Add([]byte{0xeb, 0x04, 1 << 3, 1, 0xec, 0x04})
 	f.Fuzz(func(t *testing.T, b []byte) { holdHeader(t, bytes.Clone(b)) })

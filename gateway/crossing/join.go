@@ -178,6 +178,8 @@ func differences(egress, ingress *Account) []string {
 		differ("operation.name", e.GetOperation().GetName() != i.GetOperation().GetName())
 		differ("operation.authority", e.GetOperation().GetAuthority() != i.GetOperation().GetAuthority())
 	}
+	proofs := [...]string{e.GetEnd().GetProof(), i.GetEnd().GetProof()}
+	differ("proof", proofs[0] != "" && proofs[1] != "" && proofs[0] != proofs[1])
 	told := ec.GetCause() == crossingv1.Cause_REFUSED_BY_PEER
 	differ("decision", kept || refused && !told && !brokenOff(ec))
 	differ("close", told && ic.GetCause() == crossingv1.Cause_DONE ||

@@ -73,6 +73,8 @@ func TestJoinState(t *testing.T) {
 		{"request bytes", func(_, i *Account) { i.Close.RequestBytes++ }, disagree, []string{"requestBytes"}},
 		{"response bytes", func(_, i *Account) { i.Close.ResponseBytes++ }, disagree, []string{"responseBytes"}},
 		{"statuses", func(_, i *Account) { i.Close.Status = 500 }, disagree, []string{"status"}},
+		{"proofs", func(e, i *Account) { e.Open.End.Proof, i.Open.End.Proof = revision("5"), revision("6") }, disagree, []string{"proof"}},
+		{"one proof", func(e, _ *Account) { e.Open.End.Proof = revision("5") }, joined, nil},
 		{"all counts", func(_, i *Account) { i.Close.RequestBytes, i.Close.ResponseBytes, i.Close.Status = 0, 0, 0 }, disagree, []string{"requestBytes", "responseBytes", "status"}},
 		{"denied at ingress and answered at egress", func(e, i *Account) {
 			denyAtIngress(e, i)

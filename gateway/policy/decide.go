@@ -25,13 +25,17 @@ type Decision struct {
 	// Reason why not; REASON_UNSPECIFIED if allowed.
 	Reason crossingv1.Reason
 	// Intent that decided: the matching deny or allow of the smallest name, an
-	// allow without obligations before one with. "" if none matched.
+	// allow without obligations before one with a proof before others. "" if none
+	// matched.
 	Intent string
 	// Transition of the call; nil if it is shut or the environments are unknown.
 	Transition *Transition
-	// Limited says that it is allowed only under obligations (limits, require)
-	// that a gateway must keep. One that cannot must deny.
+	// Limited says that it is allowed only under obligations (limits, a digest) that
+	// a gateway must keep. One that cannot must deny.
 	Limited bool
+	// Proof says that it is allowed only if the caller proves for itself that it
+	// calls. A gateway that was shown no proof must deny.
+	Proof bool
 	// Idempotent says that the intent lets a gateway ask again where it cannot know
 	// whether it was heard. It is never so of tool calls, nor because of another
 	// intent than the one that decided.
@@ -66,7 +70,7 @@ func (p *Policy) Decide(q *Query) Decision {
 				d.Reason, d.Intent = crossingv1.Reason_DENIED_BY_INTENT, in.name
 				return d
 			case !in.deny && t == yes:
-				d.Allow, d.Intent, d.Limited = true, in.name, in.limited
+				d.Allow, d.Intent, d.Limited, d.Proof = true, in.name, in.limited, in.proof
 				d.Idempotent = in.again && !callsTools(k.values[Protocol].text)
 				return d
 			}

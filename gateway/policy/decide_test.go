@@ -32,6 +32,7 @@ func TestDecide(t *testing.T) {
 		reason  crossingv1.Reason
 		intent  string
 		limited bool
+		proof   bool
 	}{
 		{name: "nothing allows", intents: `[]`, from: one, to: "llm/chat", reason: crossingv1.Reason_NO_INTENT},
 		{name: "by name", intents: `[{"name":"i","allow":{"from":"one","to":"llm","service":"chat"}}]`, from: one, to: "llm/chat", intent: "i"},
@@ -55,6 +56,12 @@ func TestDecide(t *testing.T) {
 		{name: "deny wins", intents: `[{"name":"a","allow":{}},{"name":"z","deny":{"from":"one"}}]`, from: one, to: "llm/chat", reason: crossingv1.Reason_DENIED_BY_INTENT, intent: "z"},
 		{name: "smallest deny", intents: `[{"name":"y","deny":{}},{"name":"b","deny":{}},{"name":"a","allow":{}}]`, from: one, to: "llm/chat", reason: crossingv1.Reason_DENIED_BY_INTENT, intent: "b"},
 		{name: "smallest allow", intents: `[{"name":"y","allow":{}},{"name":"b","allow":{}}]`, from: one, to: "llm/chat", intent: "b"},
+		{name: "with a proof", intents: `[{"name":"i","allow":{},"require":{"workloadProof":true}}]`, from: one, to: "llm/chat", intent: "i", proof: true},
+		{name: "with a proof, and limits", intents: `[{"name":"i","allow":{},"require":{"workloadProof":true},"limits":{"requests":"1/day"}}]`, from: one, to: "llm/chat", intent: "i", limited: true, proof: true},
+		{name: "with a proof, or without", intents: `[{"name":"a","allow":{},"require":{"workloadProof":true}},{"name":"j","allow":{}}]`, from: one, to: "llm/chat", intent: "j"},
+		{name: "with a proof, or under limits", intents: `[{"name":"a","allow":{},"limits":{"requests":"1/day"}},{"name":"j","allow":{},"require":{"workloadProof":true}}]`, from: one, to: "llm/chat", intent: "j", proof: true},
+		{name: "without another intent's proof", intents: `[{"name":"a","allow":{"to":"vault"},"require":{"workloadProof":true}},{"name":"j","allow":{"to":"llm"}}]`, from: one, to: "llm/chat", intent: "j"},
+		{name: "denied, proof or not", intents: `[{"name":"a","allow":{},"require":{"workloadProof":true}},{"name":"j","deny":{}}]`, from: one, to: "llm/chat", reason: crossingv1.Reason_DENIED_BY_INTENT, intent: "j"},
 		{name: "under limits", intents: `[{"name":"i","allow":{},"limits":{"requests":"1/day"}}]`, from: one, to: "llm/chat", intent: "i", limited: true},
 		{name: "an allow without limits is enough", intents: `[{"name":"a","allow":{},"limits":{"requests":"1/day"}},{"name":"b","allow":{}}]`, from: one, to: "llm/chat", intent: "b"},
 		{name: "no transition", intents: `[{"name":"i","allow":{}}]`, from: one, to: "lone/get", reason: crossingv1.Reason_NO_TRANSITION},
@@ -116,8 +123,8 @@ func TestDecide(t *testing.T) {
 			q := Query{From: id(t, c.from), To: p.Workload(to), Service: service, Attributes: attributes(t, c.with), Now: noon()}
 			d := p.Decide(&q)
 			allow := c.reason == crossingv1.Reason_REASON_UNSPECIFIED
-			if d.Allow != allow || d.Reason != c.reason || d.Intent != c.intent || d.Limited != c.limited {
-				t.Errorf("Decide = %+v, want allow %v reason %v intent %q limited %v", d, allow, c.reason, c.intent, c.limited)
+			if d.Allow != allow || d.Reason != c.reason || d.Intent != c.intent || d.Limited != c.limited || d.Proof != c.proof {
+				t.Errorf("Decide = %+v, want allow %v reason %v intent %q limited %v proof %v", d, allow, c.reason, c.intent, c.limited, c.proof)
 			}
 			owned := c.reason != crossingv1.Reason_BAD_IDENTITY && c.reason != crossingv1.Reason_NO_TRANSITION
 			if owned != (d.Transition != nil && d.Transition.Owner == "sec") {

@@ -14,7 +14,8 @@ type intent struct {
 	notBefore int64 // in microseconds since 1970
 	notAfter  int64
 	deny      bool
-	limited   bool
+	limited   bool // by what no gateway can keep yet
+	proof     bool // what it allows the caller must prove to call
 	again     bool // what it allows may be asked for twice
 	methods   []string
 	exact     []string // paths
@@ -33,7 +34,8 @@ func (p *Policy) compileIntent(in *policyv1.Intent) intent {
 	m := in.GetAllow()
 	out := intent{
 		name: in.GetName(), leaving: -1, text: in.GetWhen(),
-		limited: len(in.GetLimits()) > 0 || in.GetRequire() != nil,
+		limited: len(in.GetLimits()) > 0 || in.GetRequire().GetDigest() != nil,
+		proof:   in.GetRequire().GetWorkloadProof(),
 		again:   in.GetIdempotent(),
 	}
 	if in.GetDeny() != nil {

@@ -150,7 +150,8 @@ func (p *Policy) addTransitions(in *policyv1.Policy) {
 }
 
 // addIntents orders the intents so that the first that matches decides: any
-// deny, then an allow without obligations, then one with.
+// deny, then an allow without obligations, then one that asks for a proof alone,
+// then others.
 func (p *Policy) addIntents(in []*policyv1.Intent) {
 	for _, i := range in {
 		p.intents = append(p.intents, p.compileIntent(i))
@@ -159,10 +160,12 @@ func (p *Policy) addIntents(in []*policyv1.Intent) {
 		switch {
 		case in.deny:
 			return 0
-		case !in.limited:
-			return 1
+		case in.limited:
+			return 3
+		case in.proof:
+			return 2
 		}
-		return 2
+		return 1
 	}
 	slices.SortFunc(p.intents, func(a, b intent) int {
 		return cmp.Or(cmp.Compare(rank(&a), rank(&b)), strings.Compare(a.name, b.name))

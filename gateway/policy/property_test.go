@@ -37,7 +37,7 @@ func reference(p *policyv1.Policy, from, toName, service string, attrs map[strin
 	if label, ok := attrs["data.class"]; ok {
 		sends = class(label)
 	}
-	var denies, allows, limited []string
+	var denies, allows, proven, limited []string
 	for _, in := range p.Intents {
 		m := in.Allow
 		if in.Deny != nil {
@@ -81,6 +81,8 @@ func reference(p *policyv1.Policy, from, toName, service string, attrs map[strin
 			denies = append(denies, in.Name)
 		case in.Allow != nil && t == 2 && len(in.Limits) > 0:
 			limited = append(limited, in.Name)
+		case in.Allow != nil && t == 2 && in.GetRequire().GetWorkloadProof():
+			proven = append(proven, in.Name)
 		case in.Allow != nil && t == 2:
 			allows = append(allows, in.Name)
 		}
@@ -90,6 +92,8 @@ func reference(p *policyv1.Policy, from, toName, service string, attrs map[strin
 		return false, crossingv1.Reason_DENIED_BY_INTENT, slices.Min(denies)
 	case len(allows) > 0:
 		return true, 0, slices.Min(allows)
+	case len(proven) > 0:
+		return true, 0, slices.Min(proven)
 	case len(limited) > 0:
 		return true, 0, slices.Min(limited)
 	}
@@ -261,6 +265,9 @@ func genIntent(t *rapid.T, i int) *policyv1.Intent {
 	if rapid.Bool().Draw(t, "limited") {
 		in.Limits = with{"requests": "1/day"}
 	}
+	if rapid.Bool().Draw(t, "proof") {
+		in.Require = &policyv1.Require{WorkloadProof: true}
+	}
 	return in
 }
 
@@ -318,7 +325,7 @@ func TestOrderNeverMatters(t *testing.T) {
 		shuffled.Intents = rapid.Permutation(shuffled.Intents).Draw(rt, "order")
 		slices.Reverse(shuffled.Transitions)
 		a, b := q.ask(t, p), q.ask(t, shuffled)
-		if a.Allow != b.Allow || a.Reason != b.Reason || a.Intent != b.Intent || a.Limited != b.Limited || a.Idempotent != b.Idempotent {
+		if a.Allow != b.Allow || a.Reason != b.Reason || a.Intent != b.Intent || a.Limited != b.Limited || a.Proof != b.Proof || a.Idempotent != b.Idempotent {
 			rt.Fatalf("%+v in one order, %+v in another", a, b)
 		}
 		x, err := Canonical(p)
@@ -342,7 +349,7 @@ func TestIntentsAreMonotone(t *testing.T) {
 		switch {
 		case added.Deny != nil && after.Allow && !before.Allow:
 			rt.Fatalf("a deny more allows more: %+v", after)
-		case added.Allow != nil && before.Allow && (!after.Allow || after.Limited && !before.Limited):
+		case added.Allow != nil && before.Allow && (!after.Allow || after.Limited && !before.Limited || after.Proof && !before.Proof && !before.Limited):
 			rt.Fatalf("an allow more denies more: %+v", after)
 		}
 	})

@@ -40,12 +40,8 @@ func testSubject(t *policyv1.Test) string {
 // "denied: no intent allows it".
 func (p *Policy) Describe(d Decision) string {
 	switch {
-	case d.Allow && d.Limited:
-		return "allowed by " + d.Intent + ", under its limits and requirements"
-	case d.Idempotent:
-		return "allowed by " + d.Intent + ", and may be asked again"
 	case d.Allow:
-		return "allowed by " + d.Intent
+		return "allowed by " + d.Intent + terms(d)
 	case d.Intent != "":
 		return "denied by " + d.Intent
 	}
@@ -62,6 +58,21 @@ func (p *Policy) Describe(d Decision) string {
 		return "denied: the callee serves no such thing"
 	}
 	return "denied: " + d.Reason.String()
+}
+
+// terms are what an allow adds.
+func terms(d Decision) string {
+	switch {
+	case d.Limited:
+		return ", under its limits and requirements"
+	case d.Proof && d.Idempotent:
+		return ", with a proof of the caller's own, and may be asked again"
+	case d.Proof:
+		return ", with a proof of the caller's own"
+	case d.Idempotent:
+		return ", and may be asked again"
+	}
+	return ""
 }
 
 // caller is the SPIFFE ID of a workload's name or of an ID's text. Where a

@@ -162,7 +162,9 @@ func (v *validator) require(path, subject string, r *policyv1.Require) {
 		return
 	}
 	if r.GetDigest() == nil {
-		v.fault(path, "%s: require says nothing; it takes digest", subject)
+		if !r.GetWorkloadProof() {
+			v.fault(key(path, "workloadProof"), "%s: require says nothing; it takes workloadProof and digest", subject)
+		}
 		return
 	}
 	name := r.GetDigest().GetIn()

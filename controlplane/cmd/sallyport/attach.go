@@ -28,7 +28,7 @@ const killAfter = 10 * time.Second
 type attachFlags struct {
 	gateway, gatewayID, listen string
 	openAI, anthropic          string
-	proxy                      bool
+	proxy, prove               bool
 	uids                       []uint
 }
 
@@ -43,7 +43,8 @@ the gateway by mTLS. Credentials are renewed beneath it: it may run for as long 
 Only the user that this runs under, and those of --uid, may connect.
 
 --openai and --anthropic set what SDKs read to that destination, --proxy what HTTP clients
-read. Without a COMMAND the address is served until this is stopped, and its variables are
+read. --prove is for destinations of which the policy requires a workload-proof: the gateway
+cannot call them in the workload's name by itself. Without a COMMAND the address is served until this is stopped, and its variables are
 printed. The exit code is that of COMMAND.`,
 		Example: `  sallyport attach --gateway 10.0.0.5:8443 --openai llm.azure.mesh:8000 -- python3 agent.py
   sallyport attach --gateway 10.0.0.5:8443 --listen 127.0.0.1:8080`,
@@ -57,6 +58,7 @@ printed. The exit code is that of COMMAND.`,
 	flags.StringVar(&f.openAI, "openai", "", "NAME.ENVIRONMENT.mesh:PORT that OpenAI's SDKs are to call")
 	flags.StringVar(&f.anthropic, "anthropic", "", "NAME.ENVIRONMENT.mesh:PORT that Anthropic's SDKs are to call")
 	flags.BoolVar(&f.proxy, "proxy", false, "have HTTP clients send everything through the gateway")
+	flags.BoolVar(&f.prove, "prove", false, "send with each request a proof that the workload itself calls (require: workload-proof)")
 	flags.UintSliceVar(&f.uids, "uid", nil, "another user who may connect")
 	return cmd
 }
@@ -112,7 +114,7 @@ func (a *app) newAttach(ctx context.Context, f *attachFlags) (*attach.Attach, fu
 		closeSource()
 		return nil, nil, err
 	}
-	c := attach.Config{Source: source, Gateway: f.gateway, GatewayID: id, Listen: f.listen, Log: a.warnings()}
+	c := attach.Config{Source: source, Gateway: f.gateway, GatewayID: id, Listen: f.listen, Prove: f.prove, Log: a.warnings()}
 	for _, uid := range f.uids {
 		c.UIDs = append(c.UIDs, uint32(uid))
 	}

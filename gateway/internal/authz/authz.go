@@ -29,8 +29,10 @@ type Verdict struct {
 	Workload   *policy.Workload   // the destination; nil if unknown
 	Service    *policy.Service    // what of it is called; nil if unknown
 	Idempotent bool               // it may be asked for again where nobody knows whether it was heard
+	Proof      string             // fingerprint of the caller's own proof that it calls, if a good one came
 
-	host string // the owner of the environment that answers where no transition does
+	unproven string // what is wrong with one that came
+	host     string // the owner of the environment that answers where no transition does
 }
 
 // Owner is the team that answers for the crossing: for its transition or, where
@@ -79,6 +81,7 @@ type policies interface {
 type Authorizer struct {
 	environment string
 	policies    policies
+	proofs      proofs // nil takes none
 }
 
 // New makes the authorizer of a gateway of that environment.
@@ -105,6 +108,7 @@ func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.T
 	if env, ok := p.EnvironmentOf(caller.TrustDomain()); !ok || env != a.environment {
 		return *v.deny(crossingv1.Reason_FOREIGN_IDENTITY)
 	}
+	a.show(&v, caller, head.Proof, now)
 	return *v.decide(p, caller, head, now)
 }
 
@@ -138,6 +142,7 @@ func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.Re
 	if !v.destination(p, h, head) {
 		return v
 	}
+	a.show(&v, source, h.GetProof(), now)
 	v.decide(p, source, head, now)
 	if v.Allow && named != p {
 		v.agree(named, source, h, head, now)
@@ -198,7 +203,7 @@ func (v *Verdict) destination(p *policy.Policy, h *crossingv1.Header, head *l7.R
 
 // agree denies unless the policy that the egress gateway named allows it too.
 func (v *Verdict) agree(named *policy.Policy, source spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) {
-	other := Verdict{To: v.To}
+	other := Verdict{To: v.To, Proof: v.Proof, unproven: v.unproven}
 	if other.destination(named, h, head) {
 		if other.decide(named, source, head, now); other.Allow {
 			v.Idempotent = v.Idempotent && other.Idempotent
@@ -221,6 +226,8 @@ func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestH
 		return v.deny(d.Reason)
 	case d.Limited:
 		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" has limits or requirements")
+	case d.Proof && v.Proof == "":
+		return v.unprove()
 	}
 	v.Allow, v.Idempotent = true, d.Idempotent
 	return v

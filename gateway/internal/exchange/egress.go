@@ -117,6 +117,9 @@ func (d *departure) serve(e *Egress) {
 	fromBaseURL(&req.Head)
 	v := &d.verdict
 	*v = e.cfg.Authz.Egress(req.Caller.ID, &req.Head, now)
+	if v.Reason == crossingv1.Reason_NO_PROOF && req.Mapped {
+		v.Detail = unsayable
+	}
 	if v.Allow && req.Upgrade != "" {
 		v.Unable("upgrade to " + req.Upgrade)
 	}
@@ -198,6 +201,9 @@ func (d *departure) problem(reason crossingv1.Reason, owner string) {
 	if d.status != 0 {
 		head, body = l7.ProblemStatus(d.status, d.detail, d.id, reason, owner, &d.req.Head)
 	}
+	if how := howToProve(reason, &d.verdict); how != "" {
+		head, body = l7.ProblemStatus(http.StatusForbidden, how, d.id, reason, owner, &d.req.Head)
+	}
 	if d.disagrees != nil && reason == crossingv1.Reason_DISAGREES {
 		head, body = d.disagrees.Answer(d.id, owner, &d.req.Head)
 	}
@@ -255,6 +261,9 @@ func (d *departure) header(h *crossing.Header, v *authz.Verdict) {
 	h.Destination, h.Workload, h.Service = v.Workload.ID.String(), v.Workload.Name, v.Service.Name
 	h.SetPolicy(v.Policy.Serial, v.Policy.Revision)
 	h.Intent = v.Intent
+	if v.Proof != "" { // else it may be for others
+		h.Proof = d.req.Head.Proof
+	}
 	h.Kind = crossingv1.Header_HTTP
 	if d.req.Head.Method == http.MethodConnect {
 		h.Kind = crossingv1.Header_BYTES

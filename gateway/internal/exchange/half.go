@@ -49,7 +49,7 @@ func (h *half) free() {
 func (h *half) judged(v *authz.Verdict, gateway string, now time.Time) {
 	end := h.End
 	end.Gateway, end.Intent, end.Reason, end.Detail = gateway, v.Intent, v.Reason, crossing.Detail(v.Detail)
-	end.Decision = crossingv1.Decision_DENY
+	end.Decision, end.Proof = crossingv1.Decision_DENY, v.Proof
 	if v.Allow {
 		end.Decision = crossingv1.Decision_ALLOW
 	}

@@ -196,6 +196,8 @@ func checkHeader(h *crossingv1.Header, peer spiffeid.ID) (l7.Traceparent, error)
 		return trace, errors.New("header of an unknown kind")
 	case len(h.GetPolicy().GetRevision()) > longestDigest || len(h.GetSourceSvid()) > longestDigest:
 		return trace, errors.New("header with a digest that is none")
+	case len(h.GetProof()) > crossing.MaxProof:
+		return trace, errors.New("header with an endless proof")
 	}
 	if _, err := spiffeid.FromString(h.GetDestination()); err != nil {
 		return trace, err

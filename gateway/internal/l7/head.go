@@ -57,13 +57,16 @@ func (f *Fields) DelFunc(del func(name string) bool) {
 }
 
 // RequestHead is the head of a request. Hop-by-hop fields are not in Fields,
-// nor is Host: it is Authority.
+// nor is Host, which is Authority, nor sallyport-proof.
 type RequestHead struct {
 	Method    string // as sent; "CONNECT" for a byte stream
 	Scheme    string // "http" or "https" as the caller wrote it; "" in origin form
 	Authority string // host or host:port
 	Path      string // path and query; "" for CONNECT
 	Fields    Fields
+	// Proof is what a workload sent to its own gateway as a proof that it calls. It
+	// goes to nobody with the head.
+	Proof string
 }
 
 // PathOnly is the path without its query.

@@ -224,6 +224,10 @@ func explainFault(reason crossingv1.Reason) string {
 		return "the gateway is going away"
 	case crossingv1.Reason_OVER_LIMIT:
 		return "the caller has too much under way"
+	case crossingv1.Reason_NO_PROOF:
+		return "the caller must prove for itself that it calls, and sent no proof"
+	case crossingv1.Reason_BAD_PROOF:
+		return "the caller must prove for itself that it calls, and its proof is not good"
 	case crossingv1.Reason_DISAGREES:
 		return "the request's head and its content disagree"
 	default:

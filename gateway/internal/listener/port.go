@@ -96,6 +96,7 @@ func (c *conn) servePort(ctx context.Context) {
 		Caller:   caller,
 		Head:     l7.RequestHead{Method: http.MethodConnect, Authority: c.port.to},
 		Body:     body,
+		Mapped:   true,
 		Trailers: &l7.Fields{},
 	}, answer)
 	_ = body.Close()

@@ -62,7 +62,7 @@ func TestPort(t *testing.T) {
 	req := <-asked
 	if req.Head.Method != "CONNECT" || req.Head.Authority != "db.azure.mesh:5432" || req.Head.Check() != nil ||
 		req.Caller.ID.String() != "spiffe://onprem.test/orchestrator" || req.Caller.Attach != crossingv1.Attach_MTLS ||
-		req.Caller.SVID == "" || req.Caller.TLS == "" {
+		req.Caller.SVID == "" || req.Caller.TLS == "" || !req.Mapped {
 		t.Errorf("asked %+v by %+v", req.Head, req.Caller)
 	}
 	f.refusals.wantNone(t)

@@ -22,7 +22,7 @@ type Caller struct {
 }
 
 // Request is one exchange that a workload asked for. Credentials of the attach
-// (a JWT-SVID, Proxy-Authorization) are no longer in its head.
+// (a JWT-SVID, Proxy-Authorization) are no longer in its head's fields.
 type Request struct {
 	Caller Caller
 	Head   l7.RequestHead // its Fields are only for as long as the Handler runs
@@ -33,6 +33,9 @@ type Request struct {
 	// has a method Ready, that says that all the rest can be read without waiting.
 	Body     io.ReadCloser
 	Trailers *l7.Fields
+	// Mapped says that it came on a mapped port, where nothing but the destination is
+	// said.
+	Mapped bool
 	// Upgrade is the protocol that the caller wants to leave HTTP for; "" for most.
 	Upgrade string
 

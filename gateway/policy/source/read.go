@@ -191,6 +191,8 @@ func (d *document) value(n *yaml.Node, m protoreflect.Message, fd protoreflect.F
 		})
 	case fd.IsList():
 		d.list(n, m.Mutable(fd).List(), fd, path)
+	case isWord(n, fd):
+		d.word(n, m.Mutable(fd).Message(), path)
 	case fd.Message() != nil:
 		d.message(n, m.Mutable(fd).Message(), path)
 	default:

@@ -59,6 +59,9 @@ func shortIntent(in *policyv1.Intent) string {
 		add("", "idempotent")
 	}
 	add("digest in ", in.GetRequire().GetDigest().GetIn())
+	if in.GetRequire().GetWorkloadProof() {
+		add("", proofWord)
+	}
 	add("from ", in.GetValid().GetNotBefore())
 	add("until ", in.GetValid().GetNotAfter())
 	add("owner ", in.GetOwner())

@@ -34,7 +34,8 @@ type File struct {
 type Checked struct {
 	// Policy is valid and compiled.
 	Policy *policyv1.Policy
-	// Warnings are what it promises and gateways of this release refuse.
+	// Warnings are what it promises and gateways of this release refuse, and what it
+	// requires of nobody.
 	Warnings Errors
 }
 
@@ -60,7 +61,7 @@ func Check(files []File, now time.Time) (*Checked, error) {
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	warnings := d.placed(unenforceable(d.policy))
+	warnings := d.placed(append(unenforceable(d.policy), unproven(d.policy)...))
 	warnings.sort()
 	return &Checked{Policy: d.policy, Warnings: warnings}, nil
 }

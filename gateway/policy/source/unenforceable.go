@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -14,16 +15,17 @@ import (
 func unenforceable(p *policyv1.Policy) policy.Faults {
 	var f policy.Faults
 	for i, in := range p.GetIntents() {
+		var path string
 		var what []string
 		if len(in.GetLimits()) > 0 {
-			what = append(what, "limits")
+			path, what = "limits", append(what, "limits")
 		}
-		if in.GetRequire() != nil {
-			what = append(what, "require")
+		if in.GetRequire().GetDigest() != nil {
+			path, what = cmp.Or(path, "require"), append(what, "a required digest")
 		}
 		if in.GetAllow() != nil && len(what) > 0 {
 			f = append(f, policy.Fault{
-				Path: fmt.Sprintf("intents[%d].%s", i, what[0]),
+				Path: fmt.Sprintf("intents[%d].%s", i, path),
 				Message: fmt.Sprintf("intent %s: gateways of this release cannot keep %s yet, so they deny what it allows",
 					in.GetName(), strings.Join(what, " and ")),
 			})

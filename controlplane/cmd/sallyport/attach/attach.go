@@ -1,7 +1,8 @@
 // Package attach stands beside a program that knows nothing of SPIFFE: it takes
 // the program's plain HTTP on this host, and carries it to the environment's
 // gateway by mTLS with the workload's SVID. It decides nothing and changes nothing
-// that is said: the gateway sees what the program sent.
+// that is said: the gateway sees what the program sent, and beside it, if asked for, a
+// proof of the workload's own.
 //
 // Two invariants: whoever connects is a user who may be this workload, by the
 // kernel's word, and a request is sent in a connection of the current SVID, so that
@@ -56,6 +57,9 @@ type Config struct {
 	// UIDs are the users who may be the workload beside the one that this process
 	// runs under.
 	UIDs []uint32
+	// Prove adds to each request, and to each CONNECT, a proof that the workload itself
+	// calls, for destinations of which the policy requires one.
+	Prove bool
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -67,6 +71,7 @@ type Attach struct {
 	server   *http.Server
 	gateway  *tls.Config // for byte streams, in HTTP/1.1
 	requests *transports
+	proofs   *proofs // nil if it adds none
 }
 
 // New binds the helper's address.
@@ -85,6 +90,9 @@ func New(cfg Config) (*Attach, error) {
 	a := &Attach{cfg: cfg, listener: &doorkeeper{l, cfg.UIDs, cfg.Log}}
 	a.gateway = certs.ClientTLS(cfg.Source, a.authorize(), "http/1.1")
 	a.requests = newTransports(cfg.Source, certs.ClientTLS(cfg.Source, a.authorize(), "h2", "http/1.1"))
+	if cfg.Prove {
+		a.proofs = &proofs{source: cfg.Source}
+	}
 	a.server = &http.Server{
 		Handler: a.handler(), ReadHeaderTimeout: headTimeout,
 		Protocols: new(http.Protocols), ErrorLog: zap.NewStdLog(cfg.Log),
@@ -170,6 +178,7 @@ func (a *Attach) handler() http.Handler {
 		ErrorLog:       zap.NewStdLog(a.cfg.Log),
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.prove(r)
 		if r.Method == http.MethodConnect {
 			a.connect(w, r)
 			return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -24,6 +25,10 @@ func Explanation(w io.Writer, e policy.Explanation, ref policy.Ref) error {
 		facts.Row("on call", t.OnCall)
 	}
 	facts.Row("policy", Ref(&crossingv1.PolicyRef{Serial: ref.Serial, Revision: ref.Revision}))
+	if audience := proofAudience(e); audience != "" {
+		facts.Row("proof", fmt.Sprintf("the caller sends, in %s, a JWT-SVID of its own for the audience %s alone, at most %d minutes old",
+			crossing.ProofField, audience, int(crossing.ProofAge.Minutes())))
+	}
 	if e.Decision.Limited {
 		facts.Row("but", "gateways of this release cannot keep the intent's limits and requirements yet, so they deny it")
 	}
@@ -34,6 +39,15 @@ func Explanation(w io.Writer, e policy.Explanation, ref policy.Ref) error {
 		return err
 	}
 	return considered(w, e.Considered)
+}
+
+// proofAudience is that of the proof which the caller must send; "" if none is
+// required.
+func proofAudience(e policy.Explanation) string {
+	if !e.Decision.Proof {
+		return ""
+	}
+	return crossing.ProofAudience(e.Query.To.Host())
 }
 
 func considered(w io.Writer, all []policy.Considered) error {
@@ -78,6 +92,7 @@ func ExplanationValue(e policy.Explanation, ref policy.Ref) Object {
 		{"decision", outcome(e.Decision)},
 		{"limited", e.Decision.Limited},
 		{"idempotent", e.Decision.Idempotent},
+		{"proofAudience", proofAudience(e)},
 		{"reason", e.Decision.Reason.String()},
 		{"intent", e.Decision.Intent},
 		{"summary", e.Summary},

@@ -77,6 +77,9 @@ func narrowed(i *policyv1.Intent, m *policyv1.Match) string {
 	if d := i.GetRequire().GetDigest(); d != nil {
 		add("digest in " + d.GetIn())
 	}
+	if i.GetRequire().GetWorkloadProof() {
+		add("workload-proof")
+	}
 	if v := i.GetValid(); v != nil {
 		add("valid " + v.GetNotBefore() + " – " + v.GetNotAfter())
 	}

@@ -111,6 +111,8 @@ func whys() map[crossingv1.Reason]string {
 		crossingv1.Reason_NOT_ENFORCEABLE:     "it is allowed under an obligation that the gateway cannot keep",
 		crossingv1.Reason_DRAINING:            "the gateway was going away",
 		crossingv1.Reason_OVER_LIMIT:          "it was beyond a limit of the gateway's",
+		crossingv1.Reason_NO_PROOF:            "the caller did not prove for itself that it called",
+		crossingv1.Reason_BAD_PROOF:           "the caller's proof that it called was not good",
 		crossingv1.Reason_DISAGREES:           "the request's head and its content disagree",
 	}
 }

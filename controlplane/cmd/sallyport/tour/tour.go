@@ -95,7 +95,7 @@ func Misfit(p *policy.Policy, now time.Time) string {
 		switch {
 		case err != nil:
 			return fmt.Sprintf("%s: %v", steps[i].title, err)
-		case (e.Decision.Allow && !e.Decision.Limited) != need.allow:
+		case (e.Decision.Allow && !e.Decision.Limited && !e.Decision.Proof) != need.allow:
 			return fmt.Sprintf("%s: %s", steps[i].title, e.Summary)
 		}
 	}

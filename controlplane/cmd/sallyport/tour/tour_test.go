@@ -166,13 +166,17 @@ func TestMisfit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct{ name, intent, want string }{
-		{"the demo's", "", ""},
-		{"the llm is shut", "  - {name: no-llm, deny: {to: llm}}\n", "orchestrator asks the llm in azure: denied by no-llm"},
-		{"the registry is open", "  - {name: pull, allow: {from: orchestrator, to: registry}}\n", "orchestrator asks the registry in aws: allowed by pull"},
+	for _, c := range []struct{ name, old, replacement, want string }{
+		{"the demo's", "", "", ""},
+		{"the llm is shut", "intents:\n", "intents:\n  - {name: no-llm, deny: {to: llm}}\n", "orchestrator asks the llm in azure: denied by no-llm"},
+		{"the registry is open", "intents:\n", "intents:\n  - {name: pull, allow: {from: orchestrator, to: registry}}\n", "orchestrator asks the registry in aws: allowed by pull"},
+		{
+			"the llm wants a proof", "/v1/chat/completions]}\n", "/v1/chat/completions]}\n    require: workload-proof\n",
+			"orchestrator asks the llm in azure: allowed by plan-with-the-llm, with a proof of the caller's own",
+		},
 	} {
 		changed, _, _ := strings.Cut(string(text), "\n# Run by") // its own tests would fail
-		p, err := source.Load("policy.yaml", []byte(strings.Replace(changed, "intents:\n", "intents:\n"+c.intent, 1)))
+		p, err := source.Load("policy.yaml", []byte(strings.Replace(changed, c.old, c.replacement, 1)))
 		if err != nil {
 			t.Fatal(err)
 		}

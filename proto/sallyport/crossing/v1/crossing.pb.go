@@ -181,6 +181,11 @@ const (
 	// DISAGREES: what the request's head says of its content is not what the content
 	// says, or it cannot be told whether it is.
 	Reason_DISAGREES Reason = 20
+	// NO_PROOF: the intent that allows it requires a proof of the caller's own, and none
+	// came.
+	Reason_NO_PROOF Reason = 21
+	// BAD_PROOF: one came that does not prove that the caller calls.
+	Reason_BAD_PROOF Reason = 22
 )
 
 // Enum value maps for Reason.
@@ -207,6 +212,8 @@ var (
 		18: "DRAINING",
 		19: "OVER_LIMIT",
 		20: "DISAGREES",
+		21: "NO_PROOF",
+		22: "BAD_PROOF",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -230,6 +237,8 @@ var (
 		"DRAINING":            18,
 		"OVER_LIMIT":          19,
 		"DISAGREES":           20,
+		"NO_PROOF":            21,
+		"BAD_PROOF":           22,
 	}
 )
 
@@ -907,7 +916,10 @@ type Header struct {
 	// kind of the stream that follows.
 	Kind Header_Kind `protobuf:"varint,14,opt,name=kind,proto3,enum=sallyport.crossing.v1.Header_Kind" json:"kind,omitempty"`
 	// opened is the egress gateway's clock.
-	Opened        *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=opened,proto3" json:"opened,omitempty"`
+	Opened *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=opened,proto3" json:"opened,omitempty"`
+	// proof is a JWT-SVID by which the caller shows for itself that it calls, at most
+	// 8 KiB; empty if it gave none that the egress gateway took.
+	Proof         string `protobuf:"bytes,16,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1045,6 +1057,13 @@ func (x *Header) GetOpened() *timestamppb.Timestamp {
 		return x.Opened
 	}
 	return nil
+}
+
+func (x *Header) GetProof() string {
+	if x != nil {
+		return x.Proof
+	}
+	return ""
 }
 
 // PolicyRef names a policy.
@@ -1458,7 +1477,10 @@ type End struct {
 	// message beside a gRPC status, as text.
 	Message string `protobuf:"bytes,18,opt,name=message,proto3" json:"message,omitempty"`
 	// transfer is what it moved of an object; absent if it moved none.
-	Transfer      *Transfer `protobuf:"bytes,19,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	Transfer *Transfer `protobuf:"bytes,19,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	// proof is "sha256:" and the hex digest of the JWT-SVID by which the caller showed
+	// this gateway for itself that it calls; empty if it did not.
+	Proof         string `protobuf:"bytes,20,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1624,6 +1646,13 @@ func (x *End) GetTransfer() *Transfer {
 		return x.Transfer
 	}
 	return nil
+}
+
+func (x *End) GetProof() string {
+	if x != nil {
+		return x.Proof
+	}
+	return ""
 }
 
 // Tunnel is what carried a crossing.
@@ -2691,7 +2720,7 @@ var File_sallyport_crossing_v1_crossing_proto protoreflect.FileDescriptor
 
 const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\n" +
-	"$sallyport/crossing/v1/crossing.proto\x12\x15sallyport.crossing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x04\n" +
+	"$sallyport/crossing/v1/crossing.proto\x12\x15sallyport.crossing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x04\n" +
 	"\x06Header\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
@@ -2711,7 +2740,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06policy\x18\f \x01(\v2 .sallyport.crossing.v1.PolicyRefR\x06policy\x12\x16\n" +
 	"\x06intent\x18\r \x01(\tR\x06intent\x126\n" +
 	"\x04kind\x18\x0e \x01(\x0e2\".sallyport.crossing.v1.Header.KindR\x04kind\x122\n" +
-	"\x06opened\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x06opened\"1\n" +
+	"\x06opened\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x06opened\x12\x14\n" +
+	"\x05proof\x18\x10 \x01(\tR\x05proof\"1\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04HTTP\x10\x01\x12\t\n" +
@@ -2741,7 +2771,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
 	"\x04svid\x18\x02 \x01(\tR\x04svid\x12\x10\n" +
 	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xaf\x06\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xc5\x06\n" +
 	"\x03End\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12;\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x128\n" +
@@ -2763,7 +2793,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06detail\x18\x10 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05tries\x18\x11 \x01(\rR\x05tries\x12\x18\n" +
 	"\amessage\x18\x12 \x01(\tR\amessage\x12;\n" +
-	"\btransfer\x18\x13 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\"\x9c\x03\n" +
+	"\btransfer\x18\x13 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\x12\x14\n" +
+	"\x05proof\x18\x14 \x01(\tR\x05proof\"\x9c\x03\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\acarrier\x18\x01 \x01(\tR\acarrier\x12\x10\n" +
 	"\x03tls\x18\x02 \x01(\tR\x03tls\x128\n" +
@@ -2917,7 +2948,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06EGRESS\x10\x01\x12\v\n" +
-	"\aINGRESS\x10\x02*\x8e\x03\n" +
+	"\aINGRESS\x10\x02*\xab\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNO_INTENT\x10\x01\x12\x14\n" +
@@ -2941,7 +2972,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\bDRAINING\x10\x12\x12\x0e\n" +
 	"\n" +
 	"OVER_LIMIT\x10\x13\x12\r\n" +
-	"\tDISAGREES\x10\x14*M\n" +
+	"\tDISAGREES\x10\x14\x12\f\n" +
+	"\bNO_PROOF\x10\x15\x12\r\n" +
+	"\tBAD_PROOF\x10\x16*M\n" +
 	"\x06Attach\x12\x16\n" +
 	"\x12ATTACH_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MTLS\x10\x01\x12\a\n" +

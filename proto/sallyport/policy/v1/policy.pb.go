@@ -1149,7 +1149,10 @@ func (x *Match) GetLeaving() string {
 type Require struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// digest is what the content's digest must be.
-	Digest        *DigestRule `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Digest *DigestRule `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	// workload_proof: the caller must show for itself, by a fresh JWT-SVID that each of
+	// the two gateways verifies, that it calls.
+	WorkloadProof bool `protobuf:"varint,2,opt,name=workload_proof,json=workloadProof,proto3" json:"workload_proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1189,6 +1192,13 @@ func (x *Require) GetDigest() *DigestRule {
 		return x.Digest
 	}
 	return nil
+}
+
+func (x *Require) GetWorkloadProof() bool {
+	if x != nil {
+		return x.WorkloadProof
+	}
+	return false
 }
 
 // DigestRule says what a digest must be.
@@ -2162,9 +2172,10 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\amethods\x18\x04 \x03(\tR\amethods\x12\x14\n" +
 	"\x05paths\x18\x05 \x03(\tR\x05paths\x12\x12\n" +
 	"\x04data\x18\x06 \x01(\tR\x04data\x12\x18\n" +
-	"\aleaving\x18\a \x01(\tR\aleaving\"B\n" +
+	"\aleaving\x18\a \x01(\tR\aleaving\"i\n" +
 	"\aRequire\x127\n" +
-	"\x06digest\x18\x01 \x01(\v2\x1f.sallyport.policy.v1.DigestRuleR\x06digest\"\x1c\n" +
+	"\x06digest\x18\x01 \x01(\v2\x1f.sallyport.policy.v1.DigestRuleR\x06digest\x12%\n" +
+	"\x0eworkload_proof\x18\x02 \x01(\bR\rworkloadProof\"\x1c\n" +
 	"\n" +
 	"DigestRule\x12\x0e\n" +
 	"\x02in\x18\x01 \x01(\tR\x02in\"F\n" +
