@@ -206,10 +206,11 @@ func mayBeDone(c *crossingv1.Close) bool {
 }
 
 // brokenOff says that the crossing ended before the other gateway's word could
-// arrive.
+// arrive, be it that this one refused to go on with it.
 func brokenOff(c *crossingv1.Close) bool {
 	switch c.GetCause() {
-	case crossingv1.Cause_CALLER_GONE, crossingv1.Cause_PEER_LOST, crossingv1.Cause_GATEWAY_STOPPED, crossingv1.Cause_PROTOCOL_ERROR:
+	case crossingv1.Cause_CALLER_GONE, crossingv1.Cause_PEER_LOST, crossingv1.Cause_GATEWAY_STOPPED, crossingv1.Cause_PROTOCOL_ERROR,
+		crossingv1.Cause_REFUSED:
 		return true
 	}
 	return false

@@ -94,6 +94,10 @@ func TestJoinState(t *testing.T) {
 			denyAtIngress(e, i)
 			e.Close.Cause, e.Close.Reason = crossingv1.Cause_CALLER_GONE, 0
 		}, joined, nil},
+		{"refused in the middle, before the refusal came", func(e, i *Account) {
+			denyAtIngress(e, i)
+			e.Close.Cause, e.Close.Reason = crossingv1.Cause_REFUSED, crossingv1.Reason_DISAGREES
+		}, joined, nil},
 		{"ingress gateway killed", func(e, i *Account) {
 			i.Close = &crossingv1.Close{Id: crossingID, Key: key(), Side: crossingv1.Side_INGRESS, Cause: crossingv1.Cause_GATEWAY_STOPPED}
 		}, joined, nil},
