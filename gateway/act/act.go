@@ -84,7 +84,7 @@ func (a *Act) Overdue(now time.Time) bool {
 func Sign(said *policyv1.Act, signers ...policy.Signer) (*policyv1.SignedAct, error) {
 	text, err := jcs.Marshal(said)
 	if err != nil {
-		return nil, fmt.Errorf("write act: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrAct, err)
 	}
 	sa := &policyv1.SignedAct{Act: text, Signatures: policy.SignText(signedAs, text, signers)}
 	_, err = Read(sa)

@@ -89,7 +89,10 @@ func numbered(t *testing.T, n int) []*Act {
 	for i := range acts {
 		said := quarantine()
 		said.Subject = fmt.Sprintf("%s-%d", planner, i)
-		acts[i] = verified(t, said)
+		var err error
+		if acts[i], err = Read(signed(t, said)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return acts
 }
