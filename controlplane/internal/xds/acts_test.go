@@ -87,21 +87,27 @@ func TestApplyGivesUpInTime(t *testing.T) {
 	})
 }
 
-// TestApplyCountsALaterSet: a gateway that answers for the set after this one has
-// applied this one.
-func TestApplyCountsALaterSet(t *testing.T) {
+// TestApplyInTurn: each set waits for the answer to it, and the answer to a later one
+// counts for those before it.
+func TestApplyInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t)
 		m.publish(testPolicy("a", environments...), 1)
 		aws := m.gateway("aws")
 		first := m.applyAside(set(1))
-		aws.next(TypeActs) // and no answer
+		one := aws.next(TypeActs)
 		second := m.applyAside(set(2))
+		synctest.Wait()
+		aws.ack(one)
+		if r := <-first; !slices.Equal(r.InForce, []string{"aws-1"}) || !waiting(second) {
+			t.Fatalf("the first is in force at %v, and the second did not wait", r.InForce)
+		}
 		aws.ack(aws.next(TypeActs))
-		for _, done := range []<-chan Result{first, second} {
-			if r := <-done; !slices.Equal(r.InForce, []string{"aws-1"}) {
-				t.Errorf("in force at %v", r.InForce)
-			}
+		if r := <-second; !slices.Equal(r.InForce, []string{"aws-1"}) {
+			t.Errorf("the second is in force at %v", r.InForce)
+		}
+		if r, settled, _ := m.server.applied(1); !settled || len(r.InForce) != 1 {
+			t.Errorf("with the second, the first is in force at %v", r.InForce)
 		}
 		if r := <-m.applyAside(set(2)); !slices.Equal(r.InForce, []string{"aws-1"}) {
 			t.Errorf("the same set again: in force at %v, behind %v", r.InForce, r.Behind)
