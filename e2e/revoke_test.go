@@ -384,10 +384,18 @@ func TestRevokePersists(t *testing.T) {
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"onprem-1"} })
 	p := &process{t: t, bin: bin, file: m.Bootstrap("onprem-1")}
 	p.start()
+	b := m.Started(t, "onprem-1")
+	listening := func() bool {
+		conn, err := net.Dial("tcp", b.GetAttach())
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}
+	m.Eventually(t, listening)
 	allowedAgain(t, m)
 	ask(t, m.Dir(), "quarantine", orchestrator, "--reason", "its token was leaked")
 	p.kill()
-	b := m.Started(t, "onprem-1")
 	b.ControlPlane.Address = "127.0.0.1:1" // nobody is there
 	text, err := protojson.Marshal(b)
 	if err != nil {
@@ -399,13 +407,7 @@ func TestRevokePersists(t *testing.T) {
 	}
 	p.file = alone
 	p.start()
-	m.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", b.GetAttach())
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
+	m.Eventually(t, listening)
 	wantReason(t, m, "orchestrator", crossingv1.Reason_QUARANTINED)
 	p.kill()
 	if err := os.WriteFile(b.GetStateDir()+"/acts.pb", []byte("\x0a\xff"), 0o600); err != nil {
