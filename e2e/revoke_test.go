@@ -345,7 +345,7 @@ func testExpired(t *testing.T, m *meshtest.Mesh) {
 	}
 	client := &http.Client{Transport: &http.Transport{
 		TLSClientConfig: certs.ClientTLS(source, certs.AuthorizeID(localmesh.GatewayID("onprem"))),
-		DialContext: meshtest.DialTo(m.Gateways["onprem-1"].AttachAddr()),
+		DialContext:     meshtest.DialTo(m.Gateways["onprem-1"].AttachAddr()),
 	}}
 	t.Cleanup(client.CloseIdleConnections)
 	resp := chat(m.Context, t, client, true, nil)

@@ -74,7 +74,7 @@ func (s *Server) Apply(ctx context.Context, set *policyv1.ActSet) (Result, error
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return result, nil //nolint:nilerr // who is behind, the result tells
+			return result, nil // who is behind, it tells
 		}
 	}
 }

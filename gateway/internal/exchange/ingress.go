@@ -144,13 +144,11 @@ func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tun
 		return false
 	}
 	a.stand(round, v, v.Source, info.Peer, nil, nil)
-	switch {
-	case head.Method == http.MethodConnect:
+	if head.Method == http.MethodConnect {
 		a.forwardBytes(ctx, i.destinations, v, over)
 		return true
-	default:
-		a.forward(ctx, i.destinations, v, head, ended)
 	}
+	a.forward(ctx, i.destinations, v, head, ended)
 	return false
 }
 

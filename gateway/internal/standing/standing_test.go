@@ -183,7 +183,7 @@ func TestRunEndsThemWithTheirCredentials(t *testing.T) {
 			after time.Duration
 			ended int
 		}{{31 * time.Second, 0}, {30 * time.Second, 1}, {19*time.Minute + time.Second, 2}, {40*time.Minute + time.Second, 3}} {
-			time.Sleep(step.after)
+			<-time.After(step.after)
 			ended := 0
 			for _, s := range streams {
 				if s.reason() == crossingv1.Reason_EXPIRED_IDENTITY {
@@ -229,7 +229,7 @@ func TestRunReviewsOnceForEachChange(t *testing.T) {
 		for i := range 1000 {
 			c, _ := open(llm, &credential{ends: time.Now().Add(time.Second - time.Duration(i)*time.Millisecond)})
 			all.Enter(c, all.Round())
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 			all.Leave(c)
 		}
 		if n := all.Round() - before; n > 12 {
@@ -257,11 +257,11 @@ func TestWhoDoesNotHearIsCut(t *testing.T) {
 		judge.deny(agent)
 		all.Review()
 		all.Leave(crossings[1])
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if deaf.cuts.Load() != 0 {
 			t.Error("it was cut before it could hear")
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if deaf.cuts.Load() != 1 || gone.cuts.Load() != 0 || handed.cuts.Load() != 0 {
 			t.Errorf("cut %d, %d and %d times, want 1, 0 and 0", deaf.cuts.Load(), gone.cuts.Load(), handed.cuts.Load())
 		}

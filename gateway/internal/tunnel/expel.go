@@ -19,7 +19,7 @@ func (p *Pool) Expel(gateways ...spiffeid.ID) {
 	for _, m := range members {
 		if slices.Contains(gateways, m.id) {
 			p.cfg.Log.Warn("tunnel closed: a gateway is revoked", zap.Stringer("peer", m.id))
-			m.Close() //nolint:errcheck // it has ended either way
+			m.Close() // it has ended either way
 		}
 	}
 }

@@ -59,8 +59,13 @@ func Act(w io.Writer, s *controlv1.ActStatus) error {
 	said := s.GetAct()
 	g := NewGrid("ACT", s.GetId())
 	for _, row := range [][2]string{
-		{"subject", said.GetSubject()}, {"state", actState(s)}, {"reason", said.GetReason()}, {"author", said.GetAuthor()},
-		{"signed with", strings.Join(s.GetKeys(), ", ")}, {"made", moment(said.GetMade())}, {"review by", review(s)},
+		{"subject", said.GetSubject()},
+		{"state", actState(s)},
+		{"reason", said.GetReason()},
+		{"author", said.GetAuthor()},
+		{"signed with", strings.Join(s.GetKeys(), ", ")},
+		{"made", moment(said.GetMade())},
+		{"review by", review(s)},
 	} {
 		if row[1] != "" {
 			g.Row(row[0], row[1])
