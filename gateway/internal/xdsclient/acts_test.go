@@ -218,7 +218,7 @@ func TestActThatCannotBeRecorded(t *testing.T) {
 		if c.Acts().Quarantined(planner) == nil {
 			t.Error("it is not in force")
 		}
-		time.Sleep(3 * stateWait)
+		<-time.After(3 * stateWait)
 		if !s.silent() {
 			t.Error("the same NACK was sent again")
 		}

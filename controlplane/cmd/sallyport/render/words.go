@@ -112,5 +112,8 @@ func whys() map[crossingv1.Reason]string {
 		crossingv1.Reason_DRAINING:            "the gateway was going away",
 		crossingv1.Reason_OVER_LIMIT:          "it was beyond a limit of the gateway's",
 		crossingv1.Reason_DISAGREES:           "the request's head and its content disagree",
+		crossingv1.Reason_QUARANTINED:         "an operator quarantined the caller or the destination",
+		crossingv1.Reason_REVOKED_GATEWAY:     "an operator revoked one of the gateways",
+		crossingv1.Reason_UNKNOWN_SOURCE:      "the caller is no workload of the policy any more",
 	}
 }
