@@ -132,3 +132,18 @@ func benchmarkEgress(b *testing.B, h held) {
 		}
 	}
 }
+
+// BenchmarkJudge is one of many open crossings in a review, once its parties were
+// asked about.
+func BenchmarkJudge(b *testing.B) {
+	h := holding(policytest.Estate(b, 1, nil))
+	h.acts = against(b, spiffeid.RequireFromString("spiffe://near.test/ai/other"))
+	r := New(nearGW, "near", h).Review()
+	p := &Parties{Source: agent, Destination: llm, Peer: farGW, Workload: true}
+	b.ReportAllocs()
+	for b.Loop() {
+		if reason, _ := r.Judge(p); reason != 0 {
+			b.Fatal(reason)
+		}
+	}
+}
