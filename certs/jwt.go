@@ -51,9 +51,33 @@ func (s *Source) FetchJWTSVID(ctx context.Context, audience string) (token strin
 type JWT struct {
 	ID          spiffeid.ID
 	Fingerprint string // "sha256:" and the hex digest of the token
+	Held        *Held  // what stands on it is to be held against
 
 	issued time.Time // zero if it does not say
 	alone  bool      // it has one audience
+}
+
+// Held is a JWT-SVID that was validated, for as long as something stands on it. It
+// does not change.
+type Held struct {
+	id      spiffeid.ID
+	keyID   string
+	key     signingKey // nil if it is of a kind that cannot be compared
+	expires time.Time
+	bundles jwtbundle.Source
+}
+
+// Expires is when the JWT-SVID ends for those who take it, whose clocks may differ
+// from the issuer's.
+func (h *Held) Expires() time.Time { return h.expires.Add(leeway) }
+
+// Check fails with ErrUntrusted once the key that signed it is not in its trust
+// domain's bundle any more.
+func (h *Held) Check() error {
+	if key, ok := signer(h.bundles, h.id, h.keyID); h.key != nil && (!ok || !h.holds(key)) {
+		return fmt.Errorf("%w: the key that signed the JWT-SVID of %s is not in the bundle any more", ErrUntrusted, h.id)
+	}
+	return nil
 }
 
 // ValidateJWT takes a JWT-SVID that is signed by its own trust domain, is for the
@@ -82,7 +106,10 @@ func (s *Source) ValidateJWT(token, audience string, now time.Time) (JWT, error)
 	if err := checkLifetime(svid, now); err != nil {
 		return JWT{}, fmt.Errorf("validate JWT-SVID of %s: %w", svid.ID, err)
 	}
-	fresh := JWT{ID: svid.ID, Fingerprint: "sha256:" + hex.EncodeToString(digest[:]), issued: issuedAt(svid), alone: len(svid.Audience) == 1}
+	fresh := JWT{
+		ID: svid.ID, Fingerprint: "sha256:" + hex.EncodeToString(digest[:]), Held: &Held{id: svid.ID, expires: svid.Expiry, bundles: s},
+		issued: issuedAt(svid), alone: len(svid.Audience) == 1,
+	}
 	s.verified.keep(digest, fresh, audience, now, svid, s)
 	return fresh, nil
 }
@@ -132,10 +159,7 @@ type verifiedJWTs struct {
 type verifiedJWT struct {
 	JWT
 	audience string
-	key      signingKey
-	keyID    string
 	since    time.Time // by the clock that it was validated with
-	expires  time.Time
 }
 
 // signingKey is a key as the standard library has them.
@@ -143,14 +167,14 @@ type signingKey interface{ Equal(crypto.PublicKey) bool }
 
 // holds says that a bundle's key is the one that signed the token. Most often it is
 // the very object: to compare numbers costs more than all else of find.
-func (t *verifiedJWT) holds(key crypto.PublicKey) bool {
+func (h *Held) holds(key crypto.PublicKey) bool {
 	switch key.(type) {
 	case *ecdsa.PublicKey, *rsa.PublicKey: // what is no pointer may not be comparable
-		if key == crypto.PublicKey(t.key) {
+		if key == crypto.PublicKey(h.key) {
 			return true
 		}
 	}
-	return t.key.Equal(key)
+	return h.key.Equal(key)
 }
 
 // find gives a token that was validated before and still holds.
@@ -158,11 +182,11 @@ func (v *verifiedJWTs) find(digest [sha256.Size]byte, audience string, now time.
 	v.mu.RLock()
 	t, ok := v.tokens[digest]
 	v.mu.RUnlock()
-	if !ok || t.audience != audience || now.Before(t.since) || !now.Before(t.expires) {
+	if !ok || t.audience != audience || now.Before(t.since) || !now.Before(t.Held.expires) {
 		return JWT{}, false
 	}
-	key, ok := signer(bundles, t.ID, t.keyID)
-	if !ok || !t.holds(key) {
+	key, ok := signer(bundles, t.ID, t.Held.keyID)
+	if !ok || !t.Held.holds(key) {
 		return JWT{}, false
 	}
 	return t.JWT, true
@@ -179,12 +203,13 @@ func (v *verifiedJWTs) keep(digest [sha256.Size]byte, token JWT, audience string
 	if !ok || !comparable {
 		return
 	}
+	token.Held.keyID, token.Held.key = keyID, key // nobody else has it yet
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.tokens) >= maxVerified || v.tokens == nil {
 		v.tokens = map[[sha256.Size]byte]verifiedJWT{} // those in use come back by themselves
 	}
-	v.tokens[digest] = verifiedJWT{token, audience, key, keyID, now, svid.Expiry}
+	v.tokens[digest] = verifiedJWT{token, audience, now}
 }
 
 // signer is the key of that ID in the bundle of a trust domain now.

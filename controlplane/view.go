@@ -54,6 +54,7 @@ func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
 		return nil, err
 	}
 	c.Store, c.Memory, c.Gateways, c.Inventory, c.Records = s, s.Gateways(), distributor{v.xds, v}, registrar{v.inventory, v}, v.records
+	c.Acts = s.Acts()
 	if v.api, err = api.New(ctx, c); err != nil {
 		return nil, err
 	}
@@ -92,8 +93,12 @@ func (v *view) keep(ctx context.Context, f *crossingv1.Frame) error {
 	return v.records.Add(f)
 }
 
-// serveStored serves the policy that the store had, to gateways that connect.
+// serveStored serves the acts and the policy that the store had, to gateways that
+// connect.
 func (v *view) serveStored() error {
+	if err := v.xds.SetActs(v.api.Acts()); err != nil {
+		return err
+	}
 	signed, manifest := v.api.Current()
 	if signed == nil {
 		return nil

@@ -63,7 +63,7 @@ func TestReadmeTranscript(t *testing.T) {
 }
 
 // TestReadmeCommands runs every command of the README against a mesh: those of
-// the shell block, and the one that publishes.
+// the shell block, the one that publishes, and those that deny at once.
 func TestReadmeCommands(t *testing.T) {
 	text := readme(t)
 	_, rest, found := strings.Cut(text, "```sh\n")
@@ -85,7 +85,12 @@ func TestReadmeCommands(t *testing.T) {
 	readAll(t, resp)
 	m.Record(t, resp.Header.Get("sallyport-crossing"))
 	commands := strings.Split(strings.TrimSpace(block), "\n")
-	commands = append(commands, "bin/sallyport policy apply mesh/policy.yaml")
+	commands = append(commands, "bin/sallyport policy apply mesh/policy.yaml",
+		`bin/sallyport quarantine spiffe://onprem.demo/ai/orchestrator --reason "its token was leaked"`,
+		`bin/sallyport gateways revoke onprem-1 --reason "its host was broken into"`,
+		"bin/sallyport acts",
+		`bin/sallyport quarantine lift spiffe://onprem.demo/ai/orchestrator --reason "the token has expired"`,
+		`bin/sallyport gateways restore onprem-1 --reason "it was set up anew"`)
 	for _, line := range commands[1:] {
 		if !strings.Contains(text, line) {
 			t.Errorf("the README no longer says %q", line)

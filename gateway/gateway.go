@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/handover"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
@@ -68,6 +69,8 @@ type Gateway struct {
 	attach    *listener.Listener
 	ingress   *exchange.Ingress
 	upstream  *upstream.Upstream
+	authz     *authz.Authorizer
+	standing  *standing.Standing
 	closing   chan struct{} // closed when the gateway goes away
 
 	inheritance *handover.Inheritance // nil if no process was there before
@@ -130,7 +133,7 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 	g.meter = g.metrics.Meter(g.recorder)
 	g.xds, err = xdsclient.New(xdsclient.Config{
 		Conn: g.conn, Node: self, Run: g.recorder.RunID(), StateDir: b.GetStateDir(), Keys: b.GetPolicyKeys(),
-		Bundles: g.bundles, Log: g.log.Named("xds"),
+		Bundles: g.bundles, Applied: g.recorder.Applied, Log: g.log.Named("xds"),
 	})
 	if err != nil {
 		return err
@@ -173,13 +176,15 @@ func (g *Gateway) connect(b *bootstrap) error {
 // listen makes the data path and binds its listeners.
 func (g *Gateway) listen(b *bootstrap) error {
 	self := b.self
+	g.authz = authz.New(self, g.bootstrap.GetEnvironment(), g.xds).TakeProofs(g.source)
+	g.standing = standing.New(func() standing.Reviewer { return g.authz.Review() })
 	both := exchange.Config{
 		Self:  self,
-		Authz: authz.New(g.bootstrap.GetEnvironment(), g.xds).TakeProofs(g.source),
+		Authz: g.authz,
 		Spool: g.meter,
 		Log:   g.log,
 
-		Quota: b.quota(), Limits: b.limits(),
+		Quota: b.quota(), Limits: b.limits(), Standing: g.standing,
 
 		Delayed: g.metrics.Delayed,
 	}
@@ -187,6 +192,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 		return err
 	}
 	g.upstream = upstream.New(g.source, g.xds, upstream.Limits{})
+	g.upstream.OnDistrust(g.standing.Review)
 	g.ingress = exchange.NewIngress(both, g.upstream)
 	egress := exchange.NewEgress(both, g.pool)
 	captured, err := g.capture(b)
@@ -204,6 +210,8 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Refuser:  refuser{g.meter, egress},
 		Listen:   g.bind,
 		Log:      g.log.Named("attach"),
+
+		Distrusted: g.standing.Review,
 
 		MaxConnections: int(b.GetLimits().GetConnections()),
 		HeadTimeout:    b.GetLimits().GetHead().AsDuration(),
@@ -270,6 +278,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.xds.Run(after) })
 	group.Go(func() error { return g.runFederation(after) })
 	group.Go(func() error { g.upstream.Run(after); return nil })
+	group.Go(func() error { g.standing.Run(after, g.xds.Changed); return nil })
 	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
 	group.Go(func() error { g.report(alone); return nil })
 	if g.admin != nil {

@@ -25,6 +25,9 @@ func (g *Gateway) authorizePeer(id spiffeid.ID) error {
 	if p == nil {
 		return fmt.Errorf("%s is no peer: %w", id, carrier.ErrNoPolicy)
 	}
+	if err := g.authz.CheckPeer(id); err != nil {
+		return fmt.Errorf("%w: %w", carrier.ErrRevoked, err)
+	}
 	gw := p.GatewayByID(id)
 	if gw == nil || gw.Environment == g.bootstrap.GetEnvironment() {
 		return fmt.Errorf("%s is no gateway of another environment of the policy", id)
@@ -36,14 +39,20 @@ func (g *Gateway) refuseTunnel(reason crossingv1.Reason, addr netip.AddrPort, de
 	g.meter.Refuse(reason, addr, "tunnel", detail)
 }
 
-// followPeers keeps the pool's peers those of the policy in force.
+// followPeers keeps the pool's peers those of the policy in force, but for those
+// that were revoked.
 func (g *Gateway) followPeers(ctx context.Context) {
 	for {
 		changed := g.xds.Changed()
 		if p := g.xds.Policies(); p != nil && p.Current != nil {
 			var peers []tunnel.Peer
+			var revoked []spiffeid.ID
 			for _, gw := range p.Current.Gateways() {
 				if gw.Environment == g.bootstrap.GetEnvironment() {
+					continue
+				}
+				if g.authz.CheckPeer(gw.ID) != nil {
+					revoked = append(revoked, gw.ID)
 					continue
 				}
 				peer := tunnel.Peer{ID: gw.ID, Environment: gw.Environment, Address: gw.Tunnel}
@@ -52,7 +61,11 @@ func (g *Gateway) followPeers(ctx context.Context) {
 				}
 				peers = append(peers, peer)
 			}
+			if len(revoked) > 0 {
+				g.standing.Review() // first, so that crossings end for that reason
+			}
 			g.pool.SetPeers(peers)
+			g.pool.Expel(revoked...)
 		}
 		select {
 		case <-ctx.Done():

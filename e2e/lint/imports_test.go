@@ -16,7 +16,7 @@ type rule struct {
 }
 
 var (
-	meaning = []string{"gateway/policy/...", "gateway/crossing", "gateway/statement", "gateway/mux"}
+	meaning = []string{"gateway/policy/...", "gateway/act", "gateway/crossing", "gateway/statement", "gateway/mux"}
 	effects = []string{
 		"net", "net/http", "os", "os/exec", "log", "go.uber.org/zap/...",
 		"github.com/quic-go/...", "google.golang.org/grpc",
@@ -34,6 +34,7 @@ var rules = []rule{
 	{"gateway/policy/nearest", nil, effects, "meaning has no effects"},
 	{"gateway/policy", []string{"proto/...", "gateway/policy/network", "gateway/policy/jcs", "gateway/policy/nearest"}, with(effects, "cel.dev/...", "go.yaml.in/..."), "meaning has no effects, and a gateway links no CEL and no YAML"},
 	{"gateway/policy/source", []string{"gateway/policy", "gateway/policy/nearest", "proto/..."}, effects, "meaning has no effects"},
+	{"gateway/act", []string{"proto/...", "gateway/policy", "gateway/policy/jcs"}, effects, "meaning has no effects"},
 	{"gateway/crossing", []string{"proto/...", "gateway/policy"}, effects, "meaning has no effects"},
 	{"gateway/statement", []string{"proto/...", "gateway/crossing"}, effects, "meaning has no effects"},
 	{"gateway/mux", []string{"proto/..."}, effects, "meaning has no effects"},

@@ -262,3 +262,15 @@ func Edit(t testing.TB, text, old, replacement string) string {
 	}
 	return strings.Replace(text, old, replacement, 1)
 }
+
+// Eventually waits until something holds that nothing tells of.
+func (m *Mesh) Eventually(t testing.TB, holds func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(Patience); !holds(); <-ticker.C {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not come to hold")
+		}
+	}
+}

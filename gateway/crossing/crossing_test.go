@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
 const (
@@ -113,6 +114,13 @@ func refusal() *crossingv1.Frame {
 	return &crossingv1.Frame{Gateway: ingressGateway, Run: ingressRun, Refusal: &crossingv1.Refusal{
 		Reason: crossingv1.Reason_BAD_IDENTITY, Prefix: "203.0.113.0/24", Second: &timestamppb.Timestamp{Seconds: 1795428902},
 		Count: 412, Detail: "TLS handshake: remote error: bad certificate", Listener: "tunnel",
+	}}
+}
+
+func applied() *crossingv1.Frame {
+	return &crossingv1.Frame{Gateway: ingressGateway, Run: ingressRun, Applied: &crossingv1.Applied{
+		Act: "sha256:" + strings.Repeat("3f", 32), Kind: policyv1.Act_QUARANTINE, Subject: "spiffe://onprem.acme.example/ai/orchestrator",
+		At: &timestamppb.Timestamp{Seconds: 1795428902, Nanos: 250_000_000},
 	}}
 }
 

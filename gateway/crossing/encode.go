@@ -17,6 +17,7 @@ const (
 	frameOpen    = 3
 	frameClose   = 4
 	frameRefusal = 5
+	frameApplied = 6
 )
 
 // Encoder encodes the frames of one run of one gateway, of messages that the
@@ -87,6 +88,7 @@ func appendFrame(b []byte, f *crossingv1.Frame) []byte {
 	b = appendHalf(b, frameOpen, f.GetOpen())
 	b = appendClose(b, frameClose, f.GetClose())
 	b = appendRefusal(b, frameRefusal, f.GetRefusal())
+	b = appendApplied(b, frameApplied, f.GetApplied())
 	return b
 }
 
@@ -145,6 +147,18 @@ func appendRefusal(b []byte, n protowire.Number, r *crossingv1.Refusal) []byte {
 	b = appendNumber(b, 4, r.Count)
 	b = appendText(b, 5, r.Detail)
 	b = appendText(b, 6, r.Listener)
+	return leave(b, began)
+}
+
+func appendApplied(b []byte, n protowire.Number, a *crossingv1.Applied) []byte {
+	if a == nil {
+		return b
+	}
+	b, began := enter(b, n)
+	b = appendText(b, 1, a.Act)
+	b = appendSigned(b, 2, int64(a.Kind))
+	b = appendText(b, 3, a.Subject)
+	b = appendTime(b, 4, a.At)
 	return leave(b, began)
 }
 

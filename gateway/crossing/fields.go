@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
 // fields refuses unknown fields and values, texts that are too long, and times
@@ -90,6 +91,7 @@ func (c *fields) frame(f *crossingv1.Frame) {
 	c.half(f.Open)
 	c.close(f.Close)
 	c.refusal(f.Refusal)
+	c.applied(f.Applied)
 }
 
 func (c *fields) half(h *crossingv1.Half) {
@@ -139,6 +141,17 @@ func (c *fields) refusal(r *crossingv1.Refusal) {
 	c.time(r.Second)
 	c.text("detail", r.Detail)
 	c.text("listener", r.Listener)
+}
+
+func (c *fields) applied(a *crossingv1.Applied) {
+	if a == nil {
+		return
+	}
+	c.known(a)
+	c.text("act", a.Act)
+	value(c, "kind", a.Kind, policyv1.Act_Kind_name)
+	c.text("subject", a.Subject)
+	c.time(a.At)
 }
 
 func (c *fields) key(k *crossingv1.Key) {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
 const (
@@ -63,8 +64,11 @@ func CheckFrame(f *crossingv1.Frame, gateway spiffeid.ID) error {
 	if f.GetRefusal() != nil {
 		set, err = set+1, errors.Join(err, checkRefusal(f.GetRefusal()))
 	}
+	if f.GetApplied() != nil {
+		set, err = set+1, errors.Join(err, checkApplied(f.GetApplied()))
+	}
 	if set != 1 {
-		return fmt.Errorf("the frame has %d of open, close and refusal, want one", set)
+		return fmt.Errorf("the frame has %d of open, close, refusal and applied, want one", set)
 	}
 	return err
 }
@@ -249,6 +253,22 @@ func checkRefusal(r *crossingv1.Refusal) error {
 		return errors.New("the refusal has no valid time")
 	case r.GetListener() == "":
 		return errors.New("the refusal has no listener")
+	}
+	return nil
+}
+
+func checkApplied(a *crossingv1.Applied) error {
+	digest, ok := strings.CutPrefix(a.GetAct(), "sha256:")
+	switch {
+	case !ok || !lowerHex(digest, 64):
+		return fmt.Errorf("act %.80q is no sha256 digest", a.GetAct())
+	case a.GetKind() == policyv1.Act_KIND_UNSPECIFIED:
+		return errors.New("the act has no kind")
+	case !validTime(a.GetAt()):
+		return errors.New("the act was applied at no valid time")
+	}
+	if _, err := spiffeid.FromString(a.GetSubject()); err != nil {
+		return fmt.Errorf("subject of the act: %w", err)
 	}
 	return nil
 }

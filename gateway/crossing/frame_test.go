@@ -45,6 +45,7 @@ func TestCheckFrameAccepts(t *testing.T) {
 		{"denied at ingress for its source", ingressFrame(foreign, nil)},
 		{"decided under two policies", ingressFrame(named, nil)},
 		{"refusals counted", refusal()},
+		{"an act applied", applied()},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -85,14 +86,23 @@ func badRefusal(change func(r *crossingv1.Refusal)) *crossingv1.Frame {
 	return edit(refusal(), func(f *crossingv1.Frame) { change(f.Refusal) })
 }
 
+func badApplied(change func(a *crossingv1.Applied)) *crossingv1.Frame {
+	return edit(applied(), func(f *crossingv1.Frame) { change(f.Applied) })
+}
+
 func TestCheckFrameRefuses(t *testing.T) {
 	tests := []struct {
 		name  string
 		frame *crossingv1.Frame
 		want  string
 	}{
-		{"nothing", egressFrame(nil, nil), "0 of open, close and refusal"},
-		{"two at once", egressFrame(egressHalf(), closing(crossingv1.Side_EGRESS)), "2 of open, close and refusal"},
+		{"nothing", egressFrame(nil, nil), "0 of open, close, refusal and applied"},
+		{"two at once", egressFrame(egressHalf(), closing(crossingv1.Side_EGRESS)), "2 of open, close, refusal and applied"},
+		{"an act beside something else", edit(applied(), func(f *crossingv1.Frame) { f.Refusal = refusal().Refusal }), "2 of open"},
+		{"an act that is no digest", badApplied(func(a *crossingv1.Applied) { a.Act = "sha256:3F" }), "no sha256 digest"},
+		{"an act of no kind", badApplied(func(a *crossingv1.Applied) { a.Kind = 0 }), "no kind"},
+		{"an act about nobody", badApplied(func(a *crossingv1.Applied) { a.Subject = "" }), "subject of the act"},
+		{"an act at no time", badApplied(func(a *crossingv1.Applied) { a.At = nil }), "no valid time"},
 		{"another gateway's", edit(egressFrame(egressHalf(), nil), func(f *crossingv1.Frame) { f.Gateway = ingressGateway }), "it is of"},
 		{"no run", edit(egressFrame(egressHalf(), nil), func(f *crossingv1.Frame) { f.Run = "" }), "run"},
 		{"a number of another run", edit(egressFrame(egressHalf(), nil), func(f *crossingv1.Frame) { f.Run = ingressRun }), "another run"},
@@ -234,7 +244,7 @@ func TestCheckFrameWithoutGateway(t *testing.T) {
 func TestFrameRoundTrip(t *testing.T) {
 	for _, f := range []*crossingv1.Frame{
 		egressFrame(egressHalf(), nil), egressFrame(refusedHalf(), nil),
-		ingressFrame(nil, closing(crossingv1.Side_INGRESS)), refusal(),
+		ingressFrame(nil, closing(crossingv1.Side_INGRESS)), refusal(), applied(),
 	} {
 		b, err := MarshalFrame(f)
 		if err != nil {
@@ -327,7 +337,7 @@ func TestUnmarshalFrameRefuses(t *testing.T) {
 func FuzzUnmarshalFrame(f *testing.F) {
 	for _, frame := range []*crossingv1.Frame{
 		egressFrame(egressHalf(), nil), egressFrame(refusedHalf(), nil), ingressFrame(ingressHalf(), nil),
-		ingressFrame(nil, closing(crossingv1.Side_INGRESS)), refusal(), new(crossingv1.Frame),
+		ingressFrame(nil, closing(crossingv1.Side_INGRESS)), refusal(), applied(), new(crossingv1.Frame),
 	} {
 		b, err := MarshalFrame(frame)
 		if err != nil {

@@ -5,8 +5,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +20,7 @@ import (
 const MaxCanonical = 12 << 20
 
 // ErrNotCanonical says that bytes are not the canonical form of what they say.
-var ErrNotCanonical = errors.New("not in canonical form")
+var ErrNotCanonical = jcs.ErrNotCanonical
 
 // Normalize sorts what has no order in a policy, in place. Data classes and
 // layers keep theirs.
@@ -63,7 +61,7 @@ func sortByContent[M proto.Message](list []M) {
 	}
 	items := make([]item, len(list))
 	for i, m := range list {
-		b, _ := canonicalMessage(m) // without a key it keeps its place
+		b, _ := jcs.Marshal(m) // without a key it keeps its place
 		items[i] = item{m, b}
 	}
 	slices.SortStableFunc(items, func(a, b item) int { return bytes.Compare(a.key, b.key) })
@@ -78,7 +76,7 @@ func sortByContent[M proto.Message](list []M) {
 func Canonical(p *policyv1.Policy) ([]byte, error) {
 	p = proto.CloneOf(p)
 	Normalize(p)
-	b, err := canonicalMessage(p)
+	b, err := jcs.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("write policy %q: %w", p.GetPolicy(), err)
 	}
@@ -109,31 +107,4 @@ func Decode(canonical []byte) (*policyv1.Policy, error) {
 func Revision(canonical []byte) string {
 	sum := sha256.Sum256(canonical)
 	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-// canonicalMessage is RFC 8785 over protobuf's JSON.
-func canonicalMessage(m proto.Message) ([]byte, error) {
-	text, err := (protojson.MarshalOptions{}).Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
-		return nil, err
-	}
-	return jcs.Append(make([]byte, 0, len(text)), v)
-}
-
-// decodeMessage reads a message from its canonical bytes alone.
-func decodeMessage(canonical []byte, m proto.Message) error {
-	if err := (protojson.UnmarshalOptions{}).Unmarshal(canonical, m); err != nil {
-		return err
-	}
-	again, err := canonicalMessage(m)
-	if err == nil && !bytes.Equal(again, canonical) {
-		err = ErrNotCanonical
-	}
-	return err
 }

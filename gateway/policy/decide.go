@@ -30,6 +30,8 @@ type Decision struct {
 	Intent string
 	// Transition of the call; nil if it is shut or the environments are unknown.
 	Transition *Transition
+	// Caller is the workload that the caller is; nil if it counts as its environment.
+	Caller *Workload
 	// Limited says that it is allowed only under obligations (limits, a digest) that
 	// a gateway must keep. One that cannot must deny.
 	Limited bool
@@ -61,6 +63,7 @@ func (p *Policy) Decide(q *Query) Decision {
 	if d.Reason != crossingv1.Reason_REASON_UNSPECIFIED {
 		return d
 	}
+	d.Caller = s.workload
 	f := p.fitting(s, to, q.Service, &k)
 	for i := range s.intents {
 		for word := f.word(i); word != 0; word &= word - 1 {

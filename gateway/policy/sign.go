@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/jcs"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -54,14 +55,14 @@ func Sign(p *policyv1.Policy, serial uint64, previous string, urgent bool, signe
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := canonicalMessage(&policyv1.Manifest{
+	manifest, err := jcs.Marshal(&policyv1.Manifest{
 		Policy: p.GetPolicy(), Serial: serial, Revision: Revision(canonical), Previous: previous, Urgent: urgent,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write manifest: %w", err)
 	}
 	return &policyv1.SignedPolicy{
-		Manifest: manifest, Policy: canonical, Signatures: signAll(manifestContext, manifest, signers),
+		Manifest: manifest, Policy: canonical, Signatures: SignText(manifestContext, manifest, signers),
 	}, nil
 }
 
@@ -70,14 +71,16 @@ func SignKeys(next *policyv1.KeySet, signers ...Signer) (*policyv1.KeyRotation, 
 	if err := CheckKeys(next); err != nil {
 		return nil, err
 	}
-	b, err := canonicalMessage(next)
+	b, err := jcs.Marshal(next)
 	if err != nil {
 		return nil, fmt.Errorf("write key set: %w", err)
 	}
-	return &policyv1.KeyRotation{Next: b, Signatures: signAll(keysContext, b, signers)}, nil
+	return &policyv1.KeyRotation{Next: b, Signatures: SignText(keysContext, b, signers)}, nil
 }
 
-func signAll(context string, text []byte, signers []Signer) []*policyv1.Signature {
+// SignText makes each signer's signature over a text. The context begins what is
+// signed and says what the text is: no two kinds of text may have the same one.
+func SignText(context string, text []byte, signers []Signer) []*policyv1.Signature {
 	var out []*policyv1.Signature
 	for _, s := range signers {
 		out = append(out, &policyv1.Signature{Key: s.KeyID(), Ed25519: s.Sign(append([]byte(context), text...))})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/jcs"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -66,11 +67,11 @@ func verifyManifest(sp *policyv1.SignedPolicy, keys *policyv1.KeySet) (*policyv1
 	if len(sp.GetManifest()) > maxManifest {
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrManifest, maxManifest)
 	}
-	if err := checkSignatures(manifestContext, sp.GetManifest(), sp.GetSignatures(), keys); err != nil {
+	if err := CheckSignatures(manifestContext, sp.GetManifest(), sp.GetSignatures(), keys); err != nil {
 		return nil, err
 	}
 	m := &policyv1.Manifest{}
-	if err := decodeMessage(sp.GetManifest(), m); err != nil {
+	if err := jcs.Unmarshal(sp.GetManifest(), m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	if m.GetSerial() == 0 {
@@ -90,7 +91,7 @@ func Keys(sp *policyv1.SignedPolicy, pinned *policyv1.KeySet) (*policyv1.KeySet,
 	if len(rotations) > maxRotations {
 		return nil, fmt.Errorf("%w: more than %d rotations", ErrKeys, maxRotations)
 	}
-	own, err := canonicalMessage(pinned)
+	own, err := jcs.Marshal(pinned)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKeys, err)
 	}
@@ -113,11 +114,11 @@ func rotate(r *policyv1.KeyRotation, keys *policyv1.KeySet) (*policyv1.KeySet, e
 	if len(r.GetNext()) > maxKeySet {
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrKeys, maxKeySet)
 	}
-	if err := checkSignatures(keysContext, r.GetNext(), r.GetSignatures(), keys); err != nil {
+	if err := CheckSignatures(keysContext, r.GetNext(), r.GetSignatures(), keys); err != nil {
 		return nil, err
 	}
 	next := &policyv1.KeySet{}
-	if err := decodeMessage(r.GetNext(), next); err != nil {
+	if err := jcs.Unmarshal(r.GetNext(), next); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKeys, err)
 	}
 	return next, CheckKeys(next)
@@ -142,9 +143,10 @@ func CheckKeys(k *policyv1.KeySet) error {
 	return nil
 }
 
-// checkSignatures demands good signatures of as many different known keys as
-// the threshold says. Others are of no account.
-func checkSignatures(context string, text []byte, signatures []*policyv1.Signature, keys *policyv1.KeySet) error {
+// CheckSignatures demands good signatures over a text of as many different known
+// keys as the threshold says. Others are of no account. The context says what the
+// text is. The error is ErrSignature.
+func CheckSignatures(context string, text []byte, signatures []*policyv1.Signature, keys *policyv1.KeySet) error {
 	if len(signatures) > maxSignatures {
 		return fmt.Errorf("%w: more than %d signatures", ErrSignature, maxSignatures)
 	}

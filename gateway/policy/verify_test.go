@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/jcs"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -76,11 +77,11 @@ func TestSignRefuses(t *testing.T) {
 func TestVerifyRefuses(t *testing.T) {
 	s, public := keyring(3)
 	manifest := func(m *policyv1.Manifest, sign ...Signer) *policyv1.SignedPolicy {
-		b, err := canonicalMessage(m)
+		b, err := jcs.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &policyv1.SignedPolicy{Manifest: b, Signatures: signAll(manifestContext, b, sign), Policy: signed(t).Policy}
+		return &policyv1.SignedPolicy{Manifest: b, Signatures: SignText(manifestContext, b, sign), Policy: signed(t).Policy}
 	}
 	revision := Revision(signed(t).Policy)
 	invalid := func() *policyv1.SignedPolicy {
@@ -135,11 +136,11 @@ func TestVerifyRefuses(t *testing.T) {
 		{"no serial", manifest(&policyv1.Manifest{Policy: "acme-ai", Revision: revision}, s[0]), keySet(1, public, "key-0"), ErrManifest},
 		{"manifest not canonical", func() *policyv1.SignedPolicy {
 			b := []byte(`{ "policy":"acme-ai","revision":"` + revision + `","serial":"1"}`)
-			return &policyv1.SignedPolicy{Manifest: b, Signatures: signAll(manifestContext, b, s[:1]), Policy: signed(t).Policy}
+			return &policyv1.SignedPolicy{Manifest: b, Signatures: SignText(manifestContext, b, s[:1]), Policy: signed(t).Policy}
 		}(), keySet(1, public, "key-0"), ErrManifest},
 		{"signed as a key set", func() *policyv1.SignedPolicy {
 			sp := signed(t)
-			sp.Signatures = signAll(keysContext, sp.Manifest, s[:1])
+			sp.Signatures = SignText(keysContext, sp.Manifest, s[:1])
 			return sp
 		}(), keySet(1, public, "key-0"), ErrSignature},
 		{"not canonical, but signed", loose(), keySet(1, public, "key-0"), ErrNotCanonical},

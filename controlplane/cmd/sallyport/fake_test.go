@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -38,6 +39,7 @@ type fakeMesh struct {
 	controlv1.UnimplementedCrossingServiceServer
 	controlv1.UnimplementedGatewayServiceServer
 	controlv1.UnimplementedWorkloadServiceServer
+	controlv1.UnimplementedActServiceServer
 
 	records     []*crossingv1.Record
 	refusals    []*controlv1.GatewayRefusal
@@ -45,6 +47,7 @@ type fakeMesh struct {
 	gateways    []*controlv1.GatewayStatus
 	bindings    []*controlv1.Binding
 	signed      *policyv1.SignedPolicy
+	acts        []*controlv1.ActStatus
 
 	// behind are the gateways that never enforce anything.
 	behind []string
@@ -117,6 +120,7 @@ func (f *fakeMesh) serve(t *testing.T) func(context.Context, meshFlags) (*connec
 	controlv1.RegisterCrossingServiceServer(server, f)
 	controlv1.RegisterGatewayServiceServer(server, f)
 	controlv1.RegisterWorkloadServiceServer(server, f)
+	controlv1.RegisterActServiceServer(server, f)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -245,4 +249,39 @@ func (f *fakeMesh) ListBindings(_ context.Context, q *controlv1.ListBindingsRequ
 		}
 	}
 	return r, nil
+}
+
+// Make applies an act at all gateways that are not behind.
+func (f *fakeMesh) Make(_ context.Context, q *controlv1.MakeRequest) (*controlv1.MakeResponse, error) {
+	one, err := act.Read(q.GetSigned())
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if f.failPublish != nil {
+		return nil, f.failPublish
+	}
+	s := &controlv1.ActStatus{Id: one.ID, Act: one.Said(), Overdue: one.Overdue(today())}
+	r := &controlv1.MakeResponse{Id: one.ID, Took: durationpb.New(12 * time.Millisecond), Behind: f.behind}
+	for _, sig := range q.GetSigned().GetSignatures() {
+		s.Keys = append(s.Keys, sig.GetKey())
+	}
+	for n, name := range []string{"azure-1", "onprem-1"} {
+		if slices.Contains(f.behind, name) {
+			s.Behind = append(s.Behind, name)
+			continue
+		}
+		r.InForce = append(r.InForce, name)
+		s.Applied = append(s.Applied, &controlv1.ActApplied{Gateway: name, At: timestamppb.New(today().Add(time.Duration(n+7) * time.Millisecond))})
+	}
+	for _, before := range f.acts {
+		if before.GetId() == one.Lifts {
+			before.LiftedBy, before.Overdue = one.ID, false
+		}
+	}
+	f.acts = append(f.acts, s)
+	return r, nil
+}
+
+func (f *fakeMesh) ListActs(context.Context, *controlv1.ListActsRequest) (*controlv1.ListActsResponse, error) {
+	return &controlv1.ListActsResponse{Acts: f.acts}, nil
 }

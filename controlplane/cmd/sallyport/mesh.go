@@ -39,7 +39,7 @@ func (a *app) gatewaysCommand() *cobra.Command {
 	again := &cobra.Command{Use: "list", Short: short, Args: cobra.NoArgs, RunE: list}
 	formatFlag(cmd, &format)
 	formatFlag(again, &format)
-	cmd.AddCommand(again, a.gatewaysAdd())
+	cmd.AddCommand(again, a.gatewaysAdd(), a.gatewaysRevoke(), a.gatewaysRestore())
 	return cmd
 }
 

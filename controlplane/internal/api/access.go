@@ -60,6 +60,7 @@ type rule struct {
 func access(method string) (rule, bool) {
 	switch method {
 	case controlv1.PolicyService_Publish_FullMethodName,
+		controlv1.ActService_Make_FullMethodName,
 		controlv1.GatewayService_GetBootstrap_FullMethodName:
 		return rule{operator, true}, true
 	case controlv1.PolicyService_GetPolicy_FullMethodName,
@@ -67,6 +68,7 @@ func access(method string) (rule, bool) {
 		controlv1.CrossingService_ListRefusals_FullMethodName,
 		controlv1.CrossingService_ListTransitions_FullMethodName,
 		controlv1.GatewayService_ListGateways_FullMethodName,
+		controlv1.ActService_ListActs_FullMethodName,
 		controlv1.WorkloadService_ListBindings_FullMethodName:
 		return rule{operator, false}, true
 	case controlv1.CrossingService_Deliver_FullMethodName,

@@ -42,6 +42,8 @@ func allowed() map[string][]string {
 	return map[string][]string{
 		"/sallyport.control.v1.PolicyService/Publish":           readers,
 		"/sallyport.control.v1.PolicyService/GetPolicy":         readers,
+		"/sallyport.control.v1.ActService/Make":                 readers,
+		"/sallyport.control.v1.ActService/ListActs":             readers,
 		"/sallyport.control.v1.CrossingService/Deliver":         {"gateway"},
 		"/sallyport.control.v1.CrossingService/ListCrossings":   readers,
 		"/sallyport.control.v1.CrossingService/ListRefusals":    readers,

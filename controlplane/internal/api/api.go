@@ -46,6 +46,9 @@ type Gateways interface {
 	// Publish sends a policy that is verified and stored, and waits for a bounded
 	// time until it is in force.
 	Publish(ctx context.Context, signed *policyv1.SignedPolicy, manifest *policyv1.Manifest) (xds.Result, error)
+	// Apply sends a set of operators' acts that is stored, and waits for a bounded time
+	// until it is in force.
+	Apply(ctx context.Context, set *policyv1.ActSet) (xds.Result, error)
 	// Gateways are what is known of each.
 	Gateways() []xds.Status
 }
@@ -76,6 +79,8 @@ type Records interface {
 	List(ctx context.Context, req *controlv1.ListCrossingsRequest, each func(*crossingv1.Record) error) error
 	// Refusals are the counted failures before identity since a time, oldest first.
 	Refusals(since time.Time) []*controlv1.GatewayRefusal
+	// Applied are the operators' acts that gateways have said they applied, by time.
+	Applied() []join.Applied
 	// Counts are what crossed each transition.
 	Counts() map[join.Transition]join.Counts
 }
@@ -96,8 +101,10 @@ type Bundles interface {
 type Config struct {
 	// Store, Memory, Gateways, Inventory, Records and Bundles as above. With
 	// ReadOnly there need be no Bundles.
-	Store     Store
-	Memory    Memory
+	Store  Store
+	Memory Memory
+	// Acts keeps operators' acts, as Memory keeps what gateways say.
+	Acts      Memory
 	Gateways  Gateways
 	Inventory Inventory
 	Records   Records
@@ -131,12 +138,13 @@ type Server struct {
 	gateways  *gateways
 	workloads *workloads
 	bundles   *bundleService
+	acts      *acts
 }
 
-// New makes the API and takes up the policy that the store has. It fails if
-// that policy does not verify under the keys.
+// New makes the API and takes up the policy and the operators' acts that the store
+// has. It fails if that policy does not verify under the keys, or an act is none.
 func New(ctx context.Context, c Config) (*Server, error) {
-	if c.Store == nil || c.Memory == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil || c.Bundles == nil && !c.ReadOnly {
+	if c.Store == nil || c.Memory == nil || c.Acts == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil || c.Bundles == nil && !c.ReadOnly {
 		return nil, errors.New("make the API: a part that it answers from is missing")
 	}
 	if !c.ReadOnly {
@@ -172,9 +180,10 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	s.gateways = &gateways{
 		config: c, policies: s.policies, rejections: rejections, memory: remembered, reports: map[spiffeid.ID]report{},
 	}
-	s.workloads = &workloads{inventory: c.Inventory}
+	s.acts = &acts{config: c, policies: s.policies, log: log}
+	s.workloads = &workloads{inventory: c.Inventory, denies: s.acts.denies}
 	s.bundles = &bundleService{bundles: c.Bundles}
-	if err := s.policies.load(ctx); err != nil {
+	if err := errors.Join(s.policies.load(ctx), s.acts.load(ctx)); err != nil {
 		s.end()
 		return nil, err
 	}
@@ -204,6 +213,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	controlv1.RegisterGatewayServiceServer(r, s.gateways)
 	controlv1.RegisterWorkloadServiceServer(r, s.workloads)
 	controlv1.RegisterBundleServiceServer(r, s.bundles)
+	controlv1.RegisterActServiceServer(r, s.acts)
 }
 
 // Current is the policy in force, signed and as its manifest names it; nil if
@@ -215,6 +225,9 @@ func (s *Server) Current() (*policyv1.SignedPolicy, *policyv1.Manifest) {
 	}
 	return g.signed, g.manifest
 }
+
+// Acts are the operators' acts.
+func (s *Server) Acts() *policyv1.ActSet { return s.acts.set().Message() }
 
 // Compiled is the policy in force, nil if there is none.
 func (s *Server) Compiled() *policy.Policy { return s.policies.compiled() }

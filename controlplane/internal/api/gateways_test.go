@@ -95,6 +95,10 @@ func (s statuses) Publish(ctx context.Context, sp *policyv1.SignedPolicy, m *pol
 	return s.inner.Publish(ctx, sp, m)
 }
 
+func (s statuses) Apply(ctx context.Context, set *policyv1.ActSet) (xds.Result, error) {
+	return s.inner.Apply(ctx, set)
+}
+
 func (s statuses) Gateways() []xds.Status { return s.known }
 
 func TestWhatXDSKnowsIsShown(t *testing.T) {

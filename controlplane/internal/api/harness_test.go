@@ -45,6 +45,7 @@ type fakeRecords struct {
 	counts   map[join.Transition]join.Counts
 	asked    *controlv1.ListCrossingsRequest
 	since    time.Time
+	applied  []join.Applied
 }
 
 func (r *fakeRecords) Add(f *crossingv1.Frame) error {
@@ -80,6 +81,12 @@ func (r *fakeRecords) Refusals(since time.Time) []*controlv1.GatewayRefusal {
 	defer r.mu.Unlock()
 	r.since = since
 	return r.refusals
+}
+
+func (r *fakeRecords) Applied() []join.Applied {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.applied
 }
 
 func (r *fakeRecords) Counts() map[join.Transition]join.Counts { return r.counts }
@@ -142,7 +149,7 @@ func (m *mesh) config(change func(*Config)) (Config, *xds.Server) {
 	}
 	distributor := xds.New(xds.Config{Peer: Peer})
 	c := Config{
-		Store: m.store, Memory: m.store.Gateways(), Gateways: distributor, Inventory: where, Records: m.records,
+		Store: m.store, Memory: m.store.Gateways(), Acts: m.store.Acts(), Gateways: distributor, Inventory: where, Records: m.records,
 		Bundles: m.bundles,
 		Keys:    m.keys, Operators: operators,
 		Bootstrap: func() (Bootstrap, error) {

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -12,11 +14,23 @@ type workloads struct {
 	controlv1.UnimplementedWorkloadServiceServer
 
 	inventory Inventory
+	// denies says that an operator's act denies an ID, whose word then counts for
+	// nothing: it could lead calls to where it likes.
+	denies func(spiffeid.ID) bool
+}
+
+// caller is who calls, unless it is denied.
+func (w *workloads) caller(ctx context.Context) (spiffeid.ID, error) {
+	caller, err := Peer(ctx)
+	if err == nil && w.denies(caller) {
+		err = denied("an operator has quarantined or revoked %s", caller)
+	}
+	return caller, err
 }
 
 // Register says where a workload is.
 func (w *workloads) Register(ctx context.Context, req *controlv1.RegisterRequest) (*controlv1.Binding, error) {
-	caller, err := Peer(ctx)
+	caller, err := w.caller(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +39,7 @@ func (w *workloads) Register(ctx context.Context, req *controlv1.RegisterRequest
 
 // Withdraw takes back what was registered of a workload.
 func (w *workloads) Withdraw(ctx context.Context, req *controlv1.WithdrawRequest) (*controlv1.Binding, error) {
-	caller, err := Peer(ctx)
+	caller, err := w.caller(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,7 @@ type Joiner struct {
 	counts    map[Transition]Counts
 	refusals  []refusal // in the order of compare
 	followers map[*follower]struct{}
+	applied   map[string]map[string]*crossingv1.Applied // by gateway and act
 }
 
 // New makes a joiner that knows nothing.
@@ -77,6 +78,7 @@ func New() *Joiner {
 		traces:    map[string][]handle{},
 		counts:    map[Transition]Counts{},
 		followers: map[*follower]struct{}{},
+		applied:   map[string]map[string]*crossingv1.Applied{},
 	}
 }
 
@@ -92,6 +94,8 @@ func (j *Joiner) Add(f *crossingv1.Frame) error {
 		return j.close(f.GetClose())
 	case f.GetRefusal() != nil:
 		j.refuse(f)
+	case f.GetApplied() != nil:
+		j.apply(f)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package store is the control plane's memory: the signed policy, the bindings,
-// what gateways said last, and the frames that gateways delivered, in NATS JetStream. The server is
+// Package store is the control plane's memory: the signed policy, operators' acts, the
+// bindings, what gateways said last, and the frames that gateways delivered, in NATS JetStream. The server is
 // embedded, in this process and without a listener, or external by its URL; the
 // code is the same. It is not an index and does not look into frames: package
 // join does, from what Replay hands it.
@@ -62,6 +62,7 @@ type Store struct {
 	bindings *Bucket
 	gateways *Bucket
 	bundles  *Bucket
+	acts     *Bucket
 	frames   jetstream.Stream
 }
 
@@ -145,12 +146,19 @@ func (s *Store) create(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the bucket of bundles: %w", err)
 	}
+	acts, err := s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: "sallyport-acts", Description: "operators' acts", History: 1, Storage: jetstream.FileStorage,
+	})
+	if err != nil {
+		return fmt.Errorf("make the bucket of acts: %w", err)
+	}
 	frames, err := s.js.CreateOrUpdateStream(ctx, framesStream())
 	if err != nil {
 		return fmt.Errorf("make the stream of frames: %w", err)
 	}
 	s.policies, s.bindings, s.gateways, s.frames = policies, &Bucket{kv: bindings}, &Bucket{kv: gateways}, frames
 	s.bundles = &Bucket{kv: bundles}
+	s.acts = &Bucket{kv: acts}
 	return nil
 }
 
@@ -162,6 +170,9 @@ func (s *Store) Gateways() *Bucket { return s.gateways }
 
 // Bundles is the bucket of signed bundles.
 func (s *Store) Bundles() *Bucket { return s.bundles }
+
+// Acts is the bucket of operators' acts.
+func (s *Store) Acts() *Bucket { return s.acts }
 
 // Close ends the connection, and the embedded server if it is that. What was
 // answered for is on disk already.

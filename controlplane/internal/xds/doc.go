@@ -1,6 +1,6 @@
 // Package xds tells gateways what they need to know: the signed policies, which
-// of them is in force, where the workloads of their own environment are, and what
-// the trust domains say of their bundles. It
+// of them is in force, operators' acts, where the workloads of their own environment
+// are, and what the trust domains say of their bundles. It
 // speaks the incremental (delta) form of the aggregated discovery service, and
 // keeps what each gateway answered. It does not judge policies: it carries them,
 // and could not forge one.

@@ -150,7 +150,7 @@ func (m *mesh) connect(td, path string) *fakeGateway {
 	}
 	g := &fakeGateway{
 		t: m.t, id: source.ID(), stream: stream, end: func() { conn.Close() },
-		held: map[string]map[string]string{TypePolicy: {}, TypeState: {}, TypeEndpoints: {}},
+		held: map[string]map[string]string{TypePolicy: {}, TypeState: {}, TypeActs: {}, TypeEndpoints: {}},
 	}
 	m.t.Cleanup(g.end)
 	return g
@@ -180,7 +180,7 @@ func (m *mesh) session(id spiffeid.ID) *session {
 
 func (g *fakeGateway) subscribe() {
 	g.t.Helper()
-	for typ, name := range map[string]string{TypePolicy: "*", TypeState: "policy", TypeEndpoints: "*"} {
+	for typ, name := range map[string]string{TypePolicy: "*", TypeState: "policy", TypeActs: "acts", TypeEndpoints: "*"} {
 		g.send(&discovery.DeltaDiscoveryRequest{
 			Node: &core.Node{Id: g.id.String(), Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
 				runField: structpb.NewStringValue(g.run),

@@ -39,6 +39,7 @@ type Server struct {
 	policies *cache.LinearCache
 	states   *cache.LinearCache
 	bundles  *bundles
+	acts     *cache.LinearCache
 
 	// updating is held over a change of what is served, so that the caches and
 	// mu's fields change in the same order. It is taken before mu.
@@ -50,11 +51,15 @@ type Server struct {
 	current   *object           // nil if no policy is in force
 	revisions map[string]string // version of a PolicyState to the revision it puts in force
 	endpoints map[string]*assignments
-	records   map[spiffeid.ID]*record
-	sessions  map[spiffeid.ID]*session   // of each gateway the one that came last
-	elders    map[spiffeid.ID][]*session // those that came before it, the last one last
-	changed   chan struct{}              // closed and replaced at each change of a record
-	closed    bool
+
+	actsServed int            // how many sets of acts were
+	actsPlaces map[string]int // of the last of them, by version
+
+	records  map[spiffeid.ID]*record
+	sessions map[spiffeid.ID]*session   // of each gateway the one that came last
+	elders   map[spiffeid.ID][]*session // those that came before it, the last one last
+	changed  chan struct{}              // closed and replaced at each change of a record
+	closed   bool
 }
 
 // New makes a server without a policy. It serves nobody until it is registered.
@@ -70,13 +75,17 @@ func New(cfg Config) *Server {
 		policies:  cache.NewLinearCache(TypePolicy),
 		states:    cache.NewLinearCache(TypeState),
 		bundles:   newBundles(),
+		acts:      cache.NewLinearCache(TypeActs),
 		objects:   map[string]*object{},
 		revisions: map[string]string{},
 		endpoints: map[string]*assignments{},
-		records:   map[spiffeid.ID]*record{},
-		sessions:  map[spiffeid.ID]*session{},
-		elders:    map[spiffeid.ID][]*session{},
-		changed:   make(chan struct{}),
+
+		actsPlaces: map[string]int{},
+
+		records:  map[spiffeid.ID]*record{},
+		sessions: map[spiffeid.ID]*session{},
+		elders:   map[spiffeid.ID][]*session{},
+		changed:  make(chan struct{}),
 	}
 }
 
@@ -156,7 +165,7 @@ func (s *Server) admit(id spiffeid.ID, end context.CancelCauseFunc) (*session, e
 		caches: &cache.MuxCache{
 			ClassifyDelta: func(r *cache.DeltaRequest) string { return r.GetTypeUrl() },
 			Caches: map[string]cache.Cache{
-				TypePolicy: s.policies, TypeState: s.states, TypeBundle: s.bundles.cache,
+				TypePolicy: s.policies, TypeState: s.states, TypeActs: s.acts, TypeBundle: s.bundles.cache,
 				TypeEndpoints: s.assignmentsOf(id.TrustDomain().Name()).cache,
 			},
 		},

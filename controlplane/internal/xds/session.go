@@ -92,7 +92,7 @@ func (c *session) check(req *discovery.DeltaDiscoveryRequest) error {
 		return status.Error(codes.InvalidArgument, "the first request names no node")
 	}
 	switch req.GetTypeUrl() {
-	case TypePolicy, TypeState, TypeEndpoints, TypeBundle:
+	case TypePolicy, TypeState, TypeActs, TypeEndpoints, TypeBundle:
 		return nil
 	}
 	return status.Errorf(codes.InvalidArgument, "resources of type %.256q are not served", req.GetTypeUrl())

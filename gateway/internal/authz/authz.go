@@ -9,6 +9,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
@@ -28,6 +29,8 @@ type Verdict struct {
 	Transition *policy.Transition // nil if there is none
 	Workload   *policy.Workload   // the destination; nil if unknown
 	Service    *policy.Service    // what of it is called; nil if unknown
+	Source     spiffeid.ID        // who calls, by what the peer gateway says; ingress only
+	Caller     *policy.Workload   // who calls; nil if it is no workload of the policy, or was not asked about
 	Idempotent bool               // it may be asked for again where nobody knows whether it was heard
 	Proof      string             // fingerprint of the caller's own proof that it calls, if a good one came
 
@@ -72,21 +75,24 @@ func (v *Verdict) under(held *xdsclient.Policies, environment string) *policy.Po
 	return held.Current
 }
 
-// policies is where the policy comes from; nil means that there is none.
+// policies is where the policy comes from, and operators' acts; nil means that
+// there is none.
 type policies interface {
 	Policies() *xdsclient.Policies
+	Acts() *act.Set
 }
 
 // Authorizer decides for one gateway.
 type Authorizer struct {
+	self        spiffeid.ID
 	environment string
 	policies    policies
 	proofs      proofs // nil takes none
 }
 
 // New makes the authorizer of a gateway of that environment.
-func New(environment string, p policies) *Authorizer {
-	return &Authorizer{environment: environment, policies: p}
+func New(self spiffeid.ID, environment string, p policies) *Authorizer {
+	return &Authorizer{self: self, environment: environment, policies: p}
 }
 
 // Egress decides on a request of a workload of this gateway's environment.
@@ -107,6 +113,9 @@ func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.T
 	}
 	if env, ok := p.EnvironmentOf(caller.TrustDomain()); !ok || env != a.environment {
 		return *v.deny(crossingv1.Reason_FOREIGN_IDENTITY)
+	}
+	if acts := a.policies.Acts(); acts != nil && v.stopped(acts, a.self, caller) {
+		return v
 	}
 	a.show(&v, caller, head.Proof, now)
 	return *v.decide(p, caller, head, now)
@@ -135,11 +144,15 @@ func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.Re
 	if err != nil || source.TrustDomain() != peer.TrustDomain() {
 		return *v.deny(crossingv1.Reason_FOREIGN_IDENTITY)
 	}
+	v.Source = source
 	named := held.BySerial(v.Named.Serial, now)
 	if named == nil || named.Ref() != v.Named {
 		return *v.deny(crossingv1.Reason_POLICY_MISMATCH)
 	}
 	if !v.destination(p, h, head) {
+		return v
+	}
+	if acts := a.policies.Acts(); acts != nil && (v.stopped(acts, a.self, source) || v.stopped(acts, peer, source)) {
 		return v
 	}
 	a.show(&v, source, h.GetProof(), now)
@@ -220,7 +233,7 @@ func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestH
 		return v.fault(crossingv1.Reason_MALFORMED, fault)
 	}
 	d := p.Decide(&q)
-	v.Intent = d.Intent
+	v.Intent, v.Caller = d.Intent, d.Caller
 	switch {
 	case !d.Allow:
 		return v.deny(d.Reason)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -20,15 +21,21 @@ import (
 var (
 	now    = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	agent  = spiffeid.RequireFromString("spiffe://near.test/ai/agent")
+	farGW  = spiffeid.RequireFromString("spiffe://far.test/sallyport/gateway/far-1")
 	nearGW = spiffeid.RequireFromString("spiffe://near.test/sallyport/gateway/near-1")
 )
 
 // held is what a gateway holds.
-type held struct{ p *xdsclient.Policies }
+type held struct {
+	p    *xdsclient.Policies
+	acts *act.Set
+}
+
+func (h held) Acts() *act.Set { return h.acts }
 
 func (h held) Policies() *xdsclient.Policies { return h.p }
 
-func holding(p *policy.Policy) held { return held{&xdsclient.Policies{Current: p}} }
+func holding(p *policy.Policy) held { return held{p: &xdsclient.Policies{Current: p}} }
 
 func post(authority, path string) *l7.RequestHead {
 	return &l7.RequestHead{Method: "POST", Authority: authority, Path: path}
@@ -59,7 +66,7 @@ func TestEgress(t *testing.T) {
 		{"obligation", holding(limited), agent, post("llm.far.mesh:8000", "/v1/chat"), crossingv1.Reason_NOT_ENFORCEABLE, "ml-team"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v := New("near", c.held).Egress(c.caller, c.head, now)
+			v := New(nearGW, "near", c.held).Egress(c.caller, c.head, now)
 			if v.Reason != c.want || v.Allow != (c.want == 0) || v.Owner() != c.owner {
 				t.Errorf("allow %t, reason %s, owner %q, want %s, %q", v.Allow, v.Reason, v.Owner(), c.want, c.owner)
 			}
@@ -96,8 +103,8 @@ func TestIngress(t *testing.T) {
 		{"peer names no policy", holding(one), nearGW, good, func(h *crossingv1.Header) { h.Policy = nil }, crossingv1.Reason_POLICY_MISMATCH},
 		{"peer names a serial that is not held", holding(one), nearGW, good, func(h *crossingv1.Header) { h.Policy.Serial = 9 }, crossingv1.Reason_POLICY_MISMATCH},
 		{"peer names another revision", holding(one), nearGW, good, func(h *crossingv1.Header) { h.Policy.Revision = "sha256:ff" }, crossingv1.Reason_POLICY_MISMATCH},
-		{"prepared here, in force there", held{&xdsclient.Policies{Current: two, Prepared: one}}, nearGW, good, nil, 0},
-		{"prepared here, and it would be denied", held{&xdsclient.Policies{Current: shut, Prepared: one}}, nearGW, good, nil, crossingv1.Reason_NO_INTENT},
+		{"prepared here, in force there", held{p: &xdsclient.Policies{Current: two, Prepared: one}}, nearGW, good, nil, 0},
+		{"prepared here, and it would be denied", held{p: &xdsclient.Policies{Current: shut, Prepared: one}}, nearGW, good, nil, crossingv1.Reason_NO_INTENT},
 		{"header and head disagree on the service", holding(one), nearGW, good, func(h *crossingv1.Header) { h.Service = "health" }, crossingv1.Reason_MALFORMED},
 		{"header and head disagree on the workload", holding(one), nearGW, good, func(h *crossingv1.Header) { h.Workload = "tool" }, crossingv1.Reason_MALFORMED},
 		{"header and head disagree on the identity", holding(one), nearGW, good, func(h *crossingv1.Header) { h.Destination = "spiffe://far.test/ai/other" }, crossingv1.Reason_MALFORMED},
@@ -110,7 +117,7 @@ func TestIngress(t *testing.T) {
 			if c.say != nil {
 				c.say(h)
 			}
-			v := New("far", c.held).Ingress(c.peer, h, c.head, now)
+			v := New(farGW, "far", c.held).Ingress(c.peer, h, c.head, now)
 			if v.Reason != c.want || v.Allow != (c.want == 0) {
 				t.Errorf("allow %t, reason %s, want %s", v.Allow, v.Reason, c.want)
 			}
@@ -126,8 +133,8 @@ func TestIngress(t *testing.T) {
 func TestNamedPolicyDecidesToo(t *testing.T) {
 	open := policytest.Estate(t, 2, nil)
 	shut := policytest.Estate(t, 1, func(p *policyv1.Policy) { p.Intents = p.Intents[1:] })
-	h := held{&xdsclient.Policies{Current: open, Prepared: shut}}
-	v := New("far", h).Ingress(nearGW, header(1), post("llm.far.mesh:8000", "/v1/chat"), now)
+	h := held{p: &xdsclient.Policies{Current: open, Prepared: shut}}
+	v := New(farGW, "far", h).Ingress(nearGW, header(1), post("llm.far.mesh:8000", "/v1/chat"), now)
 	if v.Allow || v.Reason != crossingv1.Reason_NO_INTENT || v.Policy.Serial != 2 || v.Named.Serial != 1 {
 		t.Errorf("allow %t, reason %s, policy %d, named %d", v.Allow, v.Reason, v.Policy.Serial, v.Named.Serial)
 	}
@@ -141,7 +148,7 @@ func TestIdempotent(t *testing.T) {
 	}
 	silent := func(serial uint64) *policy.Policy { return policytest.Estate(t, serial, nil) }
 	good := post("llm.far.mesh:8000", "/v1/chat")
-	v := New("near", holding(says(1))).Egress(agent, good, now)
+	v := New(nearGW, "near", holding(says(1))).Egress(agent, good, now)
 	if !v.Idempotent {
 		t.Error("egress: the intent says so, the verdict does not")
 	}
@@ -158,7 +165,7 @@ func TestIdempotent(t *testing.T) {
 		{"only here", says(2), silent(1), false},
 		{"only there", silent(2), says(1), false},
 	} {
-		v := New("far", held{&xdsclient.Policies{Current: c.current, Prepared: c.named}}).Ingress(nearGW, header(1), good, now)
+		v := New(farGW, "far", held{p: &xdsclient.Policies{Current: c.current, Prepared: c.named}}).Ingress(nearGW, header(1), good, now)
 		if !v.Allow || v.Idempotent != c.want {
 			t.Errorf("%s: allow %t, idempotent %t, want %t", c.name, v.Allow, v.Idempotent, c.want)
 		}

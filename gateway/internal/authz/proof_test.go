@@ -72,8 +72,8 @@ func TestProof(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			head, h := proven(c.proof)
-			out := New("near", holding(c.policy)).TakeProofs(mesh["near.test"].Source("/sallyport/gateway/near-1")).Egress(agent, head, now)
-			in := New("far", holding(c.policy)).TakeProofs(mesh["far.test"].Source("/sallyport/gateway/far-1")).Ingress(nearGW, h, post("llm.far.mesh:8000", "/v1/chat"), now)
+			out := New(nearGW, "near", holding(c.policy)).TakeProofs(mesh["near.test"].Source("/sallyport/gateway/near-1")).Egress(agent, head, now)
+			in := New(farGW, "far", holding(c.policy)).TakeProofs(mesh["far.test"].Source("/sallyport/gateway/far-1")).Ingress(nearGW, h, post("llm.far.mesh:8000", "/v1/chat"), now)
 			for side, v := range map[string]Verdict{"egress": out, "ingress": in} {
 				if v.Reason != c.want || v.Allow != (c.want == 0) || !strings.Contains(v.Detail, c.detail) || v.Owner() != "ml-team" {
 					t.Errorf("%s: allow %t, reason %s, detail %q, want %s and %q", side, v.Allow, v.Reason, v.Detail, c.want, c.detail)
@@ -89,8 +89,8 @@ func TestProof(t *testing.T) {
 // TestProofWithoutVerifier: a gateway that can verify no proof takes none for good.
 func TestProofWithoutVerifier(t *testing.T) {
 	head, h := proven(certstest.Mesh(t, "near.test")["near.test"].JWT("/ai/agent", crossing.ProofAudience("llm.far.mesh")))
-	out := New("near", holding(demanding(t, 1))).Egress(agent, head, now)
-	in := New("far", holding(demanding(t, 1))).Ingress(nearGW, h, post("llm.far.mesh:8000", "/v1/chat"), now)
+	out := New(nearGW, "near", holding(demanding(t, 1))).Egress(agent, head, now)
+	in := New(farGW, "far", holding(demanding(t, 1))).Ingress(nearGW, h, post("llm.far.mesh:8000", "/v1/chat"), now)
 	if out.Reason != badProof || in.Reason != badProof || out.Allow || in.Allow {
 		t.Errorf("%s at egress, %s at ingress, want %s", out.Reason, in.Reason, badProof)
 	}
@@ -108,7 +108,7 @@ func TestProofDoesNotMakeAllowed(t *testing.T) {
 	for want, p := range map[crossingv1.Reason]*policy.Policy{
 		crossingv1.Reason_NO_INTENT: shut, crossingv1.Reason_NOT_ENFORCEABLE: limited,
 	} {
-		v := New("near", holding(p)).TakeProofs(mesh["near.test"].Source("/sallyport/gateway/near-1")).Egress(agent, head, time.Now())
+		v := New(nearGW, "near", holding(p)).TakeProofs(mesh["near.test"].Source("/sallyport/gateway/near-1")).Egress(agent, head, time.Now())
 		if v.Allow || v.Reason != want {
 			t.Errorf("allow %t, %s, want %s", v.Allow, v.Reason, want)
 		}
@@ -134,7 +134,7 @@ func TestProofUnderTwoPolicies(t *testing.T) {
 		{"nowhere", free(2), free(1), "", 0},
 	} {
 		_, h := proven(c.proof)
-		a := New("far", held{&xdsclient.Policies{Current: c.current, Prepared: c.named}}).TakeProofs(mesh["far.test"].Source("/sallyport/gateway/far-1"))
+		a := New(farGW, "far", held{p: &xdsclient.Policies{Current: c.current, Prepared: c.named}}).TakeProofs(mesh["far.test"].Source("/sallyport/gateway/far-1"))
 		v := a.Ingress(nearGW, h, post("llm.far.mesh:8000", "/v1/chat"), time.Now())
 		if v.Reason != c.want || v.Allow != (c.want == 0) {
 			t.Errorf("%s: allow %t, %s, want %s", c.name, v.Allow, v.Reason, c.want)
@@ -150,7 +150,7 @@ func TestStolenGatewaySpeaksForNobody(t *testing.T) {
 	open := policytest.Estate(t, 1, func(p *policyv1.Policy) {
 		p.Intents = []*policyv1.Intent{{Name: "all", Allow: &policyv1.Match{}, Require: &policyv1.Require{WorkloadProof: true}}}
 	})
-	a := New("far", holding(open)).TakeProofs(mesh["far.test"].Source("/sallyport/gateway/far-1"))
+	a := New(farGW, "far", holding(open)).TakeProofs(mesh["far.test"].Source("/sallyport/gateway/far-1"))
 	for source, want := range map[string]crossingv1.Reason{
 		"/ai/agent": 0, "/ai/other": badProof, "/ai": badProof, "/sallyport/gateway/near-1": badProof,
 	} {
@@ -174,7 +174,7 @@ func BenchmarkEgressProof(b *testing.B) {
 		"none": {policytest.Estate(b, 1, nil), ""}, "demanded": {demanding(b, 1), head.Proof},
 	} {
 		b.Run(name, func(b *testing.B) {
-			a := New("near", holding(run.policy)).TakeProofs(mesh["near.test"].Source("/sallyport/gateway/near-1"))
+			a := New(nearGW, "near", holding(run.policy)).TakeProofs(mesh["near.test"].Source("/sallyport/gateway/near-1"))
 			head.Proof = run.proof
 			b.ReportAllocs()
 			for b.Loop() {

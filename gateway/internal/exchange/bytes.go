@@ -19,7 +19,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	d.watch = newWatch(d.stream, d.cfg.Limits.quiet())
 	head, cause, reason := d.connect()
 	if head == nil {
-		if cause == crossingv1.Cause_REFUSED {
+		if cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_OVER_LIMIT {
 			d.tooLate()
 		}
 		leaving{d.account}.end(cause, reason)
@@ -28,6 +28,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	}
 	d.moved()
 	d.stream = tunnel.Settled(d.stream)
+	d.cfg.Standing.Move(&d.stands, d.stream, d.req)
 	d.answered(head)
 	head.Fields.DelFunc(gatewaysOwn)
 	head.Fields.Set(crossingField, d.id)
@@ -40,10 +41,16 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 		return
 	}
 	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(leaving{d.account}) {
-		d.account = nil // it goes on
+		d.goOn()
 		return
 	}
 	d.relayRest(leaving{d.account})
+}
+
+// goOn leaves the crossing to who has the caller's connection now.
+func (d *departure) goOn() {
+	d.cfg.Standing.Move(&d.stands, d.stream, nil)
+	d.account = nil
 }
 
 // relayRest relays a caller who has no bare connection.
@@ -101,7 +108,7 @@ func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Re
 	switch {
 	case err != nil:
 		cause := lost(err)
-		return nil, cause, beyond(cause, crossingv1.Reason_UNREACHABLE)
+		return nil, cause, beyond(err, cause, crossingv1.Reason_UNREACHABLE)
 	case frame.Kind == l7.KindRefusal:
 		return nil, crossingv1.Cause_REFUSED_BY_PEER, frame.Refusal.Reason
 	case frame.Kind != l7.KindResponseHead || frame.Response.Status != http.StatusOK || frame.End:

@@ -45,6 +45,7 @@ type departure struct {
 	traceparent string
 	pump        pump
 	frames      l7.FrameReader // of the answer
+	round       uint64         // of standing crossings' reviews, when it was decided on
 	left        int64          // bytes of the answer's content; -1 if only its end tells
 
 	disagrees *agree.Check // why the caller is refused, if it is that
@@ -113,6 +114,7 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 }
 
 func (d *departure) serve(e *Egress) {
+	d.round = e.cfg.Standing.Round()
 	now, req := time.Now(), d.req
 	fromBaseURL(&req.Head)
 	v := &d.verdict
@@ -237,6 +239,7 @@ func (d *departure) carry(v *authz.Verdict, t tunnel.Tunnel) {
 	}
 	d.stream = stream
 	d.calling.follow(stream)
+	d.stand(d.round, v, d.req.Caller.ID, info.Peer, d.req.Caller.Credential, d.req)
 	d.relay(v)
 }
 
@@ -338,7 +341,7 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 	case err != nil:
 		var refused crossingv1.Reason
 		cause, refused = p.blame(lost(err))
-		if reason = beyond(cause, reason); refused != crossingv1.Reason_REASON_UNSPECIFIED {
+		if reason = beyond(err, cause, reason); refused != crossingv1.Reason_REASON_UNSPECIFIED {
 			reason = refused
 		}
 		if reason == crossingv1.Reason_OVER_LIMIT {

@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -73,6 +74,8 @@ type Config struct {
 	Quota *quota.Quota
 	// Limits of each crossing.
 	Limits Limits
+	// Standing knows those that are open; nil if nobody ends them.
+	Standing *standing.Standing
 	// Delayed is told how long each piece of an event stream was in this gateway; nil
 	// if nobody is.
 	Delayed func(side crossingv1.Side, delay time.Duration)
@@ -95,6 +98,7 @@ type account struct {
 	watch  *watch        // nil if nothing bounds its time
 	up     *movement     // of an object, with the request; nil if there is none
 	down   *movement     // with the answer
+	stands standing.Crossing
 
 	// Parts of half and close.
 	key                 crossingv1.Key
@@ -150,6 +154,7 @@ func (a *account) slim() {
 	a.id, a.key.Run = strings.Clone(a.id), strings.Clone(a.key.Run)
 	a.close.Id = a.id
 	a.caller = strings.Clone(a.caller)
+	a.cfg.Standing.Slim(&a.stands)
 }
 
 // answered notes the answer's head.
@@ -209,8 +214,8 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 		return
 	}
 	a.release()
-	if cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_REASON_UNSPECIFIED {
-		reason = beyond(cause, reason)
+	if cause, reason = a.fell(cause, reason); cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_REASON_UNSPECIFIED {
+		reason = beyond(nil, cause, reason)
 	}
 	a.moved()
 	c := &a.close
@@ -261,13 +266,14 @@ func lost(err error) crossingv1.Cause {
 			return crossingv1.Cause_DESTINATION_FAILED
 		case tunnel.ProtocolError:
 			return crossingv1.Cause_PROTOCOL_ERROR
-		case tunnel.Refused:
-			if reset.Remote {
-				return crossingv1.Cause_REFUSED_BY_PEER
-			}
-			return crossingv1.Cause_REFUSED
 		}
-		return crossingv1.Cause_PEER_LOST
+		if reset.Code != tunnel.Refused && reset.Code.Reason() == crossingv1.Reason_REASON_UNSPECIFIED {
+			return crossingv1.Cause_PEER_LOST
+		}
+		if reset.Remote {
+			return crossingv1.Cause_REFUSED_BY_PEER
+		}
+		return crossingv1.Cause_REFUSED
 	case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return crossingv1.Cause_PEER_LOST
 	}

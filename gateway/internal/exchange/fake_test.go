@@ -17,10 +17,12 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
@@ -266,6 +268,9 @@ type world struct {
 	policies    *xdsclient.Policies
 	there       *policy.Policy // in force at far, where near's is prepared; nil: near's
 	unarmed     bool           // far has none
+	acts        atomic.Pointer[act.Set]
+	stands      *standing.Standing // of the near gateway
+	standsFar   *standing.Standing
 }
 
 // distant is what the far gateway holds.
@@ -282,6 +287,8 @@ func (d distant) Policies() *xdsclient.Policies {
 }
 
 func (w *world) Policies() *xdsclient.Policies { return w.policies }
+
+func (w *world) Acts() *act.Set { return w.acts.Load() }
 
 func (w *world) Pick(_ context.Context, _ string, class tunnel.Class) (tunnel.Tunnel, error) {
 	w.class = class
@@ -334,7 +341,10 @@ func newWorld(t testing.TB, p *policy.Policy) *world {
 		body, err := readAll(r)
 		return answer(200, "you said "+body), err
 	}
-	w.ingress = NewIngress(Config{Self: far, Authz: authz.New("far", distant{w}), Spool: w.far, Log: zap.NewNop()}, w)
+	nearAuthz, farAuthz := authz.New(near, "near", w), authz.New(far, "far", distant{w})
+	w.stands = standing.New(func() standing.Reviewer { return nearAuthz.Review() })
+	w.standsFar = standing.New(func() standing.Reviewer { return farAuthz.Review() })
+	w.ingress = NewIngress(Config{Self: far, Authz: farAuthz, Spool: w.far, Standing: w.standsFar, Log: zap.NewNop()}, w)
 	w.tunnel = &fakeTunnel{peer: far}
 	w.tunnel.serve = func(s tunnel.Stream) {
 		w.ingress.ServeStream(context.Background(), &fakeTunnel{peer: near}, s, func() { close(w.served) })
@@ -348,7 +358,7 @@ func newWorld(t testing.TB, p *policy.Policy) *world {
 			}
 		}
 	})
-	w.egress = NewEgress(Config{Self: near, Authz: authz.New("near", w), Spool: w.near, Log: zap.NewNop()}, w)
+	w.egress = NewEgress(Config{Self: near, Authz: nearAuthz, Spool: w.near, Standing: w.stands, Log: zap.NewNop()}, w)
 	return w
 }
 

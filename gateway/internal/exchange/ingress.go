@@ -123,7 +123,7 @@ func (i *Ingress) ServeStream(ctx context.Context, t tunnel.Tunnel, s tunnel.Str
 // serve says whether the crossing goes on, and calls over by itself.
 func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tunnel.Stream, over func()) (goesOn bool) {
 	head, ended, err := a.readHead(s)
-	now := time.Now()
+	round, now := i.cfg.Standing.Round(), time.Now()
 	v := &a.verdict
 	if err == nil {
 		*v = i.cfg.Authz.Ingress(info.Peer, a.header, head, now)
@@ -140,14 +140,15 @@ func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tun
 		a.asked(a.names.operation, head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	switch {
-	case !a.begin(v) || !a.within(head):
-	case head.Method == http.MethodConnect:
+	if !a.begin(v) || !a.within(head) {
+		return false
+	}
+	a.stand(round, v, v.Source, info.Peer, nil, nil)
+	if head.Method == http.MethodConnect {
 		a.forwardBytes(ctx, i.destinations, v, over)
 		return true
-	default:
-		a.forward(ctx, i.destinations, v, head, ended)
 	}
+	a.forward(ctx, i.destinations, v, head, ended)
 	return false
 }
 
@@ -371,6 +372,9 @@ func (a *arrival) failed(running context.Context, r *asking, body *requestBody) 
 // respond relays the answer into the tunnel.
 func (a *arrival) respond(running context.Context, resp *upstream.Response) crossingv1.Cause {
 	a.answered(&resp.Head)
+	if !resp.Ended && resp.Credential != nil {
+		a.cfg.Standing.Show(&a.stands, resp.Credential)
+	}
 	a.watch.passed()
 	if resp.Ended || resp.Body.Ready() {
 		a.out.Hold() // head, data, trailers and the stream's end go out together

@@ -69,8 +69,12 @@ func (a *account) release() {
 }
 
 // beyond is the reason that goes with a cause where nothing else gave one: only
-// the limits of time end a crossing by resetting its stream as refused.
-func beyond(cause crossingv1.Cause, otherwise crossingv1.Reason) crossingv1.Reason {
+// the limits of time end a crossing by resetting its stream as refused without
+// saying why. The error is what the stream gave, if it was asked.
+func beyond(err error, cause crossingv1.Cause, otherwise crossingv1.Reason) crossingv1.Reason {
+	if why := deniedBy(err); why != crossingv1.Reason_REASON_UNSPECIFIED {
+		return why
+	}
 	if cause == crossingv1.Cause_REFUSED || cause == crossingv1.Cause_REFUSED_BY_PEER {
 		return crossingv1.Reason_OVER_LIMIT
 	}

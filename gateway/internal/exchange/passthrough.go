@@ -72,7 +72,7 @@ func (a *account) misbegun(err error, otherwise crossingv1.Cause) (crossingv1.Ca
 func (d *departure) relayTLS(v *authz.Verdict) {
 	l := leaving{d.account}
 	if r, ok := d.resp.(listener.Detacher); ok && r.Detach(&greeting{l, *v}) {
-		d.account = nil // it goes on
+		d.goOn()
 		return
 	}
 	body, closed := d.req.Body, make(chan struct{})

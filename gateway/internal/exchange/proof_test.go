@@ -35,10 +35,10 @@ func proving(t *testing.T, here, there *policy.Policy) (*world, map[string]*cert
 	w := newWorld(t, here)
 	w.there = there
 	w.egress = NewEgress(Config{
-		Self: near, Authz: authz.New("near", w).TakeProofs(mesh["near.test"].Source(near.Path())), Spool: w.near, Log: zap.NewNop(),
+		Self: near, Authz: authz.New(near, "near", w).TakeProofs(mesh["near.test"].Source(near.Path())), Spool: w.near, Standing: w.stands, Log: zap.NewNop(),
 	}, w)
 	w.ingress = NewIngress(Config{
-		Self: far, Authz: authz.New("far", distant{w}).TakeProofs(mesh["far.test"].Source(far.Path())), Spool: w.far, Log: zap.NewNop(),
+		Self: far, Authz: authz.New(far, "far", distant{w}).TakeProofs(mesh["far.test"].Source(far.Path())), Spool: w.far, Standing: w.standsFar, Log: zap.NewNop(),
 	}, w)
 	return w, mesh
 }

@@ -61,7 +61,7 @@ func newRecorded(t testing.TB) *recorded {
 	req := request("POST", "/v1/chat", "")
 	req.Caller.Address = netip.MustParseAddrPort("192.0.2.1:4711")
 	w := newWorld(t, policytest.Estate(t, 1, nil))
-	v := authz.New("near", w).Egress(agent, &req.Head, time.Now())
+	v := authz.New(near, "near", w).Egress(agent, &req.Head, time.Now())
 	if !v.Allow {
 		t.Fatalf("denied: %s %s", v.Reason, v.Detail)
 	}

@@ -231,6 +231,20 @@ func explainFault(reason crossingv1.Reason) string {
 	case crossingv1.Reason_DISAGREES:
 		return "the request's head and its content disagree"
 	default:
+		return explainDenied(reason)
+	}
+}
+
+// explainDenied says why nobody stands behind a crossing that was let through before.
+func explainDenied(reason crossingv1.Reason) string {
+	switch reason {
+	case crossingv1.Reason_QUARANTINED:
+		return "an operator has quarantined the caller or the destination"
+	case crossingv1.Reason_REVOKED_GATEWAY:
+		return "an operator has revoked one of the two gateways"
+	case crossingv1.Reason_UNKNOWN_SOURCE:
+		return "the caller is no workload of the policy any more"
+	default:
 		return "denied"
 	}
 }

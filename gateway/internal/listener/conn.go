@@ -169,7 +169,7 @@ func (c *conn) caller(now time.Time) (caller Caller, reason crossingv1.Reason, o
 	c.mu.Unlock()
 	caller = Caller{
 		ID: c.id, Attach: crossingv1.Attach_MTLS,
-		SVID: c.svid, TLS: c.tls, Address: c.addr,
+		SVID: c.svid, TLS: c.tls, Address: c.addr, Credential: shownSVID{c},
 	}
 	switch {
 	case now.After(leaf.NotAfter) || now.Before(leaf.NotBefore):
@@ -184,21 +184,46 @@ func (c *conn) caller(now time.Time) (caller Caller, reason crossingv1.Reason, o
 
 // verifyAgain closes the connection if its SVID does not verify any more.
 func (c *conn) verifyAgain() {
+	if c.distrusted() {
+		c.kill()
+	}
+}
+
+// distrusted verifies the SVID again, and says whether it has just turned out not to
+// be good any more.
+func (c *conn) distrusted() bool {
 	c.mu.Lock()
 	chain, known := c.chain, c.distrust != nil
 	c.mu.Unlock()
 	if len(chain) == 0 || known {
-		return
+		return false
 	}
 	_, err := c.l.cfg.Source.Verify(chain, certs.AuthorizeAny())
 	if err == nil || errors.Is(err, certs.ErrClosed) {
-		return
+		return false
 	}
 	c.mu.Lock()
 	c.distrust = err
 	c.mu.Unlock()
 	c.l.cfg.Refuser.Refuse(reasonOf(err), c.addr, Name, fmt.Sprintf("live connection: %v", err))
-	c.kill()
+	return true
+}
+
+// shownSVID is the connection's X509-SVID as a Credential.
+type shownSVID struct{ *conn }
+
+// Expires implements Credential.
+func (s shownSVID) Expires() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.chain[0].NotAfter
+}
+
+// Check implements Credential.
+func (s shownSVID) Check() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.distrust
 }
 
 // retire makes the caller leave, as its protocol has it: HTTP/2 by GOAWAY,

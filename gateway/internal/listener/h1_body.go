@@ -174,6 +174,15 @@ func (b *h1Body) leave(watched chan error) {
 	}
 }
 
+// cut implements goer.
+func (b *h1Body) cut() {
+	if b.connect {
+		b.c.reset()
+		return
+	}
+	b.c.kill()
+}
+
 // onGone implements goer.
 func (b *h1Body) onGone(f func()) (before bool) {
 	b.mu.Lock()

@@ -139,6 +139,9 @@ func (b *h2Body) Close() error {
 	return nil
 }
 
+// cut implements goer.
+func (b *h2Body) cut() { b.Reset(http2.Cancel) }
+
 // onGone implements goer.
 func (b *h2Body) onGone(f func()) (before bool) { return b.Gone(f) }
 

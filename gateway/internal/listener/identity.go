@@ -61,6 +61,7 @@ func (c *conn) identifyJWT(h *l7.RequestHead, proxy bool, now time.Time) identit
 	}
 	return identity{caller: Caller{
 		ID: svid.ID, Attach: crossingv1.Attach_JWT, SVID: svid.Fingerprint, TLS: c.tls, Address: c.addr,
+		Credential: svid.Held,
 	}}
 }
 

@@ -55,6 +55,9 @@ type Config struct {
 	Handler Handler
 	// Refuser is told what never came to the Handler.
 	Refuser Refuser
+	// Distrusted is called when the SVIDs of live connections were verified again,
+	// before those are closed whose SVIDs are not good any more. May be nil.
+	Distrusted func()
 	// Listen binds an address for a use: Name, LoopbackName, PortName or CaptureName.
 	// Default: net.Listen.
 	Listen func(use, address string) (net.Listener, error)
@@ -98,6 +101,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()
+	}
+	if c.Distrusted == nil {
+		c.Distrusted = func() {}
 	}
 	if c.Listen == nil {
 		c.Listen = func(_, address string) (net.Listener, error) { return net.Listen("tcp", address) }
@@ -368,7 +374,16 @@ func (l *Listener) recheck(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-updated:
-			l.each((*conn).verifyAgain)
+			var bad []*conn
+			l.each(func(c *conn) {
+				if c.distrusted() {
+					bad = append(bad, c)
+				}
+			})
+			l.cfg.Distrusted() // first, so that what stands on them ends for that reason
+			for _, c := range bad {
+				c.kill()
+			}
 		}
 	}
 }

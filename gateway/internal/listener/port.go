@@ -98,12 +98,23 @@ func (c *conn) servePort(ctx context.Context) {
 		Body:     body,
 		Mapped:   true,
 		Trailers: &l7.Fields{},
+		caller:   portCaller{c},
 	}, answer)
 	_ = body.Close()
 	if !answer.ended && c.detached == nil {
 		c.reset()
 	}
 }
+
+// portCaller is the caller of a port. What becomes of it shows when it is read and
+// written.
+type portCaller struct{ *conn }
+
+// onGone implements goer.
+func (portCaller) onGone(f func()) (before bool) { return f == nil }
+
+// cut implements goer.
+func (p portCaller) cut() { p.reset() }
 
 // portBody is what the caller says on a port. It may be silent for as long as it
 // likes.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -19,6 +20,16 @@ type Caller struct {
 	SVID    string // "sha256:" and the hex digest of the certificate or token
 	TLS     string // "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256"; "" on loopback without TLS
 	Address netip.AddrPort
+	// Credential is what ID was shown by, for as long as something stands on it.
+	Credential Credential
+}
+
+// Credential is an SVID that was shown. Its methods do not wait.
+type Credential interface {
+	// Expires is when it ends.
+	Expires() time.Time
+	// Check says why it does not hold any more; nil while it does.
+	Check() error
 }
 
 // Request is one exchange that a workload asked for. Credentials of the attach
@@ -42,8 +53,19 @@ type Request struct {
 	caller goer
 }
 
-// goer knows whether a caller is still there.
-type goer interface{ onGone(f func()) (before bool) }
+// goer knows whether a caller is still there, and can send it away.
+type goer interface {
+	onGone(f func()) (before bool)
+	cut()
+}
+
+// Cut breaks the exchange off at the caller's side, also where one waits to write to
+// it. Any goroutine may call it until the Handler has returned.
+func (r *Request) Cut() {
+	if r.caller != nil {
+		r.caller.cut()
+	}
+}
 
 // OnGone makes f be called, once, when the caller leaves before its exchange is
 // over, in place of what was to be called before; at once if it has left. f must

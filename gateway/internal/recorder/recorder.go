@@ -362,13 +362,27 @@ func (r *Recorder) flushOnce(before time.Time) {
 }
 
 func (r *Recorder) refused(refusal *crossingv1.Refusal) error {
+	return r.say(&crossingv1.Frame{Refusal: refusal}, false)
+}
+
+// Applied records that an operator's act was put in force. When it returns nil that
+// is on stable storage.
+func (r *Recorder) Applied(a *crossingv1.Applied) error {
+	if err := r.say(&crossingv1.Frame{Applied: a}, true); err != nil {
+		return fmt.Errorf("record act %s: %w", a.GetAct(), err)
+	}
+	return nil
+}
+
+// say writes a frame that is of no crossing.
+func (r *Recorder) say(f *crossingv1.Frame, durable bool) error {
 	w := r.spool.entry()
 	defer r.spool.free(w)
-	f := &crossingv1.Frame{Gateway: r.self.gateway, Run: r.self.run, Refusal: refusal}
+	f.Gateway, f.Run = r.self.gateway, r.self.run
 	if err := w.seal(crossing.AppendFrame(w.entry, f)); err != nil {
 		return err
 	}
-	return r.spool.append(w, false, true)
+	return r.spool.append(w, durable, true)
 }
 
 func (r *Recorder) keepLate(frames ...*crossingv1.Frame) {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // ErrDraining says that the tunnel takes no more streams, because it drains or has
@@ -27,8 +29,28 @@ const (
 	Repeated        ResetCode = 7 // the crossing goes on in another stream
 )
 
+// denied is the first of the codes that say why a gateway stands by a crossing no
+// more: it and the number of a reason, as records have it.
+const denied ResetCode = 0x100
+
+// Denied is the code with which a gateway ends a crossing that it let through
+// before.
+func Denied(reason crossingv1.Reason) ResetCode { return denied + ResetCode(reason) }
+
+// Reason is why a gateway stands by the crossing no more; REASON_UNSPECIFIED if the
+// code says something else.
+func (c ResetCode) Reason() crossingv1.Reason {
+	if _, known := crossingv1.Reason_name[int32(c-denied)]; c <= denied || !known {
+		return crossingv1.Reason_REASON_UNSPECIFIED
+	}
+	return crossingv1.Reason(c - denied)
+}
+
 // String is the code's name.
 func (c ResetCode) String() string {
+	if why := c.Reason(); why != crossingv1.Reason_REASON_UNSPECIFIED {
+		return "denied by now: " + why.String()
+	}
 	switch c {
 	case TunnelClosed:
 		return "tunnel closed"

@@ -179,7 +179,7 @@ func (t *call) respond() *Response {
 	head := t.answer.Head
 	l7.StripConnection(&head.Fields)
 	head.Fields.Del("trailer")
-	t.resp = Response{Head: head, Body: t, Ended: t.answer.Length == 0, Peer: t.c.peer}
+	t.resp = Response{Head: head, Body: t, Ended: t.answer.Length == 0, Peer: t.c.peer, Credential: t.c.socket.credential()}
 	return &t.resp
 }
 

@@ -65,9 +65,7 @@ func (u *Upstream) Run(ctx context.Context) {
 			shown = now
 			u.closeIdle(true)
 		}
-		for _, s := range u.trusted() {
-			u.verify(s)
-		}
+		u.verifyAll()
 		select {
 		case <-ctx.Done():
 			return
@@ -97,10 +95,35 @@ func (u *Upstream) trusted() []*socket {
 	return all
 }
 
-// verify breaks a connection whose workload's SVID does not verify any more.
-func (u *Upstream) verify(s *socket) {
-	_, err := u.source.Verify(s.chain, certs.AuthorizeID(s.id))
-	if err != nil && !errors.Is(err, certs.ErrClosed) {
+// verifyAll breaks the connections whose workloads' SVIDs do not verify any more,
+// after it has told of them.
+func (u *Upstream) verifyAll() {
+	var bad []*socket
+	for _, s := range u.trusted() {
+		if u.distrusts(s) {
+			bad = append(bad, s)
+		}
+	}
+	if len(bad) > 0 && u.distrusted != nil {
+		u.distrusted()
+	}
+	for _, s := range bad {
 		s.cut()
 	}
+}
+
+// verify breaks a connection whose workload's SVID does not verify any more.
+func (u *Upstream) verify(s *socket) {
+	if u.distrusts(s) {
+		s.cut()
+	}
+}
+
+func (u *Upstream) distrusts(s *socket) bool {
+	_, err := u.source.Verify(s.chain, certs.AuthorizeID(s.id))
+	if err == nil || errors.Is(err, certs.ErrClosed) {
+		return false
+	}
+	s.fault.Store(&distrust{err})
+	return true
 }

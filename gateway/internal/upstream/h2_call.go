@@ -98,7 +98,7 @@ func (t *h2Call) await() error {
 	}
 	head.Fields.Del("trailer")
 	t.done = ended
-	t.resp = Response{Head: *head, Body: t, Ended: ended, Peer: t.conn.peer}
+	t.resp = Response{Head: *head, Body: t, Ended: ended, Peer: t.conn.peer, Credential: t.conn.socket.credential()}
 	return nil
 }
 

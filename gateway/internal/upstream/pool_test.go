@@ -3,12 +3,14 @@ package upstream
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
@@ -140,6 +142,8 @@ func TestVerifiedAgain(t *testing.T) {
 			})
 			source := far.Source("/sallyport/gateway/far-1")
 			u := New(source, places{s.addr}, Limits{})
+			told := make(chan struct{})
+			u.OnDistrust(func() { close(told) })
 			running(t, u)
 			head := get()
 			if version == "HTTP/2" {
@@ -151,7 +155,14 @@ func TestVerifiedAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if err := resp.Credential.Check(); err != nil || !resp.Credential.Expires().After(time.Now()) {
+				t.Errorf("credential: %v, ends at %v", err, resp.Credential.Expires())
+			}
 			far.Distrust("far.test")
+			<-told
+			if err := resp.Credential.Check(); !errors.Is(err, certs.ErrUntrusted) {
+				t.Errorf("once its root is gone: %v, want ErrUntrusted", err)
+			}
 			if _, err := io.ReadAll(resp.Body); err == nil {
 				t.Error("the answer has ended in order")
 			}

@@ -139,6 +139,17 @@ type Response struct {
 	Ended bool // the head was all of it
 	Peer  *crossingv1.Peer
 	Tries int // connections that were tried for it, this one too
+	// Credential is what the destination has shown, for as long as something stands
+	// on it; nil in plaintext.
+	Credential Credential
+}
+
+// Credential is an SVID that was shown. Its methods do not wait.
+type Credential interface {
+	// Expires is when it ends.
+	Expires() time.Time
+	// Check says why it does not hold any more; nil while it does.
+	Check() error
 }
 
 // Answer is the content of an answer.

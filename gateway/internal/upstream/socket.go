@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ type socket struct {
 	id      spiffeid.ID
 	chain   []*x509.Certificate
 	retires time.Time // when it is to carry no further exchange
+	fault   atomic.Pointer[distrust]
 
 	once sync.Once // of Close
 }
@@ -50,6 +52,28 @@ func (s *socket) trust(u *Upstream, id spiffeid.ID, chain []*x509.Certificate) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.sockets[s] = struct{}{}
+}
+
+// distrust is why a peer's SVID does not verify any more.
+type distrust struct{ error }
+
+// credential is what the peer has shown; nil in plaintext.
+func (s *socket) credential() Credential {
+	if s.u == nil {
+		return nil
+	}
+	return s
+}
+
+// Expires implements Credential.
+func (s *socket) Expires() time.Time { return s.chain[0].NotAfter }
+
+// Check implements Credential.
+func (s *socket) Check() error {
+	if bad := s.fault.Load(); bad != nil {
+		return bad.error
+	}
+	return nil
 }
 
 // retired says that the SVID that the peer has shown is about to end: the next one

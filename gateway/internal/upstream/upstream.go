@@ -72,6 +72,7 @@ type Upstream struct {
 	h2Calls     sync.Pool         // *h2Call
 	updates     atomic.Uint64     // of the source, as Run has heard
 	shown       *x509.Certificate // the SVID of the source in New
+	distrusted  func()            // nil if nobody is told
 
 	mu         sync.Mutex // guards what follows
 	transports map[transportKey]transport
@@ -104,6 +105,10 @@ func New(source *certs.Source, e endpoints, limits Limits) *Upstream {
 	u.calls.New, u.h2Calls.New, u.shown = newCall, newH2Call, u.leaf()
 	return u
 }
+
+// OnDistrust has f called when the SVIDs of workloads turn out not to be good any
+// more, before their connections are broken. It is to be called before Run.
+func (u *Upstream) OnDistrust(f func()) { u.distrusted = f }
 
 // CloseIdle closes connections that carry nothing.
 func (u *Upstream) CloseIdle() { u.closeIdle(false) }

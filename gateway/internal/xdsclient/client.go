@@ -16,8 +16,10 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -45,12 +47,15 @@ type Config struct {
 	// Run is this process's run: the control plane tells by it processes of the
 	// gateway that run side by side.
 	Run string
-	// StateDir is the directory of the last good policy, made if need be.
+	// StateDir is the directory of the last good policy and of the operators' acts,
+	// made if need be.
 	StateDir string
 	// Keys are who may sign a policy, as pinned in the bootstrap file.
 	Keys *policyv1.KeySet
 	// Bundles takes signed bundles; they are not asked for if it is nil.
 	Bundles Bundles
+	// Applied records that an operator's act was put in force, durably. May be nil.
+	Applied func(*crossingv1.Applied) error
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -68,7 +73,7 @@ func DialOptions() []grpc.DialOption {
 	}
 }
 
-// Client asks one control plane. Policies, Endpoints, Changed and Heard may be
+// Client asks one control plane. Policies, Endpoints, Acts, Changed and Heard may be
 // called concurrently, before Run, during it and after.
 type Client struct {
 	conn    grpc.ClientConnInterface
@@ -80,10 +85,12 @@ type Client struct {
 	// What Run's goroutine owns.
 	book         *book
 	table        *table
+	ledger       *ledger
 	stateVersion string // of the PolicyState that is in force; empty if none
 
 	policies  atomic.Pointer[Policies]
 	endpoints atomic.Pointer[map[serviceKey][]string]
+	acts      atomic.Pointer[act.Set]
 
 	heard, settled chan struct{}
 	hear, agree    func() // close heard and settled, once
@@ -93,8 +100,9 @@ type Client struct {
 }
 
 // New makes a client with what was kept in the state directory: the last good
-// policy, verified again, is in force from here on. What was kept and is not
-// good any more is logged and not used.
+// policy, verified again, and operators' acts are in force from here on. A policy
+// that is not good any more is logged and not used; acts that cannot be read are an
+// error.
 func New(cfg Config) (*Client, error) {
 	if cfg.Conn == nil || cfg.Node.IsZero() {
 		return nil, errors.New("make xDS client: no connection or no node")
@@ -122,6 +130,14 @@ func New(cfg Config) (*Client, error) {
 	if err := c.table.load(); err != nil {
 		c.log.Warn("kept endpoints are not good", zap.Error(err))
 	}
+	c.ledger = &ledger{files: f, record: cfg.Applied, show: c.showActs}
+	if c.ledger.record == nil {
+		c.ledger.record = func(*crossingv1.Applied) error { return nil }
+	}
+	if err := c.ledger.load(); err != nil {
+		return nil, fmt.Errorf("make xDS client: %w", err)
+	}
+	c.acts.Store(c.ledger.set)
 	c.showPolicies()
 	c.showEndpoints()
 	return c, nil
@@ -137,8 +153,8 @@ func (c *Client) Endpoints(workload, service string) []string {
 	return (*c.endpoints.Load())[serviceKey{workload: workload, service: service}]
 }
 
-// Changed is closed at the next change of Policies. Ask for it before you read,
-// and again afterwards.
+// Changed is closed at the next change of Policies or Acts. Ask for it before you
+// read, and again afterwards.
 func (c *Client) Changed() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -163,6 +179,10 @@ func (c *Client) showPolicies() {
 		ref := now.Current.Ref()
 		c.log.Info("policy in force", zap.Uint64("serial", ref.Serial), zap.String("revision", ref.Revision))
 	}
+	c.tellChanged()
+}
+
+func (c *Client) tellChanged() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	close(c.changed)

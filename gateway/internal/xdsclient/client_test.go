@@ -41,7 +41,7 @@ func wantCurrent(t *testing.T, c *Client, sp *policyv1.SignedPolicy) {
 
 func TestAsksForEverything(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *Client, s *serverStream) {
-		for typ, want := range map[string]string{typePolicy: "*", typeState: "policy", typeEndpoints: "*"} {
+		for typ, want := range map[string]string{typePolicy: "*", typeState: "policy", typeEndpoints: "*", typeActs: "acts"} {
 			req := s.first[typ]
 			if !slices.Equal(req.GetResourceNamesSubscribe(), []string{want}) || req.GetNode().GetId() != "spiffe://aws.test/sallyport/gateway/aws-1" {
 				t.Errorf("first request: %v", req)

@@ -1,6 +1,7 @@
 // Package xdsclient is how a gateway learns what it needs to know: the signed
-// policies, which of them is in force, where its environment's workloads are, and
-// what trust domains say of their bundles. It speaks the incremental (delta) form of xDS to the control plane and
+// policies, which of them is in force, the operators' acts, where its environment's
+// workloads are, and what trust domains say of their bundles. It speaks the
+// incremental (delta) form of xDS to the control plane and
 // keeps the last good policy on disk, so that a gateway starts and goes on
 // without a control plane. It is no general xDS client.
 //

@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -128,6 +129,7 @@ type controlPlane struct {
 	streams chan *serverStream
 	nonce   int
 	bundles Bundles // that clients take; nil for none
+	applied func(*crossingv1.Applied) error
 }
 
 // serverStream is a client's stream at the control plane.
@@ -161,7 +163,7 @@ func (cp *controlPlane) DeltaAggregatedResources(stream discovery.AggregatedDisc
 		t: cp.t, cp: cp, stream: stream, requests: make(chan *discovery.DeltaDiscoveryRequest, 100),
 		first: map[string]*discovery.DeltaDiscoveryRequest{}, end: make(chan struct{}),
 	}
-	asks := 3
+	asks := 4
 	if cp.bundles != nil {
 		asks++
 	}
@@ -206,7 +208,7 @@ func (cp *controlPlane) client(dir string) (c *Client, stop func()) {
 	if err != nil {
 		cp.t.Fatalf("connect: %v", err)
 	}
-	c, err = New(Config{Conn: conn, Node: source.ID(), StateDir: dir, Keys: cp.keys, Bundles: cp.bundles, Log: zaptest.NewLogger(cp.t)})
+	c, err = New(Config{Conn: conn, Node: source.ID(), StateDir: dir, Keys: cp.keys, Bundles: cp.bundles, Applied: cp.applied, Log: zaptest.NewLogger(cp.t)})
 	if err != nil {
 		cp.t.Fatalf("New error: %v", err)
 	}

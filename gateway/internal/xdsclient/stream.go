@@ -112,6 +112,9 @@ func (s *session) serve(ctx context.Context, responses <-chan *discovery.DeltaDi
 		case <-ctx.Done():
 			return heard, ctx.Err()
 		}
+		if err == nil {
+			err = s.takeActs()
+		}
 		if err != nil {
 			return heard, err
 		}
@@ -120,6 +123,7 @@ func (s *session) serve(ctx context.Context, responses <-chan *discovery.DeltaDi
 
 // subscribe asks for everything, and says what is here already.
 func (s *session) subscribe() error {
+	s.ledger.owed = nil // it was another stream's
 	state := map[string]string{}
 	if s.stateVersion != "" {
 		state[stateName] = s.stateVersion
@@ -127,6 +131,7 @@ func (s *session) subscribe() error {
 	all := []*discovery.DeltaDiscoveryRequest{
 		{TypeUrl: typePolicy, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: s.book.versions()},
 		{TypeUrl: typeState, ResourceNamesSubscribe: []string{stateName}, InitialResourceVersions: state},
+		{TypeUrl: typeActs, ResourceNamesSubscribe: []string{actsName}, InitialResourceVersions: s.ledger.versions()},
 		{TypeUrl: typeEndpoints, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: s.table.versions()},
 	}
 	if s.bundles != nil {
@@ -168,6 +173,9 @@ func (s *session) handle(resp *discovery.DeltaDiscoveryResponse) error {
 		}
 		s.owed = &owed{resp: resp, until: time.Now().Add(stateWait)}
 		return s.settle()
+	case typeActs:
+		s.ledger.owe(resp)
+		return nil
 	case typeEndpoints:
 		err := s.table.accept(resp)
 		s.showEndpoints()

@@ -114,5 +114,8 @@ func whys() map[crossingv1.Reason]string {
 		crossingv1.Reason_NO_PROOF:            "the caller did not prove for itself that it called",
 		crossingv1.Reason_BAD_PROOF:           "the caller's proof that it called was not good",
 		crossingv1.Reason_DISAGREES:           "the request's head and its content disagree",
+		crossingv1.Reason_QUARANTINED:         "an operator quarantined the caller or the destination",
+		crossingv1.Reason_REVOKED_GATEWAY:     "an operator revoked one of the gateways",
+		crossingv1.Reason_UNKNOWN_SOURCE:      "the caller is no workload of the policy any more",
 	}
 }

@@ -56,11 +56,17 @@ func (g *Guard) Retires(now time.Time) time.Duration {
 // it says nothing about the peer.
 var ErrNoPolicy = errors.New("this gateway has no policy yet")
 
+// ErrRevoked is what Authorize says where an operator has revoked one of the two
+// gateways.
+var ErrRevoked = errors.New("gateway is revoked")
+
 // IdentityReason is the reason for which package certs refused an SVID.
 func IdentityReason(err error) crossingv1.Reason {
 	switch {
 	case errors.Is(err, ErrNoPolicy):
 		return crossingv1.Reason_NO_POLICY
+	case errors.Is(err, ErrRevoked):
+		return crossingv1.Reason_REVOKED_GATEWAY
 	case errors.Is(err, certs.ErrExpired):
 		return crossingv1.Reason_EXPIRED_IDENTITY
 	case errors.Is(err, certs.ErrUnauthorized):

@@ -18,6 +18,7 @@ func TestIdentityReason(t *testing.T) {
 		{"another", errors.New("x"), crossingv1.Reason_BAD_IDENTITY},
 		{"expired", fmt.Errorf("handshake: %w", certs.ErrExpired), crossingv1.Reason_EXPIRED_IDENTITY},
 		{"no peer", fmt.Errorf("%w: no gateway of the policy", certs.ErrUnauthorized), crossingv1.Reason_UNKNOWN_PEER},
+		{"revoked", fmt.Errorf("%w: %w: by act 3f", certs.ErrUnauthorized, ErrRevoked), crossingv1.Reason_REVOKED_GATEWAY},
 		// As package certs wraps what Authorize said.
 		{"no policy", fmt.Errorf("%w: %w", certs.ErrUnauthorized, ErrNoPolicy), crossingv1.Reason_NO_POLICY},
 	} {

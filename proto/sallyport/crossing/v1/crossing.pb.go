@@ -10,6 +10,7 @@
 package crossingv1
 
 import (
+	v1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -186,6 +187,13 @@ const (
 	Reason_NO_PROOF Reason = 21
 	// BAD_PROOF: one came that does not prove that the caller calls.
 	Reason_BAD_PROOF Reason = 22
+	// QUARANTINED: an operator has quarantined the caller or the destination.
+	Reason_QUARANTINED Reason = 23
+	// REVOKED_GATEWAY: an operator has revoked one of the two gateways.
+	Reason_REVOKED_GATEWAY Reason = 24
+	// UNKNOWN_SOURCE: the caller was a workload of the policy when it called, and is
+	// no more.
+	Reason_UNKNOWN_SOURCE Reason = 25
 )
 
 // Enum value maps for Reason.
@@ -214,6 +222,9 @@ var (
 		20: "DISAGREES",
 		21: "NO_PROOF",
 		22: "BAD_PROOF",
+		23: "QUARANTINED",
+		24: "REVOKED_GATEWAY",
+		25: "UNKNOWN_SOURCE",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -239,6 +250,9 @@ var (
 		"DISAGREES":           20,
 		"NO_PROOF":            21,
 		"BAD_PROOF":           22,
+		"QUARANTINED":         23,
+		"REVOKED_GATEWAY":     24,
+		"UNKNOWN_SOURCE":      25,
 	}
 )
 
@@ -880,7 +894,7 @@ func (x Record_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Record_State.Descriptor instead.
 func (Record_State) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 0}
 }
 
 // Header opens a tunnel stream: what the egress gateway says of a crossing.
@@ -2406,8 +2420,81 @@ func (x *Refusal) GetListener() string {
 	return ""
 }
 
+// Applied says that a gateway has put an operator's act in force.
+type Applied struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// act is its id: "sha256:" and the hex digest of its signed bytes.
+	Act string `protobuf:"bytes,1,opt,name=act,proto3" json:"act,omitempty"`
+	// kind of the act.
+	Kind v1.Act_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=sallyport.policy.v1.Act_Kind" json:"kind,omitempty"`
+	// subject is the SPIFFE ID that it is about.
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// at is when, by the gateway's clock.
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Applied) Reset() {
+	*x = Applied{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Applied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Applied) ProtoMessage() {}
+
+func (x *Applied) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Applied.ProtoReflect.Descriptor instead.
+func (*Applied) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Applied) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *Applied) GetKind() v1.Act_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.Act_Kind(0)
+}
+
+func (x *Applied) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Applied) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // Frame is what a gateway writes into its spool and delivers. Exactly one
-// field of open, close and refusal is set.
+// field of open, close, refusal and applied is set.
 type Frame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// gateway is the SPIFFE ID of the writer.
@@ -2419,14 +2506,16 @@ type Frame struct {
 	// close is a crossing's end.
 	Close *Close `protobuf:"bytes,4,opt,name=close,proto3" json:"close,omitempty"`
 	// refusal is a count of failures before identity.
-	Refusal       *Refusal `protobuf:"bytes,5,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Refusal *Refusal `protobuf:"bytes,5,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// applied is an operator's act that was put in force.
+	Applied       *Applied `protobuf:"bytes,6,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2527,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2540,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Frame) GetGateway() string {
@@ -2485,6 +2574,13 @@ func (x *Frame) GetClose() *Close {
 func (x *Frame) GetRefusal() *Refusal {
 	if x != nil {
 		return x.Refusal
+	}
+	return nil
+}
+
+func (x *Frame) GetApplied() *Applied {
+	if x != nil {
+		return x.Applied
 	}
 	return nil
 }
@@ -2526,7 +2622,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2538,7 +2634,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2551,7 +2647,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Record) GetSchema() string {
@@ -2667,7 +2763,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2775,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2788,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Evidence) GetPair() string {
@@ -2720,7 +2816,7 @@ var File_sallyport_crossing_v1_crossing_proto protoreflect.FileDescriptor
 
 const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\n" +
-	"$sallyport/crossing/v1/crossing.proto\x12\x15sallyport.crossing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x04\n" +
+	"$sallyport/crossing/v1/crossing.proto\x12\x15sallyport.crossing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsallyport/policy/v1/act.proto\"\xd7\x04\n" +
 	"\x06Header\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
@@ -2900,13 +2996,19 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06second\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06second\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x16\n" +
 	"\x06detail\x18\x05 \x01(\tR\x06detail\x12\x1a\n" +
-	"\blistener\x18\x06 \x01(\tR\blistener\"\xd2\x01\n" +
+	"\blistener\x18\x06 \x01(\tR\blistener\"\x94\x01\n" +
+	"\aApplied\x12\x10\n" +
+	"\x03act\x18\x01 \x01(\tR\x03act\x121\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1d.sallyport.policy.v1.Act.KindR\x04kind\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8c\x02\n" +
 	"\x05Frame\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12/\n" +
 	"\x04open\x18\x03 \x01(\v2\x1b.sallyport.crossing.v1.HalfR\x04open\x122\n" +
 	"\x05close\x18\x04 \x01(\v2\x1c.sallyport.crossing.v1.CloseR\x05close\x128\n" +
-	"\arefusal\x18\x05 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\"\xcf\x05\n" +
+	"\arefusal\x18\x05 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\x128\n" +
+	"\aapplied\x18\x06 \x01(\v2\x1e.sallyport.crossing.v1.AppliedR\aapplied\"\xcf\x05\n" +
 	"\x06Record\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x129\n" +
@@ -2948,7 +3050,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06EGRESS\x10\x01\x12\v\n" +
-	"\aINGRESS\x10\x02*\xab\x03\n" +
+	"\aINGRESS\x10\x02*\xe5\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNO_INTENT\x10\x01\x12\x14\n" +
@@ -2974,7 +3076,10 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"OVER_LIMIT\x10\x13\x12\r\n" +
 	"\tDISAGREES\x10\x14\x12\f\n" +
 	"\bNO_PROOF\x10\x15\x12\r\n" +
-	"\tBAD_PROOF\x10\x16*M\n" +
+	"\tBAD_PROOF\x10\x16\x12\x0f\n" +
+	"\vQUARANTINED\x10\x17\x12\x13\n" +
+	"\x0fREVOKED_GATEWAY\x10\x18\x12\x12\n" +
+	"\x0eUNKNOWN_SOURCE\x10\x19*M\n" +
 	"\x06Attach\x12\x16\n" +
 	"\x12ATTACH_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MTLS\x10\x01\x12\a\n" +
@@ -3005,7 +3110,7 @@ func file_sallyport_crossing_v1_crossing_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
-var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Decision)(0),                 // 0: sallyport.crossing.v1.Decision
 	(Side)(0),                     // 1: sallyport.crossing.v1.Side
@@ -3033,34 +3138,36 @@ var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(*Close)(nil),                 // 23: sallyport.crossing.v1.Close
 	(*Transfer)(nil),              // 24: sallyport.crossing.v1.Transfer
 	(*Refusal)(nil),               // 25: sallyport.crossing.v1.Refusal
-	(*Frame)(nil),                 // 26: sallyport.crossing.v1.Frame
-	(*Record)(nil),                // 27: sallyport.crossing.v1.Record
-	(*Evidence)(nil),              // 28: sallyport.crossing.v1.Evidence
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*Applied)(nil),               // 26: sallyport.crossing.v1.Applied
+	(*Frame)(nil),                 // 27: sallyport.crossing.v1.Frame
+	(*Record)(nil),                // 28: sallyport.crossing.v1.Record
+	(*Evidence)(nil),              // 29: sallyport.crossing.v1.Evidence
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
+	(v1.Act_Kind)(0),              // 32: sallyport.policy.v1.Act.Kind
 }
 var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	3,  // 0: sallyport.crossing.v1.Header.attach:type_name -> sallyport.crossing.v1.Attach
 	14, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	5,  // 2: sallyport.crossing.v1.Header.kind:type_name -> sallyport.crossing.v1.Header.Kind
-	29, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
+	30, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
 	3,  // 4: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
 	0,  // 5: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
 	14, // 6: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	14, // 7: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
 	2,  // 8: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
 	18, // 9: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
-	29, // 10: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
-	30, // 11: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
-	30, // 12: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
+	30, // 10: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
+	31, // 11: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
+	31, // 12: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
 	4,  // 13: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
 	24, // 14: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
-	30, // 15: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	31, // 15: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
 	21, // 16: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
 	6,  // 17: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
 	7,  // 18: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
-	30, // 19: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	30, // 20: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	31, // 19: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	31, // 20: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
 	15, // 21: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
 	1,  // 22: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
 	16, // 23: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
@@ -3069,8 +3176,8 @@ var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	20, // 26: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
 	15, // 27: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
 	1,  // 28: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	30, // 29: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	30, // 30: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	31, // 29: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	31, // 30: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
 	4,  // 31: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
 	2,  // 32: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
 	18, // 33: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
@@ -3081,22 +3188,25 @@ var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	10, // 38: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
 	11, // 39: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
 	2,  // 40: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	29, // 41: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	22, // 42: sallyport.crossing.v1.Frame.open:type_name -> sallyport.crossing.v1.Half
-	23, // 43: sallyport.crossing.v1.Frame.close:type_name -> sallyport.crossing.v1.Close
-	25, // 44: sallyport.crossing.v1.Frame.refusal:type_name -> sallyport.crossing.v1.Refusal
-	12, // 45: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	16, // 46: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	17, // 47: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	19, // 48: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	19, // 49: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	20, // 50: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	28, // 51: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	52, // [52:52] is the sub-list for method output_type
-	52, // [52:52] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	30, // 41: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	32, // 42: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
+	30, // 43: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
+	22, // 44: sallyport.crossing.v1.Frame.open:type_name -> sallyport.crossing.v1.Half
+	23, // 45: sallyport.crossing.v1.Frame.close:type_name -> sallyport.crossing.v1.Close
+	25, // 46: sallyport.crossing.v1.Frame.refusal:type_name -> sallyport.crossing.v1.Refusal
+	26, // 47: sallyport.crossing.v1.Frame.applied:type_name -> sallyport.crossing.v1.Applied
+	12, // 48: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	16, // 49: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	17, // 50: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	19, // 51: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	19, // 52: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	20, // 53: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	29, // 54: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
@@ -3104,14 +3214,14 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 	if File_sallyport_crossing_v1_crossing_proto != nil {
 		return
 	}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[14].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_crossing_v1_crossing_proto_rawDesc), len(file_sallyport_crossing_v1_crossing_proto_rawDesc)),
 			NumEnums:      13,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
