@@ -40,4 +40,7 @@ spire: ## a mesh on SVIDs of SPIRE, which is built if need be; as root
 	.ci/spire
 	SALLYPORT_SPIRE=1 go test -count=1 ./e2e/spire -v -timeout 15m
 
-.PHONY: help demo test race lint peers generate golden fuzz figures bench soak spire
+fips: ## tests with the Go Cryptographic Module v1.0.0, in FIPS 140-3 mode
+	GOFIPS140=v1.0.0 go test -timeout 20m ./certs/... ./gateway/... ./controlplane/... ./e2e
+
+.PHONY: help demo test race lint peers generate golden fuzz figures bench soak spire fips
