@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -86,43 +85,6 @@ func each(t *testing.T, m *meshtest.Mesh, what string, step func(env string) err
 	}
 	for _, env := range trustDomains() {
 		t.Logf("%s in %s: known everywhere within %s", what, env, awaitHeld(t, m, env).Round(time.Millisecond))
-	}
-}
-
-// TestFederationRotation gives every trust domain of the mesh a new root, one after
-// the other and all at once, under a load of all kinds of calls: new root, overlap,
-// old root gone. No call fails.
-func TestFederationRotation(t *testing.T) {
-	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.X509TTL = rotated })
-	for _, env := range trustDomains() {
-		awaitHeld(t, m, env)
-	}
-	l := startLoad(t, m, 500*time.Millisecond)
-	var phases []*tally
-	for round := range 2 {
-		phase := l.phase(fmt.Sprintf("new root, round %d", round))
-		each(t, m, "prepare", func(env string) error { return m.Authority(env).PrepareRoot() })
-		phase.await(t, 100)
-		overlap := l.phase(fmt.Sprintf("overlap, round %d", round))
-		each(t, m, "activate", func(env string) error { return m.Authority(env).ActivateRoot() })
-		// Whatever was made under the old root ends with the SVIDs that it was made with.
-		<-time.After(rotated + time.Second)
-		overlap.await(t, 100)
-		gone := l.phase(fmt.Sprintf("old root gone, round %d", round))
-		each(t, m, "retire", func(env string) error { return m.Authority(env).RetireRoot() })
-		gone.await(t, 300)
-		phases = append(phases, phase, overlap, gone)
-	}
-	l.stop(t)
-	for _, p := range phases {
-		p.judge(t, 100)
-	}
-	for _, env := range trustDomains() {
-		for who, b := range held(t, m, env) {
-			if b.GetAuthorities() != 1 || b.GetOrigin() != "statement" {
-				t.Errorf("%s holds of %s: %v", who, env, b)
-			}
-		}
 	}
 }
 
