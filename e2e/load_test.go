@@ -410,6 +410,7 @@ func crossingOf(header metadata.MD) string { return strings.Join(header.Get("sal
 
 // unending is a stream that ends only when a gateway ends it.
 type unending struct {
+	id    string    // of its crossing
 	since time.Time // when the restart was done that it is to outlive
 	cut   chan struct{}
 	at    time.Time // readable after cut is closed
@@ -419,7 +420,12 @@ type unending struct {
 // endless opens one, by HTTP/1.1.
 func (l *load) endless(t *testing.T) *unending {
 	t.Helper()
-	resp, err := l.post(context.WithValue(l.ctx, callerKey{}, l.http1(t)), nil, `{"model":"gpt-oss-20b","stream":true,"user":"for ever"}`)
+	return l.endlessBy(t, l.http1(t))
+}
+
+func (l *load) endlessBy(t *testing.T, c *http.Client) *unending {
+	t.Helper()
+	resp, err := l.post(l.ctx, c, `{"model":"gpt-oss-20b","stream":true,"user":"for ever"}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,7 +433,7 @@ func (l *load) endless(t *testing.T) *unending {
 	if !lines.Scan() {
 		t.Fatalf("an endless stream has ended: %v", lines.Err())
 	}
-	e := &unending{cut: make(chan struct{})}
+	e := &unending{id: resp.Header.Get("sallyport-crossing"), cut: make(chan struct{})}
 	go func() {
 		defer close(e.cut)
 		defer resp.Body.Close()
