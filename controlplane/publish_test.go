@@ -169,8 +169,9 @@ func TestRootsWaitForThoseWhoFollow(t *testing.T) {
 	until := func(what string, done func(error) bool) {
 		t.Helper()
 		ctx := p.patience()
-		for err := error(nil); ; <-time.After(20 * time.Millisecond) {
-			if err = azure.Issuer().MayActivateRoot(); done(err) {
+		for ; ; <-time.After(20 * time.Millisecond) {
+			err := azure.Issuer().MayActivateRoot()
+			if done(err) {
 				return
 			}
 			if ctx.Err() != nil {
