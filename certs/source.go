@@ -5,7 +5,8 @@
 //
 // One invariant holds for every connection made with it: the peer's SVID was
 // verified against its own trust domain's bundle, and authorized, in this very
-// handshake. Nothing is carried over from an earlier one.
+// handshake. Nothing is carried over from an earlier one but the knowledge that an
+// intermediate's signature is good.
 package certs
 
 import (
@@ -66,7 +67,8 @@ type Source struct {
 	stop    func() error // ends what feeds the source, nil if nothing does
 	updated chan struct{}
 
-	verified verifiedJWTs
+	verified      verifiedJWTs
+	intermediates intermediates
 
 	mu          sync.RWMutex // guards what follows
 	svid        *x509svid.SVID

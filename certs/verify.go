@@ -90,13 +90,17 @@ func AuthorizeAny() Authorizer {
 // must judge it again. Errors are ErrExpired, ErrUntrusted, ErrNotSPIFFE or
 // ErrUnauthorized.
 func (s *Source) Verify(chain []*x509.Certificate, a Authorizer) (spiffeid.ID, error) {
-	return Verify(s, chain, a)
+	return verify(s, chain, &s.intermediates, a)
 }
 
 // Verify is Source.Verify against other bundles: for those who check an SVID
 // under more or less than what counts for peers.
 func Verify(bundles x509bundle.Source, chain []*x509.Certificate, a Authorizer) (spiffeid.ID, error) {
-	id, verified, err := verifyChain(bundles, chain)
+	return verify(bundles, chain, nil, a)
+}
+
+func verify(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates, a Authorizer) (spiffeid.ID, error) {
+	id, verified, err := verifyChain(bundles, chain, known)
 	if err != nil {
 		return spiffeid.ID{}, err
 	}
@@ -109,17 +113,22 @@ func Verify(bundles x509bundle.Source, chain []*x509.Certificate, a Authorizer) 
 	return id, nil
 }
 
-func verifyChain(bundles x509bundle.Source, chain []*x509.Certificate) (spiffeid.ID, []*x509.Certificate, error) {
+func verifyChain(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates) (spiffeid.ID, []*x509.Certificate, error) {
 	id, err := leafID(chain)
 	if err != nil {
 		return id, nil, err
 	}
+	now := time.Now()
+	if verified := known.verify(bundles, id.TrustDomain(), chain, now); verified != nil {
+		return id, verified, nil
+	}
 	// x509svid.Verify asks for the bundle of the ID's own trust domain only, so
 	// that a root of another one never validates it.
-	_, chains, err := x509svid.Verify(chain, bundles, x509svid.WithTime(time.Now()))
+	_, chains, err := x509svid.Verify(chain, bundles, x509svid.WithTime(now))
 	if err != nil {
 		return id, nil, fmt.Errorf("verify SVID of %s: %w", id, classify(err))
 	}
+	known.keep(chains[0])
 	return id, chains[0], nil
 }
 

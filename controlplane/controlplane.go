@@ -5,8 +5,8 @@
 // gateways go on deciding and recording without it. This package wires; what the
 // control plane does is in the packages below.
 //
-// The one invariant: no call gets in but over mutual TLS with a live SVID, and
-// past the API's access table.
+// The one invariant: no call gets in, or goes on, but over mutual TLS with an SVID
+// that is good now, and past the API's access table.
 package controlplane
 
 import (
@@ -24,6 +24,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/federation"
+	"github.com/sallyport-mesh/sallyport/certs/live"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/bundles"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
@@ -99,6 +100,7 @@ type ControlPlane struct {
 	carried   *bundles.Bundles
 	view      *view
 	refusals  *refusals
+	clients   *live.Connections
 	listener  net.Listener
 	server    *grpc.Server
 }
@@ -149,9 +151,10 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tls := certs.ServerTLS(c.source, certs.AuthorizeAny(), "h2")
 	c.refusals = newRefusals(c.source, c.view.keep, c.log)
-	c.server = newServer(c.view.api, grpc.Creds(newExpiring(tls, c.refusals.refuse)))
+	c.clients = newClients(c.source, c.refusals)
+	tls := certs.ServerTLS(c.source, certs.AuthorizeAny(), "h2")
+	c.server = newServer(c.view.api, grpc.Creds(c.clients.Credentials(tls)))
 	c.view.register(c.server)
 	c.log.Info("control plane ready", zap.Stringer("id", c.source.ID()), zap.Stringer("address", c.Addr()))
 	return nil
@@ -184,6 +187,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	group.Go(func() error { return c.view.run(running) })
 	group.Go(func() error { return c.runFederation(running) })
 	group.Go(func() error { c.refusals.serve(running); return nil })
+	group.Go(func() error { c.clients.Run(running); return nil })
 	group.Go(func() error { return serve(running, c.server, c.listener, c.view.stop) })
 	err := group.Wait()
 	c.view.api.Wait()

@@ -111,6 +111,61 @@ func TestConnectionEndsWithItsSVID(t *testing.T) {
 	}
 }
 
+// TestConnectionEndsWithItsRoot: what a root vouched for is not heard any more once
+// the root is gone, however long a stream has been open. It is counted; others go on.
+func TestConnectionEndsWithItsRoot(t *testing.T) {
+	p := newPlane(t)
+	p.publish(1, "")
+	open := func(domain, name string) grpc.BidiStreamingClient[controlv1.Batch, controlv1.Ack] {
+		stream, err := controlv1.NewCrossingServiceClient(p.as(domain, "/sallyport/gateway/"+name)).Deliver(p.patience())
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard(t, stream)
+		return stream
+	}
+	gone, stays := open("onprem.demo", "onprem-1"), open("azure.demo", "azure-1")
+	p.domains["mesh.demo"].Trust(certstest.Mesh(t, "onprem.demo")["onprem.demo"].Bundle()) // another root
+	start := time.Now()
+	if _, err := gone.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the stream ended with %v, want %v", err, codes.Unavailable)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("the stream ended %s after its root", took)
+	}
+	heard(t, stays)
+	p.awaitRefusal(crossingv1.Reason_BAD_IDENTITY, "live connection: ")
+}
+
+// heard holds that a stream is.
+func heard(t *testing.T, stream grpc.BidiStreamingClient[controlv1.Batch, controlv1.Ack]) {
+	t.Helper()
+	if err := stream.Send(&controlv1.Batch{Through: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitRefusal waits until the control plane has counted one.
+func (p *plane) awaitRefusal(reason crossingv1.Reason, detail string) {
+	p.t.Helper()
+	ctx := p.patience()
+	for ; ctx.Err() == nil; <-time.After(50 * time.Millisecond) { // counts are stored when their second is over
+		stream, err := controlv1.NewCrossingServiceClient(p.operator()).ListRefusals(ctx, &controlv1.ListRefusalsRequest{})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for r, err := stream.Recv(); err == nil; r, err = stream.Recv() {
+			if r.GetRefusal().GetReason() == reason && strings.HasPrefix(r.GetRefusal().GetDetail(), detail) {
+				return
+			}
+		}
+	}
+	p.t.Errorf("no refusal for %s: %s", reason, detail)
+}
+
 // shortLived is a stream that was heard, and when its gateway's SVID expires.
 // An SVID that expires before, as one of two seconds does on a machine that is
 // busy enough, is followed by one that lasts longer.

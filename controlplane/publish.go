@@ -107,7 +107,7 @@ func (a *Authority) runFederation(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return a.publisher.Run(ctx) })
 	}
 	if at := a.config.ControlPlane; at.Address != "" {
-		group.Go(func() error { return a.channel(at, a.publisher).Run(ctx) })
+		group.Go(func() error { return a.channel(ctx, at, a.publisher).Run(ctx) })
 	}
 	for _, e := range a.endpoints {
 		group.Go(func() error { return e.Run(ctx) })
@@ -124,12 +124,16 @@ func (a *Authority) Join(ctx context.Context, at ControlPlaneAddress) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.Run(ctx) })
-	group.Go(func() error { return a.channel(at, p).Run(ctx) })
+	group.Go(func() error { return a.channel(ctx, at, p).Run(ctx) })
 	return group.Wait()
 }
 
-func (a *Authority) channel(at ControlPlaneAddress, p *federation.Publisher) *federation.Channel {
-	return &federation.Channel{Address: at.Address, ID: at.ID, Publisher: p, Keeper: a.keeper, Log: a.log}
+// channel is one to a control plane, which is asked who holds the bundle before a
+// root is used or dropped.
+func (a *Authority) channel(ctx context.Context, at ControlPlaneAddress, p *federation.Publisher) *federation.Channel {
+	c := &federation.Channel{Address: at.Address, ID: at.ID, Publisher: p, Keeper: a.keeper, Log: a.log}
+	a.issuer.SetFollowers(func(sequence uint64) ([]string, error) { return c.Lacking(ctx, sequence) })
+	return c
 }
 
 // Issuer is the issuer that the authority runs.

@@ -2,8 +2,10 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/authority"
 	"github.com/sallyport-mesh/sallyport/certs/federation"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
 // domain is an authority on this machine that can be started again.
@@ -127,13 +130,12 @@ func TestAuthoritiesFollowEachOther(t *testing.T) {
 	}
 }
 
-// TestAuthorityJoinsControlPlane: what one publishes, the other hears, and the
-// control plane itself.
-func TestAuthorityJoinsControlPlane(t *testing.T) {
-	mesh, aws, onprem := newDomain(t, "mesh.demo"), newDomain(t, "aws.demo"), newDomain(t, "onprem.demo")
-	all := []*domain{mesh, aws, onprem}
-	p := newPlane(t)
+// join starts authorities that trust one another, and the plane again as a control
+// plane of the first one's trust domain that the others join.
+func (p *plane) join(mesh *domain, others ...*domain) {
+	p.t.Helper()
 	p.stop()
+	all := append([]*domain{mesh}, others...)
 	for _, d := range all {
 		d.start() // makes the bundle
 		d.stop()
@@ -146,12 +148,70 @@ func TestAuthorityJoinsControlPlane(t *testing.T) {
 		}
 	}
 	mesh.start()
-	p.config.Source = sourceOf(t, mesh, "/sallyport/controlplane/cp-1", aws, onprem)
+	p.config.Source = sourceOf(p.t, mesh, "/sallyport/controlplane/cp-1", others...)
 	p.start()
-	for _, d := range []*domain{aws, onprem} {
+	for _, d := range others {
 		d.config.ControlPlane = ControlPlaneAddress{Address: p.cp.Addr().String(), ID: p.cp.ID()}
 		d.start()
 	}
+}
+
+// TestRootsWaitForThoseWhoFollow: a root is not used before the gateways of other
+// environments and the control plane hold it, as far as they can be asked.
+func TestRootsWaitForThoseWhoFollow(t *testing.T) {
+	mesh, azure, onprem := newDomain(t, "mesh.demo"), newDomain(t, "azure.demo"), newDomain(t, "onprem.demo")
+	p := newPlane(t)
+	p.publish(1, "")
+	p.join(mesh, azure, onprem)
+	if err := azure.Issuer().PrepareRoot(); err != nil {
+		t.Fatal(err)
+	}
+	until := func(what string, done func(error) bool) {
+		t.Helper()
+		ctx := p.patience()
+		for ; ; <-time.After(20 * time.Millisecond) {
+			err := azure.Issuer().MayActivateRoot()
+			if done(err) {
+				return
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+		}
+	}
+	// The control plane holds it soon; of the gateway nobody knows.
+	until("it is held by all but the gateway", func(err error) bool {
+		return errors.Is(err, authority.ErrNotYet) && strings.HasSuffix(err.Error(), "is not held by "+onprem1)
+	})
+	sequence, _ := azure.Issuer().Bundle().SequenceNumber()
+	gateway := controlv1.NewGatewayServiceClient(p.dial(sourceOf(t, onprem, "/sallyport/gateway/onprem-1", mesh)))
+	for _, held := range []struct {
+		sequence uint64
+		may      bool
+	}{{sequence - 1, false}, {sequence, true}, {sequence + 1, true}} {
+		bundles := []*controlv1.BundleStatus{{TrustDomain: "azure.demo", Sequence: held.sequence}}
+		if _, err := gateway.Report(p.patience(), &controlv1.ReportRequest{Bundles: bundles}); err != nil {
+			t.Fatal(err)
+		}
+		if err := azure.Issuer().MayActivateRoot(); (err == nil) != held.may {
+			t.Errorf("the gateway holds %d, the root came with %d: %v", held.sequence, sequence, err)
+		}
+	}
+	p.stop()
+	if err := azure.Issuer().MayActivateRoot(); !errors.Is(err, authority.ErrNotYet) || !strings.Contains(err.Error(), "it is not known who holds root") {
+		t.Errorf("nobody can be asked: %v", err)
+	}
+	if err := azure.Issuer().ActivateRoot(); err != nil {
+		t.Errorf("it cannot be forced: %v", err)
+	}
+}
+
+// TestAuthorityJoinsControlPlane: what one publishes, the other hears, and the
+// control plane itself.
+func TestAuthorityJoinsControlPlane(t *testing.T) {
+	aws, onprem := newDomain(t, "aws.demo"), newDomain(t, "onprem.demo")
+	p := newPlane(t)
+	p.join(newDomain(t, "mesh.demo"), aws, onprem)
 	onprem.await(aws, federation.FromStatement, 1)
 	aws.await(onprem, federation.FromStatement, 1)
 	if err := aws.Issuer().PrepareRoot(); err != nil {

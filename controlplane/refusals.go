@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/certs/live"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -39,9 +40,20 @@ func newRefusals(source *certs.Source, keep func(context.Context, *crossingv1.Fr
 	return &refusals{source: source, counts: crossing.NewRefusals(), run: crossing.NewRun(), keep: keep, log: log}
 }
 
-// refuse counts a handshake that failed, unless it did for no fault of the
-// peer's.
-func (r *refusals) refuse(raw net.Conn, err error) {
+// newClients are the connections of whoever calls, which end when their SVIDs are
+// not good any more. Both that and failed handshakes are counted.
+func newClients(source *certs.Source, r *refusals) *live.Connections {
+	return live.New(live.Config{Source: source, Authorize: certs.AuthorizeAny(), Refused: r.refuse, Ended: r.distrust})
+}
+
+// refuse counts a handshake that failed.
+func (r *refusals) refuse(raw net.Conn, err error) { r.count(raw, "TLS handshake", err) }
+
+// distrust counts a live connection whose SVID does not verify any more.
+func (r *refusals) distrust(raw net.Conn, err error) { r.count(raw, "live connection", err) }
+
+// count counts one, unless it was refused for no fault of the peer's.
+func (r *refusals) count(raw net.Conn, what string, err error) {
 	reason := crossingv1.Reason_NO_IDENTITY
 	var notTLS tls.RecordHeaderError
 	switch {
@@ -59,7 +71,7 @@ func (r *refusals) refuse(raw net.Conn, err error) {
 	if a, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
 		addr = a.AddrPort()
 	}
-	r.counts.Add(reason, addr, controlListener, fmt.Sprintf("TLS handshake: %v", err), time.Now())
+	r.counts.Add(reason, addr, controlListener, fmt.Sprintf("%s: %v", what, err), time.Now())
 }
 
 // serve stores the counts of each second when it is over, until ctx ends.

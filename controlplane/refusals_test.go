@@ -69,7 +69,7 @@ func TestFailedHandshakesAreCounted(t *testing.T) {
 				tt.talk(there)
 				there.Close()
 			}()
-			creds := newExpiring(certs.ServerTLS(source, certs.AuthorizeAny(), "h2"), r.refuse)
+			creds := newClients(source, r).Credentials(certs.ServerTLS(source, certs.AuthorizeAny(), "h2"))
 			if _, _, err := creds.ServerHandshake(here); err == nil {
 				t.Fatal("the handshake succeeded")
 			}

@@ -1,14 +1,20 @@
 package e2e
 
 import (
-	"fmt"
 	"io"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -86,43 +92,6 @@ func each(t *testing.T, m *meshtest.Mesh, what string, step func(env string) err
 	}
 	for _, env := range trustDomains() {
 		t.Logf("%s in %s: known everywhere within %s", what, env, awaitHeld(t, m, env).Round(time.Millisecond))
-	}
-}
-
-// TestFederationRotation gives every trust domain of the mesh a new root, one after
-// the other and all at once, under a load of all kinds of calls: new root, overlap,
-// old root gone. No call fails.
-func TestFederationRotation(t *testing.T) {
-	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.X509TTL = rotated })
-	for _, env := range trustDomains() {
-		awaitHeld(t, m, env)
-	}
-	l := startLoad(t, m, 500*time.Millisecond)
-	var phases []*tally
-	for round := range 2 {
-		phase := l.phase(fmt.Sprintf("new root, round %d", round))
-		each(t, m, "prepare", func(env string) error { return m.Authority(env).PrepareRoot() })
-		phase.await(t, 100)
-		overlap := l.phase(fmt.Sprintf("overlap, round %d", round))
-		each(t, m, "activate", func(env string) error { return m.Authority(env).ActivateRoot() })
-		// Whatever was made under the old root ends with the SVIDs that it was made with.
-		<-time.After(rotated + time.Second)
-		overlap.await(t, 100)
-		gone := l.phase(fmt.Sprintf("old root gone, round %d", round))
-		each(t, m, "retire", func(env string) error { return m.Authority(env).RetireRoot() })
-		gone.await(t, 300)
-		phases = append(phases, phase, overlap, gone)
-	}
-	l.stop(t)
-	for _, p := range phases {
-		p.judge(t, 100)
-	}
-	for _, env := range trustDomains() {
-		for who, b := range held(t, m, env) {
-			if b.GetAuthorities() != 1 || b.GetOrigin() != "statement" {
-				t.Errorf("%s holds of %s: %v", who, env, b)
-			}
-		}
 	}
 }
 
@@ -207,6 +176,126 @@ func TestFederationRootRemoved(t *testing.T) {
 	}
 	wantCounted(t, m, 2, crossingv1.Reason_BAD_IDENTITY, localmesh.GatewayID("onprem").String())
 	wantCrossing(t, m)
+}
+
+// TestFederationControlChannel takes roots away on which connections of the control
+// channel depend: a thief's to the control plane, and a gateway's. Both end within
+// the bound, and the gateway comes back under the new root.
+func TestFederationControlChannel(t *testing.T) {
+	var way *relay // from azure's gateway to the control plane
+	m := meshtest.Start(t, func(cfg *localmesh.Config) {
+		cfg.Bootstrap = func(b *configv1.Bootstrap) {
+			if b.GetGateway() == "azure-1" {
+				way = startRelay(t, b.ControlPlane.GetAddress())
+				b.ControlPlane.Address = way.Addr().String()
+			}
+		}
+	})
+	for _, env := range []string{"onprem", "mesh"} {
+		awaitHeld(t, m, env)
+	}
+	stolen := m.Stolen(t, "onprem").Source("/sallyport/authority/thief")
+	conn, err := grpc.NewClient("passthrough:///"+way.to,
+		grpc.WithTransportCredentials(credentials.NewTLS(certs.ClientTLS(stolen, certs.AuthorizeID(localmesh.ID("controlplane")), "h2"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	thief, err := controlv1.NewBundleServiceClient(conn).Watch(m.Context, &controlv1.WatchBundlesRequest{})
+	if err == nil {
+		_, err = thief.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := takeAwayRoot(t, m, "onprem")
+	for err == nil {
+		_, err = thief.Recv()
+	}
+	within(t, start, "the thief's stream ended")
+	before := way.newest()
+	start = takeAwayRoot(t, m, "mesh")
+	select {
+	case <-before.gone:
+	case <-time.After(removalBound):
+	}
+	within(t, start, "the gateway's connection ended")
+	awaitHeld(t, m, "mesh")
+	if way.newest() == before {
+		t.Error("the gateway has not connected again")
+	}
+	wantCrossing(t, m)
+}
+
+// takeAwayRoot gives a trust domain a new root, and takes the old one away as soon
+// as everybody holds the new one. It gives the time when it is gone.
+func takeAwayRoot(t *testing.T, m *meshtest.Mesh, env string) time.Time {
+	t.Helper()
+	a := m.Authority(env)
+	for _, step := range []func() error{a.PrepareRoot, a.ActivateRoot} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+		awaitHeld(t, m, env)
+	}
+	start := time.Now()
+	if err := a.RetireRoot(); err != nil {
+		t.Fatal(err)
+	}
+	return start
+}
+
+// relay passes connections on to an address.
+type relay struct {
+	net.Listener
+	to string
+
+	mu   sync.Mutex // guards last
+	last *relayed
+}
+
+// relayed is a connection; gone is closed when whoever dialled has closed it.
+type relayed struct{ gone chan struct{} }
+
+func startRelay(t *testing.T, to string) *relay {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	r := &relay{Listener: l, to: to}
+	go func() {
+		for {
+			here, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go r.pass(here)
+		}
+	}()
+	return r
+}
+
+func (r *relay) pass(here net.Conn) {
+	defer here.Close()
+	there, err := net.Dial("tcp", r.to)
+	if err != nil {
+		return
+	}
+	defer there.Close()
+	c := &relayed{make(chan struct{})}
+	r.mu.Lock()
+	r.last = c
+	r.mu.Unlock()
+	go io.Copy(here, there) // it goes on until the other way ends
+	io.Copy(there, here)
+	close(c.gone)
+}
+
+func (r *relay) newest() *relayed {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
 }
 
 func within(t *testing.T, start time.Time, what string) {

@@ -41,6 +41,8 @@ var kinds = []struct {
 }{
 	{"HTTP/1.1", 3, func(l *load, ctx context.Context) (string, error) { return l.chat(ctx, nil) }},
 	{"HTTP/2", 3, func(l *load, ctx context.Context) (string, error) { return l.chat(ctx, l.h2) }},
+	{"new connection", 2, func(l *load, ctx context.Context) (string, error) { return l.chat(ctx, l.fresh) }},
+	{"JWT-SVID", 2, func(l *load, ctx context.Context) (string, error) { return l.chat(ctx, l.jwt) }},
 	{"gRPC unary", 2, (*load).check},
 	{"gRPC stream", 4, (*load).watch},
 	{"SSE over HTTP/1.1", 4, func(l *load, ctx context.Context) (string, error) { return l.stream(ctx, nil) }},
@@ -52,6 +54,8 @@ type load struct {
 	m        *meshtest.Mesh
 	messages int          // of each stream
 	h2       *http.Client // of all callers by HTTP/2
+	fresh    *http.Client // connects for each call
+	jwt      *http.Client // shows a JWT-SVID, and no certificate
 	grpc     healthv1.HealthClient
 	ctx      context.Context // ends the endless streams
 	end      context.CancelFunc
@@ -75,6 +79,8 @@ func startLoad(t *testing.T, m *meshtest.Mesh, length time.Duration) *load {
 	l.now = &tally{l: l, name: "start", kinds: map[string]int{}}
 	l.serve(t)
 	l.h2 = m.As(t, "orchestrator")
+	l.fresh, l.jwt = l.http1(t), l.bearer(t)
+	l.fresh.Transport.(*http.Transport).DisableKeepAlives = true
 	l.grpc = healthv1.NewHealthClient(l.dial(t))
 	l.awaitUp(t)
 	for _, kind := range kinds {
@@ -278,6 +284,60 @@ func (l *load) http1(t *testing.T) *http.Client {
 	return c
 }
 
+// bearer is a client that attaches by a JWT-SVID, over loopback.
+func (l *load) bearer(t *testing.T) *http.Client {
+	t.Helper()
+	source, err := l.m.Source(l.m.Context, "orchestrator")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.m.Started(t, "onprem-1").GetAttachLoopback()
+	b := &bearer{source: source, via: &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	}}
+	t.Cleanup(b.via.CloseIdleConnections)
+	return &http.Client{Transport: b}
+}
+
+// tokenAge is for how long a caller shows the same token.
+const tokenAge = time.Second
+
+// bearer shows a JWT-SVID that it fetched lately.
+type bearer struct {
+	source *certs.Source
+	via    *http.Transport
+
+	mu    sync.Mutex // guards what follows
+	token string
+	since time.Time
+}
+
+func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
+	token, err := b.fetch(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	req = req.Clone(req.Context())
+	req.URL.Scheme = "http"
+	req.Header.Set("Authorization", "Bearer "+token)
+	return b.via.RoundTrip(req)
+}
+
+func (b *bearer) fetch(ctx context.Context) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.since) < tokenAge {
+		return b.token, nil
+	}
+	token, _, err := b.source.FetchJWTSVID(ctx, localmesh.GatewayID("onprem").String())
+	if err == nil {
+		b.token, b.since = token, time.Now()
+	}
+	return token, err
+}
+
 // post asks the llm with c, or by HTTP/1.1 with the caller's own client.
 func (l *load) post(ctx context.Context, c *http.Client, body string) (*http.Response, error) {
 	if c == nil {
@@ -350,6 +410,7 @@ func crossingOf(header metadata.MD) string { return strings.Join(header.Get("sal
 
 // unending is a stream that ends only when a gateway ends it.
 type unending struct {
+	id    string    // of its crossing
 	since time.Time // when the restart was done that it is to outlive
 	cut   chan struct{}
 	at    time.Time // readable after cut is closed
@@ -359,7 +420,12 @@ type unending struct {
 // endless opens one, by HTTP/1.1.
 func (l *load) endless(t *testing.T) *unending {
 	t.Helper()
-	resp, err := l.post(context.WithValue(l.ctx, callerKey{}, l.http1(t)), nil, `{"model":"gpt-oss-20b","stream":true,"user":"for ever"}`)
+	return l.endlessBy(t, l.http1(t))
+}
+
+func (l *load) endlessBy(t *testing.T, c *http.Client) *unending {
+	t.Helper()
+	resp, err := l.post(l.ctx, c, `{"model":"gpt-oss-20b","stream":true,"user":"for ever"}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +433,7 @@ func (l *load) endless(t *testing.T) *unending {
 	if !lines.Scan() {
 		t.Fatalf("an endless stream has ended: %v", lines.Err())
 	}
-	e := &unending{cut: make(chan struct{})}
+	e := &unending{id: resp.Header.Get("sallyport-crossing"), cut: make(chan struct{})}
 	go func() {
 		defer close(e.cut)
 		defer resp.Body.Close()

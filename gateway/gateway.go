@@ -18,10 +18,10 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/federation"
+	"github.com/sallyport-mesh/sallyport/certs/live"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
@@ -58,7 +58,8 @@ type Gateway struct {
 	source    *certs.Source
 	bundles   *federation.Keeper
 	follower  federation.Follower
-	conn      *grpc.ClientConn
+	conn      *grpc.ClientConn  // to the control plane
+	live      *live.Connections // what it is made of
 	recorder  *recorder.Recorder
 	metrics   *admin.Metrics
 	meter     *admin.Meter
@@ -163,7 +164,11 @@ func (g *Gateway) identify(ctx context.Context, b *bootstrap) error {
 }
 
 func (g *Gateway) connect(b *bootstrap) error {
-	creds := credentials.NewTLS(certs.ClientTLS(g.source, certs.AuthorizeID(b.controlPlane), "h2"))
+	authorize := certs.AuthorizeID(b.controlPlane)
+	g.live = live.New(live.Config{Source: g.source, Authorize: authorize, Ended: func(_ net.Conn, err error) {
+		g.log.Warn("control plane left: its SVID is not good any more", zap.Error(err))
+	}})
+	creds := g.live.Credentials(certs.ClientTLS(g.source, authorize, "h2"))
 	options := append(xdsclient.DialOptions(), grpc.WithTransportCredentials(creds))
 	conn, err := grpc.NewClient("passthrough:///"+b.GetControlPlane().GetAddress(), options...)
 	if err != nil {
@@ -279,6 +284,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.runFederation(after) })
 	group.Go(func() error { g.upstream.Run(after); return nil })
 	group.Go(func() error { g.standing.Run(after, g.xds.Changed); return nil })
+	group.Go(func() error { g.live.Run(after); return nil })
 	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
 	group.Go(func() error { g.report(alone); return nil })
 	if g.admin != nil {

@@ -9,7 +9,6 @@ package authority
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -53,7 +52,7 @@ type Authority struct {
 
 	mu        sync.Mutex // guards what follows
 	federated map[spiffeid.TrustDomain]*spiffebundle.Bundle
-	lacking   func(root *x509.Certificate) []string
+	lacking   func(sequence uint64) ([]string, error)
 	changed   chan struct{} // closed and replaced when workloads are to be told something
 }
 
@@ -68,7 +67,7 @@ func New(c Config) (*Authority, error) {
 		cfg: c, log: c.Log, now: time.Now, attestor: attest.New(),
 		own:       spiffeid.RequireFromSegments(c.TrustDomain, "sallyport", "authority", c.Name),
 		federated: map[spiffeid.TrustDomain]*spiffebundle.Bundle{},
-		lacking:   func(*x509.Certificate) []string { return nil },
+		lacking:   func(uint64) ([]string, error) { return nil, nil },
 		changed:   make(chan struct{}),
 	}
 	if err := a.open(entries); err != nil {

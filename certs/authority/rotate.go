@@ -2,7 +2,6 @@ package authority
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,19 +28,12 @@ const (
 var _ admin.Roots = (*Authority)(nil)
 
 // SetFollowers says how to learn which of those who are known to follow this trust
-// domain's bundle lack a root: their names, for people. It is asked before roots
-// are activated and retired.
-func (a *Authority) SetFollowers(lacking func(root *x509.Certificate) []string) {
+// domain's bundle lack one of a sequence number: their names, for people. It is
+// asked before roots are activated and retired; if it fails, nobody knows.
+func (a *Authority) SetFollowers(lacking func(sequence uint64) ([]string, error)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lacking = lacking
-}
-
-func (a *Authority) lackers(root *x509.Certificate) []string {
-	a.mu.Lock()
-	lacking := a.lacking
-	a.mu.Unlock()
-	return lacking(root) // not under mu: it may be slow
 }
 
 // Roots are the roots of the bundle, the newest first.
@@ -80,8 +72,17 @@ func (a *Authority) MayActivateRoot() error {
 	return a.held(g)
 }
 
+// held fails while somebody lacks the bundle of now, which has the root in it.
 func (a *Authority) held(g *ca.Generation) error {
-	if who := a.lackers(g.Issuer.Root); len(who) > 0 {
+	a.mu.Lock()
+	lacking := a.lacking
+	a.mu.Unlock()
+	sequence, _ := a.ca.View().Bundle.SequenceNumber()
+	who, err := lacking(sequence) // not under mu: it may be slow
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: it is not known who holds root %d: %w", ErrNotYet, g.Number, err)
+	case len(who) > 0:
 		return fmt.Errorf("%w: root %d is not held by %s", ErrNotYet, g.Number, strings.Join(who, ", "))
 	}
 	return nil

@@ -218,16 +218,21 @@ func TestStepsWait(t *testing.T) {
 	}
 	clock.on(time.Minute)
 	lacking := []string{"azure.example", "onprem.example"}
-	a.SetFollowers(func(root *x509.Certificate) []string {
-		if !root.Equal(a.ca.View().Generations[0].Issuer.Root) && len(a.ca.View().Generations) == 1 {
-			t.Error("asked about another root")
+	var deaf error
+	a.SetFollowers(func(sequence uint64) ([]string, error) {
+		if now, _ := a.Bundle().SequenceNumber(); sequence != now {
+			t.Errorf("asked about bundle %d, want %d", sequence, now)
 		}
-		return lacking
+		return lacking, deaf
 	})
 	if err := a.MayActivateRoot(); !errors.Is(err, ErrNotYet) || !strings.Contains(err.Error(), "azure.example, onprem.example") {
 		t.Errorf("while followers lack it: %v", err)
 	}
-	lacking = nil
+	lacking, deaf = nil, errors.New("nobody answers")
+	if err := a.MayActivateRoot(); !errors.Is(err, ErrNotYet) || !errors.Is(err, deaf) {
+		t.Errorf("while nobody knows: %v", err)
+	}
+	deaf = nil
 	if err := a.MayActivateRoot(); err != nil {
 		t.Errorf("when all hold it: %v", err)
 	}

@@ -103,6 +103,35 @@ func (c *Channel) session(ctx context.Context, turn int, log *zap.Logger) (heard
 	return heard, err
 }
 
+// Lacking asks the control plane who follows this trust domain's bundle and has none
+// of that sequence number yet, nor a later one: their SPIFFE IDs.
+func (c *Channel) Lacking(ctx context.Context, sequence uint64) (who []string, err error) {
+	for turn := range max(1, len(c.Publisher.SVIDs())) {
+		var resp *controlv1.ListHoldersResponse
+		if resp, err = c.holders(ctx, turn); err != nil {
+			continue // it may know another root
+		}
+		for _, h := range resp.GetHolders() {
+			if h.GetSequence() < sequence {
+				who = append(who, h.GetId())
+			}
+		}
+		return who, nil
+	}
+	return nil, fmt.Errorf("ask the control plane at %s: %w", c.Address, err)
+}
+
+func (c *Channel) holders(ctx context.Context, turn int) (*controlv1.ListHoldersResponse, error) {
+	conn, err := c.dial(turn)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	return controlv1.NewBundleServiceClient(conn).ListHolders(ctx, &controlv1.ListHoldersRequest{})
+}
+
 func (c *Channel) dial(turn int) (*grpc.ClientConn, error) {
 	svids := c.Publisher.SVIDs()
 	if len(svids) == 0 {

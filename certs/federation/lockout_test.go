@@ -6,9 +6,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
 var mesh = spiffeid.RequireTrustDomainFromString("mesh.test")
@@ -139,3 +142,44 @@ func TestControlPlaneCannotForge(t *testing.T) {
 		}
 	})
 }
+
+// TestLacking asks who has not heard of a bundle, with the SVID that the control
+// plane can verify, whichever that is.
+func TestLacking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, cp := newAuthority(t, aws), newAuthority(t, mesh)
+		source := cp.newest().Source("/sallyport/controlplane/cp-1")
+		set := x509bundle.NewSet(a.Bundle().X509Bundle(), cp.Bundle().X509Bundle())
+		source.SetForeign(foreign{set})
+		p := newPlane(t, source)
+		a.add(a.newRoot())
+		c := p.join(t, a, keeperOf(t, Config{Self: aws, Anchor: anchors(cp.Bundle())}))
+		ask := func(want string, fails bool) {
+			t.Helper()
+			who, err := c.Lacking(t.Context(), 5)
+			if got := strings.Join(who, " "); got != want || (err != nil) != fails {
+				t.Errorf("Lacking(5) = %q, %v, want %q", got, err, want)
+			}
+		}
+		ask("", true) // it does not say
+		p.mu.Lock()
+		p.holders = []*controlv1.BundleHolder{{Id: "gone", Sequence: 0}, {Id: "behind", Sequence: 4}, {Id: "there", Sequence: 5}, {Id: "ahead", Sequence: 6}}
+		p.mu.Unlock()
+		ask("gone behind", false)
+		set.Add(a.Bundle().X509Bundle())
+		a.drop()
+		ask("gone behind", false)
+		set.Remove(aws)
+		ask("", true)
+	})
+}
+
+// foreign is bundles of other trust domains, as they are.
+type foreign struct{ set *x509bundle.Set }
+
+func (f foreign) X509Bundle(td spiffeid.TrustDomain) *x509bundle.Bundle {
+	b, _ := f.set.Get(td)
+	return b
+}
+
+func (foreign) JWTBundle(spiffeid.TrustDomain) *jwtbundle.Bundle { return nil }

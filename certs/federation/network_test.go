@@ -78,6 +78,7 @@ type plane struct {
 	mu      sync.Mutex // guards what follows
 	newest  map[string]*configv1.SignedBundle
 	change  func(*configv1.SignedBundle) // forges what is sent; may be nil
+	holders []*controlv1.BundleHolder    // nil: nobody may ask
 	changed chan struct{}
 }
 
@@ -140,8 +141,17 @@ func (p *plane) of(td string) *configv1.SignedBundle {
 	return p.newest[td]
 }
 
+func (p *plane) ListHolders(context.Context, *controlv1.ListHoldersRequest) (*controlv1.ListHoldersResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.holders == nil {
+		return nil, status.Error(codes.PermissionDenied, "no")
+	}
+	return &controlv1.ListHoldersResponse{Holders: p.holders}, nil
+}
+
 // join connects an authority.
-func (p *plane) join(t testing.TB, a Authority, k *Keeper) {
+func (p *plane) join(t testing.TB, a Authority, k *Keeper) *Channel {
 	t.Helper()
 	publisher, err := NewPublisher(a, nil)
 	if err != nil {
@@ -153,6 +163,7 @@ func (p *plane) join(t testing.TB, a Authority, k *Keeper) {
 	}
 	background(t, c.Run)
 	background(t, publisher.Run)
+	return c
 }
 
 // peerOf is the chain of a gateway under the newest root.

@@ -18,6 +18,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
@@ -184,45 +186,49 @@ func DialTo(addr net.Addr) func(ctx context.Context, network, _ string) (net.Con
 // Crossings asks the API.
 func (m *Mesh) Crossings(t testing.TB, req *controlv1.ListCrossingsRequest) []*crossingv1.Record {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(m.Context, Patience)
-	defer cancel()
-	stream, err := controlv1.NewCrossingServiceClient(m.API()).ListCrossings(ctx, req)
-	if err != nil {
+	var all []*crossingv1.Record
+	err := m.list(req, func() { all = nil }, func(r *crossingv1.Record) bool {
+		all = append(all, r)
+		return false
+	})
+	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
-	var all []*crossingv1.Record
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, r)
-	}
+	return all
 }
 
 // Follow waits for a record that want accepts.
 func (m *Mesh) Follow(t testing.TB, req *controlv1.ListCrossingsRequest, want func(*crossingv1.Record) bool) *crossingv1.Record {
 	t.Helper()
+	req.Follow = true
+	var last *crossingv1.Record
+	err := m.list(req, func() {}, func(r *crossingv1.Record) bool {
+		last = r
+		return want(r)
+	})
+	if err != nil {
+		t.Fatalf("wait for a record: %v; last seen: %v", err, last)
+	}
+	return last
+}
+
+// list gives records until one is enough, or fails, with io.EOF at their end. It
+// begins again when the connection has ended, as it does with the operator's SVID.
+func (m *Mesh) list(req *controlv1.ListCrossingsRequest, begin func(), enough func(*crossingv1.Record) bool) error {
 	ctx, cancel := context.WithTimeout(m.Context, Patience)
 	defer cancel()
-	req.Follow = true
-	stream, err := controlv1.NewCrossingServiceClient(m.API()).ListCrossings(ctx, req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var last *crossingv1.Record
 	for {
-		r, err := stream.Recv()
-		if err != nil {
-			t.Fatalf("wait for a record: %v; last seen: %v", err, last)
+		begin()
+		stream, err := controlv1.NewCrossingServiceClient(m.API()).ListCrossings(ctx, req)
+		for err == nil {
+			var r *crossingv1.Record
+			if r, err = stream.Recv(); err == nil && enough(r) {
+				return nil
+			}
 		}
-		if want(r) {
-			return r
+		if status.Code(err) != codes.Unavailable || ctx.Err() != nil {
+			return err
 		}
-		last = r
 	}
 }
 

@@ -3,6 +3,7 @@
 package spire
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -56,6 +57,7 @@ type entry struct {
 	Users    []string `yaml:"users"`
 	DNSNames []string `yaml:"dnsNames"`
 	own      string   // the entry's own ID; SPIRE's choice if empty
+	program  string   // the only one that gets it; any but for those in programs if empty
 }
 
 // files are the configuration of server and agent.
@@ -173,6 +175,9 @@ func (d *domain) register(t testing.TB, hosts map[string]string) {
 	if e, ok := several[d.Name]; ok {
 		d.enter(t, e)
 	}
+	if d.Name != "control" {
+		d.enter(t, entry{ID: "spiffe://" + d.says.TrustDomain + "/sallyport/authority/bundles", Users: []string{"root"}, program: publisher})
+	}
 }
 
 func (d *domain) enter(t testing.TB, e entry) {
@@ -187,7 +192,7 @@ func (d *domain) enter(t testing.TB, e entry) {
 	}
 	for _, user := range e.Users {
 		option("selector", "unix:user:"+user)
-		if path := programs[user]; path != "" {
+		if path := cmp.Or(e.program, programs[user]); path != "" {
 			option("selector", "unix:path:"+path)
 		}
 	}

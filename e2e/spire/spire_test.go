@@ -75,13 +75,14 @@ func (m *mesh) register(t *testing.T) {
 func TestSPIRE(t *testing.T) {
 	m := deploy(t)
 	t.Run("bundles are polled", m.testFederation)
+	t.Run("bundles are published", m.testPublishing)
 	t.Run("calls cross", m.testCalls)
 	t.Run("X509-SVID for curl", m.testX509)
 	t.Run("JWT-SVID as API key", m.testJWT)
 	t.Run("who is not registered", m.testStrangers)
 	t.Run("one SVID of several", m.testSeveral)
 	t.Run("renewal under load", m.testRenewal)
-	t.Run("another X.509 authority", m.testAuthority) // the last: it breaks trust and mends it
+	t.Run("another X.509 authority", m.testAuthority)
 }
 
 const (

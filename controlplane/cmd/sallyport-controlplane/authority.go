@@ -38,7 +38,8 @@ const rootHelp = `Replace the root of a trust domain, step by step, while the au
   prepare   make a new root. Others learn it by the bundle; nothing is issued by it.
   activate  issue everything under it from now on. The root before it is old: it
             issues nothing, and is trusted for what it has issued. Refused until the
-            bundle's refresh hint has passed and all known followers hold the root.
+            bundle's refresh hint has passed and all known followers hold the root:
+            the control plane, and the gateways of other environments.
   retire    take the old root out of the bundle and destroy its key. Refused while
             anything is valid that was issued under it.
   abandon   take a prepared root out of the bundle instead of activating it.

@@ -78,7 +78,8 @@ func access(method string) (rule, bool) {
 		// The inventory judges further: a workload registers itself only, a
 		// gateway only its own environment's.
 		return rule{operator | gateway | workload, true}, true
-	case controlv1.BundleService_Publish_FullMethodName, controlv1.BundleService_Watch_FullMethodName:
+	case controlv1.BundleService_Publish_FullMethodName, controlv1.BundleService_Watch_FullMethodName,
+		controlv1.BundleService_ListHolders_FullMethodName:
 		// Which bundle it is the authority of, the call judges further. There need
 		// be no policy yet: without bundles nobody could be known.
 		return rule{authority, true}, true

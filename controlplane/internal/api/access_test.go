@@ -58,6 +58,7 @@ func allowed() map[string][]string {
 		// Of any trust domain that is known: its own bundle is all that it may publish.
 		"/sallyport.control.v1.BundleService/Publish":                                      {"authority", "foreign authority"},
 		"/sallyport.control.v1.BundleService/Watch":                                        {"authority", "foreign authority"},
+		"/sallyport.control.v1.BundleService/ListHolders":                                  {"authority", "foreign authority"},
 		"/sallyport.control.v1.BundleService/ListBundles":                                  readers,
 		"/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources":  candidates,
 		"/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources": candidates,

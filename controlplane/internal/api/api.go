@@ -182,7 +182,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	s.acts = &acts{config: c, policies: s.policies, log: log}
 	s.workloads = &workloads{inventory: c.Inventory, denies: s.acts.denies}
-	s.bundles = &bundleService{bundles: c.Bundles}
+	s.bundles = &bundleService{bundles: c.Bundles, gateways: s.gateways, self: c.Bootstrap}
 	if err := errors.Join(s.policies.load(ctx), s.acts.load(ctx)); err != nil {
 		s.end()
 		return nil, err

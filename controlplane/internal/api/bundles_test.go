@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 
 	"github.com/sallyport-mesh/sallyport/certs/federation"
@@ -105,4 +106,43 @@ func TestListBundles(t *testing.T) {
 	if err != nil || len(got.GetBundles()) != 1 || got.GetBundles()[0].GetSequence() != 7 {
 		t.Errorf("ListBundles() = %v, %v", got, err)
 	}
+}
+
+// TestListHolders tells an authority who holds the bundle of its own trust domain:
+// everybody who is not in that domain, and 0 of those who have not said.
+func TestListHolders(t *testing.T) {
+	m := newMesh(t, nil)
+	ask := func(domain string) map[string]uint64 {
+		t.Helper()
+		got, err := controlv1.NewBundleServiceClient(m.as(domain, "/sallyport/authority/main")).ListHolders(t.Context(), &controlv1.ListHoldersRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := map[string]uint64{}
+		for _, h := range got.GetHolders() {
+			held[h.GetId()] = h.GetSequence()
+		}
+		return held
+	}
+	const plane, onprem, azure = "spiffe://mesh.demo/sallyport/controlplane/cp-1", "spiffe://onprem.demo/sallyport/gateway/onprem-1", "spiffe://azure.demo/sallyport/gateway/azure-1"
+	want := func(domain string, want map[string]uint64) {
+		t.Helper()
+		if diff := cmp.Diff(want, ask(domain)); diff != "" {
+			t.Errorf("ListHolders() of %s: %s", domain, diff)
+		}
+	}
+	want("azure.demo", map[string]uint64{plane: 7}) // there is no policy yet
+	if _, err := m.publish(m.sign(testPolicy(), 1, "")); err != nil {
+		t.Fatal(err)
+	}
+	want("azure.demo", map[string]uint64{plane: 7, onprem: 0})
+	_, err := controlv1.NewGatewayServiceClient(m.gateway()).Report(t.Context(), &controlv1.ReportRequest{
+		Bundles: []*controlv1.BundleStatus{{TrustDomain: "mesh.demo", Sequence: 3}, {TrustDomain: "azure.demo", Sequence: 5}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("azure.demo", map[string]uint64{plane: 7, onprem: 5})
+	want("mesh.demo", map[string]uint64{onprem: 3, azure: 0})
+	want("onprem.demo", map[string]uint64{plane: 0, azure: 0})
 }

@@ -18,8 +18,12 @@ import (
 const (
 	// maxTunnels bounds a report: a gateway holds a few tunnels to each peer.
 	maxTunnels = 4096
-	// maxReportText bounds each text in a report, in bytes.
+	// maxBundles bounds it too: one for each trust domain.
+	maxBundles = 4096
+	// maxReportText bounds each text in a report, in bytes, and maxRefused those that
+	// say why bundles were refused.
 	maxReportText = 256
+	maxRefused    = 16 << 10
 )
 
 // Bootstrap is what a gateway's bootstrap file says of this control plane.
@@ -122,6 +126,15 @@ func checkReport(req *controlv1.ReportRequest) error {
 	texts := []string{req.GetRun(), req.GetRevision()}
 	for _, t := range req.GetTunnels() {
 		texts = append(texts, t.GetPeer(), t.GetCarrier(), t.GetTls())
+	}
+	if n := len(req.GetBundles()); n > maxBundles {
+		return invalid("the report has %d bundles, the most is %d", n, maxBundles)
+	}
+	for _, b := range req.GetBundles() {
+		texts = append(texts, b.GetTrustDomain(), b.GetOrigin())
+		if n := len(b.GetRefused()); n > maxRefused {
+			return invalid("the report says in %d bytes why a bundle was refused, the most is %d", n, maxRefused)
+		}
 	}
 	for _, text := range texts {
 		if len(text) > maxReportText {

@@ -73,6 +73,9 @@ func TestReportIsBounded(t *testing.T) {
 	for name, said := range map[string]*controlv1.ReportRequest{
 		"too many tunnels": {Tunnels: make([]*controlv1.TunnelStatus, maxTunnels+1)},
 		"long run":         {Run: strings.Repeat("a", maxReportText+1)},
+		"too many bundles": {Bundles: make([]*controlv1.BundleStatus, maxBundles+1)},
+		"long domain":      {Bundles: []*controlv1.BundleStatus{{TrustDomain: strings.Repeat("a", maxReportText+1)}}},
+		"long refusal":     {Bundles: []*controlv1.BundleStatus{{Refused: strings.Repeat("a", maxRefused+1)}}},
 		"long peer":        {Tunnels: []*controlv1.TunnelStatus{{Peer: strings.Repeat("a", maxReportText+1)}}},
 	} {
 		for i := range said.GetTunnels() {

@@ -27,6 +27,9 @@ import (
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
+// keepTimeout bounds how long the store may take.
+const keepTimeout = 10 * time.Second
+
 // checkEvery is how often what is handed on is checked again: a signature counts
 // for as long as its SVID does.
 const checkEvery = time.Minute
@@ -109,6 +112,9 @@ func (b *Bundles) judge(signed *configv1.SignedBundle) (uint64, error) {
 
 // Publish keeps a signed bundle and hands it on, if it is the newest. The error is
 // one of package federation, or the store's.
+//
+// What was begun is finished even if the caller leaves: a bundle without the root by
+// which the caller came is in force at once, and ends the connection that it came by.
 func (b *Bundles) Publish(ctx context.Context, signed *configv1.SignedBundle) error {
 	sequence, err := b.judge(signed)
 	if err != nil {
@@ -118,6 +124,8 @@ func (b *Bundles) Publish(ctx context.Context, signed *configv1.SignedBundle) er
 	if err != nil {
 		return fmt.Errorf("encode bundle: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
+	defer cancel()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	name := signed.GetTrustDomain()

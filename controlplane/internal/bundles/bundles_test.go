@@ -28,10 +28,12 @@ type memory struct {
 	fails    error
 }
 
-func (m *memory) Put(_ context.Context, key string, value []byte, expected uint64) (uint64, error) {
+func (m *memory) Put(ctx context.Context, key string, value []byte, expected uint64) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
 	case m.fails != nil:
 		return 0, m.fails
 	case m.revision[key] != expected:
@@ -246,4 +248,17 @@ func TestSilentAuthority(t *testing.T) {
 			t.Error("what cannot be read is handed on")
 		}
 	})
+}
+
+// TestPublishIsFinished although its caller is cut off by what it publishes.
+func TestPublishIsFinished(t *testing.T) {
+	c := newCarrier(t)
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	if err := c.Publish(ctx, signedBy(t, c.aws)); err != nil {
+		t.Fatal(err)
+	}
+	if all, _ := c.Newest(); len(all) != 1 || len(c.memory.values) != 1 {
+		t.Errorf("%d bundles are handed on, %d kept, want one", len(all), len(c.memory.values))
+	}
 }

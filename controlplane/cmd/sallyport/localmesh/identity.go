@@ -29,6 +29,8 @@ func (m *Mesh) startAuthorities(context.Context) error {
 				Dir:         m.layout.authority(env),
 				Entries:     m.entries(env),
 				X509TTL:     m.cfg.X509TTL,
+
+				IntermediateLife: m.cfg.IntermediateLife,
 			},
 			Federated: federated,
 			Log:       m.cfg.Log.Named(env),

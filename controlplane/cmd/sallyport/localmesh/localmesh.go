@@ -41,6 +41,8 @@ type Config struct {
 	// X509TTL is how long X509-SVIDs last; as long as an authority's usually do if
 	// zero.
 	X509TTL time.Duration
+	// IntermediateLife is likewise how long intermediates last.
+	IntermediateLife time.Duration
 	// Bootstrap, if set, changes what each gateway starts from.
 	Bootstrap func(*configv1.Bootstrap)
 	// Log takes everybody's log; nil for none.

@@ -31,7 +31,8 @@ func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
 }
 
 // Gateways writes the table of `gateways`, under it a line for each answer by which
-// a gateway refused what it was sent, and then the table of tunnels. Of a stopped
+// a gateway refused what it was sent and for each alarm about a bundle that it
+// holds, and then the table of tunnels. Of a stopped
 // mesh it is what was known last.
 func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus, stopped bool) error {
 	g := NewGrid("GATEWAY", "ENVIRONMENT", "CONTROL PLANE", "POLICY", "ANSWER", "ANSWERED", "TUNNELS", "SPOOLED", "REPORTED")
@@ -49,6 +50,9 @@ func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus, stopped bool) er
 		return err
 	}
 	if err := nacks(w, gateways); err != nil {
+		return err
+	}
+	if err := bundleAlarms(w, gateways); err != nil {
 		return err
 	}
 	return tunnelsOf(w, gateways)
@@ -185,6 +189,38 @@ func nacks(w io.Writer, gateways []*controlv1.GatewayStatus) error {
 		}
 	}
 	return nil
+}
+
+// bundleAlarms writes a line for each alarm: what a gateway holds of another trust
+// domain is not confirmed, ends soon, or was refused.
+func bundleAlarms(w io.Writer, gateways []*controlv1.GatewayStatus) error {
+	for _, s := range gateways {
+		for _, b := range s.GetReport().GetBundles() {
+			for _, alarm := range alarmsOf(b) {
+				if _, err := fmt.Fprintf(w, "%s has an alarm for the bundle of %s: %s\n",
+					Printable(s.GetName()), Printable(b.GetTrustDomain()), alarm); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func alarmsOf(b *controlv1.BundleStatus) (alarms []string) {
+	if b.GetStale() {
+		alarms = append(alarms, "stale: nobody has confirmed it since "+b.GetRefreshed().AsTime().UTC().Format(time.RFC3339))
+	}
+	switch {
+	case b.GetExpiring() && b.GetEnds() == nil:
+		alarms = append(alarms, "expiring: it has no root")
+	case b.GetExpiring():
+		alarms = append(alarms, "expiring: the last of its roots ends "+b.GetEnds().AsTime().UTC().Format(time.RFC3339))
+	}
+	if b.GetRefused() != "" {
+		alarms = append(alarms, "refused: "+Printable(b.GetRefused()))
+	}
+	return alarms
 }
 
 // Bindings writes the table of `workloads bindings`.

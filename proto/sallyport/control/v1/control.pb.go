@@ -231,6 +231,146 @@ func (x *ListBundlesResponse) GetBundles() []*BundleStatus {
 	return nil
 }
 
+// ListHoldersRequest asks about the caller's own trust domain.
+type ListHoldersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHoldersRequest) Reset() {
+	*x = ListHoldersRequest{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHoldersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHoldersRequest) ProtoMessage() {}
+
+func (x *ListHoldersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHoldersRequest.ProtoReflect.Descriptor instead.
+func (*ListHoldersRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{5}
+}
+
+// ListHoldersResponse has all of them.
+type ListHoldersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// holders are the control plane and the gateways of the policy in force, but for
+	// those of the trust domain itself: whoever is in it learns of its bundle from its
+	// own Workload API.
+	Holders       []*BundleHolder `protobuf:"bytes,1,rep,name=holders,proto3" json:"holders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHoldersResponse) Reset() {
+	*x = ListHoldersResponse{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHoldersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHoldersResponse) ProtoMessage() {}
+
+func (x *ListHoldersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHoldersResponse.ProtoReflect.Descriptor instead.
+func (*ListHoldersResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListHoldersResponse) GetHolders() []*BundleHolder {
+	if x != nil {
+		return x.Holders
+	}
+	return nil
+}
+
+// BundleHolder is one who follows a trust domain's bundle.
+type BundleHolder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is its SPIFFE ID.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// sequence number of the bundle that it holds; 0 if it has none, or has not said.
+	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BundleHolder) Reset() {
+	*x = BundleHolder{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BundleHolder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BundleHolder) ProtoMessage() {}
+
+func (x *BundleHolder) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BundleHolder.ProtoReflect.Descriptor instead.
+func (*BundleHolder) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BundleHolder) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *BundleHolder) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // BundleStatus is how somebody's knowledge of another trust domain stands.
 type BundleStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -258,7 +398,7 @@ type BundleStatus struct {
 
 func (x *BundleStatus) Reset() {
 	*x = BundleStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[5]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -270,7 +410,7 @@ func (x *BundleStatus) String() string {
 func (*BundleStatus) ProtoMessage() {}
 
 func (x *BundleStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[5]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -283,7 +423,7 @@ func (x *BundleStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleStatus.ProtoReflect.Descriptor instead.
 func (*BundleStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BundleStatus) GetTrustDomain() string {
@@ -360,7 +500,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[6]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -372,7 +512,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[6]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -385,7 +525,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PublishRequest) GetSigned() *v11.SignedPolicy {
@@ -414,7 +554,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[7]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -426,7 +566,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[7]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -439,7 +579,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PublishResponse) GetSerial() uint64 {
@@ -486,7 +626,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[8]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +638,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[8]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +651,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 // Batch is frames from one gateway's spool, in order.
@@ -527,7 +667,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[9]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +679,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[9]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +692,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Batch) GetFrames() [][]byte {
@@ -582,7 +722,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[10]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +734,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[10]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +747,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Ack) GetThrough() uint64 {
@@ -637,7 +777,7 @@ type Rejection struct {
 
 func (x *Rejection) Reset() {
 	*x = Rejection{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[11]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +789,7 @@ func (x *Rejection) String() string {
 func (*Rejection) ProtoMessage() {}
 
 func (x *Rejection) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[11]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +802,7 @@ func (x *Rejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejection.ProtoReflect.Descriptor instead.
 func (*Rejection) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Rejection) GetIndex() uint32 {
@@ -708,7 +848,7 @@ type ListCrossingsRequest struct {
 
 func (x *ListCrossingsRequest) Reset() {
 	*x = ListCrossingsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[12]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +860,7 @@ func (x *ListCrossingsRequest) String() string {
 func (*ListCrossingsRequest) ProtoMessage() {}
 
 func (x *ListCrossingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[12]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +873,7 @@ func (x *ListCrossingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCrossingsRequest.ProtoReflect.Descriptor instead.
 func (*ListCrossingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListCrossingsRequest) GetId() string {
@@ -817,7 +957,7 @@ type ListRefusalsRequest struct {
 
 func (x *ListRefusalsRequest) Reset() {
 	*x = ListRefusalsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[13]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +969,7 @@ func (x *ListRefusalsRequest) String() string {
 func (*ListRefusalsRequest) ProtoMessage() {}
 
 func (x *ListRefusalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[13]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +982,7 @@ func (x *ListRefusalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusalsRequest.ProtoReflect.Descriptor instead.
 func (*ListRefusalsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRefusalsRequest) GetSince() *timestamppb.Timestamp {
@@ -865,7 +1005,7 @@ type GatewayRefusal struct {
 
 func (x *GatewayRefusal) Reset() {
 	*x = GatewayRefusal{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[14]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1017,7 @@ func (x *GatewayRefusal) String() string {
 func (*GatewayRefusal) ProtoMessage() {}
 
 func (x *GatewayRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[14]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1030,7 @@ func (x *GatewayRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayRefusal.ProtoReflect.Descriptor instead.
 func (*GatewayRefusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GatewayRefusal) GetGateway() string {
@@ -916,7 +1056,7 @@ type ListTransitionsRequest struct {
 
 func (x *ListTransitionsRequest) Reset() {
 	*x = ListTransitionsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[15]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1068,7 @@ func (x *ListTransitionsRequest) String() string {
 func (*ListTransitionsRequest) ProtoMessage() {}
 
 func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[15]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1081,7 @@ func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransitionsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 // ListTransitionsResponse is all transitions.
@@ -955,7 +1095,7 @@ type ListTransitionsResponse struct {
 
 func (x *ListTransitionsResponse) Reset() {
 	*x = ListTransitionsResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[16]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1107,7 @@ func (x *ListTransitionsResponse) String() string {
 func (*ListTransitionsResponse) ProtoMessage() {}
 
 func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[16]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1120,7 @@ func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransitionsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListTransitionsResponse) GetTransitions() []*TransitionStatus {
@@ -1019,7 +1159,7 @@ type TransitionStatus struct {
 
 func (x *TransitionStatus) Reset() {
 	*x = TransitionStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[17]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1171,7 @@ func (x *TransitionStatus) String() string {
 func (*TransitionStatus) ProtoMessage() {}
 
 func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[17]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1184,7 @@ func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionStatus.ProtoReflect.Descriptor instead.
 func (*TransitionStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TransitionStatus) GetFrom() string {
@@ -1126,7 +1266,7 @@ type ListGatewaysRequest struct {
 
 func (x *ListGatewaysRequest) Reset() {
 	*x = ListGatewaysRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1278,7 @@ func (x *ListGatewaysRequest) String() string {
 func (*ListGatewaysRequest) ProtoMessage() {}
 
 func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1291,7 @@ func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysRequest.ProtoReflect.Descriptor instead.
 func (*ListGatewaysRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 // ListGatewaysResponse is all gateways.
@@ -1165,7 +1305,7 @@ type ListGatewaysResponse struct {
 
 func (x *ListGatewaysResponse) Reset() {
 	*x = ListGatewaysResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1317,7 @@ func (x *ListGatewaysResponse) String() string {
 func (*ListGatewaysResponse) ProtoMessage() {}
 
 func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1330,7 @@ func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysResponse.ProtoReflect.Descriptor instead.
 func (*ListGatewaysResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListGatewaysResponse) GetGateways() []*GatewayStatus {
@@ -1234,7 +1374,7 @@ type GatewayStatus struct {
 
 func (x *GatewayStatus) Reset() {
 	*x = GatewayStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1386,7 @@ func (x *GatewayStatus) String() string {
 func (*GatewayStatus) ProtoMessage() {}
 
 func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1399,7 @@ func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayStatus.ProtoReflect.Descriptor instead.
 func (*GatewayStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GatewayStatus) GetName() string {
@@ -1363,7 +1503,7 @@ type ResourceAck struct {
 
 func (x *ResourceAck) Reset() {
 	*x = ResourceAck{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1515,7 @@ func (x *ResourceAck) String() string {
 func (*ResourceAck) ProtoMessage() {}
 
 func (x *ResourceAck) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1528,7 @@ func (x *ResourceAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceAck.ProtoReflect.Descriptor instead.
 func (*ResourceAck) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResourceAck) GetTypeUrl() string {
@@ -1440,7 +1580,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1592,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1605,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReportRequest) GetRun() string {
@@ -1537,7 +1677,7 @@ type TunnelStatus struct {
 
 func (x *TunnelStatus) Reset() {
 	*x = TunnelStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1689,7 @@ func (x *TunnelStatus) String() string {
 func (*TunnelStatus) ProtoMessage() {}
 
 func (x *TunnelStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1702,7 @@ func (x *TunnelStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelStatus.ProtoReflect.Descriptor instead.
 func (*TunnelStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TunnelStatus) GetPeer() string {
@@ -1637,7 +1777,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1789,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1802,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 // GetBootstrapRequest asks for a gateway's bootstrap.
@@ -1676,7 +1816,7 @@ type GetBootstrapRequest struct {
 
 func (x *GetBootstrapRequest) Reset() {
 	*x = GetBootstrapRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1828,7 @@ func (x *GetBootstrapRequest) String() string {
 func (*GetBootstrapRequest) ProtoMessage() {}
 
 func (x *GetBootstrapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1841,7 @@ func (x *GetBootstrapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBootstrapRequest.ProtoReflect.Descriptor instead.
 func (*GetBootstrapRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetBootstrapRequest) GetGateway() string {
@@ -1733,7 +1873,7 @@ type GetBootstrapResponse struct {
 
 func (x *GetBootstrapResponse) Reset() {
 	*x = GetBootstrapResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +1885,7 @@ func (x *GetBootstrapResponse) String() string {
 func (*GetBootstrapResponse) ProtoMessage() {}
 
 func (x *GetBootstrapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +1898,7 @@ func (x *GetBootstrapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBootstrapResponse.ProtoReflect.Descriptor instead.
 func (*GetBootstrapResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetBootstrapResponse) GetEnvironment() string {
@@ -1824,7 +1964,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1976,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1989,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RegisterRequest) GetWorkload() string {
@@ -1908,7 +2048,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2060,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2073,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WithdrawRequest) GetWorkload() string {
@@ -1961,7 +2101,7 @@ type ListBindingsRequest struct {
 
 func (x *ListBindingsRequest) Reset() {
 	*x = ListBindingsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2113,7 @@ func (x *ListBindingsRequest) String() string {
 func (*ListBindingsRequest) ProtoMessage() {}
 
 func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2126,7 @@ func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListBindingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListBindingsRequest) GetWorkload() string {
@@ -2007,7 +2147,7 @@ type ListBindingsResponse struct {
 
 func (x *ListBindingsResponse) Reset() {
 	*x = ListBindingsResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +2159,7 @@ func (x *ListBindingsResponse) String() string {
 func (*ListBindingsResponse) ProtoMessage() {}
 
 func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2032,7 +2172,7 @@ func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListBindingsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListBindingsResponse) GetBindings() []*Binding {
@@ -2069,7 +2209,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2221,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2234,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Binding) GetWorkload() string {
@@ -2171,7 +2311,13 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x13WatchBundlesRequest\"\x14\n" +
 	"\x12ListBundlesRequest\"S\n" +
 	"\x13ListBundlesResponse\x12<\n" +
-	"\abundles\x18\x01 \x03(\v2\".sallyport.control.v1.BundleStatusR\abundles\"\xbd\x02\n" +
+	"\abundles\x18\x01 \x03(\v2\".sallyport.control.v1.BundleStatusR\abundles\"\x14\n" +
+	"\x12ListHoldersRequest\"S\n" +
+	"\x13ListHoldersResponse\x12<\n" +
+	"\aholders\x18\x01 \x03(\v2\".sallyport.control.v1.BundleHolderR\aholders\":\n" +
+	"\fBundleHolder\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xbd\x02\n" +
 	"\fBundleStatus\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12 \n" +
@@ -2332,11 +2478,12 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x0fWorkloadService\x12P\n" +
 	"\bRegister\x12%.sallyport.control.v1.RegisterRequest\x1a\x1d.sallyport.control.v1.Binding\x12P\n" +
 	"\bWithdraw\x12%.sallyport.control.v1.WithdrawRequest\x1a\x1d.sallyport.control.v1.Binding\x12e\n" +
-	"\fListBindings\x12).sallyport.control.v1.ListBindingsRequest\x1a*.sallyport.control.v1.ListBindingsResponse2\xb0\x02\n" +
+	"\fListBindings\x12).sallyport.control.v1.ListBindingsRequest\x1a*.sallyport.control.v1.ListBindingsResponse2\x94\x03\n" +
 	"\rBundleService\x12b\n" +
 	"\aPublish\x12*.sallyport.control.v1.PublishBundleRequest\x1a+.sallyport.control.v1.PublishBundleResponse\x12W\n" +
 	"\x05Watch\x12).sallyport.control.v1.WatchBundlesRequest\x1a!.sallyport.config.v1.SignedBundle0\x01\x12b\n" +
-	"\vListBundles\x12(.sallyport.control.v1.ListBundlesRequest\x1a).sallyport.control.v1.ListBundlesResponseBJZHgithub.com/sallyport-mesh/sallyport/proto/sallyport/control/v1;controlv1b\x06proto3"
+	"\vListBundles\x12(.sallyport.control.v1.ListBundlesRequest\x1a).sallyport.control.v1.ListBundlesResponse\x12b\n" +
+	"\vListHolders\x12(.sallyport.control.v1.ListHoldersRequest\x1a).sallyport.control.v1.ListHoldersResponseBJZHgithub.com/sallyport-mesh/sallyport/proto/sallyport/control/v1;controlv1b\x06proto3"
 
 var (
 	file_sallyport_control_v1_control_proto_rawDescOnce sync.Once
@@ -2350,117 +2497,123 @@ func file_sallyport_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_sallyport_control_v1_control_proto_rawDescData
 }
 
-var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_sallyport_control_v1_control_proto_goTypes = []any{
 	(*PublishBundleRequest)(nil),    // 0: sallyport.control.v1.PublishBundleRequest
 	(*PublishBundleResponse)(nil),   // 1: sallyport.control.v1.PublishBundleResponse
 	(*WatchBundlesRequest)(nil),     // 2: sallyport.control.v1.WatchBundlesRequest
 	(*ListBundlesRequest)(nil),      // 3: sallyport.control.v1.ListBundlesRequest
 	(*ListBundlesResponse)(nil),     // 4: sallyport.control.v1.ListBundlesResponse
-	(*BundleStatus)(nil),            // 5: sallyport.control.v1.BundleStatus
-	(*PublishRequest)(nil),          // 6: sallyport.control.v1.PublishRequest
-	(*PublishResponse)(nil),         // 7: sallyport.control.v1.PublishResponse
-	(*GetPolicyRequest)(nil),        // 8: sallyport.control.v1.GetPolicyRequest
-	(*Batch)(nil),                   // 9: sallyport.control.v1.Batch
-	(*Ack)(nil),                     // 10: sallyport.control.v1.Ack
-	(*Rejection)(nil),               // 11: sallyport.control.v1.Rejection
-	(*ListCrossingsRequest)(nil),    // 12: sallyport.control.v1.ListCrossingsRequest
-	(*ListRefusalsRequest)(nil),     // 13: sallyport.control.v1.ListRefusalsRequest
-	(*GatewayRefusal)(nil),          // 14: sallyport.control.v1.GatewayRefusal
-	(*ListTransitionsRequest)(nil),  // 15: sallyport.control.v1.ListTransitionsRequest
-	(*ListTransitionsResponse)(nil), // 16: sallyport.control.v1.ListTransitionsResponse
-	(*TransitionStatus)(nil),        // 17: sallyport.control.v1.TransitionStatus
-	(*ListGatewaysRequest)(nil),     // 18: sallyport.control.v1.ListGatewaysRequest
-	(*ListGatewaysResponse)(nil),    // 19: sallyport.control.v1.ListGatewaysResponse
-	(*GatewayStatus)(nil),           // 20: sallyport.control.v1.GatewayStatus
-	(*ResourceAck)(nil),             // 21: sallyport.control.v1.ResourceAck
-	(*ReportRequest)(nil),           // 22: sallyport.control.v1.ReportRequest
-	(*TunnelStatus)(nil),            // 23: sallyport.control.v1.TunnelStatus
-	(*ReportResponse)(nil),          // 24: sallyport.control.v1.ReportResponse
-	(*GetBootstrapRequest)(nil),     // 25: sallyport.control.v1.GetBootstrapRequest
-	(*GetBootstrapResponse)(nil),    // 26: sallyport.control.v1.GetBootstrapResponse
-	(*RegisterRequest)(nil),         // 27: sallyport.control.v1.RegisterRequest
-	(*WithdrawRequest)(nil),         // 28: sallyport.control.v1.WithdrawRequest
-	(*ListBindingsRequest)(nil),     // 29: sallyport.control.v1.ListBindingsRequest
-	(*ListBindingsResponse)(nil),    // 30: sallyport.control.v1.ListBindingsResponse
-	(*Binding)(nil),                 // 31: sallyport.control.v1.Binding
-	nil,                             // 32: sallyport.control.v1.RegisterRequest.EndpointsEntry
-	nil,                             // 33: sallyport.control.v1.RegisterRequest.LabelsEntry
-	nil,                             // 34: sallyport.control.v1.Binding.EndpointsEntry
-	nil,                             // 35: sallyport.control.v1.Binding.LabelsEntry
-	(*v1.SignedBundle)(nil),         // 36: sallyport.config.v1.SignedBundle
-	(*timestamppb.Timestamp)(nil),   // 37: google.protobuf.Timestamp
-	(*v11.SignedPolicy)(nil),        // 38: sallyport.policy.v1.SignedPolicy
-	(*durationpb.Duration)(nil),     // 39: google.protobuf.Duration
-	(v12.Decision)(0),               // 40: sallyport.crossing.v1.Decision
-	(*v12.Refusal)(nil),             // 41: sallyport.crossing.v1.Refusal
-	(*v12.Record)(nil),              // 42: sallyport.crossing.v1.Record
+	(*ListHoldersRequest)(nil),      // 5: sallyport.control.v1.ListHoldersRequest
+	(*ListHoldersResponse)(nil),     // 6: sallyport.control.v1.ListHoldersResponse
+	(*BundleHolder)(nil),            // 7: sallyport.control.v1.BundleHolder
+	(*BundleStatus)(nil),            // 8: sallyport.control.v1.BundleStatus
+	(*PublishRequest)(nil),          // 9: sallyport.control.v1.PublishRequest
+	(*PublishResponse)(nil),         // 10: sallyport.control.v1.PublishResponse
+	(*GetPolicyRequest)(nil),        // 11: sallyport.control.v1.GetPolicyRequest
+	(*Batch)(nil),                   // 12: sallyport.control.v1.Batch
+	(*Ack)(nil),                     // 13: sallyport.control.v1.Ack
+	(*Rejection)(nil),               // 14: sallyport.control.v1.Rejection
+	(*ListCrossingsRequest)(nil),    // 15: sallyport.control.v1.ListCrossingsRequest
+	(*ListRefusalsRequest)(nil),     // 16: sallyport.control.v1.ListRefusalsRequest
+	(*GatewayRefusal)(nil),          // 17: sallyport.control.v1.GatewayRefusal
+	(*ListTransitionsRequest)(nil),  // 18: sallyport.control.v1.ListTransitionsRequest
+	(*ListTransitionsResponse)(nil), // 19: sallyport.control.v1.ListTransitionsResponse
+	(*TransitionStatus)(nil),        // 20: sallyport.control.v1.TransitionStatus
+	(*ListGatewaysRequest)(nil),     // 21: sallyport.control.v1.ListGatewaysRequest
+	(*ListGatewaysResponse)(nil),    // 22: sallyport.control.v1.ListGatewaysResponse
+	(*GatewayStatus)(nil),           // 23: sallyport.control.v1.GatewayStatus
+	(*ResourceAck)(nil),             // 24: sallyport.control.v1.ResourceAck
+	(*ReportRequest)(nil),           // 25: sallyport.control.v1.ReportRequest
+	(*TunnelStatus)(nil),            // 26: sallyport.control.v1.TunnelStatus
+	(*ReportResponse)(nil),          // 27: sallyport.control.v1.ReportResponse
+	(*GetBootstrapRequest)(nil),     // 28: sallyport.control.v1.GetBootstrapRequest
+	(*GetBootstrapResponse)(nil),    // 29: sallyport.control.v1.GetBootstrapResponse
+	(*RegisterRequest)(nil),         // 30: sallyport.control.v1.RegisterRequest
+	(*WithdrawRequest)(nil),         // 31: sallyport.control.v1.WithdrawRequest
+	(*ListBindingsRequest)(nil),     // 32: sallyport.control.v1.ListBindingsRequest
+	(*ListBindingsResponse)(nil),    // 33: sallyport.control.v1.ListBindingsResponse
+	(*Binding)(nil),                 // 34: sallyport.control.v1.Binding
+	nil,                             // 35: sallyport.control.v1.RegisterRequest.EndpointsEntry
+	nil,                             // 36: sallyport.control.v1.RegisterRequest.LabelsEntry
+	nil,                             // 37: sallyport.control.v1.Binding.EndpointsEntry
+	nil,                             // 38: sallyport.control.v1.Binding.LabelsEntry
+	(*v1.SignedBundle)(nil),         // 39: sallyport.config.v1.SignedBundle
+	(*timestamppb.Timestamp)(nil),   // 40: google.protobuf.Timestamp
+	(*v11.SignedPolicy)(nil),        // 41: sallyport.policy.v1.SignedPolicy
+	(*durationpb.Duration)(nil),     // 42: google.protobuf.Duration
+	(v12.Decision)(0),               // 43: sallyport.crossing.v1.Decision
+	(*v12.Refusal)(nil),             // 44: sallyport.crossing.v1.Refusal
+	(*v12.Record)(nil),              // 45: sallyport.crossing.v1.Record
 }
 var file_sallyport_control_v1_control_proto_depIdxs = []int32{
-	36, // 0: sallyport.control.v1.PublishBundleRequest.signed:type_name -> sallyport.config.v1.SignedBundle
-	5,  // 1: sallyport.control.v1.ListBundlesResponse.bundles:type_name -> sallyport.control.v1.BundleStatus
-	37, // 2: sallyport.control.v1.BundleStatus.refreshed:type_name -> google.protobuf.Timestamp
-	37, // 3: sallyport.control.v1.BundleStatus.ends:type_name -> google.protobuf.Timestamp
-	38, // 4: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
-	39, // 5: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
-	11, // 6: sallyport.control.v1.Ack.rejected:type_name -> sallyport.control.v1.Rejection
-	40, // 7: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
-	37, // 8: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
-	37, // 9: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
-	41, // 10: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
-	17, // 11: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
-	20, // 12: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
-	21, // 13: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
-	22, // 14: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
-	37, // 15: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
-	37, // 16: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
-	37, // 17: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
-	23, // 18: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
-	5,  // 19: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
-	37, // 20: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
-	39, // 21: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
-	32, // 22: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
-	33, // 23: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
-	39, // 24: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
-	31, // 25: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
-	34, // 26: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
-	35, // 27: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
-	37, // 28: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
-	6,  // 29: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
-	8,  // 30: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
-	9,  // 31: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
-	12, // 32: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
-	13, // 33: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
-	15, // 34: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
-	18, // 35: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
-	22, // 36: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
-	25, // 37: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
-	27, // 38: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
-	28, // 39: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
-	29, // 40: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
-	0,  // 41: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
-	2,  // 42: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
-	3,  // 43: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
-	7,  // 44: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
-	38, // 45: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
-	10, // 46: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
-	42, // 47: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
-	14, // 48: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
-	16, // 49: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
-	19, // 50: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
-	24, // 51: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
-	26, // 52: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
-	31, // 53: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
-	31, // 54: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
-	30, // 55: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
-	1,  // 56: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
-	36, // 57: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
-	4,  // 58: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
-	44, // [44:59] is the sub-list for method output_type
-	29, // [29:44] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	39, // 0: sallyport.control.v1.PublishBundleRequest.signed:type_name -> sallyport.config.v1.SignedBundle
+	8,  // 1: sallyport.control.v1.ListBundlesResponse.bundles:type_name -> sallyport.control.v1.BundleStatus
+	7,  // 2: sallyport.control.v1.ListHoldersResponse.holders:type_name -> sallyport.control.v1.BundleHolder
+	40, // 3: sallyport.control.v1.BundleStatus.refreshed:type_name -> google.protobuf.Timestamp
+	40, // 4: sallyport.control.v1.BundleStatus.ends:type_name -> google.protobuf.Timestamp
+	41, // 5: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
+	42, // 6: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
+	14, // 7: sallyport.control.v1.Ack.rejected:type_name -> sallyport.control.v1.Rejection
+	43, // 8: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
+	40, // 9: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
+	40, // 10: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
+	44, // 11: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
+	20, // 12: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
+	23, // 13: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
+	24, // 14: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
+	25, // 15: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
+	40, // 16: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
+	40, // 17: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
+	40, // 18: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
+	26, // 19: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
+	8,  // 20: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
+	40, // 21: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
+	42, // 22: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
+	35, // 23: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
+	36, // 24: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
+	42, // 25: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
+	34, // 26: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
+	37, // 27: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
+	38, // 28: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
+	40, // 29: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
+	9,  // 30: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
+	11, // 31: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
+	12, // 32: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
+	15, // 33: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
+	16, // 34: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
+	18, // 35: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
+	21, // 36: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
+	25, // 37: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
+	28, // 38: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
+	30, // 39: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
+	31, // 40: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
+	32, // 41: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
+	0,  // 42: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
+	2,  // 43: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
+	3,  // 44: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
+	5,  // 45: sallyport.control.v1.BundleService.ListHolders:input_type -> sallyport.control.v1.ListHoldersRequest
+	10, // 46: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
+	41, // 47: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
+	13, // 48: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
+	45, // 49: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
+	17, // 50: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
+	19, // 51: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
+	22, // 52: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
+	27, // 53: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
+	29, // 54: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
+	34, // 55: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
+	34, // 56: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
+	33, // 57: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
+	1,  // 58: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
+	39, // 59: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
+	4,  // 60: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
+	6,  // 61: sallyport.control.v1.BundleService.ListHolders:output_type -> sallyport.control.v1.ListHoldersResponse
+	46, // [46:62] is the sub-list for method output_type
+	30, // [30:46] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_control_proto_init() }
@@ -2474,7 +2627,7 @@ func file_sallyport_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_control_v1_control_proto_rawDesc), len(file_sallyport_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -790,6 +790,7 @@ const (
 	BundleService_Publish_FullMethodName     = "/sallyport.control.v1.BundleService/Publish"
 	BundleService_Watch_FullMethodName       = "/sallyport.control.v1.BundleService/Watch"
 	BundleService_ListBundles_FullMethodName = "/sallyport.control.v1.BundleService/ListBundles"
+	BundleService_ListHolders_FullMethodName = "/sallyport.control.v1.BundleService/ListHolders"
 )
 
 // BundleServiceClient is the client API for BundleService service.
@@ -808,6 +809,9 @@ type BundleServiceClient interface {
 	Watch(ctx context.Context, in *WatchBundlesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v12.SignedBundle], error)
 	// ListBundles is what the control plane holds of each trust domain.
 	ListBundles(ctx context.Context, in *ListBundlesRequest, opts ...grpc.CallOption) (*ListBundlesResponse, error)
+	// ListHolders is who follows the bundle of the caller's own trust domain, and
+	// which one each holds.
+	ListHolders(ctx context.Context, in *ListHoldersRequest, opts ...grpc.CallOption) (*ListHoldersResponse, error)
 }
 
 type bundleServiceClient struct {
@@ -857,6 +861,16 @@ func (c *bundleServiceClient) ListBundles(ctx context.Context, in *ListBundlesRe
 	return out, nil
 }
 
+func (c *bundleServiceClient) ListHolders(ctx context.Context, in *ListHoldersRequest, opts ...grpc.CallOption) (*ListHoldersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListHoldersResponse)
+	err := c.cc.Invoke(ctx, BundleService_ListHolders_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BundleServiceServer is the server API for BundleService service.
 // All implementations must embed UnimplementedBundleServiceServer
 // for forward compatibility.
@@ -873,6 +887,9 @@ type BundleServiceServer interface {
 	Watch(*WatchBundlesRequest, grpc.ServerStreamingServer[v12.SignedBundle]) error
 	// ListBundles is what the control plane holds of each trust domain.
 	ListBundles(context.Context, *ListBundlesRequest) (*ListBundlesResponse, error)
+	// ListHolders is who follows the bundle of the caller's own trust domain, and
+	// which one each holds.
+	ListHolders(context.Context, *ListHoldersRequest) (*ListHoldersResponse, error)
 	mustEmbedUnimplementedBundleServiceServer()
 }
 
@@ -891,6 +908,9 @@ func (UnimplementedBundleServiceServer) Watch(*WatchBundlesRequest, grpc.ServerS
 }
 func (UnimplementedBundleServiceServer) ListBundles(context.Context, *ListBundlesRequest) (*ListBundlesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListBundles not implemented")
+}
+func (UnimplementedBundleServiceServer) ListHolders(context.Context, *ListHoldersRequest) (*ListHoldersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListHolders not implemented")
 }
 func (UnimplementedBundleServiceServer) mustEmbedUnimplementedBundleServiceServer() {}
 func (UnimplementedBundleServiceServer) testEmbeddedByValue()                       {}
@@ -960,6 +980,24 @@ func _BundleService_ListBundles_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BundleService_ListHolders_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListHoldersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BundleServiceServer).ListHolders(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BundleService_ListHolders_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BundleServiceServer).ListHolders(ctx, req.(*ListHoldersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // BundleService_ServiceDesc is the grpc.ServiceDesc for BundleService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -974,6 +1012,10 @@ var BundleService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListBundles",
 			Handler:    _BundleService_ListBundles_Handler,
+		},
+		{
+			MethodName: "ListHolders",
+			Handler:    _BundleService_ListHolders_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
