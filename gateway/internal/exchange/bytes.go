@@ -168,6 +168,7 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
 		if cause == crossingv1.Cause_DESTINATION_FAILED {
 			reason = crossingv1.Reason_UNREACHABLE
+			a.unreached(err)
 			a.ended(cause, reason)
 			a.refuse(reason)
 		} else {
