@@ -42,6 +42,7 @@ func newRefusals(source *certs.Source, keep func(context.Context, *crossingv1.Fr
 // refuse counts a handshake that failed, unless it did for no fault of the
 // peer's.
 func (r *refusals) refuse(raw net.Conn, err error) {
+	err = certs.HandshakeError(err)
 	reason := crossingv1.Reason_NO_IDENTITY
 	var notTLS tls.RecordHeaderError
 	switch {
