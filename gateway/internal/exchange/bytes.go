@@ -30,7 +30,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	d.stream = tunnel.Settled(d.stream)
 	d.cfg.Standing.Move(&d.stands, d.stream, d.req)
 	d.answered(head)
-	head.Fields.DelFunc(gatewaysOwn)
+	head.Fields.DelFunc(l7.GatewaysOwn)
 	head.Fields.Set(crossingField, d.id)
 	if d.resp.WriteHead(head, false) != nil || d.resp.Flush() != nil { // who waits for it says nothing before
 		leaving{d.account}.end(crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED)
