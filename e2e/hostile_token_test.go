@@ -152,10 +152,15 @@ func TestBadTokens(t *testing.T) {
 	wantCrossing(t, m)
 }
 
-// present attaches with a token, and gives the answer.
+// present attaches to onprem's gateway with a token, and gives the answer.
 func present(t *testing.T, m *meshtest.Mesh, i meshtest.Intruder, token string) (status int, body []byte) {
 	t.Helper()
-	conn := i.Dial(t, m.Gateways["onprem-1"].LoopbackAddr().String())
+	return presentAt(t, i, m.Gateways["onprem-1"].LoopbackAddr().String(), token)
+}
+
+func presentAt(t *testing.T, i meshtest.Intruder, addr, token string) (status int, body []byte) {
+	t.Helper()
+	conn := i.Dial(t, addr)
 	go io.WriteString(conn, "GET /v1/models HTTP/1.1\r\nHost: llm.azure.mesh:8000\r\nConnection: close\r\nAuthorization: Bearer "+token+"\r\n\r\n") // its outcome is read
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
