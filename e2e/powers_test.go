@@ -306,7 +306,7 @@ func (r *robbery) divert(t *testing.T, p *plane) {
 		srv := &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: meshtest.Patience, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			t.Errorf("a request came to the thief, which is %q", says)
 		})}
-		go srv.Serve(l) //nolint:errcheck // it ends with the test
+		go srv.Serve(l)
 		t.Cleanup(func() { srv.Close() })
 		if nack := p.push(t, "azure", resource(t, "chat.llm.azure.mesh", assignment("chat.llm.azure.mesh", l.Addr()))); nack != "" {
 			t.Fatalf("the gateway of azure says of an address: %q", nack)
@@ -345,4 +345,3 @@ func (r *robbery) recover(t *testing.T) {
 		}
 	}
 }
-

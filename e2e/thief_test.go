@@ -153,7 +153,7 @@ func newPlane(t *testing.T, s *switchboard, source *certs.Source) *plane {
 		grpc.Creds(credentials.NewTLS(certs.ServerTLS(source, certs.AuthorizeAny(), "h2"))),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	discovery.RegisterAggregatedDiscoveryServiceServer(server, p)
-	go server.Serve(newStolen(s)) //nolint:errcheck // it ends with the test
+	go server.Serve(newStolen(s))
 	t.Cleanup(server.Stop)
 	return p
 }
