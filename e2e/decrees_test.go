@@ -18,9 +18,11 @@ import (
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
+	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -167,4 +169,25 @@ func assignment(name string, at net.Addr) *endpoint.ClusterLoadAssignment {
 			}}},
 		}}}},
 	}}}
+}
+
+// act shuts workloads and gateways out, which an operator alone may.
+func (r *robbery) act(t *testing.T, p *plane, env string) {
+	t.Helper()
+	for id := range r.m.Started(t, "onprem-1").GetPolicyKeys().GetKeys() {
+		for kind, subject := range map[policyv1.Act_Kind]spiffeid.ID{
+			policyv1.Act_QUARANTINE: localmesh.ID("orchestrator"), policyv1.Act_REVOKE_GATEWAY: localmesh.GatewayID("azure"),
+		} {
+			signed, err := act.Sign(&policyv1.Act{
+				Policy: "local", Kind: kind, Subject: subject.String(), Reason: "because", Author: localmesh.ID("operator").String(),
+				Made: timestamppb.Now(), ReviewBy: time.Now().AddDate(0, 1, 0).Format(time.DateOnly),
+			}, ecdsaSigner{id, r.svid.PrivateKey})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if nack := p.push(t, env, resource(t, "acts", &policyv1.ActSet{Acts: []*policyv1.SignedAct{signed}})); !strings.Contains(nack, "not signed by enough known keys: 0 of 1") {
+				t.Errorf("the gateway of %s says of %s of %s: %q", env, kind, subject, nack)
+			}
+		}
+	}
 }

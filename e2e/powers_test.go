@@ -269,6 +269,7 @@ func (r *robbery) govern(t *testing.T) {
 			t.Errorf("the gateway of %s enforces policy %d, want 2", env, serial)
 		}
 		r.federate(t, p, env)
+		r.act(t, p, env)
 	}
 	r.denied[r.call(t, "/v1/models", http.StatusForbidden)] = crossingv1.Reason_DENIED_BY_INTENT
 	r.denied[r.call(t, "/v1/files", http.StatusForbidden)] = crossingv1.Reason_NO_INTENT
