@@ -62,7 +62,7 @@ type JWT struct {
 type Held struct {
 	id      spiffeid.ID
 	keyID   string
-	key     signingKey // nil if it is of a kind that cannot be compared
+	key     signingKey
 	expires time.Time
 	bundles jwtbundle.Source
 }
@@ -74,7 +74,7 @@ func (h *Held) Expires() time.Time { return h.expires.Add(leeway) }
 // Check fails with ErrUntrusted once the key that signed it is not in its trust
 // domain's bundle any more.
 func (h *Held) Check() error {
-	if key, ok := signer(h.bundles, h.id, h.keyID); h.key != nil && (!ok || !h.holds(key)) {
+	if key, ok := signer(h.bundles, h.id, h.keyID); !ok || !h.holds(key) {
 		return fmt.Errorf("%w: the key that signed the JWT-SVID of %s is not in the bundle any more", ErrUntrusted, h.id)
 	}
 	return nil
@@ -100,17 +100,21 @@ func (s *Source) ValidateJWT(token, audience string, now time.Time) (JWT, error)
 	if err != nil {
 		return JWT{}, fmt.Errorf("validate JWT-SVID: %w", classifyJWT(token, err))
 	}
-	if svid.ID.Path() == "" {
-		return JWT{}, fmt.Errorf("%w: %s has no path", ErrNotSPIFFE, svid.ID)
+	if err := checkID(svid.ID); err != nil {
+		return JWT{}, err
 	}
 	if err := checkLifetime(svid, now); err != nil {
 		return JWT{}, fmt.Errorf("validate JWT-SVID of %s: %w", svid.ID, err)
 	}
+	held, err := signedBy(svid, s)
+	if err != nil {
+		return JWT{}, fmt.Errorf("validate JWT-SVID of %s: %w: %w", svid.ID, ErrUntrusted, err)
+	}
 	fresh := JWT{
-		ID: svid.ID, Fingerprint: "sha256:" + hex.EncodeToString(digest[:]), Held: &Held{id: svid.ID, expires: svid.Expiry, bundles: s},
+		ID: svid.ID, Fingerprint: "sha256:" + hex.EncodeToString(digest[:]), Held: held,
 		issued: issuedAt(svid), alone: len(svid.Audience) == 1,
 	}
-	s.verified.keep(digest, fresh, audience, now, svid, s)
+	s.verified.keep(digest, verifiedJWT{fresh, audience, now})
 	return fresh, nil
 }
 
@@ -142,6 +146,26 @@ func issuedAt(svid *jwtsvid.SVID) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(int64(iat), 0)
+}
+
+// signedBy is a JWT-SVID that was validated, with the key that has signed it.
+func signedBy(svid *jwtsvid.SVID, bundles jwtbundle.Source) (*Held, error) {
+	keyID, err := keyIDOf(svid.Marshal())
+	if err != nil {
+		return nil, err
+	}
+	found, ok := signer(bundles, svid.ID, keyID)
+	if !ok {
+		return nil, errors.New("the key that signed it is not in the bundle any more")
+	}
+	if err := checkKey(found); err != nil {
+		return nil, err
+	}
+	key, ok := found.(signingKey)
+	if !ok {
+		return nil, fmt.Errorf("a key of type %T", found)
+	}
+	return &Held{id: svid.ID, keyID: keyID, key: key, expires: svid.Expiry, bundles: bundles}, nil
 }
 
 // maxVerified bounds what is remembered of tokens.
@@ -193,23 +217,13 @@ func (v *verifiedJWTs) find(digest [sha256.Size]byte, audience string, now time.
 }
 
 // keep remembers a token that was validated.
-func (v *verifiedJWTs) keep(digest [sha256.Size]byte, token JWT, audience string, now time.Time, svid *jwtsvid.SVID, bundles jwtbundle.Source) {
-	keyID, err := keyIDOf(svid.Marshal())
-	if err != nil {
-		return
-	}
-	found, ok := signer(bundles, svid.ID, keyID)
-	key, comparable := found.(signingKey)
-	if !ok || !comparable {
-		return
-	}
-	token.Held.keyID, token.Held.key = keyID, key // nobody else has it yet
+func (v *verifiedJWTs) keep(digest [sha256.Size]byte, token verifiedJWT) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.tokens) >= maxVerified || v.tokens == nil {
 		v.tokens = map[[sha256.Size]byte]verifiedJWT{} // those in use come back by themselves
 	}
-	v.tokens[digest] = verifiedJWT{token, audience, now}
+	v.tokens[digest] = token
 }
 
 // signer is the key of that ID in the bundle of a trust domain now.

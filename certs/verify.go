@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
@@ -23,10 +24,12 @@ var (
 	ErrExpired = errors.New("SVID is expired or not yet valid")
 	// ErrUntrusted says that an SVID did not verify: no bundle of its trust
 	// domain, another root or key, a bad signature, another audience, a JWT-SVID
-	// that lives too long.
+	// that lives too long, a key that is too weak, a chain of more than eight
+	// certificates or 64 KiB.
 	ErrUntrusted = errors.New("SVID is not trusted")
 	// ErrNotSPIFFE says that what was shown is no SVID: none or more than one
-	// SPIFFE ID, one without a path, a signing certificate.
+	// SPIFFE ID, one without a path or of more than 2,048 bytes, a signing
+	// certificate, one for other purposes than TLS.
 	ErrNotSPIFFE = errors.New("not an SVID")
 	// ErrUnauthorized says that the SVID is good and its holder is not the one
 	// who may be here.
@@ -114,12 +117,15 @@ func verify(bundles x509bundle.Source, chain []*x509.Certificate, known *interme
 }
 
 func verifyChain(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates) (spiffeid.ID, []*x509.Certificate, error) {
+	if err := checkShown(chain); err != nil {
+		return spiffeid.ID{}, nil, err
+	}
 	id, err := leafID(chain)
 	if err != nil {
 		return id, nil, err
 	}
 	now := time.Now()
-	if verified := known.verify(bundles, id.TrustDomain(), chain, now); verified != nil {
+	if verified := known.verify(bundles, id.TrustDomain(), chain, now); verified != nil && checkKeys(verified) == nil {
 		return id, verified, nil
 	}
 	// x509svid.Verify asks for the bundle of the ID's own trust domain only, so
@@ -128,12 +134,17 @@ func verifyChain(bundles x509bundle.Source, chain []*x509.Certificate, known *in
 	if err != nil {
 		return id, nil, fmt.Errorf("verify SVID of %s: %w", id, classify(err))
 	}
-	known.keep(chains[0])
-	return id, chains[0], nil
+	for _, verified := range chains {
+		if err = checkKeys(verified); err == nil {
+			known.keep(verified)
+			return id, verified, nil
+		}
+	}
+	return id, nil, fmt.Errorf("verify SVID of %s: %w", id, err)
 }
 
 // leafID is the one SPIFFE ID of a chain's leaf, which must name a workload and
-// may not sign other certificates (X509-SVID, sections 2 and 4.3).
+// may not sign other certificates (X509-SVID, sections 2 and 4).
 func leafID(chain []*x509.Certificate) (spiffeid.ID, error) {
 	if len(chain) == 0 {
 		return spiffeid.ID{}, fmt.Errorf("%w: no certificate", ErrNotSPIFFE)
@@ -143,13 +154,28 @@ func leafID(chain []*x509.Certificate) (spiffeid.ID, error) {
 	if err != nil {
 		return spiffeid.ID{}, fmt.Errorf("%w: %w", ErrNotSPIFFE, err)
 	}
-	if id.Path() == "" {
-		return spiffeid.ID{}, fmt.Errorf("%w: %s has no path", ErrNotSPIFFE, id)
+	if err := checkID(id); err != nil {
+		return spiffeid.ID{}, err
 	}
 	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
 		return spiffeid.ID{}, fmt.Errorf("%w: certificate of %s may sign others", ErrNotSPIFFE, id)
 	}
+	if !forTLS(leaf) {
+		return spiffeid.ID{}, fmt.Errorf("%w: certificate of %s is for other purposes than TLS", ErrNotSPIFFE, id)
+	}
 	return id, nil
+}
+
+// forTLS says that a leaf is not for something else alone (X509-SVID, sections 4.3
+// and 4.4). One that does not say what it is for is for anything.
+func forTLS(leaf *x509.Certificate) bool {
+	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		return false
+	}
+	if len(leaf.ExtKeyUsage)+len(leaf.UnknownExtKeyUsage) == 0 {
+		return true
+	}
+	return slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) && slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 }
 
 // classify gives a verification error its sentinel.
@@ -163,7 +189,24 @@ func classify(err error) error {
 	if errors.Is(err, ErrUntrusted) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrUntrusted, err)
+	return fmt.Errorf("%w: %w", ErrUntrusted, fault(err))
+}
+
+// fault is what crypto/x509 said, without those who said that it did: a record has
+// room for so many words, and the last ones say the most.
+func fault(err error) error {
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var critical x509.UnhandledCriticalExtension
+	switch {
+	case errors.As(err, &unknown):
+		return unknown
+	case errors.As(err, &invalid):
+		return invalid
+	case errors.As(err, &critical):
+		return critical
+	}
+	return err
 }
 
 // PeerID is the SPIFFE ID of the peer of a connection that was made with a

@@ -54,6 +54,7 @@ func (r *refusals) distrust(raw net.Conn, err error) { r.count(raw, "live connec
 
 // count counts one, unless it was refused for no fault of the peer's.
 func (r *refusals) count(raw net.Conn, what string, err error) {
+	err = certs.HandshakeError(err)
 	reason := crossingv1.Reason_NO_IDENTITY
 	var notTLS tls.RecordHeaderError
 	switch {

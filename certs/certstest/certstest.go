@@ -7,6 +7,7 @@ package certstest
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"sync"
@@ -36,6 +37,7 @@ type Domain struct {
 	t      testing.TB
 	td     spiffeid.TrustDomain
 	issuer *issuer.Issuer
+	root   crypto.Signer // nil if nobody has it
 	x509   *x509bundle.Set
 	jwt    *jwtbundle.Set
 
@@ -69,6 +71,9 @@ func Stolen(t testing.TB, name, dir string) *Domain {
 		t.Fatalf("keys of %q: %v", name, err)
 	}
 	d := domainOf(t, td, i)
+	if d.root, err = ca.StolenRoot(dir, td); err != nil {
+		t.Fatalf("root key of %q: %v", name, err)
+	}
 	d.Trust(d.Bundle())
 	return d
 }

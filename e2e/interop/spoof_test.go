@@ -37,6 +37,10 @@ var spoofed = []string{
 	"sallyport-crossing", "01a207e6-e4d8-7d3e-9a54-1f0e6b7c2d88",
 	"sallyport-source", "spiffe://aws.demo/ai/retriever",
 	"sallyport_source", "spiffe://aws.demo/ai/retriever",
+	"sallyport-anything", "1",
+	"sallyport-anything", "2",
+	"sallyport_proof", "1",
+	"sallyport-proof", "1",
 	"sallyport-", "1",
 }
 

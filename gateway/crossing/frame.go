@@ -254,6 +254,11 @@ func checkRefusal(r *crossingv1.Refusal) error {
 	case r.GetListener() == "":
 		return errors.New("the refusal has no listener")
 	}
+	for _, text := range [...]string{r.GetListener(), r.GetPrefix(), r.GetDetail()} {
+		if len(text) > maxDetail || !visible(text) {
+			return errors.New("the refusal has a text that is not short, visible ASCII")
+		}
+	}
 	return nil
 }
 

@@ -2,7 +2,6 @@ package crossing
 
 import (
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +15,7 @@ const (
 	// counted under the prefix "other", so that no scan fills the memory.
 	maxRefusals = 4096
 	// maxDetail bounds the words kept of the first failure, in bytes.
-	maxDetail = 256
+	maxDetail = 512
 	other     = "other"
 )
 
@@ -37,14 +36,13 @@ type Refusals struct {
 // NewRefusals counts nothing yet.
 func NewRefusals() *Refusals { return &Refusals{counts: map[refusalKey]*crossingv1.Refusal{}} }
 
-// Add counts one failure. detail is for people; that of the first is kept.
+// Add counts one failure. detail is for people; that of the first is kept, in
+// visible ASCII and cut: what a stranger sent may stand in it.
 func (r *Refusals) Add(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string, now time.Time) {
-	if len(detail) > maxDetail {
-		detail = detail[:maxDetail]
-	}
+	detail = escaped(detail[:min(len(detail), maxDetail)])
 	r.Merge(&crossingv1.Refusal{
 		Reason: reason, Prefix: prefix(addr.Addr()), Listener: listener, Count: 1,
-		Second: timestamppb.New(time.Unix(now.Unix(), 0)), Detail: strings.ToValidUTF8(detail, "?"),
+		Second: timestamppb.New(time.Unix(now.Unix(), 0)), Detail: detail[:min(len(detail), maxDetail)],
 	})
 }
 

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -135,4 +136,17 @@ func Stolen(dir string, td spiffeid.TrustDomain) (*issuer.Issuer, error) {
 		return nil, err
 	}
 	return s.Generations[0].issuer(Config{TrustDomain: td, Keys: disk})
+}
+
+// StolenRoot is the key of the active root, read likewise.
+func StolenRoot(dir string, td spiffeid.TrustDomain) (crypto.Signer, error) {
+	s, err := read(dir, td)
+	if err != nil {
+		return nil, err
+	}
+	disk, err := keys.OpenDisk(filepath.Join(dir, keysDir))
+	if err != nil {
+		return nil, err
+	}
+	return disk.Load(s.Generations[0].Root.Key)
 }

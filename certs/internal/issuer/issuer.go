@@ -147,6 +147,23 @@ func (i *Issuer) X509SVID(id spiffeid.ID, dns []string, now time.Time, ttl time.
 	if err != nil {
 		return nil, err
 	}
+	template, err := i.Template(id, dns, now, ttl)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := certify("X509-SVID of "+id.String(), template, i.By(), key.Public(), i.Key)
+	if err != nil {
+		return nil, err
+	}
+	chain := []*x509.Certificate{leaf}
+	if i.Intermediate != nil {
+		chain = append(chain, i.Intermediate)
+	}
+	return &x509svid.SVID{ID: id, Certificates: chain, PrivateKey: key}, nil
+}
+
+// Template is an X509-SVID of X509SVID before it is signed.
+func (i *Issuer) Template(id spiffeid.ID, dns []string, now time.Time, ttl time.Duration) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
@@ -168,15 +185,7 @@ func (i *Issuer) X509SVID(id spiffeid.ID, dns []string, now time.Time, ttl time.
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	leaf, err := certify("X509-SVID of "+id.String(), template, i.By(), key.Public(), i.Key)
-	if err != nil {
-		return nil, err
-	}
-	chain := []*x509.Certificate{leaf}
-	if i.Intermediate != nil {
-		chain = append(chain, i.Intermediate)
-	}
-	return &x509svid.SVID{ID: id, Certificates: chain, PrivateKey: key}, nil
+	return template, nil
 }
 
 // JWT is a JWT-SVID as it was made.

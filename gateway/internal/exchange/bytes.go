@@ -30,7 +30,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	d.stream = tunnel.Settled(d.stream)
 	d.cfg.Standing.Move(&d.stands, d.stream, d.req)
 	d.answered(head)
-	head.Fields.DelFunc(gatewaysOwn)
+	head.Fields.DelFunc(l7.GatewaysOwn)
 	head.Fields.Set(crossingField, d.id)
 	if d.resp.WriteHead(head, false) != nil || d.resp.Flush() != nil { // who waits for it says nothing before
 		leaving{d.account}.end(crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED)
@@ -168,6 +168,7 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
 		if cause == crossingv1.Cause_DESTINATION_FAILED {
 			reason = crossingv1.Reason_UNREACHABLE
+			a.unreached(err)
 			a.ended(cause, reason)
 			a.refuse(reason)
 		} else {

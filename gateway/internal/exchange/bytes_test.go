@@ -137,6 +137,9 @@ func TestConnectIsRefused(t *testing.T) {
 		if e.Close.GetCause() != crossingv1.Cause_REFUSED_BY_PEER || i.Close.GetCause() != crossingv1.Cause_DESTINATION_FAILED {
 			t.Errorf("near %s, far %s", e.Close.GetCause(), i.Close.GetCause())
 		}
+		if i.Close.GetDetail() == "" || e.Close.GetDetail() != "" {
+			t.Errorf("why nobody is there: near %q, far %q, want it at the far end alone", e.Close.GetDetail(), i.Close.GetDetail())
+		}
 	})
 	for name, answer := range map[string]*l7.ResponseHead{
 		"another status": {Status: 201}, "nothing follows": {Status: 200},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -369,7 +368,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 	d.downloads(d.parties(), &d.req.Head, first.Response, first.End)
 	d.left = d.contentOf(first.Response)
 	d.watch.passed()
-	first.Response.Fields.DelFunc(gatewaysOwn)
+	first.Response.Fields.DelFunc(l7.GatewaysOwn)
 	first.Response.Fields.Set(crossingField, d.id)
 	if first.End {
 		d.done(p)
@@ -394,6 +393,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 		case frame.Kind == l7.KindTrailers:
 			d.concluded(frame.Trailers)
 			d.down.finish(frame.Trailers)
+			frame.Trailers.DelFunc(l7.GatewaysOwn)
 			d.done(p)
 			return d.sent(d.resp.End(frame.Trailers))
 		case frame.Kind != l7.KindData:
@@ -446,9 +446,6 @@ func (d *departure) contentOf(head *l7.ResponseHead) int64 {
 func (d *departure) done(p *pump) {
 	d.conclude(p, crossingv1.Cause_DONE, crossingv1.Reason_REASON_UNSPECIFIED)
 }
-
-// gatewaysOwn names fields in which gateways speak, and workloads do not.
-func gatewaysOwn(name string) bool { return strings.HasPrefix(name, "sallyport-") }
 
 func (d *departure) sent(err error) (crossingv1.Cause, crossingv1.Reason) {
 	if err != nil {

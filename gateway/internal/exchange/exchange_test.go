@@ -208,6 +208,11 @@ func TestUnreachable(t *testing.T) {
 				t.Errorf("status %d: %s", r.head.Status, r.body.String())
 			}
 			w.near.account(t)
+			if c.name == "destination" {
+				if i := w.far.account(t); i.Close.GetDetail() != upstream.ErrNoEndpoint.Error() {
+					t.Errorf("the far end says %q, want %q", i.Close.GetDetail(), upstream.ErrNoEndpoint)
+				}
+			}
 		})
 	}
 }

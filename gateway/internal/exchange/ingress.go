@@ -279,7 +279,7 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	content, ok := body.hold(head)
 	r := &a.request
 	if !ok {
-		a.failed(running, r, body)
+		a.failed(running, r, body, nil)
 		return
 	}
 	r.Head, r.Body, r.Retry = a.inbound(head), content, v.Idempotent
@@ -290,7 +290,7 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, &r.Request)
 	if err != nil {
 		a.tried(r.Tries())
-		a.failed(running, r, body)
+		a.failed(running, r, body, err)
 		return
 	}
 	a.close.Peer = resp.Peer
@@ -350,8 +350,9 @@ func (a *arrival) tell(reason crossingv1.Reason) bool {
 
 // failed ends a crossing whose destination gave no answer, or whose caller
 // went away before it could. The egress gateway is told first: somebody may still
-// wait for more of the request, which the caller ends when it is told.
-func (a *arrival) failed(running context.Context, r *asking, body *requestBody) {
+// wait for more of the request, which the caller ends when it is told. What went
+// wrong with the destination is for the record alone.
+func (a *arrival) failed(running context.Context, r *asking, body *requestBody, err error) {
 	cause, reason := a.broken(running), crossingv1.Reason_REASON_UNSPECIFIED
 	why := body.halted()
 	switch {
@@ -362,11 +363,19 @@ func (a *arrival) failed(running context.Context, r *asking, body *requestBody) 
 		a.tell(reason)
 	default:
 		reason = crossingv1.Reason_UNREACHABLE
+		a.unreached(err)
 		a.tell(reason)
 	}
 	a.drain(r, nil, body)
 	a.close.RequestBytes = body.received()
 	a.ended(cause, reason)
+}
+
+// unreached notes why a destination gave no answer.
+func (a *arrival) unreached(err error) {
+	if err != nil {
+		a.close.Detail = crossing.Detail(err.Error())
+	}
 }
 
 // respond relays the answer into the tunnel.

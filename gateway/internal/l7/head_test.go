@@ -284,3 +284,14 @@ func TestProblemForGRPC(t *testing.T) {
 		}
 	}
 }
+
+func TestGatewaysOwn(t *testing.T) {
+	for name, want := range map[string]bool{
+		"sallyport-crossing": true, "sallyport_crossing": true, "sallyport-": true,
+		"sallyport": false, "sallyports-x": false, "x-sallyport-crossing": false, "": false,
+	} {
+		if got := GatewaysOwn(name); got != want {
+			t.Errorf("GatewaysOwn(%q) = %t, want %t", name, got, want)
+		}
+	}
+}

@@ -105,6 +105,10 @@ func gatewayOnly(name string) bool {
 		len(name) == len("x-real-ip") && hasPrefix(name, "x-real-ip")
 }
 
+// GatewaysOwn names the fields of an answer in which a gateway speaks to the caller,
+// and destinations do not.
+func GatewaysOwn(name string) bool { return hasPrefix(name, "sallyport-") }
+
 // hasPrefix is strings.HasPrefix with underscores in name for dashes.
 func hasPrefix(name, prefix string) bool {
 	if len(name) < len(prefix) {

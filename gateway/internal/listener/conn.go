@@ -126,6 +126,7 @@ func (c *conn) shown(id spiffeid.ID, chain []*x509.Certificate) {
 
 // refuseHandshake counts a failed handshake under what went wrong.
 func (c *conn) refuseHandshake(err error) {
+	err = certs.HandshakeError(err)
 	reason := crossingv1.Reason_NO_IDENTITY
 	var notTLS tls.RecordHeaderError
 	switch {

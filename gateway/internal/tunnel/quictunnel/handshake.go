@@ -145,6 +145,7 @@ func (h *handshake) prefaces(control *quic.Stream) error {
 // report tells of a peer that was refused. That this gateway's own SVID is not
 // good, or that it gave up, is not the peer's doing.
 func (h *handshake) report(err error) {
+	err = certs.HandshakeError(err)
 	if reason := h.reason(err); reason != crossingv1.Reason_REASON_UNSPECIFIED {
 		h.cfg.Refuse(reason, h.addr, err.Error())
 	}
@@ -157,6 +158,8 @@ func (h *handshake) reason(err error) crossingv1.Reason {
 	switch {
 	case h.refused != nil:
 		return carrier.IdentityReason(h.refused)
+	case errors.Is(err, certs.ErrUntrusted), errors.Is(err, certs.ErrNotSPIFFE):
+		return carrier.IdentityReason(err)
 	case errors.As(err, &fault), brokeQUIC(err):
 		return crossingv1.Reason_MALFORMED
 	case h.shown || h.role == mux.Dialler || refusedHere || errors.Is(err, context.Canceled):

@@ -93,6 +93,15 @@ func TestRawPeersAreRefused(t *testing.T) {
 	other := certstest.Mesh(t, "aws.demo")["aws.demo"]
 	stale := certstest.Mesh(t, "aws.demo")["aws.demo"]
 	stale.NotBefore = -2 * time.Hour
+	forced := func(c tls.Certificate) *tls.Config { // shows it, whether the server would like it or not
+		cfg := rawTLS(ours)
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &c, nil }
+		return cfg
+	}
+	cut := mesh["aws.demo"].Certificate(id)
+	cut.Certificate = [][]byte{cut.Certificate[0][:100]}
+	others := mesh["aws.demo"].Certificate(id)
+	others.PrivateKey = other.Certificate(id).PrivateKey
 	tests := []struct {
 		name  string
 		tls   *tls.Config
@@ -102,6 +111,8 @@ func TestRawPeersAreRefused(t *testing.T) {
 	}{
 		{"shows no certificate", rawTLS(ours), wait, nil, crossingv1.Reason_NO_IDENTITY},
 		{"is signed by a look-alike", rawTLS(ours, other.Certificate(id)), wait, nil, crossingv1.Reason_BAD_IDENTITY},
+		{"shows a certificate that cannot be read", forced(cut), wait, nil, crossingv1.Reason_BAD_IDENTITY},
+		{"shows another's certificate, without its key", forced(others), wait, nil, crossingv1.Reason_BAD_IDENTITY},
 		{"does not name the protocol", rawTLS([]string{"h3"}, mesh["aws.demo"].Certificate(id)), wait, nil, crossingv1.Reason_MALFORMED},
 		{"sends another preface", rawTLS(ours, mesh["aws.demo"].Certificate(id)), talk([]byte("GET / HTTP/1.1\r\n\r\n")), nil, crossingv1.Reason_MALFORMED},
 		{"sends half a preface", rawTLS(ours, mesh["aws.demo"].Certificate(id)), talk([]byte("sally")), nil, crossingv1.Reason_MALFORMED},

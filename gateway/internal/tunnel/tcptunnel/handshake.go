@@ -49,7 +49,7 @@ func (h *handshake) run(ctx context.Context, raw net.Conn) (*conn, error) {
 func (h *handshake) tunnel(ctx context.Context, raw net.Conn) (*conn, error) {
 	secure := h.secure(raw)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("TLS handshake: %w", err)
+		return nil, fmt.Errorf("TLS handshake: %w", certs.HandshakeError(err))
 	}
 	state := secure.ConnectionState()
 	if state.NegotiatedProtocol != mux.ALPN {
@@ -169,6 +169,8 @@ func (h *handshake) reason(err error) crossingv1.Reason {
 	switch {
 	case h.refused != nil:
 		return carrier.IdentityReason(h.refused)
+	case errors.Is(err, certs.ErrUntrusted), errors.Is(err, certs.ErrNotSPIFFE):
+		return carrier.IdentityReason(err)
 	case errors.As(err, &fault), errors.As(err, &record), h.foreign:
 		return crossingv1.Reason_MALFORMED
 	case h.shown || h.role == mux.Dialler || errors.Is(err, context.Canceled):
