@@ -70,11 +70,11 @@ func (s *switchboard) serve() {
 			s.thief <- conn
 			continue
 		}
-		go relay(conn, real)
+		go splice(conn, real)
 	}
 }
 
-func relay(conn net.Conn, to string) {
+func splice(conn net.Conn, to string) {
 	defer conn.Close()
 	far, err := net.Dial("tcp", to)
 	if err != nil {
