@@ -200,8 +200,8 @@ func (c *conn) credited(state *mux.Stream[stream]) {
 }
 
 // goingAway takes a GOAWAY. With any reason but Draining the peer ends the
-// tunnel; streams that it never took are told so, for they can be opened
-// elsewhere.
+// tunnel, and streams that it never took end with it as if it were lost: nobody
+// refused them.
 func (c *conn) goingAway(e *mux.Event[stream]) {
 	if e.Reason == mux.Draining {
 		return
@@ -209,7 +209,7 @@ func (c *conn) goingAway(e *mux.Event[stream]) {
 	c.mux.Streams(func(s *mux.Stream[stream]) {
 		if c.mine(s.ID()) && s.ID() > e.Last {
 			c.mux.Reset(s)
-			s.User.fail(&tunnel.ResetError{Code: tunnel.Refused, Remote: true}, false)
+			s.User.fail(&tunnel.ResetError{Code: tunnel.TunnelClosed, Remote: true}, false)
 		}
 	})
 	c.endLocked(fmt.Errorf("peer closed the tunnel: %s: %w", e.Reason, net.ErrClosed), 0)

@@ -334,7 +334,7 @@ func TestCloseOfAPeerThatDoesNotReadIsBounded(t *testing.T) {
 	})
 }
 
-func TestStreamsThatThePeerNeverTookAreRefused(t *testing.T) {
+func TestStreamsThatThePeerNeverTookAreLost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		x, y := net.Pipe()
 		l := carrier.Limits{}.WithDefaults()
@@ -346,7 +346,7 @@ func TestStreamsThatThePeerNeverTookAreRefused(t *testing.T) {
 		_, err := taken.Read(make([]byte, 1))
 		wantReset(t, err, tunnel.TunnelClosed, false)
 		_, err = missed.Read(make([]byte, 1))
-		wantReset(t, err, tunnel.Refused, true)
+		wantReset(t, err, tunnel.TunnelClosed, true)
 		y.Close()
 	})
 }
