@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffegrpc/grpccredentials"
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -15,6 +18,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // ailing is a service whose calls fail: Check before it says anything, Watch after.
@@ -97,5 +101,32 @@ func serveAiling(t *testing.T, m *meshtest.Mesh, err error) {
 	t.Cleanup(srv.Stop)
 	if err := m.Register(m.Context, "llm", map[string]string{"health": l.Addr().String()}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestGRPCWithSPIFFECredentials: a program that has go-spiffe's own credentials for
+// gRPC needs nothing of ours, but the address of its gateway.
+func TestGRPCWithSPIFFECredentials(t *testing.T) {
+	m := meshtest.Start(t, nil)
+	source, err := workloadapi.NewX509Source(m.Context,
+		workloadapi.WithClientOptions(workloadapi.WithAddr(m.WorkloadAPI("orchestrator"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { source.Close() })
+	creds := grpccredentials.MTLSClientCredentials(source, source, tlsconfig.AuthorizeID(localmesh.GatewayID("onprem")))
+	conn, err := grpc.NewClient("passthrough:///"+m.Gateways["onprem-1"].AttachAddr().String(),
+		grpc.WithTransportCredentials(creds), grpc.WithAuthority("llm.azure.mesh:9000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	since := time.Now()
+	answer, err := healthv1.NewHealthClient(conn).Check(m.Context, &healthv1.HealthCheckRequest{})
+	if err != nil || answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	if r := after(t, m, since); !r.GetAgree() || r.GetSource() != localmesh.ID("orchestrator").String() || r.GetEgress().GetPeer().GetAttach() != crossingv1.Attach_MTLS {
+		t.Errorf("record: %v", r)
 	}
 }
