@@ -20,13 +20,19 @@ const (
 	stopTime = 20 * time.Second
 )
 
-// TestDrain restarts both gateways of a pair again and again, and publishes
-// policies, under a load of HTTP/1.1, HTTP/2, gRPC and server-sent events: no call fails, no stream is cut before its time, and each has one
-// record with both halves. The clients are net/http's and grpc-go's own, as they
+// TestDrain restarts both gateways of a pair again and again, publishes policies, and
+// rotates SVIDs, under a load of HTTP/1.1, HTTP/2, gRPC and server-sent events: no call
+// fails, no stream is cut before its time, and each has one record with both halves. The clients are net/http's and grpc-go's own, as they
 // are: they do again by themselves what was never sent or is known not to have
 // been taken, and nothing else.
 func TestDrain(t *testing.T) {
-	m, units := externalPair(t)
+	m, units := externalPair(t) // before the other mesh, for each looks for free ports
+	t.Run("rotation", func(t *testing.T) { t.Parallel(); rotateLeaf(t) })
+	t.Run("restart and push", func(t *testing.T) { t.Parallel(); restartAndPush(t, m, units) })
+}
+
+func restartAndPush(t *testing.T, m *meshtest.Mesh, units []*gatewayUnit) {
+	t.Helper()
 	l := startLoad(t, m, 3*time.Second)
 	restart := l.phase("restart")
 	restart.await(t, 300)

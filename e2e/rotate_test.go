@@ -29,7 +29,7 @@ const (
 // every trust domain. No call fails; the records and the issuing logs show that
 // what was replaced is another.
 func TestRotate(t *testing.T) {
-	t.Run("leaf", rotateLeaf)
+	t.Run("leaf", rotateLeaf) // also beside restarts, in TestDrain
 	t.Run("intermediate", rotateIntermediate)
 	t.Run("root", rotateRoot)
 }
