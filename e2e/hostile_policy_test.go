@@ -77,7 +77,7 @@ func (e *endless) Read(p []byte) (int, error) {
 // standard input: it does not wait for one.
 func TestEndlessPolicy(t *testing.T) {
 	in := new(endless)
-	cmd := exec.CommandContext(patiently(t), binary(t, "sallyport"), "policy", "check", "-")
+	cmd := exec.CommandContext(patiently(t), meshtest.Binary(t, "sallyport"), "policy", "check", "-")
 	var stderr bytes.Buffer
 	cmd.Stdin, cmd.Stderr = in, &stderr
 	err := cmd.Run()

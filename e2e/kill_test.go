@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -17,16 +16,6 @@ import (
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
-
-// buildGateway builds the real command once for a test.
-func buildGateway(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "sallyport-gateway")
-	if out, err := exec.Command("go", "build", "-o", bin, "../gateway/cmd/sallyport-gateway").CombinedOutput(); err != nil {
-		t.Fatalf("build the gateway: %v\n%s", err, out)
-	}
-	return bin
-}
 
 // process is a gateway in a process of its own.
 type process struct {
@@ -98,7 +87,7 @@ func (c *caller) run(ctx context.Context, client *http.Client) {
 // TestKill kills each gateway of a pair under load, more than once, and finds
 // a record for every crossing that a client had an answer for.
 func TestKill(t *testing.T) {
-	bin := buildGateway(t)
+	bin := meshtest.Binary(t, "sallyport-gateway")
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"onprem-1", "azure-1"} })
 	gateways := map[string]*process{}
 	for _, name := range []string{"onprem-1", "azure-1"} {

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,39 +16,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
-// binDir is where this run of the tests builds the commands.
-var binDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "spbin") })
-
-func TestMain(m *testing.M) {
-	m.Run()
-	if dir, err := binDir(); err == nil {
-		os.RemoveAll(dir)
-	}
-}
-
-// buildOnce builds the commands that users run.
-var buildOnce = sync.OnceValues(func() (string, error) {
-	dir, err := binDir()
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./controlplane/cmd/sallyport", "./gateway/cmd/sallyport-gateway")
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the commands: %w\n%s", err, out)
-	}
-	return dir, nil
-})
-
-// binary is the path of a command, built for this run of the tests.
-func binary(t *testing.T, name string) string {
-	t.Helper()
-	dir, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, name)
-}
+func TestMain(m *testing.M) { meshtest.Main(m) }
 
 // said is what a command answered.
 type said struct {
@@ -61,7 +27,7 @@ type said struct {
 // sallyport runs the operator's tool to its end.
 func sallyport(t *testing.T, dir string, args ...string) said {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary(t, "sallyport"), append([]string{"--dir", dir}, args...)...)
+	cmd := exec.CommandContext(t.Context(), meshtest.Binary(t, "sallyport"), append([]string{"--dir", dir}, args...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -97,7 +63,7 @@ type demoProcess struct {
 // startDemo starts the demo in a directory and waits until its tour is over.
 func startDemo(t *testing.T, dir string) *demoProcess {
 	t.Helper()
-	p := &demoProcess{cmd: exec.Command(binary(t, "sallyport"), "--dir", dir, "demo"), exited: make(chan struct{})}
+	p := &demoProcess{cmd: exec.Command(meshtest.Binary(t, "sallyport"), "--dir", dir, "demo"), exited: make(chan struct{})}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

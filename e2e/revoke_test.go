@@ -240,7 +240,7 @@ const orchestrator = "spiffe://onprem.demo/ai/orchestrator"
 // end within five seconds, both halves of the record say why, and everybody else's
 // calls go on.
 func TestRevoke(t *testing.T) {
-	binary(t, "sallyport") // building it takes longer than what is measured
+	meshtest.Binary(t, "sallyport") // building it takes longer than what is measured
 	m := streamingMesh(t, nil)
 	callsOfOthers(t, m)
 	t.Run("workload quarantined", func(t *testing.T) { testQuarantined(t, m) })
@@ -380,7 +380,7 @@ func testTokenExpired(t *testing.T, m *meshtest.Mesh) {
 // TestRevokePersists starts a gateway again while there is no control plane: it still
 // knows who is quarantined. One that cannot read whom does not start.
 func TestRevokePersists(t *testing.T) {
-	bin := buildGateway(t)
+	bin := meshtest.Binary(t, "sallyport-gateway")
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"onprem-1"} })
 	p := &process{t: t, bin: bin, file: m.Bootstrap("onprem-1")}
 	p.start()

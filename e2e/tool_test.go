@@ -435,7 +435,7 @@ func TestGatewaysAdd(t *testing.T) {
 	if s := sallyport(t, m.Dir(), "gateways", "add", "azure-9", "--out", file+"9"); s.code != 1 {
 		t.Errorf("gateways add of a stranger: exit code %d, want 1: %s", s.code, s.stderr)
 	}
-	p := &process{t: t, bin: binary(t, "sallyport-gateway"), file: file}
+	p := &process{t: t, bin: meshtest.Binary(t, "sallyport-gateway"), file: file}
 	p.start()
 	t.Cleanup(p.kill)
 	awaitGateway(t, m, "azure-1")

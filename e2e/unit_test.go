@@ -51,7 +51,7 @@ func startUnit(t *testing.T, m *meshtest.Mesh, name string) *gatewayUnit {
 		t.Fatal(err)
 	}
 	manager, socket := u.manage(t, m.Dir())
-	cmd := exec.Command(binary(t, "sallyport-gateway"), "run", "--bootstrap", file)
+	cmd := exec.Command(meshtest.Binary(t, "sallyport-gateway"), "run", "--bootstrap", file)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
 	cmd.Stdout, cmd.Stderr = u.log, u.log
 	if err := cmd.Start(); err != nil {

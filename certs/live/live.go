@@ -12,7 +12,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,11 +78,7 @@ func (c *Connections) Run(ctx context.Context) {
 func (c *Connections) snapshot() []*conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := make([]*conn, 0, len(c.all))
-	for each := range c.all {
-		all = append(all, each)
-	}
-	return all
+	return slices.Collect(maps.Keys(c.all))
 }
 
 // judge cuts a connection whose peer does not verify.

@@ -12,8 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -290,10 +288,7 @@ type gatewayProcess struct{ *process }
 // launchGateway runs the real command as onprem-1.
 func launchGateway(t *testing.T, m *meshtest.Mesh) gatewayProcess {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "sallyport-gateway")
-	if out, err := exec.Command("go", "build", "-o", bin, "../../gateway/cmd/sallyport-gateway").CombinedOutput(); err != nil {
-		t.Fatalf("build the gateway: %v\n%s", err, out)
-	}
+	bin := meshtest.Binary(t, "sallyport-gateway")
 	return gatewayProcess{launch(t, m.Started(t, "onprem-1").GetAttach(), bin, "run", "--bootstrap", m.Bootstrap("onprem-1"))}
 }
 

@@ -13,6 +13,8 @@ import (
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
+func TestMain(m *testing.M) { meshtest.Main(m) }
+
 // farHost is an address in the network of environment aws: all places are there.
 const farHost = "127.2.0.1"
 

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,35 +29,12 @@ const (
 	outlives = 3*shortLived + shortLived/2
 )
 
-// built is the operator's tool, made once.
-var built = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "sdk")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "sallyport")
-	cmd := exec.Command("go", "build", "-o", path, "../../controlplane/cmd/sallyport")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build sallyport: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	m.Run()
-	if path, err := built(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
-	}
-}
+func TestMain(m *testing.M) { meshtest.Main(m) }
 
 // attach is `sallyport attach` as the orchestrator, with the README's flags.
 func attach(ctx context.Context, t *testing.T, m *meshtest.Mesh, args ...string) *exec.Cmd {
 	t.Helper()
-	tool, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(ctx, tool, append([]string{"attach"}, args...)...)
+	cmd := exec.CommandContext(ctx, meshtest.Binary(t, "sallyport"), append([]string{"attach"}, args...)...)
 	cmd.Env = append(os.Environ(), "SALLYPORT_DIR="+m.Dir(), "SPIFFE_ENDPOINT_SOCKET="+m.WorkloadAPI("orchestrator"))
 	cmd.Stderr = os.Stderr
 	return cmd

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"net"
+	"slices"
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -88,11 +90,7 @@ func (u *Upstream) leaf() *x509.Certificate {
 func (u *Upstream) trusted() []*socket {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	all := make([]*socket, 0, len(u.sockets))
-	for s := range u.sockets {
-		all = append(all, s)
-	}
-	return all
+	return slices.Collect(maps.Keys(u.sockets))
 }
 
 // verifyAll breaks the connections whose workloads' SVIDs do not verify any more,
