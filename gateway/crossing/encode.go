@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -18,6 +19,12 @@ const (
 	frameClose   = 4
 	frameRefusal = 5
 	frameApplied = 6
+
+	frameProgress     = 7
+	frameOutage       = 8
+	frameStatement    = 9
+	frameHeartbeat    = 10
+	frameAnnouncement = 11
 )
 
 // Encoder encodes the frames of one run of one gateway, of messages that the
@@ -89,7 +96,24 @@ func appendFrame(b []byte, f *crossingv1.Frame) []byte {
 	b = appendClose(b, frameClose, f.GetClose())
 	b = appendRefusal(b, frameRefusal, f.GetRefusal())
 	b = appendApplied(b, frameApplied, f.GetApplied())
-	return b
+	b = appendRare(b, frameProgress, f.GetProgress())
+	b = appendRare(b, frameOutage, f.GetOutage())
+	b = appendRare(b, frameStatement, f.GetStatement())
+	b = appendRare(b, frameHeartbeat, f.GetHeartbeat())
+	return appendRare(b, frameAnnouncement, f.GetAnnouncement())
+}
+
+// appendRare appends a message of which there are few: the library encodes it.
+func appendRare(b []byte, n protowire.Number, m proto.Message) []byte {
+	if !m.ProtoReflect().IsValid() {
+		return b
+	}
+	b, began := enter(b, n)
+	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, m)
+	if err != nil {
+		panic(err) // its texts were held to be UTF-8, and nothing else can fail
+	}
+	return leave(b, began)
 }
 
 func appendHalf(b []byte, n protowire.Number, h *crossingv1.Half) []byte {

@@ -28,6 +28,10 @@ func (f *filler) fill(m protoreflect.Message) {
 		fd := all.Get(i)
 		switch {
 		case f.IntN(4) == 0:
+		case fd.IsList():
+			for range f.IntN(3) {
+				m.Mutable(fd).List().Append(f.value(m, fd))
+			}
 		case fd.Kind() == protoreflect.MessageKind:
 			f.fill(m.Mutable(fd).Message())
 		default:
@@ -53,6 +57,8 @@ func (f *filler) value(m protoreflect.Message, fd protoreflect.FieldDescriptor) 
 		return protoreflect.ValueOfUint32(uint32(f.Uint64() >> f.IntN(64)))
 	case protoreflect.Uint64Kind:
 		return protoreflect.ValueOfUint64(f.Uint64() >> f.IntN(64))
+	case protoreflect.BytesKind:
+		return protoreflect.ValueOfBytes([]byte(strings.Repeat("b", f.IntN(300))))
 	case protoreflect.StringKind:
 		texts := []string{"", "x", "spiffe://near.test/ai/agent", "é漢", strings.Repeat("y", f.IntN(600))}
 		if f.wild {

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -92,6 +93,49 @@ func (c *fields) frame(f *crossingv1.Frame) {
 	c.close(f.Close)
 	c.refusal(f.Refusal)
 	c.applied(f.Applied)
+	c.rare(f.Progress)
+	c.rare(f.Outage)
+	c.rare(f.Statement)
+	c.rare(f.Heartbeat)
+	c.rare(f.Announcement)
+}
+
+// rare does the same by reflection, for messages of which there are few.
+func (c *fields) rare(m proto.Message) {
+	r := m.ProtoReflect()
+	if !r.IsValid() {
+		return
+	}
+	c.known(m)
+	switch t := m.(type) {
+	case *timestamppb.Timestamp:
+		c.time(t)
+	case *durationpb.Duration:
+		c.duration(t)
+	}
+	r.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f.IsList() {
+			for i := range v.List().Len() {
+				c.single(f, v.List().Get(i))
+			}
+		} else {
+			c.single(f, v)
+		}
+		return c.fault == nil
+	})
+}
+
+func (c *fields) single(f protoreflect.FieldDescriptor, v protoreflect.Value) {
+	switch f.Kind() {
+	case protoreflect.MessageKind:
+		c.rare(v.Message().Interface())
+	case protoreflect.StringKind:
+		c.text(f.TextName(), v.String())
+	case protoreflect.EnumKind:
+		if f.Enum().Values().ByNumber(v.Enum()) == nil {
+			c.fail("%s has the unknown value %d", f.TextName(), v.Enum())
+		}
+	}
 }
 
 func (c *fields) half(h *crossingv1.Half) {

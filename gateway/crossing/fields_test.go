@@ -56,8 +56,9 @@ func spoil(t *testing.T, path string, fresh func() (*crossingv1.Frame, protorefl
 		fd := all.Get(i)
 		within := path + "." + string(fd.Name())
 		switch {
-		case fd.IsList() || fd.IsMap():
-			t.Errorf("%s: checkFields knows neither lists nor maps", within)
+		case fd.IsMap():
+			t.Errorf("%s: checkFields knows no maps", within)
+		case fd.Kind() == protoreflect.BytesKind: // the frame's size bounds them
 		case fd.Kind() == protoreflect.MessageKind:
 			n += spoil(t, within, func() (*crossingv1.Frame, protoreflect.Message) {
 				f, m := fresh()
@@ -69,8 +70,6 @@ func spoil(t *testing.T, path string, fresh func() (*crossingv1.Frame, protorefl
 			})
 		case fd.Kind() == protoreflect.EnumKind:
 			refused(within, func(m protoreflect.Message) { m.Set(fd, protoreflect.ValueOfEnum(77)) })
-		case fd.Kind() == protoreflect.BytesKind:
-			t.Errorf("%s: checkFields does not know bytes", within)
 		}
 	}
 	return n

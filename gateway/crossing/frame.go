@@ -67,8 +67,19 @@ func CheckFrame(f *crossingv1.Frame, gateway spiffeid.ID) error {
 	if f.GetApplied() != nil {
 		set, err = set+1, errors.Join(err, checkApplied(f.GetApplied()))
 	}
+	if f.GetProgress() != nil {
+		set, err = set+1, errors.Join(err, checkProgress(f.GetProgress(), f, gateway))
+	}
+	if f.GetOutage() != nil {
+		set, err = set+1, errors.Join(err, checkOutage(f.GetOutage()))
+	}
+	for _, there := range [...]bool{f.GetStatement() != nil, f.GetHeartbeat() != nil, f.GetAnnouncement() != nil} {
+		if there {
+			set++ // what it says is checked where statements are understood
+		}
+	}
 	if set != 1 {
-		return fmt.Errorf("the frame has %d of open, close, refusal and applied, want one", set)
+		return fmt.Errorf("the frame says %d things, want one", set)
 	}
 	return err
 }
@@ -276,6 +287,31 @@ func checkApplied(a *crossingv1.Applied) error {
 		return fmt.Errorf("subject of the act: %w", err)
 	}
 	return nil
+}
+
+func checkProgress(p *crossingv1.Progress, f *crossingv1.Frame, gateway spiffeid.ID) error {
+	if _, err := checkKey(p.GetId(), p.GetKey(), p.GetSide(), f, gateway); err != nil {
+		return err
+	}
+	switch {
+	case p.GetKey().GetIngress() == "":
+		return errors.New("progress of a crossing that was refused at egress")
+	case !validTime(p.GetAt()):
+		return errors.New("the progress has no valid time")
+	}
+	return nil
+}
+
+func checkOutage(o *crossingv1.Outage) error {
+	switch {
+	case o.GetCause() == crossingv1.Outage_CAUSE_UNSPECIFIED:
+		return errors.New("the outage has no cause")
+	case !validTime(o.GetBegan()) || !validTime(o.GetEnded()):
+		return errors.New("the outage has no valid times")
+	case o.GetEnded().AsTime().Before(o.GetBegan().AsTime()):
+		return errors.New("the outage ended before it began")
+	}
+	return checkDetail(o.GetDetail())
 }
 
 // validTime bounds a clock's reading: a wrong clock is recorded, an impossible

@@ -96,9 +96,9 @@ func TestCheckFrameRefuses(t *testing.T) {
 		frame *crossingv1.Frame
 		want  string
 	}{
-		{"nothing", egressFrame(nil, nil), "0 of open, close, refusal and applied"},
-		{"two at once", egressFrame(egressHalf(), closing(crossingv1.Side_EGRESS)), "2 of open, close, refusal and applied"},
-		{"an act beside something else", edit(applied(), func(f *crossingv1.Frame) { f.Refusal = refusal().Refusal }), "2 of open"},
+		{"nothing", egressFrame(nil, nil), "says 0 things"},
+		{"two at once", egressFrame(egressHalf(), closing(crossingv1.Side_EGRESS)), "says 2 things"},
+		{"an act beside something else", edit(applied(), func(f *crossingv1.Frame) { f.Refusal = refusal().Refusal }), "says 2 things"},
 		{"an act that is no digest", badApplied(func(a *crossingv1.Applied) { a.Act = "sha256:3F" }), "no sha256 digest"},
 		{"an act of no kind", badApplied(func(a *crossingv1.Applied) { a.Kind = 0 }), "no kind"},
 		{"an act about nobody", badApplied(func(a *crossingv1.Applied) { a.Subject = "" }), "subject of the act"},

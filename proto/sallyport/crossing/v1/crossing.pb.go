@@ -432,6 +432,9 @@ const (
 	Header_HTTP Header_Kind = 1
 	// BYTES is an opaque stream: a CONNECT or an L4 connection.
 	Header_BYTES Header_Kind = 2
+	// STATEMENTS is no crossing: the two gateways talk about those that there were.
+	// The header has a kind and the speaker's run, and nothing else.
+	Header_STATEMENTS Header_Kind = 3
 )
 
 // Enum value maps for Header_Kind.
@@ -440,11 +443,13 @@ var (
 		0: "KIND_UNSPECIFIED",
 		1: "HTTP",
 		2: "BYTES",
+		3: "STATEMENTS",
 	}
 	Header_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"HTTP":             1,
 		"BYTES":            2,
+		"STATEMENTS":       3,
 	}
 )
 
@@ -827,6 +832,63 @@ func (Transfer_Verdict) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 3}
 }
 
+// Cause of an outage.
+type Outage_Cause int32
+
+const (
+	// CAUSE_UNSPECIFIED is refused.
+	Outage_CAUSE_UNSPECIFIED Outage_Cause = 0
+	// FULL: the spool, or its disk, was full.
+	Outage_FULL Outage_Cause = 1
+	// FAILED: a write or a sync failed.
+	Outage_FAILED Outage_Cause = 2
+	// STALLED: the disk did not answer.
+	Outage_STALLED Outage_Cause = 3
+)
+
+// Enum value maps for Outage_Cause.
+var (
+	Outage_Cause_name = map[int32]string{
+		0: "CAUSE_UNSPECIFIED",
+		1: "FULL",
+		2: "FAILED",
+		3: "STALLED",
+	}
+	Outage_Cause_value = map[string]int32{
+		"CAUSE_UNSPECIFIED": 0,
+		"FULL":              1,
+		"FAILED":            2,
+		"STALLED":           3,
+	}
+)
+
+func (x Outage_Cause) Enum() *Outage_Cause {
+	p := new(Outage_Cause)
+	*p = x
+	return p
+}
+
+func (x Outage_Cause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Outage_Cause) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[12].Descriptor()
+}
+
+func (Outage_Cause) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[12]
+}
+
+func (x Outage_Cause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Outage_Cause.Descriptor instead.
+func (Outage_Cause) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 0}
+}
+
 // State of a record.
 type Record_State int32
 
@@ -881,11 +943,11 @@ func (x Record_State) String() string {
 }
 
 func (Record_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[12].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[13].Descriptor()
 }
 
 func (Record_State) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[12]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[13]
 }
 
 func (x Record_State) Number() protoreflect.EnumNumber {
@@ -894,7 +956,7 @@ func (x Record_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Record_State.Descriptor instead.
 func (Record_State) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // Header opens a tunnel stream: what the egress gateway says of a crossing.
@@ -2420,6 +2482,189 @@ func (x *Refusal) GetListener() string {
 	return ""
 }
 
+// Progress is how far a crossing has come that is open for long.
+type Progress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is the crossing's UUIDv7.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// key is its place in the numbering.
+	Key *Key `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// side this gateway stands on.
+	Side Side `protobuf:"varint,3,opt,name=side,proto3,enum=sallyport.crossing.v1.Side" json:"side,omitempty"`
+	// at is when, by the gateway's clock.
+	At *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	// request_bytes of payload so far towards the destination.
+	RequestBytes uint64 `protobuf:"varint,5,opt,name=request_bytes,json=requestBytes,proto3" json:"request_bytes,omitempty"`
+	// response_bytes of payload so far towards the caller.
+	ResponseBytes uint64 `protobuf:"varint,6,opt,name=response_bytes,json=responseBytes,proto3" json:"response_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Progress) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Progress) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Progress) GetSide() Side {
+	if x != nil {
+		return x.Side
+	}
+	return Side_SIDE_UNSPECIFIED
+}
+
+func (x *Progress) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Progress) GetRequestBytes() uint64 {
+	if x != nil {
+		return x.RequestBytes
+	}
+	return 0
+}
+
+func (x *Progress) GetResponseBytes() uint64 {
+	if x != nil {
+		return x.ResponseBytes
+	}
+	return 0
+}
+
+// Outage is a time in which this gateway could not record as it must.
+type Outage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// began is when, by the gateway's clock.
+	Began *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=began,proto3" json:"began,omitempty"`
+	// ended is when records were written again.
+	Ended *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=ended,proto3" json:"ended,omitempty"`
+	// cause of it.
+	Cause Outage_Cause `protobuf:"varint,3,opt,name=cause,proto3,enum=sallyport.crossing.v1.Outage_Cause" json:"cause,omitempty"`
+	// detail for people: what the disk said.
+	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	// refused is how many crossings were refused for it.
+	Refused uint64 `protobuf:"varint,5,opt,name=refused,proto3" json:"refused,omitempty"`
+	// unrecorded is how many went on and were recorded when it ended, where the
+	// transition has them go on.
+	Unrecorded    uint64 `protobuf:"varint,6,opt,name=unrecorded,proto3" json:"unrecorded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outage) Reset() {
+	*x = Outage{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outage) ProtoMessage() {}
+
+func (x *Outage) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outage.ProtoReflect.Descriptor instead.
+func (*Outage) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Outage) GetBegan() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Began
+	}
+	return nil
+}
+
+func (x *Outage) GetEnded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *Outage) GetCause() Outage_Cause {
+	if x != nil {
+		return x.Cause
+	}
+	return Outage_CAUSE_UNSPECIFIED
+}
+
+func (x *Outage) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Outage) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Outage) GetUnrecorded() uint64 {
+	if x != nil {
+		return x.Unrecorded
+	}
+	return 0
+}
+
 // Applied says that a gateway has put an operator's act in force.
 type Applied struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2437,7 +2682,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2694,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2707,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Applied) GetAct() string {
@@ -2489,98 +2734,6 @@ func (x *Applied) GetSubject() string {
 func (x *Applied) GetAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.At
-	}
-	return nil
-}
-
-// Frame is what a gateway writes into its spool and delivers. Exactly one
-// field of open, close, refusal and applied is set.
-type Frame struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// gateway is the SPIFFE ID of the writer.
-	Gateway string `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	// run of the writer.
-	Run string `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
-	// open is a crossing that opened, or was refused.
-	Open *Half `protobuf:"bytes,3,opt,name=open,proto3" json:"open,omitempty"`
-	// close is a crossing's end.
-	Close *Close `protobuf:"bytes,4,opt,name=close,proto3" json:"close,omitempty"`
-	// refusal is a count of failures before identity.
-	Refusal *Refusal `protobuf:"bytes,5,opt,name=refusal,proto3" json:"refusal,omitempty"`
-	// applied is an operator's act that was put in force.
-	Applied       *Applied `protobuf:"bytes,6,opt,name=applied,proto3" json:"applied,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Frame) Reset() {
-	*x = Frame{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Frame) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Frame) ProtoMessage() {}
-
-func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Frame.ProtoReflect.Descriptor instead.
-func (*Frame) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
-}
-
-func (x *Frame) GetGateway() string {
-	if x != nil {
-		return x.Gateway
-	}
-	return ""
-}
-
-func (x *Frame) GetRun() string {
-	if x != nil {
-		return x.Run
-	}
-	return ""
-}
-
-func (x *Frame) GetOpen() *Half {
-	if x != nil {
-		return x.Open
-	}
-	return nil
-}
-
-func (x *Frame) GetClose() *Close {
-	if x != nil {
-		return x.Close
-	}
-	return nil
-}
-
-func (x *Frame) GetRefusal() *Refusal {
-	if x != nil {
-		return x.Refusal
-	}
-	return nil
-}
-
-func (x *Frame) GetApplied() *Applied {
-	if x != nil {
-		return x.Applied
 	}
 	return nil
 }
@@ -2622,7 +2775,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2787,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2800,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Record) GetSchema() string {
@@ -2763,7 +2916,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +2928,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +2941,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Evidence) GetPair() string {
@@ -2816,7 +2969,7 @@ var File_sallyport_crossing_v1_crossing_proto protoreflect.FileDescriptor
 
 const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\n" +
-	"$sallyport/crossing/v1/crossing.proto\x12\x15sallyport.crossing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsallyport/policy/v1/act.proto\"\xd7\x04\n" +
+	"$sallyport/crossing/v1/crossing.proto\x12\x15sallyport.crossing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsallyport/policy/v1/act.proto\"\xe7\x04\n" +
 	"\x06Header\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
@@ -2837,11 +2990,13 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06intent\x18\r \x01(\tR\x06intent\x126\n" +
 	"\x04kind\x18\x0e \x01(\x0e2\".sallyport.crossing.v1.Header.KindR\x04kind\x122\n" +
 	"\x06opened\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x06opened\x12\x14\n" +
-	"\x05proof\x18\x10 \x01(\tR\x05proof\"1\n" +
+	"\x05proof\x18\x10 \x01(\tR\x05proof\"A\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04HTTP\x10\x01\x12\t\n" +
-	"\x05BYTES\x10\x02\"?\n" +
+	"\x05BYTES\x10\x02\x12\x0e\n" +
+	"\n" +
+	"STATEMENTS\x10\x03\"?\n" +
 	"\tPolicyRef\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\x04R\x06serial\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\tR\brevision\"e\n" +
@@ -2996,19 +3151,34 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06second\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06second\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x16\n" +
 	"\x06detail\x18\x05 \x01(\tR\x06detail\x12\x1a\n" +
-	"\blistener\x18\x06 \x01(\tR\blistener\"\x94\x01\n" +
+	"\blistener\x18\x06 \x01(\tR\blistener\"\xf1\x01\n" +
+	"\bProgress\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
+	"\x03key\x18\x02 \x01(\v2\x1a.sallyport.crossing.v1.KeyR\x03key\x12/\n" +
+	"\x04side\x18\x03 \x01(\x0e2\x1b.sallyport.crossing.v1.SideR\x04side\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12#\n" +
+	"\rrequest_bytes\x18\x05 \x01(\x04R\frequestBytes\x12%\n" +
+	"\x0eresponse_bytes\x18\x06 \x01(\x04R\rresponseBytes\"\xbc\x02\n" +
+	"\x06Outage\x120\n" +
+	"\x05began\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05began\x120\n" +
+	"\x05ended\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x129\n" +
+	"\x05cause\x18\x03 \x01(\x0e2#.sallyport.crossing.v1.Outage.CauseR\x05cause\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\x04R\arefused\x12\x1e\n" +
+	"\n" +
+	"unrecorded\x18\x06 \x01(\x04R\n" +
+	"unrecorded\"A\n" +
+	"\x05Cause\x12\x15\n" +
+	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04FULL\x10\x01\x12\n" +
+	"\n" +
+	"\x06FAILED\x10\x02\x12\v\n" +
+	"\aSTALLED\x10\x03\"\x94\x01\n" +
 	"\aApplied\x12\x10\n" +
 	"\x03act\x18\x01 \x01(\tR\x03act\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.sallyport.policy.v1.Act.KindR\x04kind\x12\x18\n" +
 	"\asubject\x18\x03 \x01(\tR\asubject\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8c\x02\n" +
-	"\x05Frame\x12\x18\n" +
-	"\agateway\x18\x01 \x01(\tR\agateway\x12\x10\n" +
-	"\x03run\x18\x02 \x01(\tR\x03run\x12/\n" +
-	"\x04open\x18\x03 \x01(\v2\x1b.sallyport.crossing.v1.HalfR\x04open\x122\n" +
-	"\x05close\x18\x04 \x01(\v2\x1c.sallyport.crossing.v1.CloseR\x05close\x128\n" +
-	"\arefusal\x18\x05 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\x128\n" +
-	"\aapplied\x18\x06 \x01(\v2\x1e.sallyport.crossing.v1.AppliedR\aapplied\"\xcf\x05\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xcf\x05\n" +
 	"\x06Record\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x129\n" +
@@ -3109,8 +3279,8 @@ func file_sallyport_crossing_v1_crossing_proto_rawDescGZIP() []byte {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescData
 }
 
-var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
-var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
+var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Decision)(0),                 // 0: sallyport.crossing.v1.Decision
 	(Side)(0),                     // 1: sallyport.crossing.v1.Side
@@ -3124,89 +3294,93 @@ var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Transfer_Direction)(0),       // 9: sallyport.crossing.v1.Transfer.Direction
 	(Transfer_Extent)(0),          // 10: sallyport.crossing.v1.Transfer.Extent
 	(Transfer_Verdict)(0),         // 11: sallyport.crossing.v1.Transfer.Verdict
-	(Record_State)(0),             // 12: sallyport.crossing.v1.Record.State
-	(*Header)(nil),                // 13: sallyport.crossing.v1.Header
-	(*PolicyRef)(nil),             // 14: sallyport.crossing.v1.PolicyRef
-	(*Key)(nil),                   // 15: sallyport.crossing.v1.Key
-	(*Transition)(nil),            // 16: sallyport.crossing.v1.Transition
-	(*Operation)(nil),             // 17: sallyport.crossing.v1.Operation
-	(*Peer)(nil),                  // 18: sallyport.crossing.v1.Peer
-	(*End)(nil),                   // 19: sallyport.crossing.v1.End
-	(*Tunnel)(nil),                // 20: sallyport.crossing.v1.Tunnel
-	(*Clock)(nil),                 // 21: sallyport.crossing.v1.Clock
-	(*Half)(nil),                  // 22: sallyport.crossing.v1.Half
-	(*Close)(nil),                 // 23: sallyport.crossing.v1.Close
-	(*Transfer)(nil),              // 24: sallyport.crossing.v1.Transfer
-	(*Refusal)(nil),               // 25: sallyport.crossing.v1.Refusal
-	(*Applied)(nil),               // 26: sallyport.crossing.v1.Applied
-	(*Frame)(nil),                 // 27: sallyport.crossing.v1.Frame
-	(*Record)(nil),                // 28: sallyport.crossing.v1.Record
-	(*Evidence)(nil),              // 29: sallyport.crossing.v1.Evidence
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
-	(v1.Act_Kind)(0),              // 32: sallyport.policy.v1.Act.Kind
+	(Outage_Cause)(0),             // 12: sallyport.crossing.v1.Outage.Cause
+	(Record_State)(0),             // 13: sallyport.crossing.v1.Record.State
+	(*Header)(nil),                // 14: sallyport.crossing.v1.Header
+	(*PolicyRef)(nil),             // 15: sallyport.crossing.v1.PolicyRef
+	(*Key)(nil),                   // 16: sallyport.crossing.v1.Key
+	(*Transition)(nil),            // 17: sallyport.crossing.v1.Transition
+	(*Operation)(nil),             // 18: sallyport.crossing.v1.Operation
+	(*Peer)(nil),                  // 19: sallyport.crossing.v1.Peer
+	(*End)(nil),                   // 20: sallyport.crossing.v1.End
+	(*Tunnel)(nil),                // 21: sallyport.crossing.v1.Tunnel
+	(*Clock)(nil),                 // 22: sallyport.crossing.v1.Clock
+	(*Half)(nil),                  // 23: sallyport.crossing.v1.Half
+	(*Close)(nil),                 // 24: sallyport.crossing.v1.Close
+	(*Transfer)(nil),              // 25: sallyport.crossing.v1.Transfer
+	(*Refusal)(nil),               // 26: sallyport.crossing.v1.Refusal
+	(*Progress)(nil),              // 27: sallyport.crossing.v1.Progress
+	(*Outage)(nil),                // 28: sallyport.crossing.v1.Outage
+	(*Applied)(nil),               // 29: sallyport.crossing.v1.Applied
+	(*Record)(nil),                // 30: sallyport.crossing.v1.Record
+	(*Evidence)(nil),              // 31: sallyport.crossing.v1.Evidence
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(v1.Act_Kind)(0),              // 34: sallyport.policy.v1.Act.Kind
 }
 var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	3,  // 0: sallyport.crossing.v1.Header.attach:type_name -> sallyport.crossing.v1.Attach
-	14, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	15, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	5,  // 2: sallyport.crossing.v1.Header.kind:type_name -> sallyport.crossing.v1.Header.Kind
-	30, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
+	32, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
 	3,  // 4: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
 	0,  // 5: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
-	14, // 6: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
-	14, // 7: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
+	15, // 6: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	15, // 7: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
 	2,  // 8: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
-	18, // 9: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
-	30, // 10: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
-	31, // 11: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
-	31, // 12: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
+	19, // 9: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
+	32, // 10: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
+	33, // 11: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
+	33, // 12: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
 	4,  // 13: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
-	24, // 14: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
-	31, // 15: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
-	21, // 16: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
+	25, // 14: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
+	33, // 15: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	22, // 16: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
 	6,  // 17: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
 	7,  // 18: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
-	31, // 19: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	31, // 20: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
-	15, // 21: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
+	33, // 19: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	33, // 20: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	16, // 21: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
 	1,  // 22: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
-	16, // 23: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
-	17, // 24: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
-	19, // 25: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
-	20, // 26: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	15, // 27: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
+	17, // 23: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
+	18, // 24: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
+	20, // 25: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
+	21, // 26: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	16, // 27: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
 	1,  // 28: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	31, // 29: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	31, // 30: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	33, // 29: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	33, // 30: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
 	4,  // 31: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
 	2,  // 32: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
-	18, // 33: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	20, // 34: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	24, // 35: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
+	19, // 33: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
+	21, // 34: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	25, // 35: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
 	8,  // 36: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
 	9,  // 37: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
 	10, // 38: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
 	11, // 39: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
 	2,  // 40: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	30, // 41: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	32, // 42: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
-	30, // 43: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
-	22, // 44: sallyport.crossing.v1.Frame.open:type_name -> sallyport.crossing.v1.Half
-	23, // 45: sallyport.crossing.v1.Frame.close:type_name -> sallyport.crossing.v1.Close
-	25, // 46: sallyport.crossing.v1.Frame.refusal:type_name -> sallyport.crossing.v1.Refusal
-	26, // 47: sallyport.crossing.v1.Frame.applied:type_name -> sallyport.crossing.v1.Applied
-	12, // 48: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	16, // 49: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	17, // 50: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	19, // 51: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	19, // 52: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	20, // 53: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	29, // 54: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	32, // 41: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	16, // 42: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 43: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
+	32, // 44: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	32, // 45: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
+	32, // 46: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
+	12, // 47: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
+	34, // 48: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
+	32, // 49: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
+	13, // 50: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	17, // 51: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	18, // 52: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	20, // 53: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	20, // 54: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	21, // 55: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	31, // 56: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
@@ -3214,14 +3388,14 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 	if File_sallyport_crossing_v1_crossing_proto != nil {
 		return
 	}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[15].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_crossing_v1_crossing_proto_rawDesc), len(file_sallyport_crossing_v1_crossing_proto_rawDesc)),
-			NumEnums:      13,
-			NumMessages:   17,
+			NumEnums:      14,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
