@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"bufio"
@@ -96,7 +96,7 @@ func TestHostileHTTP(t *testing.T) {
 			t.Fatal(err)
 		}
 		config := certs.ClientTLS(source, certs.AuthorizeID(localmesh.GatewayID("onprem")), "http/1.1")
-		d := &door{m: m, url: chatURL, via: m.As(t, "orchestrator"), told: map[string]bool{}}
+		d := &door{m: m, url: meshtest.ChatURL, via: m.As(t, "orchestrator"), told: map[string]bool{}}
 		d.open = func(t *testing.T, i meshtest.Intruder) net.Conn {
 			return tls.Client(i.Dial(t, m.Gateways["onprem-1"].AttachAddr().String()), config)
 		}
@@ -174,7 +174,7 @@ func (d *door) answer(t *testing.T, conn net.Conn, a attack) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body := readAll(t, resp)
+		body := meshtest.ReadAll(t, resp)
 		if err := json.Unmarshal(body, &problem); err != nil {
 			t.Fatalf("%v: %s", err, body)
 		}
@@ -218,7 +218,7 @@ func (d *door) wantRefusal(t *testing.T, i meshtest.Intruder, a attack) {
 // cross makes a good call at the same door.
 func (d *door) cross(t *testing.T) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(d.m.Context, http.MethodPost, d.url, strings.NewReader(chatBody))
+	req, err := http.NewRequestWithContext(d.m.Context, http.MethodPost, d.url, strings.NewReader(meshtest.ChatBody))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func (d *door) cross(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
+	if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 		t.Fatalf("status %d of a good call: %s", resp.StatusCode, body)
 	}
 	d.told[resp.Header.Get("sallyport-crossing")] = true

@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,8 +21,12 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
+	"github.com/sallyport-mesh/sallyport/deploy/local"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -249,4 +255,89 @@ func (p *plane) pushPolicy(t *testing.T, env, revision string, sp *policyv1.Sign
 	policy = p.push(t, env, resource(t, revision, sp))
 	state = p.push(t, env, resource(t, "policy", &configv1.PolicyState{Current: revision}))
 	return policy, state
+}
+
+// proofAudience is that of proofs for calls to the llm.
+const proofAudience = "sallyport:proof:llm.azure.mesh"
+
+// withProofs is a mesh in which the llm is asked for its models only by those who
+// prove that they ask.
+func withProofs(t *testing.T) *meshtest.Mesh {
+	t.Helper()
+	const models = "methods: [GET], paths: [/v1/models]}\n"
+	text := meshtest.Edit(t, string(local.Template()), models, models+"    require: workload-proof\n")
+	return meshtest.Start(t, func(cfg *localmesh.Config) { cfg.Policy = []byte(text) })
+}
+
+// proofOf is a JWT-SVID that a workload issued for an audience.
+func proofOf(t *testing.T, m *meshtest.Mesh, workload, audience string) string {
+	t.Helper()
+	source, err := m.Source(m.Context, workload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := source.FetchJWTSVID(m.Context, audience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// TestStolenGateway: who has an egress gateway's keys cannot speak for a workload of
+// its environment that must prove its calls; with what it has seen of another, or of
+// the same for another destination, it cannot either. It can with what it has seen
+// of the same for the same, while that is fresh.
+func TestStolenGateway(t *testing.T) {
+	m := withProofs(t)
+	asked := make(chan string, 1)
+	m.ServeChat(t, func(w http.ResponseWriter, r *http.Request) { asked <- r.URL.Path })
+	onprem := m.Stolen(t, "onprem")
+	models := headFrame(http.MethodGet, "llm.azure.mesh:8000", "/v1/models")
+	at := func(offset time.Duration) string {
+		onprem.NotBefore = offset
+		defer func() { onprem.NotBefore = 0 }()
+		return onprem.JWT("/ai/orchestrator", proofAudience)
+	}
+	for n, c := range []struct {
+		name, proof, detail string
+		reason              crossingv1.Reason
+	}{
+		{"without a proof", "", "no proof came", crossingv1.Reason_NO_PROOF},
+		{"another workload's", onprem.JWT("/ai/other", proofAudience), "it is of spiffe://onprem.demo/ai/other, and spiffe://onprem.demo/ai/orchestrator calls", crossingv1.Reason_BAD_PROOF},
+		{"its own", onprem.JWT("/sallyport/gateway/onprem-1", proofAudience), "it is of spiffe://onprem.demo/sallyport/gateway/onprem-1", crossingv1.Reason_BAD_PROOF},
+		{"for another destination", proofOf(t, m, "orchestrator", crossing.ProofAudience("retriever.aws.mesh")), "not trusted", crossingv1.Reason_BAD_PROOF},
+		{"the workload's API key", m.Token(t, "orchestrator", "onprem"), "not trusted", crossingv1.Reason_BAD_PROOF},
+		{"seen seven minutes ago", at(-7 * time.Minute), "issued 7m", crossingv1.Reason_BAD_PROOF},
+		{"seen just now", proofOf(t, m, "orchestrator", proofAudience), "", crossingv1.Reason_REASON_UNSPECIFIED},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := goodHeader(m)
+			h.Proof = c.proof
+			conn := meshtest.Admitted(t, m, meshtest.Intruder(n+1))
+			openStream(t, conn, h, models)
+			kind, payload := answerOf(t, conn)
+			if c.reason == crossingv1.Reason_REASON_UNSPECIFIED {
+				if path := <-asked; kind != kindResponseHead || path != "/v1/models" {
+					t.Errorf("kind %d, the llm was asked for %q", kind, path)
+				}
+				return
+			}
+			if kind != kindRefusal || payload[0] != byte(c.reason) {
+				t.Errorf("answered with kind %d, %x, want a refusal for %s", kind, payload, c.reason)
+			}
+			r := m.Follow(t, &controlv1.ListCrossingsRequest{Id: h.GetId()}, func(r *crossingv1.Record) bool {
+				return r.GetState() == crossingv1.Record_ONE_SIDED
+			})
+			i := r.GetIngress()
+			if i.GetReason() != c.reason || i.GetDecision() != crossingv1.Decision_DENY || !strings.Contains(i.GetDetail(), c.detail) ||
+				i.GetProof() != "" || r.GetTransition().GetOwner() != "ml-platform" || r.GetSource() != localmesh.ID("orchestrator").String() {
+				t.Errorf("record: %v", r)
+			}
+			select {
+			case path := <-asked:
+				t.Errorf("the llm was asked for %s", path)
+			default:
+			}
+		})
+	}
 }

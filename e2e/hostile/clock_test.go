@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"crypto/tls"
@@ -47,13 +47,13 @@ func TestClockOffAtAttach(t *testing.T) {
 		t.Run("X509-SVID "+c.name, func(t *testing.T) {
 			onprem.NotBefore = c.off
 			conn := tls.Client(i.Dial(t, m.Gateways["onprem-1"].AttachAddr().String()),
-				stranger([]string{"http/1.1"}, onprem.Certificate(localmesh.ID("orchestrator"))))
+				meshtest.Stranger([]string{"http/1.1"}, onprem.Certificate(localmesh.ID("orchestrator"))))
 			io.WriteString(conn, strings.ReplaceAll(smuggled, authField, "")) // the client believes that it is let in
 			if answer, err := io.ReadAll(conn); len(answer) != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("it was answered %q, %v, want a broken handshake", answer, err)
 			}
 			wantExpired(t, m, i, "attach", localmesh.GatewayID("onprem").String(), c.says)
-			wantCrossing(t, m)
+			meshtest.WantCrossing(t, m)
 		})
 		t.Run("JWT-SVID "+c.name, func(t *testing.T) {
 			onprem.NotBefore = c.off
@@ -63,7 +63,7 @@ func TestClockOffAtAttach(t *testing.T) {
 			io.WriteString(conn, strings.ReplaceAll(smuggled, authField, "Connection: close\r\nAuthorization: Bearer "+token+"\r\n"))
 			wantProblem(t, conn, http.StatusUnauthorized, crossingv1.Reason_EXPIRED_IDENTITY)
 			wantExpired(t, m, i, "attach", localmesh.GatewayID("onprem").String(), "SVID is expired or not yet valid")
-			wantCrossing(t, m)
+			meshtest.WantCrossing(t, m)
 		})
 	}
 	if got := m.Crossings(t, &controlv1.ListCrossingsRequest{Decision: crossingv1.Decision_DENY}); len(got) != 0 {
@@ -89,13 +89,13 @@ func TestClockOffAtTheTunnel(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			onprem.NotBefore = c.off
 			i := meshtest.Intruder(n + 1)
-			conn := invade(t, m, i, stranger([]string{mux.ALPN}, onprem.Certificate(localmesh.GatewayID("onprem"))))
-			conn.Write(mux.AppendPreface(nil, tunnelSettings)) // the client believes that it is let in
+			conn := meshtest.Invade(t, m, i, meshtest.Stranger([]string{mux.ALPN}, onprem.Certificate(localmesh.GatewayID("onprem"))))
+			conn.Write(mux.AppendPreface(nil, meshtest.TunnelSettings)) // the client believes that it is let in
 			if answer, err := io.ReadAll(conn); len(answer) != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("it was answered %d bytes, %v, want a broken handshake", len(answer), err)
 			}
-			wantCounted(t, m, i, crossingv1.Reason_EXPIRED_IDENTITY, c.says)
-			wantCrossing(t, m)
+			meshtest.WantCounted(t, m, i, crossingv1.Reason_EXPIRED_IDENTITY, c.says)
+			meshtest.WantCrossing(t, m)
 		})
 	}
 }
@@ -108,7 +108,7 @@ func TestClockOffAtThePeer(t *testing.T) {
 			m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"azure-1"} })
 			azure := m.Stolen(t, "azure")
 			azure.NotBefore = c.off
-			config := stranger([]string{mux.ALPN}, azure.Certificate(localmesh.GatewayID("azure")))
+			config := meshtest.Stranger([]string{mux.ALPN}, azure.Certificate(localmesh.GatewayID("azure")))
 			config.ClientAuth = tls.RequireAnyClientCert
 			l, err := tls.Listen("tcp", m.Started(t, "azure-1").GetTunnel(), config)
 			if err != nil {
@@ -116,8 +116,8 @@ func TestClockOffAtThePeer(t *testing.T) {
 			}
 			t.Cleanup(func() { l.Close() })
 			go handshakes(l)
-			resp := chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
-			body := readAll(t, resp)
+			resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
+			body := meshtest.ReadAll(t, resp)
 			var p struct{ Reason, Crossing, Owner string }
 			if err := json.Unmarshal(body, &p); err != nil || resp.StatusCode != http.StatusServiceUnavailable || p.Reason != "UNREACHABLE" || p.Owner != "ml-platform" {
 				t.Errorf("status %d: %s", resp.StatusCode, body)
@@ -173,7 +173,7 @@ func TestClockOffAtTheControlPlane(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			onprem.NotBefore = c.off
 			i := meshtest.Intruder(n + 1)
-			creds := credentials.NewTLS(stranger([]string{"h2"}, onprem.Certificate(localmesh.GatewayID("onprem"))))
+			creds := credentials.NewTLS(meshtest.Stranger([]string{"h2"}, onprem.Certificate(localmesh.GatewayID("onprem"))))
 			conn, err := grpc.NewClient("passthrough:///"+at, grpc.WithTransportCredentials(creds), grpc.WithContextDialer(i.DialContext))
 			if err != nil {
 				t.Fatal(err)
@@ -183,7 +183,7 @@ func TestClockOffAtTheControlPlane(t *testing.T) {
 				t.Errorf("Deliver() = %v, want UNAVAILABLE", err)
 			}
 			wantExpired(t, m, i, "control", localmesh.ID("controlplane").String(), c.says)
-			wantCrossing(t, m)
+			meshtest.WantCrossing(t, m)
 		})
 	}
 }
@@ -201,5 +201,5 @@ func TestClockOffAtHome(t *testing.T) {
 	if !errors.Is(err, certs.ErrExpired) || !strings.Contains(err.Error(), "expired 2h0m") {
 		t.Errorf("Dial() = %v, want %v", err, certs.ErrExpired)
 	}
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }

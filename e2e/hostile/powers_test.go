@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"crypto/rand"
@@ -287,7 +287,7 @@ func (r *robbery) call(t *testing.T, path string, status int) (crossing string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if body := readAll(t, resp); resp.StatusCode != status {
+	if body := meshtest.ReadAll(t, resp); resp.StatusCode != status {
 		t.Errorf("GET %s: status %d: %s, want %d", path, resp.StatusCode, body, status)
 	}
 	return resp.Header.Get("sallyport-crossing")
@@ -312,8 +312,8 @@ func (r *robbery) divert(t *testing.T, p *plane) {
 		if nack := p.push(t, "azure", resource(t, "chat.llm.azure.mesh", assignment("chat.llm.azure.mesh", l.Addr()))); nack != "" {
 			t.Fatalf("the gateway of azure says of an address: %q", nack)
 		}
-		resp := chat(r.m.Context, t, r.m.As(t, "orchestrator"), false, nil)
-		if body := readAll(t, resp); resp.StatusCode != http.StatusServiceUnavailable {
+		resp := meshtest.Chat(r.m.Context, t, r.m.As(t, "orchestrator"), false, nil)
+		if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("%s: status %d: %s", says, resp.StatusCode, body)
 		}
 		r.led[resp.Header.Get("sallyport-crossing")] = says
@@ -326,15 +326,15 @@ func (r *robbery) recover(t *testing.T) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for deadline := time.Now().Add(meshtest.Patience); ; <-ticker.C {
-		resp := chat(r.m.Context, t, r.m.As(t, "orchestrator"), false, nil)
-		if readAll(t, resp); resp.StatusCode == http.StatusOK {
+		resp := meshtest.Chat(r.m.Context, t, r.m.As(t, "orchestrator"), false, nil)
+		if meshtest.ReadAll(t, resp); resp.StatusCode == http.StatusOK {
 			break
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("the gateway of azure does not find the llm again")
 		}
 	}
-	wantCrossing(t, r.m)
+	meshtest.WantCrossing(t, r.m)
 	for id, says := range r.led {
 		if end := r.m.Record(t, id).GetIngress(); end.GetReason() != crossingv1.Reason_UNREACHABLE || !strings.Contains(end.GetDetail(), says) {
 			t.Errorf("record of a crossing that was led to the thief: %v, want %q", end, says)

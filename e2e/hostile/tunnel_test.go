@@ -1,8 +1,7 @@
-package e2e
+package hostile
 
 import (
 	"crypto/tls"
-	wire "encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -21,29 +20,6 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-var tunnelSettings = mux.Settings{StreamWindow: 1 << 20, TunnelWindow: 1 << 20, MaxStreams: 16}
-
-// stranger is a TLS client that trusts anybody and shows what it is given.
-func stranger(protos []string, shown ...tls.Certificate) *tls.Config {
-	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: protos, Certificates: shown}
-}
-
-// invade dials azure's tunnel port from a network of its own.
-func invade(t *testing.T, m *meshtest.Mesh, i meshtest.Intruder, config *tls.Config) *tls.Conn {
-	t.Helper()
-	return tls.Client(i.Dial(t, m.Started(t, "azure-1").GetTunnel()), config)
-}
-
-// wantCounted waits for the one refusal of an intruder at azure's tunnel port.
-func wantCounted(t *testing.T, m *meshtest.Mesh, i meshtest.Intruder, reason crossingv1.Reason, detail string) {
-	t.Helper()
-	r := m.Refusal(t, i)
-	if r.GetGateway() != localmesh.GatewayID("azure").String() || r.GetRefusal().GetListener() != "tunnel" || r.GetRefusal().GetCount() != 1 ||
-		r.GetRefusal().GetReason() != reason || !strings.Contains(r.GetRefusal().GetDetail(), detail) {
-		t.Errorf("counted as %v, want %s, %q", r, reason, detail)
-	}
-}
-
 // TestHostilePeers holds those who are not let in, each with the reason that is
 // counted.
 func TestHostilePeers(t *testing.T) {
@@ -52,7 +28,7 @@ func TestHostilePeers(t *testing.T) {
 	lookalike := certstest.Mesh(t, "onprem.demo", "nowhere.demo")
 	self := localmesh.GatewayID("onprem")
 	this := []string{mux.ALPN}
-	preface := mux.AppendPreface(nil, tunnelSettings)
+	preface := mux.AppendPreface(nil, meshtest.TunnelSettings)
 	old := append([]byte(nil), preface...)
 	old[8] = 0 // the version
 	cases := []struct {
@@ -64,30 +40,30 @@ func TestHostilePeers(t *testing.T) {
 	}{
 		{"no TLS", nil, []byte("GET / HTTP/1.1\r\n\r\n"), crossingv1.Reason_MALFORMED, "TLS handshake"},
 		{"nothing", nil, nil, crossingv1.Reason_NO_IDENTITY, "TLS handshake"},
-		{"no certificate", stranger(this), nil, crossingv1.Reason_NO_IDENTITY, "TLS handshake"},
+		{"no certificate", meshtest.Stranger(this), nil, crossingv1.Reason_NO_IDENTITY, "TLS handshake"},
 		{
-			"a gateway that the policy does not name", stranger(this, onprem.Certificate(onprem.ID("/sallyport/gateway/onprem-9"))), nil,
+			"a gateway that the policy does not name", meshtest.Stranger(this, onprem.Certificate(onprem.ID("/sallyport/gateway/onprem-9"))), nil,
 			crossingv1.Reason_UNKNOWN_PEER, "spiffe://onprem.demo/sallyport/gateway/onprem-9",
 		},
 		{
-			"a workload", stranger(this, onprem.Certificate(localmesh.ID("orchestrator"))), nil,
+			"a workload", meshtest.Stranger(this, onprem.Certificate(localmesh.ID("orchestrator"))), nil,
 			crossingv1.Reason_UNKNOWN_PEER, "spiffe://onprem.demo/ai/orchestrator",
 		},
 		{
-			"the gateway itself", stranger(this, azure.Certificate(localmesh.GatewayID("azure"))), nil,
+			"the gateway itself", meshtest.Stranger(this, azure.Certificate(localmesh.GatewayID("azure"))), nil,
 			crossingv1.Reason_UNKNOWN_PEER, "spiffe://azure.demo/sallyport/gateway/azure-1",
 		},
-		{"another root", stranger(this, lookalike["onprem.demo"].Certificate(self)), nil, crossingv1.Reason_BAD_IDENTITY, self.String()},
-		{"another trust domain's root", stranger(this, azure.Certificate(self)), nil, crossingv1.Reason_BAD_IDENTITY, self.String()},
+		{"another root", meshtest.Stranger(this, lookalike["onprem.demo"].Certificate(self)), nil, crossingv1.Reason_BAD_IDENTITY, self.String()},
+		{"another trust domain's root", meshtest.Stranger(this, azure.Certificate(self)), nil, crossingv1.Reason_BAD_IDENTITY, self.String()},
 		{
-			"a trust domain that nobody knows", stranger(this, lookalike["nowhere.demo"].Certificate(spiffeid.RequireFromString("spiffe://nowhere.demo/sallyport/gateway/onprem-1"))), nil,
+			"a trust domain that nobody knows", meshtest.Stranger(this, lookalike["nowhere.demo"].Certificate(spiffeid.RequireFromString("spiffe://nowhere.demo/sallyport/gateway/onprem-1"))), nil,
 			crossingv1.Reason_BAD_IDENTITY, "spiffe://nowhere.demo",
 		},
-		{"an older ALPN protocol", stranger([]string{"sallyport/0"}, onprem.Certificate(self)), nil, crossingv1.Reason_MALFORMED, "sallyport/0"},
-		{"no ALPN protocol", stranger(nil, onprem.Certificate(self)), nil, crossingv1.Reason_MALFORMED, "sallyport/1"},
-		{"a preface that is none", stranger(this, onprem.Certificate(self)), make([]byte, mux.PrefaceLen), crossingv1.Reason_MALFORMED, mux.BadPreface.String()},
-		{"an older preface", stranger(this, onprem.Certificate(self)), old, crossingv1.Reason_MALFORMED, "version 0"},
-		{"a preface that is cut off", stranger(this, onprem.Certificate(self)), preface[:9], crossingv1.Reason_MALFORMED, "cut off after 9 bytes"},
+		{"an older ALPN protocol", meshtest.Stranger([]string{"sallyport/0"}, onprem.Certificate(self)), nil, crossingv1.Reason_MALFORMED, "sallyport/0"},
+		{"no ALPN protocol", meshtest.Stranger(nil, onprem.Certificate(self)), nil, crossingv1.Reason_MALFORMED, "sallyport/1"},
+		{"a preface that is none", meshtest.Stranger(this, onprem.Certificate(self)), make([]byte, mux.PrefaceLen), crossingv1.Reason_MALFORMED, mux.BadPreface.String()},
+		{"an older preface", meshtest.Stranger(this, onprem.Certificate(self)), old, crossingv1.Reason_MALFORMED, "version 0"},
+		{"a preface that is cut off", meshtest.Stranger(this, onprem.Certificate(self)), preface[:9], crossingv1.Reason_MALFORMED, "cut off after 9 bytes"},
 	}
 	for n, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -96,7 +72,7 @@ func TestHostilePeers(t *testing.T) {
 			if c.config == nil {
 				conn = i.Dial(t, m.Started(t, "azure-1").GetTunnel())
 			} else {
-				conn = invade(t, m, i, c.config)
+				conn = meshtest.Invade(t, m, i, c.config)
 			}
 			conn.Write(c.send) // makes the handshake, whose outcome is read below
 			if half, ok := conn.(interface{ CloseWrite() error }); ok {
@@ -109,60 +85,9 @@ func TestHostilePeers(t *testing.T) {
 		})
 	}
 	for n, c := range cases {
-		wantCounted(t, m, meshtest.Intruder(n+1), c.reason, c.detail)
+		meshtest.WantCounted(t, m, meshtest.Intruder(n+1), c.reason, c.detail)
 	}
-	wantCrossing(t, m)
-}
-
-// admitted is a hostile peer that was let in: it has stolen onprem's keys.
-func admitted(t *testing.T, m *meshtest.Mesh, i meshtest.Intruder) *tls.Conn {
-	t.Helper()
-	onprem := m.Stolen(t, "onprem")
-	conn := invade(t, m, i, stranger([]string{mux.ALPN}, onprem.Certificate(localmesh.GatewayID("onprem"))))
-	if _, err := conn.Write(mux.AppendPreface(nil, tunnelSettings)); err != nil {
-		t.Fatal(err)
-	}
-	theirs := make([]byte, mux.PrefaceLen)
-	if _, err := io.ReadFull(conn, theirs); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := mux.ParsePreface(theirs); err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
-
-// nextFrame reads a frame; io.EOF is the connection's end.
-func nextFrame(conn net.Conn) (mux.Header, []byte, error) {
-	head := make([]byte, mux.HeaderLen)
-	if _, err := io.ReadFull(conn, head); err != nil {
-		return mux.Header{}, nil, err
-	}
-	h, err := mux.ParseHeader(head)
-	if err != nil {
-		return h, nil, err
-	}
-	payload := make([]byte, h.Length)
-	_, err = io.ReadFull(conn, payload)
-	return h, payload, err
-}
-
-// goAway reads to the connection's end and gives the reason of its GOAWAY.
-func goAway(t *testing.T, conn net.Conn) mux.Reason {
-	t.Helper()
-	var reason mux.Reason
-	for {
-		h, payload, err := nextFrame(conn)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Error("the tunnel goes on")
-		}
-		if err != nil {
-			return reason
-		}
-		if h.Type == mux.GoAway {
-			reason = mux.Reason(wire.BigEndian.Uint32(payload[4:]))
-		}
-	}
+	meshtest.WantCrossing(t, m)
 }
 
 // TestHostileFrames ends tunnels of a peer that breaks the protocol after a good
@@ -204,12 +129,12 @@ func TestHostileFrames(t *testing.T) {
 	}
 	for n, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			conn := admitted(t, m, meshtest.Intruder(n+1))
+			conn := meshtest.Admitted(t, m, meshtest.Intruder(n+1))
 			_, err := conn.Write(c.send)
 			if err == nil && c.want == mux.Truncated {
 				conn.CloseWrite()
 			}
-			got := goAway(t, conn)
+			got := meshtest.GoAway(t, conn)
 			if c.want == mux.WindowExceeded && errors.Is(err, syscall.ECONNRESET) || got == 0 && c.want == mux.WindowExceeded {
 				// Cut off with much unsent, it may not get to read why: a reset drops
 				// what was received (RFC 9293, 3.10.7.4). The count below tells.
@@ -218,11 +143,11 @@ func TestHostileFrames(t *testing.T) {
 			if err != nil || got != c.want {
 				t.Errorf("GOAWAY says %q after %v, want %q", got, err, c.want)
 			}
-			wantCrossing(t, m)
+			meshtest.WantCrossing(t, m)
 		})
 	}
 	for n, c := range cases {
-		wantCounted(t, m, meshtest.Intruder(n+1), crossingv1.Reason_MALFORMED, c.want.String())
+		meshtest.WantCounted(t, m, meshtest.Intruder(n+1), crossingv1.Reason_MALFORMED, c.want.String())
 	}
 }
 
@@ -230,11 +155,11 @@ func TestHostileFrames(t *testing.T) {
 // word of TLS, as when its machine is: good crossings go on.
 func TestPeerBreaksOff(t *testing.T) {
 	m := meshtest.Start(t, nil)
-	conn := admitted(t, m, 1)
+	conn := meshtest.Admitted(t, m, 1)
 	if _, err := conn.Write([]byte{2, 0}); err != nil {
 		t.Fatal(err)
 	}
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 	conn.NetConn().Close()
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }

@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"bufio"
@@ -124,7 +124,7 @@ func TestForgedFields(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
+		if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("status %d: %s", resp.StatusCode, body)
 		}
 		id := resp.Header.Get("sallyport-crossing")
@@ -165,7 +165,7 @@ func TestForgedFields(t *testing.T) {
 	t.Run("a gateway that was stolen", func(t *testing.T) {
 		h := goodHeader(m)
 		h.Intent = "plan-with-the-llm"
-		conn := admitted(t, m, 2)
+		conn := meshtest.Admitted(t, m, 2)
 		b, err := proto.Marshal(h)
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"crypto/tls"
@@ -70,7 +70,7 @@ func answerOf(t *testing.T, conn *tls.Conn) (kind byte, payload []byte) {
 	t.Helper()
 	var data []byte
 	for {
-		h, p, err := nextFrame(conn)
+		h, p, err := meshtest.NextFrame(conn)
 		switch {
 		case err != nil:
 			t.Fatalf("no answer: %v", err)
@@ -116,7 +116,7 @@ func TestForgedCrossings(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			h := goodHeader(m)
 			c.say(h)
-			conn := admitted(t, m, meshtest.Intruder(n+1))
+			conn := meshtest.Admitted(t, m, meshtest.Intruder(n+1))
 			openStream(t, conn, h, c.head)
 			switch kind, payload := answerOf(t, conn); {
 			case c.reason == crossingv1.Reason_REASON_UNSPECIFIED:
@@ -132,7 +132,7 @@ func TestForgedCrossings(t *testing.T) {
 			if r.GetEgress() != nil || r.GetIngress().GetReason() != c.reason || r.GetTransition().GetOwner() != c.owner || r.GetSource() != h.GetSource() {
 				t.Errorf("record: %v", r)
 			}
-			wantCrossing(t, m)
+			meshtest.WantCrossing(t, m)
 		})
 	}
 }
@@ -169,7 +169,7 @@ func TestForgedHeaders(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			h := goodHeader(m)
 			c.say(h)
-			conn := admitted(t, m, 1)
+			conn := meshtest.Admitted(t, m, 1)
 			openStream(t, conn, h, headFrame(http.MethodGet, "llm.azure.mesh:8000", "/v1/models"))
 			if kind, payload := answerOf(t, conn); kind != 0 {
 				t.Errorf("answered with kind %d, %x, want a reset", kind, payload)
@@ -179,7 +179,7 @@ func TestForgedHeaders(t *testing.T) {
 				t.Fatal(err)
 			}
 			for {
-				frame, _, err := nextFrame(conn)
+				frame, _, err := meshtest.NextFrame(conn)
 				if err != nil {
 					t.Fatalf("no PONG: %v", err)
 				}
@@ -193,7 +193,7 @@ func TestForgedHeaders(t *testing.T) {
 	if got := m.Crossings(t, &controlv1.ListCrossingsRequest{}); len(got) != 0 {
 		t.Errorf("records of what cannot be recorded: %v", got)
 	}
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }
 
 // TestNumbersComeOnce: a stolen gateway can neither say a crossing again under
@@ -205,7 +205,7 @@ func TestNumbersComeOnce(t *testing.T) {
 	first := goodHeader(m)
 	first.Sequence = 7
 	head := headFrame(http.MethodGet, "llm.azure.mesh:8000", "/v1/models")
-	conn := admitted(t, m, 1)
+	conn := meshtest.Admitted(t, m, 1)
 	openStream(t, conn, first, head)
 	if kind, _ := answerOf(t, conn); kind == 0 {
 		t.Fatal("a number that is new was refused")
@@ -221,7 +221,7 @@ func TestNumbersComeOnce(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			h := goodHeader(m)
 			h.Run, h.Sequence = first.Run, c.sequence
-			conn := admitted(t, m, 1)
+			conn := meshtest.Admitted(t, m, 1)
 			openStream(t, conn, h, head)
 			if kind, payload := answerOf(t, conn); kind != 0 {
 				t.Errorf("answered with kind %d, %x, want a reset", kind, payload)
@@ -229,7 +229,7 @@ func TestNumbersComeOnce(t *testing.T) {
 		})
 	}
 	awaitHeaders(t, m, 2)
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }
 
 // malformedHeaders is how many headers of that peer azure's gateway has counted.

@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"bufio"
@@ -25,6 +25,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
+	"github.com/sallyport-mesh/sallyport/deploy/local"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -175,7 +176,7 @@ func gates(t *testing.T, m *meshtest.Mesh) []gate {
 	plane := onprem.GetControlPlane()
 	return []gate{
 		{"attach", localmesh.GatewayID("onprem").String(), "attach", onprem.GetAttach(), []string{"http/1.1"}, localmesh.ID("orchestrator")},
-		{"port", localmesh.GatewayID("onprem").String(), "attach", portOf(m, 0), nil, localmesh.ID("orchestrator")},
+		{"port", localmesh.GatewayID("onprem").String(), "attach", meshtest.PortOf(m, 0), nil, localmesh.ID("orchestrator")},
 		{"tunnel", localmesh.GatewayID("azure").String(), "tunnel", azure.GetTunnel(), []string{mux.ALPN}, localmesh.GatewayID("onprem")},
 		{"control", plane.GetId(), "control", plane.GetAddress(), []string{"h2"}, localmesh.GatewayID("onprem")},
 	}
@@ -184,10 +185,10 @@ func gates(t *testing.T, m *meshtest.Mesh) []gate {
 // TestBadSVIDs shows every bad X509-SVID at every gate, and has a destination show
 // it. Nobody is let in, nothing crosses, and what was wrong is in the record.
 func TestBadSVIDs(t *testing.T) {
-	m := withPorts(t, template(), "llm.azure.mesh:8000")
+	m := meshtest.WithPorts(t, local.Template(), "llm.azure.mesh:8000")
 	cases := badSVIDs(t)
 	t.Run("at gates", func(t *testing.T) { besiegeGates(t, m, cases) })
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 	t.Run("at a destination", func(t *testing.T) { callBad(t, m, cases) })
 }
 
@@ -224,7 +225,7 @@ func besiegeGates(t *testing.T, m *meshtest.Mesh, cases []badSVID) {
 // showing is a TLS client that trusts anybody and shows what it is given, whether
 // the server would like it or not.
 func showing(c tls.Certificate, protos ...string) *tls.Config {
-	config := stranger(protos)
+	config := meshtest.Stranger(protos)
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &c, nil }
 	return config
 }
@@ -262,8 +263,8 @@ func callBad(t *testing.T, m *meshtest.Mesh, cases []badSVID) {
 		t.Run(c.name, func(t *testing.T) {
 			forged := c.shown(t, azure, llm)
 			shown.Store(&forged)
-			resp := chat(m.Context, t, caller, false, nil)
-			readAll(t, resp)
+			resp := meshtest.Chat(m.Context, t, caller, false, nil)
+			meshtest.ReadAll(t, resp)
 			r := m.Record(t, resp.Header.Get("sallyport-crossing"))
 			end := r.GetIngress()
 			if resp.StatusCode != http.StatusServiceUnavailable || end.GetReason() != crossingv1.Reason_UNREACHABLE || !strings.Contains(end.GetDetail(), c.detail) {
@@ -275,7 +276,7 @@ func callBad(t *testing.T, m *meshtest.Mesh, cases []badSVID) {
 	good := azure.Certificate(llm)
 	shown.Store(&good)
 	trusted.Store(true)
-	wantCrossing(t, m) // which shows that nothing else was wrong
+	meshtest.WantCrossing(t, m) // which shows that nothing else was wrong
 }
 
 // TestUnusualSVIDs are let in: they are as good as those of the authority.
@@ -308,7 +309,7 @@ func TestUnusualSVIDs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
+			if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 				t.Errorf("status %d: %s", resp.StatusCode, body)
 			}
 		})

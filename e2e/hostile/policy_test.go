@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"bytes"
@@ -46,14 +46,14 @@ func TestHugePolicyFile(t *testing.T) {
 		{"an alias for an alias", "teams: &a {x: &b {contact: y}}\nsinks: *a\n", "an alias: write it out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			file := writeFile(t, c.text)
+			file := meshtest.WriteFile(t, c.text)
 			for _, what := range []string{"check", "apply"} {
-				s := sallyport(t, m.Dir(), "policy", what, file)
-				if s.code != 1 || s.stdout != "" || !strings.Contains(s.stderr, file+":") || !strings.Contains(s.stderr, c.says) {
-					t.Errorf("policy %s: exit code %d, want 1, and %q: %.300s%.300s", what, s.code, c.says, s.stdout, s.stderr)
+				s := meshtest.Sallyport(t, m.Dir(), "policy", what, file)
+				if s.Code != 1 || s.Stdout != "" || !strings.Contains(s.Stderr, file+":") || !strings.Contains(s.Stderr, c.says) {
+					t.Errorf("policy %s: exit code %d, want 1, and %q: %.300s%.300s", what, s.Code, c.says, s.Stdout, s.Stderr)
 				}
-				if len(s.stderr) > 4<<10 {
-					t.Errorf("policy %s said %d bytes", what, len(s.stderr))
+				if len(s.Stderr) > 4<<10 {
+					t.Errorf("policy %s said %d bytes", what, len(s.Stderr))
 				}
 			}
 		})
@@ -62,7 +62,7 @@ func TestHugePolicyFile(t *testing.T) {
 	if d := cmp.Diff(before, after, protocmp.Transform()); d != "" || err != nil {
 		t.Errorf("the policy in force (-before +after), %v:\n%s", err, d)
 	}
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }
 
 // endless is a policy that never ends.
@@ -130,7 +130,7 @@ func TestHugePolicy(t *testing.T) {
 	if d := cmp.Diff(before, after, protocmp.Transform()); d != "" || err != nil {
 		t.Errorf("the policy in force (-before +after), %v:\n%s", err, d)
 	}
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }
 
 // unsigned is another policy under the signature of the one in force.

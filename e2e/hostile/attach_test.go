@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"bufio"
@@ -53,7 +53,7 @@ func TestHostileStart(t *testing.T) {
 			if !strings.Contains(string(answer), c.says) || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("answered with %q, %v, want %q", answer, err, c.says)
 			}
-			wantCrossing(t, m)
+			meshtest.WantCrossing(t, m)
 		})
 	}
 	for n, c := range cases {
@@ -64,18 +64,6 @@ func TestHostileStart(t *testing.T) {
 		if r.GetRefusal().GetReason() != c.reason || r.GetRefusal().GetListener() != "attach" || r.GetRefusal().GetDetail() == "" {
 			t.Errorf("%s was counted as %v, want %s", c.name, r, c.reason)
 		}
-	}
-}
-
-// wantCrossing makes a good call and waits for its joined record.
-func wantCrossing(t *testing.T, m *meshtest.Mesh) {
-	t.Helper()
-	resp := chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
-	if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
-		t.Fatalf("status %d of a good call: %s", resp.StatusCode, body)
-	}
-	if r := m.Record(t, resp.Header.Get("sallyport-crossing")); r.GetState() != crossingv1.Record_JOINED || !r.GetAgree() {
-		t.Errorf("record of a good call: %v", r)
 	}
 }
 
@@ -127,7 +115,7 @@ func TestHostileBody(t *testing.T) {
 			if far := r.GetIngress().GetClose(); far != c.cause && far != crossingv1.Cause_REFUSED {
 				t.Errorf("the far gateway saw the end as %s, want %s", far, c.cause)
 			}
-			wantCrossing(t, m)
+			meshtest.WantCrossing(t, m)
 		})
 	}
 }
@@ -142,7 +130,7 @@ func wantProblem(t *testing.T, conn net.Conn, status int, reason crossingv1.Reas
 		return
 	}
 	var p struct{ Reason string }
-	body := readAll(t, resp)
+	body := meshtest.ReadAll(t, resp)
 	if err := json.Unmarshal(body, &p); err != nil || resp.StatusCode != status || p.Reason != reason.String() {
 		t.Errorf("answered with status %d, %s, want %d, %s", resp.StatusCode, body, status, reason)
 	}

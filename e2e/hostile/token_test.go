@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"bufio"
@@ -149,7 +149,7 @@ func TestBadTokens(t *testing.T) {
 			t.Errorf("%s: the record has the token", c.name)
 		}
 	}
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }
 
 // present attaches to onprem's gateway with a token, and gives the answer.
@@ -166,7 +166,7 @@ func presentAt(t *testing.T, i meshtest.Intruder, addr, token string) (status in
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, readAll(t, resp)
+	return resp.StatusCode, meshtest.ReadAll(t, resp)
 }
 
 // keyID is the name that an authority would give a key of JWT-SVIDs.

@@ -1,4 +1,4 @@
-package e2e
+package hostile
 
 import (
 	"context"
@@ -173,8 +173,8 @@ var forgeries = []forgery{
 // rejected in words, and what was recorded before stays as it was.
 func TestForgedRecords(t *testing.T) {
 	m := meshtest.Start(t, nil)
-	resp := chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
-	readAll(t, resp)
+	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
+	meshtest.ReadAll(t, resp)
 	id := resp.Header.Get("sallyport-crossing")
 	before := m.Record(t, id)
 	conns := map[string]*grpc.ClientConn{}
@@ -215,15 +215,15 @@ func TestForgedRecords(t *testing.T) {
 	if d := cmp.Diff([]*crossingv1.Record{before}, m.Crossings(t, &controlv1.ListCrossingsRequest{}), protocmp.Transform()); d != "" {
 		t.Errorf("records (-before +after):\n%s", d)
 	}
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }
 
 // TestForgedIDs lets gateways use the id of another pair's crossing: it is a
 // crossing of theirs then, and the other one stays as it was.
 func TestForgedIDs(t *testing.T) {
 	m := meshtest.Start(t, nil)
-	resp := chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
-	readAll(t, resp)
+	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
+	meshtest.ReadAll(t, resp)
 	before := m.Record(t, resp.Header.Get("sallyport-crossing"))
 	source, err := m.Source(m.Context, "aws-1")
 	if err != nil {
@@ -290,5 +290,5 @@ func TestStrangersDeliverNothing(t *testing.T) {
 			}
 		})
 	}
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }
