@@ -203,6 +203,9 @@ func (r *Recorder) trim() {
 func (r *Recorder) saveOpen() error {
 	text, err := r.openNow()
 	if err == nil {
+		err = r.spool.Sync() // or an end may be lost that it is silent for
+	}
+	if err == nil {
 		err = disk.Replace(r.cfg.System, filepath.Join(r.cfg.Dir, openFile), text)
 	}
 	if err != nil {

@@ -172,7 +172,7 @@ func Scan(sys disk.System, path string, each func(payload []byte, end int64) err
 // scan does that with an open file, from an offset on.
 func scan(f io.ReaderAt, from int64, each func(payload []byte, end int64) error) (end int64, cut bool, err error) {
 	const all = 1 << 62
-	r := bufio.NewReaderSize(io.NewSectionReader(f, from, all), 256<<10)
+	r := bufio.NewReaderSize(io.NewSectionReader(f, from, all), 64<<10)
 	for end = from; ; {
 		payload, err := readEntry(r)
 		switch {

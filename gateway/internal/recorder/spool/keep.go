@@ -19,17 +19,20 @@ func (s *Spool) End() Position {
 	return s.end
 }
 
-// Grown holds a signal when there is more to read.
+// Grown holds a signal when there is more that Locate finds.
 func (s *Spool) Grown() <-chan struct{} { return s.grown }
 
 // Locate finds the first entry at a position or after it: its position and the
-// end of its segment. It says false if there is none yet.
+// end of what may be read of its segment. It says false if there is none yet. What is
+// not synced is not there to be read: a power cut may take it, and nobody should have
+// what its writer does not know of.
 func (s *Spool) Locate(from Position) (start, end Position, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, seg := range s.segments {
-		if start = max(from, At(seg.number, 0)); start < seg.end() {
-			return start, seg.end(), true
+		start, end = max(from, At(seg.number, 0)), min(seg.end(), s.synced)
+		if start < end {
+			return start, end, true
 		}
 	}
 	return from, from, false

@@ -74,10 +74,11 @@ type Spool struct {
 	roll  int64 // a segment is closed once it is this large, in bytes
 	acked *acknowledged
 
-	spare sync.Pool     // of *Entry
-	grown chan struct{} // holds one signal: there is more to read
-	later *time.Timer   // syncs what nobody waits for
-	guard *time.Timer   // looks whether the disk answers
+	writes func()        // lead, as a value, so that it takes no memory to start it
+	spare  sync.Pool     // of *Entry
+	grown  chan struct{} // holds one signal: there is more to read
+	later  *time.Timer   // syncs what nobody waits for
+	guard  *time.Timer   // looks whether the disk answers
 
 	// Of the one whose turn it is, who may read the end, too, without mu.
 	file     *appended // the last segment; nil after a failure
@@ -97,6 +98,7 @@ type Spool struct {
 	waits    int64     // bytes that are not acknowledged
 	kept     int64     // bytes that are, and whose segments are held
 	end      Position  // after the last written entry
+	synced   Position  // after the last entry on stable storage, which may be read
 	broken   error     // why the last write failed
 	retry    time.Time // when to try again
 }
@@ -125,6 +127,7 @@ func Open(cfg Config, each func(payload []byte, at Position) error) (*Spool, err
 		cfg: cfg, sys: cfg.System, max: cfg.MaxBytes, roll: min(cfg.SegmentBytes, max(1, cfg.MaxBytes/4)),
 		grown: make(chan struct{}, 1),
 	}
+	s.writes = s.lead
 	s.later, s.guard = time.AfterFunc(syncDelay, s.sync), time.AfterFunc(cfg.Patience, s.look)
 	s.later.Stop()
 	s.guard.Stop()
@@ -232,8 +235,18 @@ func (s *Spool) next() error {
 		s.mu.Lock()
 		s.segments = append(s.segments, segment{number: n})
 		s.end = At(n, 0)
+		s.synced = s.end
 		s.mu.Unlock()
+		s.grow()
 		return nil
+	}
+}
+
+// grow tells who reads that there is more.
+func (s *Spool) grow() {
+	select {
+	case s.grown <- struct{}{}:
+	default: // who reads has not looked since
 	}
 }
 

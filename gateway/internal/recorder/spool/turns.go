@@ -73,7 +73,7 @@ func (e *Entry) Seal(text []byte, err error) error {
 // Payload is what Seal was given. It is the entry's own.
 func (e *Entry) Payload() []byte { return e.text[HeaderSize:] }
 
-// At is where the entry is once it was appended.
+// At is where the entry is once Append has returned nil.
 func (e *Entry) At() Position { return e.at }
 
 // Append returns when the entry is written and, if durable, synced. It fails with
@@ -100,7 +100,7 @@ func (s *Spool) Append(e *Entry, kind Kind) error {
 		s.write()
 		s.pass()
 	case mine:
-		go s.lead()
+		go s.writes()
 	}
 	return <-e.err
 }
@@ -247,6 +247,6 @@ func (s *Spool) more() bool {
 // pass ends a turn for good: another goroutine writes what is pending.
 func (s *Spool) pass() {
 	if s.more() {
-		go s.lead()
+		go s.writes()
 	}
 }

@@ -79,6 +79,9 @@ func (s *Spool) wrote(n int, of sum) bool {
 	last.held += of.held
 	s.waits += int64(n)
 	s.end += Position(n)
+	if of.durable {
+		s.synced = s.end
+	}
 	if recount {
 		s.count()
 	}
@@ -86,41 +89,55 @@ func (s *Spool) wrote(n int, of sum) bool {
 	switch {
 	case of.durable:
 		s.unsynced = false
+		s.grow()
 	case !s.unsynced:
 		s.unsynced = true
 		s.later.Reset(syncDelay)
-	}
-	select {
-	case s.grown <- struct{}{}:
-	default: // who reads has not looked since
 	}
 	return true
 }
 
 // sync puts on stable storage what nobody waited for.
 func (s *Spool) sync() {
+	s.Sync() //nolint:errcheck // whom it concerns has gone; the log has it
+}
+
+// Sync returns when all that was written is on stable storage.
+func (s *Spool) Sync() error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return
+		return ErrClosed
 	}
-	if s.turn() != nil {
-		return // the segment is given up when the disk answers
+	if err := s.turn(); err != nil {
+		return err // the segment is given up when the disk answers
 	}
+	defer s.pass()
 	var err error
 	if s.unsynced {
 		s.unsynced = false
 		err = s.file.Sync()
 	}
-	s.mu.Lock()
-	if err == nil && !s.done() {
+	if err == nil && s.isSynced() {
+		s.grow()
+		return nil
+	}
+	if err == nil {
 		err = ErrStalled
 	}
-	s.mu.Unlock()
-	if err != nil {
-		s.fail(fmt.Errorf("sync spool: %w", err), s.end.Offset()) //nolint:errcheck // whom it concerns has gone; the log has it
+	_, err = s.fail(fmt.Errorf("sync spool: %w", err), s.end.Offset())
+	return err
+}
+
+// isSynced notes it. It says false if nobody waits for it any more.
+func (s *Spool) isSynced() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.done() {
+		return false
 	}
-	s.pass()
+	s.synced = s.end
+	return true
 }
 
 // fail shuts the spool for a while and gives the segment up: after a failed
