@@ -26,6 +26,9 @@ func spoolOf(t *testing.T, sizes ...int) *spool.Spool {
 		}
 		r.spool.Free(e)
 	}
+	if err := r.spool.Sync(); err != nil {
+		t.Fatal(err)
+	}
 	return r.spool
 }
 

@@ -128,9 +128,7 @@ func Open(cfg Config, each func(payload []byte, at Position) error) (*Spool, err
 		grown: make(chan struct{}, 1),
 	}
 	s.writes = s.lead
-	s.later, s.guard = time.AfterFunc(syncDelay, s.sync), time.AfterFunc(cfg.Patience, s.look)
-	s.later.Stop()
-	s.guard.Stop()
+	s.later, s.guard = idle(s.sync), idle(s.look)
 	var err error
 	if s.acked, err = openAcknowledged(s.sys, cfg.Dir, cfg.Log); err != nil {
 		return nil, err
@@ -139,6 +137,13 @@ func Open(cfg Config, each func(payload []byte, at Position) error) (*Spool, err
 		return nil, errors.Join(err, s.acked.close())
 	}
 	return s, nil
+}
+
+// idle is a timer that calls f once it is set.
+func idle(f func()) *time.Timer {
+	t := time.AfterFunc(time.Hour, f)
+	t.Stop()
+	return t
 }
 
 func (s *Spool) begin(each func(payload []byte, at Position) error) error {

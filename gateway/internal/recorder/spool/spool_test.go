@@ -237,7 +237,7 @@ func TestHeld(t *testing.T) {
 func TestTrimKeeps(t *testing.T) {
 	s, _ := open(t, disktest.NewMemory(), 1)
 	for range 2 {
-		if _, err := put(s, "x", spool.Kind{}); err != nil {
+		if _, err := put(s, "x", spool.Kind{Durable: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -250,6 +250,28 @@ func TestTrimKeeps(t *testing.T) {
 	if at, _, ok := s.Locate(0); !ok || at.Segment() != 1 {
 		t.Errorf("the first entry is at %d, %t", at, ok)
 	}
+}
+
+// TestSyncedIsRead: what a power cut may take is nobody's to read.
+func TestSyncedIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := open(t, disktest.NewMemory(), spool.SegmentSize)
+		<-s.Grown() // the segment
+		if _, err := put(s, "x", spool.Kind{}); err != nil {
+			t.Fatal(err)
+		}
+		if at, end, ok := s.Locate(0); ok || s.Waiting() == 0 {
+			t.Errorf("from %d to %d can be read", at, end)
+		}
+		began := time.Now()
+		<-s.Grown()
+		if _, end, ok := s.Locate(0); !ok || end != s.End() || time.Since(began) > 10*time.Millisecond {
+			t.Errorf("to %d can be read after %s", end, time.Since(began))
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestFollow: whoever follows a spool has every entry once and where it is, however
@@ -336,7 +358,7 @@ func TestGone(t *testing.T) {
 	sys := disktest.NewMemory()
 	s, _ := open(t, sys, 1)
 	for range 2 {
-		if _, err := put(s, "x", spool.Kind{}); err != nil {
+		if _, err := put(s, "x", spool.Kind{Durable: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
