@@ -147,7 +147,7 @@ func (p *plane) take(batch *controlv1.Batch) (*controlv1.Ack, error) {
 			return nil, err
 		}
 		id := f.GetOpen().GetId() + f.GetClose().GetId() + f.GetRefusal().GetDetail()
-		if id == p.reject {
+		if id != "" && id == p.reject {
 			ack.Rejected = append(ack.Rejected, &controlv1.Rejection{Index: uint32(i), Why: "told to reject"})
 			continue
 		}
