@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -47,7 +49,7 @@ func runUntil(t *testing.T, r *Recorder) (stop func()) {
 func goesOn(t *testing.T, r *Recorder) *crossingv1.Half {
 	t.Helper()
 	h := half(r.RunID(), r.Next(peer.String()))
-	if err := r.Open(h, true); err != nil {
+	if err := r.Open(h, true, false); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -62,7 +64,7 @@ func names(t *testing.T, dir string) []string {
 	}
 	var all []string
 	for _, e := range entries {
-		if e.Name() != lockFile {
+		if e.Name() != disk.LockFile {
 			all = append(all, e.Name())
 		}
 	}
@@ -183,7 +185,7 @@ func TestEarlierLayout(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, p := filepath.Join(t.TempDir(), "spool"), newPlane(t)
-			old := open(t, dir, segmentSize)
+			old := open(t, dir, spool.SegmentSize)
 			left := goesOn(t, old)
 			if err := old.CloseSpool(); err != nil {
 				t.Fatal(err)
@@ -235,7 +237,7 @@ func TestRunsShareTheSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.CloseSpool()
-	if err := r.Open(half(r.RunID(), 1), false); !errors.Is(err, ErrFull) {
+	if err := r.Open(half(r.RunID(), 1), false, false); !errors.Is(err, ErrFull) {
 		t.Errorf("Open = %v, want ErrFull", err)
 	}
 	if size := r.runs.size(); size == 0 || !filepath.IsAbs(r.cfg.Dir) {
