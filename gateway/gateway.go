@@ -69,6 +69,7 @@ type Gateway struct {
 	tunnels   []acceptor // none if nobody may dial this gateway
 	attach    *listener.Listener
 	ingress   *exchange.Ingress
+	progress  *exchange.Progress
 	upstream  *upstream.Upstream
 	authz     *authz.Authorizer
 	standing  *standing.Standing
@@ -199,6 +200,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 	g.upstream = upstream.New(g.source, g.xds, upstream.Limits{})
 	g.upstream.OnDistrust(g.standing.Review)
 	g.ingress = exchange.NewIngress(both, g.upstream)
+	g.progress = exchange.NewProgress(both)
 	egress := exchange.NewEgress(both, g.pool)
 	captured, err := g.capture(b)
 	if err != nil {
@@ -284,6 +286,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.runFederation(after) })
 	group.Go(func() error { g.upstream.Run(after); return nil })
 	group.Go(func() error { g.standing.Run(after, g.xds.Changed); return nil })
+	group.Go(func() error { g.progress.Run(after); return nil })
 	group.Go(func() error { g.live.Run(after); return nil })
 	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
 	group.Go(func() error { g.report(alone); return nil })
