@@ -123,8 +123,14 @@ func ExplanationValue(e policy.Explanation, ref policy.Ref) Object {
 	}
 	if t := e.Decision.Transition; t != nil {
 		o = append(o, Member{"transition", Object{
-			{"from", t.From}, {"to", t.To}, {"owner", t.Owner}, {"onCall", t.OnCall}, {"sink", t.Sink}, {"reviewBy", t.ReviewBy},
-			{"record", either(t.Durable, "durable", "async")}, {"outage", either(t.GoesOn, "alarm", "refuse")},
+			{"from", t.From},
+			{"to", t.To},
+			{"owner", t.Owner},
+			{"onCall", t.OnCall},
+			{"sink", t.Sink},
+			{"reviewBy", t.ReviewBy},
+			{"record", either(t.Durable, "durable", "async")},
+			{"outage", either(t.GoesOn, "alarm", "refuse")},
 		}})
 	}
 	list := make(List, len(e.Considered))
