@@ -92,7 +92,7 @@ func TestErrors(t *testing.T) {
 		},
 		{
 			"no such outage", transition, "{from: azure, to: aws, owner: ml-platform, sink: siem, reviewBy: 2027-06-30, outage: allow}",
-			[]string{`policy.yaml:77:89: transition azure ─► aws: outage is refuse or alarm, not "allow". Say whether calls may go on while a gateway cannot write their records.`},
+			[]string{`policy.yaml:77:90: transition azure ─► aws: outage is refuse or alarm, not "allow". Say whether calls may go on while a gateway cannot write their records.`},
 		},
 		{
 			"misspelt attribute", `&& ai.model in`, `&& ai.modle in`,
