@@ -6,16 +6,23 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/carrier"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tcptunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tunneltest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/policytest"
@@ -178,17 +185,68 @@ func TestProgressOfByteStream(t *testing.T) {
 }
 
 // TestProgressOfBareConnection that goes on without the goroutine of its exchange,
-// with what came early and, of TLS, the ClientHello counted.
+// with what came early and, of TLS, the ClientHello counted. The stream is one in
+// memory, which is copied, or one of a tunnel over TCP, which relays by itself.
 func TestProgressOfBareConnection(t *testing.T) {
-	w := tlsWorld(t, func(c *net.TCPConn) { io.Copy(c, c); c.Close() })
+	t.Run("copied", func(t *testing.T) {
+		w := tlsWorld(t, func(c *net.TCPConn) { io.Copy(c, c); c.Close() })
+		testProgressOfBare(t, w, w.egress)
+	})
+	t.Run("relayed by its tunnel", func(t *testing.T) {
+		w := tlsWorld(t, func(c *net.TCPConn) { io.Copy(c, c); c.Close() })
+		testProgressOfBare(t, w, NewEgress(w.egress.cfg, newWire(t, w)))
+	})
+}
+
+// wire is a tunnel over TCP between the two gateways of a world.
+type wire struct{ tunnel.Tunnel }
+
+func newWire(t *testing.T, w *world) wire {
+	t.Helper()
+	mesh := certstest.Mesh(t, "near.test", "far.test")
+	anyone := func(spiffeid.ID) error { return nil }
+	l, err := tcptunnel.Listen("127.0.0.1:0", carrier.Config{Source: mesh["far.test"].Source(far.Path()), Authorize: anyone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	d := tcptunnel.NewDialer(carrier.Config{Source: mesh["near.test"].Source(near.Path()), Authorize: anyone})
+	here, err := d.Dial(t.Context(), l.Addr().String(), far, tunnel.Interactive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { here.Close() })
+	there, err := l.Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { there.Close() })
+	go func() {
+		s, err := there.Accept(context.Background())
+		if err == nil {
+			w.ingress.ServeStream(context.Background(), there, s, func() { close(w.served) })
+		}
+	}()
+	return wire{here}
+}
+
+func (w wire) Pick(context.Context, string, tunnel.Class) (tunnel.Tunnel, error) { return w, nil }
+
+func testProgressOfBare(t *testing.T, w *world, e *Egress) {
 	caller, local := tunneltest.TCPPair(t)
 	r := &givenAway{reply: &reply{journal: w.journal}}
-	w.egress.ServeExchange(t.Context(), request("CONNECT", "", ""), r)
+	e.ServeExchange(t.Context(), request("CONNECT", "", ""), r)
 	text, over := hello(t, "llm.far.mesh"), make(chan struct{})
 	go r.to.Serve(local, []byte(text[:100]), func() { local.Close(); close(over) })
 	io.WriteString(caller, text[100:]+"more")
 	if _, err := io.ReadFull(caller, make([]byte, len(text)+4)); err != nil {
 		t.Fatal(err)
+	}
+	// An end counts what it has handed on, which may be heard of before.
+	for _, a := range []*account{standingAccount(t, w.stands), standingAccount(t, w.standsFar)} {
+		for a.count.Sent.Load() != uint64(len(text)+4) || a.count.Received.Load() != uint64(len(text)+4) {
+			runtime.Gosched()
+		}
 	}
 	n := uint64(len(text) + 4)
 	for name, half := range map[string]Config{"near": w.egress.cfg, "far": w.ingress.cfg} {
@@ -214,6 +272,17 @@ func TestProgressOfBareConnection(t *testing.T) {
 	if rec := w.joined(t); rec.GetEgress().GetRequestBytes() != n || rec.GetIngress().GetResponseBytes() != n {
 		t.Errorf("record %v", rec)
 	}
+}
+
+// standingAccount is the account of the only crossing that is open.
+func standingAccount(t *testing.T, s *standing.Standing) *account {
+	t.Helper()
+	var a *account
+	s.Visit(func(c *standing.Crossing) { a = c.Bearer.(*account) }, func() {})
+	if a == nil {
+		t.Fatal("no crossing is open")
+	}
+	return a
 }
 
 // TestProgressNotRecorded: what cannot be written is said, once for each look, and
