@@ -4,14 +4,15 @@
 
 PROTO is the folder of the .proto files. CASES is a JSON list of cases, each a list
 of frames in hex, in the order of their delivery. For each case one line of JSON
-comes out: of each frame what it says or why it is refused, and the record that the
-acceptable ones join to. It needs nothing but Python's standard library.
+comes out: of each frame what it says and the join digest of that, or why it is
+refused, and the record that the acceptable ones join to. It needs nothing but Python's standard library.
 """
 
 import json
 import pathlib
 import sys
 
+import agreed
 import join
 import rules
 import schema
@@ -47,6 +48,9 @@ def deliver(protos, case):
                 raise wire.Refused("%d bytes" % len(data))
             decoded = wire.decode(protos, FRAME, data)
             said["frame"] = wire.to_json(protos, FRAME, decoded)
+            alike = agreed.agreed(decoded)
+            if alike is not None:
+                said["agreed"], said["digest"] = alike.hex(), agreed.digest(alike).hex()
             frame = named(protos, FRAME, decoded)
             what = rules.acceptable(frame, frame.get("gateway", ""))
         except wire.Refused as why:

@@ -24,6 +24,8 @@ type outcome struct {
 	Frames []struct {
 		Frame   any    `json:"frame"`
 		Refused string `json:"refused"` // why; "" if it is acceptable
+		Agreed  string `json:"agreed"`  // bytes, in hex
+		Digest  string `json:"digest"`
 	} `json:"frames"`
 	Record any `json:"record"`
 }
@@ -87,6 +89,8 @@ type vector struct {
 		} `json:"also"`
 		Accepted bool   `json:"accepted"`
 		Why      string `json:"why"`
+		Agreed   string `json:"agreed"`
+		Digest   string `json:"digest"`
 	} `json:"frames"`
 	Record any `json:"record"`
 }
@@ -111,8 +115,8 @@ func readVectors(t *testing.T) (names []string, all []vector) {
 	return names, all
 }
 
-// TestVectors: both decoders read the same in every vector, refuse the same, and join
-// to the same record.
+// TestVectors: both decoders read the same in every vector, refuse the same, join to
+// the same record, and come to the same join digests.
 func TestVectors(t *testing.T) {
 	names, all := readVectors(t)
 	cases := make([][]string, len(all))
@@ -129,6 +133,9 @@ func TestVectors(t *testing.T) {
 				}
 				if refused := got.Frames[n].Refused; f.Accepted != (refused == "") {
 					t.Errorf("frame %d, %s: accepted %t, and here refused for %q", n, f.Why, f.Accepted, refused)
+				}
+				if f.Agreed != got.Frames[n].Agreed || f.Digest != got.Frames[n].Digest {
+					t.Errorf("frame %d, %s: agreed %s %s, want %s %s", n, f.Why, got.Frames[n].Agreed, got.Frames[n].Digest, f.Agreed, f.Digest)
 				}
 			}
 			if d := cmp.Diff(all[i].Record, got.Record); d != "" {

@@ -45,6 +45,9 @@ func TestSpoilt(t *testing.T) {
 			} else {
 				accepted++
 				add(f, egress, ingress)
+				if digest := digestOf(f); digest != got.Frames[n].Digest {
+					t.Errorf("%s, frame %d: digest %q, and by the other decoder %q\n%s", about[i], n, digest, got.Frames[n].Digest, text)
+				}
 			}
 			if (err == nil) != (got.Frames[n].Refused == "") {
 				t.Errorf("%s, frame %d: %v, and by the other decoder %q\n%s", about[i], n, err, got.Frames[n].Refused, text)
@@ -116,6 +119,20 @@ func accept(t *testing.T, text string) (*crossingv1.Frame, error) {
 		return nil, err
 	}
 	return f, crossing.CheckFrame(f, gateway)
+}
+
+// digestOf is the join digest of an opening or an end, in hex; "" of any other frame.
+func digestOf(f *crossingv1.Frame) string {
+	var sum [32]byte
+	switch {
+	case f.GetOpen() != nil:
+		sum = crossing.OpenDigest(f.GetOpen())
+	case f.GetClose() != nil:
+		sum = crossing.CloseDigest(f.GetClose())
+	default:
+		return ""
+	}
+	return hex.EncodeToString(sum[:])
 }
 
 // add puts a frame into its account.
