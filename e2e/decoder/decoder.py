@@ -56,8 +56,8 @@ def deliver(protos, case):
         except wire.Refused as why:
             said["refused"] = str(why)
             continue
-        if what in ("open", "close"):
-            accounts[frame[what]["side"]][what] = frame[what]
+        if what in ("open", "progress", "close"):
+            join.add(accounts[frame[what]["side"]], what, frame[what])
     record = join.join(accounts["EGRESS"], accounts["INGRESS"])
     return {"frames": frames, "record": wire.to_json(protos, RECORD, numbered(protos, RECORD, record))}
 

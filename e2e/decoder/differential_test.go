@@ -138,8 +138,13 @@ func digestOf(f *crossingv1.Frame) string {
 // add puts a frame into its account.
 func add(f *crossingv1.Frame, egress, ingress *crossing.Account) {
 	a := egress
-	if f.GetOpen().GetSide() == crossingv1.Side_INGRESS || f.GetClose().GetSide() == crossingv1.Side_INGRESS {
-		a = ingress
+	for _, side := range []crossingv1.Side{f.GetOpen().GetSide(), f.GetProgress().GetSide(), f.GetClose().GetSide()} {
+		if side == crossingv1.Side_INGRESS {
+			a = ingress
+		}
+	}
+	if f.GetProgress() != nil {
+		a.Further(f.GetProgress())
 	}
 	if f.GetOpen() != nil {
 		a.Open = f.GetOpen()

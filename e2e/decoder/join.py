@@ -1,12 +1,24 @@
 """What two accounts of a crossing come to: "Join" of gateway/crossing/FORMAT.md.
 
-An account is a dictionary with "open" and "close", where they are there.
-Enumerations are by name.
+An account is a dictionary with "open", the last "progress" and "close", where they
+are there. Enumerations are by name.
 """
 
 import copy
 
 MISSED = {"CALLER_GONE", "PEER_LOST", "GATEWAY_STOPPED", "PROTOCOL_ERROR", "REFUSED"}
+
+
+def add(account, what, message):
+    """Takes up what a frame says; of several that say how far it has come, the last."""
+    if what == "progress" and "progress" in account and order(message) < order(account["progress"]):
+        return
+    account[what] = message
+
+
+def order(progress):
+    at = progress["at"]
+    return at.get("seconds", 0), at.get("nanos", 0), progress.get("request_bytes", 0), progress.get("response_bytes", 0)
 
 
 def join(egress, ingress):
@@ -47,6 +59,7 @@ def end(account):
     e = copy.deepcopy(account["open"].get("end", {}))
     c = account.get("close")
     if c is None:
+        passed(e, account.get("progress"))
         return e
     for field in ("duration", "first_byte", "request_bytes", "response_bytes", "status", "message", "tries", "transfer"):
         e.pop(field, None)
@@ -57,6 +70,16 @@ def end(account):
         if field in c:
             e[field] = c[field]
     return e
+
+
+def passed(e, progress):
+    """How far a crossing has come that goes on."""
+    if progress is None:
+        return
+    for field in ("request_bytes", "response_bytes"):
+        e.pop(field, None)
+        if field in progress:
+            e[field] = progress[field]
 
 
 def whole(account):
