@@ -47,6 +47,9 @@ type Config struct {
 	// Inheritance is what the process whose place this one takes has handed over;
 	// nil if it takes nobody's.
 	Inheritance *handover.Inheritance
+	// ProgressEvery is how often it is recorded how far an open crossing has come; a
+	// minute if zero.
+	ProgressEvery time.Duration
 	// Log takes the gateway's log; nil for none. Crossings are recorded, not logged.
 	Log *zap.Logger
 }
@@ -74,6 +77,7 @@ type Gateway struct {
 	authz     *authz.Authorizer
 	standing  *standing.Standing
 	closing   chan struct{} // closed when the gateway goes away
+	every     time.Duration // progress is recorded
 
 	inheritance *handover.Inheritance // nil if no process was there before
 	sockets     handover.Sockets
@@ -95,7 +99,7 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway"), metrics: admin.NewMetrics(),
-		closing: make(chan struct{}), ready: make(chan struct{}), retiring: make(chan struct{}),
+		closing: make(chan struct{}), ready: make(chan struct{}), retiring: make(chan struct{}), every: cfg.ProgressEvery,
 		inheritance: cfg.Inheritance, sockets: handover.Sockets{From: cfg.Inheritance},
 	}
 	g.retire = sync.OnceFunc(func() { close(g.retiring) })
@@ -190,7 +194,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Spool: g.meter,
 		Log:   g.log,
 
-		Quota: b.quota(), Limits: b.limits(), Standing: g.standing,
+		Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
 
 		Delayed: g.metrics.Delayed,
 	}
