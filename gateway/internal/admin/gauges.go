@@ -11,6 +11,7 @@ import (
 type State struct {
 	Serial  uint64 // of the policy in force; 0 if none
 	Spooled uint64 // bytes that wait for an acknowledgement
+	Silent  int    // pairs of gateways of which the other one is silent
 	Tunnels []tunnel.Info
 	Bundles []*controlv1.BundleStatus // of other trust domains
 	// NotReady is why the gateway can carry nothing; nil if it can.
@@ -23,6 +24,7 @@ type gauges struct{ state func() State }
 var (
 	serialDesc  = desc("policy_serial", "Serial of the policy in force; 0 if there is none.")
 	spoolDesc   = desc("spool_bytes", "Records that wait for an acknowledgement, in bytes.")
+	silentDesc  = desc("silent_pairs", "Chains of statements whose other gateway is silent.")
 	tunnelsDesc = desc("tunnels", "Tunnels that are up.", "peer", "carrier", "class")
 	streamsDesc = desc("streams", "Streams open in tunnels.", "peer", "carrier", "class")
 	tripDesc    = desc("tunnel_round_trip_seconds", "Longest round trip of the tunnels, as last measured.", "peer", "carrier", "class")
@@ -40,7 +42,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{serialDesc, spoolDesc, tunnelsDesc, streamsDesc, tripDesc, lossDesc, sequenceDesc, refreshedDesc, endsDesc, alarmDesc} {
+	for _, d := range []*prometheus.Desc{serialDesc, spoolDesc, silentDesc, tunnelsDesc, streamsDesc, tripDesc, lossDesc, sequenceDesc, refreshedDesc, endsDesc, alarmDesc} {
 		ch <- d
 	}
 }
@@ -58,6 +60,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(serialDesc, float64(s.Serial))
 	gauge(spoolDesc, float64(s.Spooled))
+	gauge(silentDesc, float64(s.Silent))
 	for w, t := range byWay(s.Tunnels) {
 		gauge(tunnelsDesc, t.tunnels, w.peer, w.carrier, w.class)
 		gauge(streamsDesc, t.streams, w.peer, w.carrier, w.class)

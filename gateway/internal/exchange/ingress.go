@@ -158,11 +158,13 @@ func (i *Ingress) admit(peer spiffeid.ID, s tunnel.Stream) (l7.Traceparent, bool
 	h := s.Header()
 	trace, err := checkHeader(h, peer)
 	if err == nil {
-		err = i.numbers.take(peer, h.GetRun(), h.GetSequence())
+		err = i.take(peer, h)
 	}
 	switch {
 	case copied(s, err):
 		s.Reset(tunnel.Repeated)
+	case errors.Is(err, errBarred):
+		s.Reset(tunnel.Refused) // it is in a statement
 	case err != nil:
 		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", peer.String()+": "+err.Error())
 		s.Reset(tunnel.ProtocolError)
@@ -248,11 +250,16 @@ func (a *arrival) begin(v *authz.Verdict) bool {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
 		return false
 	}
-	if !v.Allow {
-		a.ended(crossingv1.Cause_REFUSED, v.Reason)
-		a.refuse(v.Reason)
+	reason := v.Reason
+	if v.Allow {
+		if !a.barred() {
+			return true
+		}
+		reason = crossingv1.Reason_NOT_RECORDED
 	}
-	return v.Allow
+	a.ended(crossingv1.Cause_REFUSED, reason)
+	a.refuse(reason)
+	return false
 }
 
 // within says whether the crossing is within this gateway's limits; if not, it
