@@ -102,7 +102,7 @@ func TestMetricsCountRecords(t *testing.T) {
 	}
 	allowed := half(1, crossingv1.Decision_ALLOW, 0)
 	for _, h := range []*crossingv1.Half{allowed, half(2, crossingv1.Decision_DENY, crossingv1.Reason_NO_INTENT)} {
-		if err := spool.Open(h, false); err != nil {
+		if err := spool.Open(h, false, false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -155,8 +155,8 @@ type Meter struct {
 func (m *Metrics) Meter(r *recorder.Recorder) *Meter { return &Meter{r, m} }
 
 // Open counts and records a crossing that opens.
-func (m *Meter) Open(h *crossingv1.Half, durable bool) error {
-	err := m.Recorder.Open(h, durable)
+func (m *Meter) Open(h *crossingv1.Half, durable, goesOn bool) error {
+	err := m.Recorder.Open(h, durable, goesOn)
 	if err != nil {
 		m.metrics.denied.WithLabelValues(label(crossingv1.Reason_NOT_RECORDED.String())).Inc()
 		return err

@@ -49,7 +49,8 @@ var copyBuffers = sync.Pool{New: func() any {
 type spool interface {
 	RunID() string
 	Next(ingress string) uint64
-	Open(h *crossingv1.Half, durable bool) error
+	// Open goesOn if the crossing does where it cannot be recorded.
+	Open(h *crossingv1.Half, durable, goesOn bool) error
 	Close(c *crossingv1.Close) error
 	Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string)
 }
@@ -144,7 +145,7 @@ func (a *account) asked(operation string, head *l7.RequestHead) {
 // does not hear of a caller that gives up, which must not leave a crossing half
 // written.
 func (a *account) open(durable bool) error {
-	err := a.cfg.Spool.Open(&a.half.Half, durable)
+	err := a.cfg.Spool.Open(&a.half.Half, durable, false)
 	a.half.free()
 	a.half = nil
 	return err

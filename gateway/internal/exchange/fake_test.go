@@ -112,7 +112,7 @@ func (s *fakeSpool) Next(string) uint64 {
 	return s.sequence
 }
 
-func (s *fakeSpool) Open(h *crossingv1.Half, _ bool) error {
+func (s *fakeSpool) Open(h *crossingv1.Half, _, _ bool) error {
 	h = proto.CloneOf(h)
 	s.journal.note(s.name + " open")
 	s.mu.Lock()

@@ -26,7 +26,7 @@ type counted struct {
 
 func (c *counted) RunID() string                                          { return c.run }
 func (c *counted) Next(string) uint64                                     { c.sequence++; return c.sequence }
-func (*counted) Open(*crossingv1.Half, bool) error                        { return nil }
+func (*counted) Open(*crossingv1.Half, bool, bool) error                  { return nil }
 func (*counted) Close(*crossingv1.Close) error                            { return nil }
 func (*counted) Refuse(crossingv1.Reason, netip.AddrPort, string, string) {}
 func (c *counted) config() Config                                         { return Config{Self: near, Spool: c, Log: zap.NewNop()} }

@@ -34,7 +34,7 @@ func recordAll(b *testing.B, r *Recorder, durable bool, writers int) {
 		c := closeOf(h)
 		for next() {
 			h.Key.Sequence = r.Next(peer.String())
-			if err := r.Open(h, durable); err != nil {
+			if err := r.Open(h, durable, false); err != nil {
 				b.Error(err)
 				return
 			}

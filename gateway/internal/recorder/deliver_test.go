@@ -204,7 +204,7 @@ func (r running) crossings(t *testing.T, n int) {
 	t.Helper()
 	for range n {
 		h := half(r.RunID(), r.Next(peer.String()))
-		if err := errors.Join(r.Open(h, false), r.Close(closeOf(h))); err != nil {
+		if err := errors.Join(r.Open(h, false, false), r.Close(closeOf(h))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -242,7 +242,7 @@ func TestDeliverAfterRestart(t *testing.T) {
 	was := running{r, nil}
 	was.crossings(t, 50)
 	left := half(r.RunID(), r.Next(peer.String()))
-	if err := r.Open(left, true); err != nil {
+	if err := r.Open(left, true, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.CloseSpool(); err != nil {
@@ -269,7 +269,7 @@ func TestTrim(t *testing.T) {
 	p := newPlane(t)
 	r := start(t, dir, 4<<10, p)
 	long := half(r.RunID(), r.Next(peer.String()))
-	if err := r.Open(long, true); err != nil {
+	if err := r.Open(long, true, false); err != nil {
 		t.Fatal(err)
 	}
 	r.crossings(t, 200)
@@ -300,7 +300,7 @@ func TestRejected(t *testing.T) {
 	p.mu.Lock()
 	p.reject = h.GetId()
 	p.mu.Unlock()
-	if err := r.Open(h, false); err != nil {
+	if err := r.Open(h, false, false); err != nil {
 		t.Fatal(err)
 	}
 	r.crossings(t, 1)
@@ -365,7 +365,7 @@ func TestDamagedSegment(t *testing.T) {
 	was := running{r, nil}
 	was.crossings(t, 3)
 	k.set(func(k *knobs) { k.write, k.halfway, k.truncate = true, true, true })
-	if err := r.Open(half(r.RunID(), 9), true); !errors.Is(err, errDisk) {
+	if err := r.Open(half(r.RunID(), 9), true, false); !errors.Is(err, errDisk) {
 		t.Fatalf("Open = %v", err)
 	}
 	r.spool.mu.Lock()

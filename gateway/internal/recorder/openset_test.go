@@ -96,7 +96,7 @@ func TestNoID(t *testing.T) {
 	defer r.CloseSpool()
 	h := half(r.RunID(), 1)
 	h.Id = "x"
-	if err := r.Open(h, false); err == nil {
+	if err := r.Open(h, false, false); err == nil {
 		t.Error("an opening without an id was recorded")
 	}
 	if r.Pending() != 0 {
@@ -119,7 +119,7 @@ func TestKeepsNothing(t *testing.T) {
 	end := proto.CloneOf(closeOf(late))
 	want := map[string]crossingv1.Cause{left.Id: crossingv1.Cause_GATEWAY_STOPPED, late.Id: crossingv1.Cause_DONE}
 	for _, h := range []*crossingv1.Half{left, late} {
-		if err := r.Open(h, true); err != nil {
+		if err := r.Open(h, true, false); err != nil {
 			t.Fatal(err)
 		}
 		spoil(&h.Id, &h.Key.Egress, &h.Key.Ingress, &h.Key.Run)

@@ -144,7 +144,7 @@ func TestStopUnreachable(t *testing.T) {
 				if took := (<-ended).Sub(began); took != c.want {
 					t.Errorf("stopping took %s, want %s", took, c.want)
 				}
-				if err := r.Open(half(r.RunID(), 9), false); !errors.Is(err, ErrClosed) {
+				if err := r.Open(half(r.RunID(), 9), false, false); !errors.Is(err, ErrClosed) {
 					t.Errorf("Open = %v after Run", err)
 				}
 			})
@@ -204,7 +204,7 @@ func TestRoomAgain(t *testing.T) {
 		}
 		fill := func() {
 			for n := 0; ; n++ {
-				err := r.Open(half(r.RunID(), r.Next(peer.String())), false)
+				err := r.Open(half(r.RunID(), r.Next(peer.String())), false, false)
 				if errors.Is(err, ErrFull) && n > 0 {
 					return
 				}
@@ -220,7 +220,7 @@ func TestRoomAgain(t *testing.T) {
 		running{r, nil}.delivered(t)
 		synctest.Wait()
 		for range 20 {
-			if err := r.Open(half(r.RunID(), r.Next(peer.String())), false); err != nil {
+			if err := r.Open(half(r.RunID(), r.Next(peer.String())), false, false); err != nil {
 				t.Errorf("Open = %v, though all was taken", err)
 			}
 			running{r, nil}.delivered(t)
@@ -241,7 +241,7 @@ func TestOneIDTwice(t *testing.T) {
 		h := half(run, 1)
 		h.Id, h.Side = "0197f2d0-0000-7000-8000-000000000001", crossingv1.Side_INGRESS
 		h.Key.Egress, h.Key.Ingress, h.End.Gateway = peer.String(), self.String(), self.String()
-		if err := r.Open(h, false); err != nil {
+		if err := r.Open(h, false, false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -46,6 +46,8 @@ type Config struct {
 	// Connect gives the service that takes the frames. It is called again after
 	// each failure.
 	Connect func(ctx context.Context) (controlv1.CrossingServiceClient, error)
+	// Books are told of all that is recorded; nil if nobody keeps any.
+	Books Books
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -199,8 +201,9 @@ func (r *Recorder) begin(ingress string) *atomic.Uint64 {
 // Open records that a crossing opened, or was refused. When it returns nil the
 // half is written and, if durable, on stable storage. It fails with ErrFull,
 // with ErrClosed, or with what the disk said: then the crossing may not happen.
-// The half is the caller's again.
-func (r *Recorder) Open(h *crossingv1.Half, durable bool) error {
+// If it goesOn all the same, its half is kept in memory and written when the disk
+// is back, as long as there is room. The half is the caller's again.
+func (r *Recorder) Open(h *crossingv1.Half, durable, goesOn bool) error {
 	if err := r.begun(h, durable); err != nil {
 		return fmt.Errorf("record crossing %s: %w", h.GetId(), err)
 	}
@@ -362,20 +365,21 @@ func (r *Recorder) flushOnce(before time.Time) {
 }
 
 func (r *Recorder) refused(refusal *crossingv1.Refusal) error {
-	return r.say(&crossingv1.Frame{Refusal: refusal}, false)
+	return r.Say(&crossingv1.Frame{Refusal: refusal}, false)
 }
 
 // Applied records that an operator's act was put in force. When it returns nil that
 // is on stable storage.
 func (r *Recorder) Applied(a *crossingv1.Applied) error {
-	if err := r.say(&crossingv1.Frame{Applied: a}, true); err != nil {
+	if err := r.Say(&crossingv1.Frame{Applied: a}, true); err != nil {
 		return fmt.Errorf("record act %s: %w", a.GetAct(), err)
 	}
 	return nil
 }
 
-// say writes a frame that is of no crossing.
-func (r *Recorder) say(f *crossingv1.Frame, durable bool) error {
+// Say records a frame that opens and ends no crossing, as this gateway and run. When
+// it returns nil the frame is written and, if durable, on stable storage.
+func (r *Recorder) Say(f *crossingv1.Frame, durable bool) error {
 	w := r.spool.entry()
 	defer r.spool.free(w)
 	f.Gateway, f.Run = r.self.gateway, r.self.run

@@ -106,7 +106,7 @@ func writeUntilKilled(dir string) {
 			for {
 				n := r.Next(peer.String())
 				h := half(r.RunID(), n)
-				if err := r.Open(h, n%3 == 0); err != nil {
+				if err := r.Open(h, n%3 == 0, false); err != nil {
 					continue
 				}
 				fmt.Println("open", h.GetId())
@@ -206,7 +206,7 @@ func testTornTail(t *testing.T, behind []byte) {
 		h := half(r.RunID(), uint64(i+1))
 		h.Key.Ingress, h.End.Decision = "", crossingv1.Decision_DENY
 		h.End.Reason, h.End.Intent, h.End.Close = crossingv1.Reason_NO_INTENT, "", crossingv1.Cause_REFUSED
-		if err := r.Open(h, false); err != nil {
+		if err := r.Open(h, false, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -234,7 +234,7 @@ func testTornTail(t *testing.T, behind []byte) {
 			}
 		}
 		r := open(t, dir, segmentSize)
-		if err := r.Open(half(r.RunID(), 1), true); err != nil {
+		if err := r.Open(half(r.RunID(), 1), true, false); err != nil {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
 		if err := r.CloseSpool(); err != nil {
@@ -325,7 +325,7 @@ func TestDiskFails(t *testing.T) {
 			var recorded []string
 			record := func() error {
 				h := half(r.RunID(), r.Next(peer.String()))
-				err := r.Open(h, true)
+				err := r.Open(h, true, false)
 				if err == nil {
 					recorded = append(recorded, h.GetId())
 				}
@@ -372,7 +372,7 @@ func TestFull(t *testing.T) {
 	var last *crossingv1.Half
 	for {
 		h := half(r.RunID(), r.Next(peer.String()))
-		if err = r.Open(h, false); err != nil {
+		if err = r.Open(h, false, false); err != nil {
 			break
 		}
 		last = h
@@ -387,7 +387,7 @@ func TestFull(t *testing.T) {
 	if err := r.CloseSpool(); err != nil {
 		t.Error(err)
 	}
-	if err := r.Open(half(r.RunID(), 99), false); !errors.Is(err, ErrClosed) {
+	if err := r.Open(half(r.RunID(), 99), false, false); !errors.Is(err, ErrClosed) {
 		t.Errorf("Open = %v, want ErrClosed", err)
 	}
 }
@@ -445,7 +445,7 @@ func TestGroupCommit(t *testing.T) {
 	for range writers {
 		wg.Go(func() {
 			for range each {
-				if err := r.Open(half(r.RunID(), r.Next(peer.String())), true); err != nil {
+				if err := r.Open(half(r.RunID(), r.Next(peer.String())), true, false); err != nil {
 					t.Error(err)
 				}
 			}
@@ -493,7 +493,7 @@ func benchmarkOpen(b *testing.B, writers int) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if err := r.Open(half(r.RunID(), r.Next(peer.String())), true); err != nil {
+			if err := r.Open(half(r.RunID(), r.Next(peer.String())), true, false); err != nil {
 				b.Fatal(err)
 			}
 		}

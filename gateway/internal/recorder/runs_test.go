@@ -47,7 +47,7 @@ func runUntil(t *testing.T, r *Recorder) (stop func()) {
 func goesOn(t *testing.T, r *Recorder) *crossingv1.Half {
 	t.Helper()
 	h := half(r.RunID(), r.Next(peer.String()))
-	if err := r.Open(h, true); err != nil {
+	if err := r.Open(h, true, false); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -235,7 +235,7 @@ func TestRunsShareTheSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.CloseSpool()
-	if err := r.Open(half(r.RunID(), 1), false); !errors.Is(err, ErrFull) {
+	if err := r.Open(half(r.RunID(), 1), false, false); !errors.Is(err, ErrFull) {
 		t.Errorf("Open = %v, want ErrFull", err)
 	}
 	if size := r.runs.size(); size == 0 || !filepath.IsAbs(r.cfg.Dir) {
