@@ -163,8 +163,6 @@ func (i *Ingress) admit(peer spiffeid.ID, s tunnel.Stream) (l7.Traceparent, bool
 	switch {
 	case copied(s, err):
 		s.Reset(tunnel.Repeated)
-	case errors.Is(err, errBarred):
-		s.Reset(tunnel.Refused) // it is in a statement
 	case err != nil:
 		i.cfg.Spool.Refuse(crossingv1.Reason_MALFORMED, netip.AddrPort{}, "tunnel", peer.String()+": "+err.Error())
 		s.Reset(tunnel.ProtocolError)
@@ -246,20 +244,21 @@ func (a *arrival) identify(info tunnel.Info) {
 
 // begin records the crossing, and says whether it may go on.
 func (a *arrival) begin(v *authz.Verdict) bool {
+	if !a.taken() {
+		a.half.free()
+		a.half = nil
+		a.refuse(crossingv1.Reason_NOT_RECORDED) // what becomes of it is stated
+		return false
+	}
 	if err := a.open(v.Durable()); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
 		return false
 	}
-	reason := v.Reason
-	if v.Allow {
-		if !a.barred() {
-			return true
-		}
-		reason = crossingv1.Reason_NOT_RECORDED
+	if !v.Allow {
+		a.ended(crossingv1.Cause_REFUSED, v.Reason)
+		a.refuse(v.Reason)
 	}
-	a.ended(crossingv1.Cause_REFUSED, reason)
-	a.refuse(reason)
-	return false
+	return v.Allow
 }
 
 // within says whether the crossing is within this gateway's limits; if not, it
