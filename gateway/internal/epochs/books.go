@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
@@ -115,16 +116,40 @@ func (k *Keeper) incomingOf(chain statement.Chain) *incoming {
 	return c
 }
 
-// keep keeps a new chain of a peer, unless it has too many. The caller holds mu.
+// keep keeps a new chain of a peer, in the place of one that nothing is to be stated
+// of if it has too many. The caller holds mu.
 func (k *Keeper) keep(c *incoming) bool {
 	p := k.meet(c.peer)
-	if p.chains >= maxChains {
+	if p.chains >= maxChains && !k.dropOldest(c.peer) {
 		k.cfg.Meter.Mistold(tooMuch)
 		return false
 	}
 	p.chains++
 	k.in[c.book.Chain()] = c
 	return true
+}
+
+// dropOldest drops the chain of a peer that was not heard of for longest, of those that
+// nothing is to be stated of. The caller holds mu.
+func (k *Keeper) dropOldest(id spiffeid.ID) bool {
+	var oldest *incoming
+	for _, c := range k.in {
+		if c.peer == id && !c.book.Waiting() && (oldest == nil || c.last.Load() < oldest.last.Load()) {
+			oldest = c
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	k.drop(oldest)
+	return true
+}
+
+// drop forgets a chain. The caller holds mu.
+func (k *Keeper) drop(c *incoming) {
+	k.recorder.Stated(c.book.Stated()...)
+	delete(k.in, c.book.Chain())
+	k.meet(c.peer).chains--
 }
 
 // Take says whether a number may open here: no answer has said that it never came.

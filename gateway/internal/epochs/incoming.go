@@ -75,10 +75,9 @@ func (k *Keeper) forget(now time.Time) {
 	before := now.Add(-k.cfg.Memory).UnixNano()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for chain, c := range k.in {
+	for _, c := range k.in {
 		if c.last.Load() < before && !c.book.Waiting() {
-			delete(k.in, chain)
-			k.meet(c.peer).chains--
+			k.drop(c)
 		}
 	}
 }
