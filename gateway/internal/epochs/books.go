@@ -120,7 +120,7 @@ func (k *Keeper) incomingOf(chain statement.Chain) *incoming {
 // of if it has too many. The caller holds mu.
 func (k *Keeper) keep(c *incoming) bool {
 	p := k.meet(c.peer)
-	if p.chains >= maxChains && !k.dropOldest(c.peer) {
+	if bound := k.recorder != nil; bound && p.chains >= maxChains && !k.dropOldest(c.peer) {
 		k.cfg.Meter.Mistold(tooMuch)
 		return false
 	}
