@@ -18,14 +18,14 @@ func TestKillEgress(t *testing.T) {
 			long := w.send(true)
 			w.cross(3)
 			pass(1500 * time.Millisecond) // a claim is made, and answered or not
-			w.send(true)
+			late := w.send(true)
 			w.near.kill()
-			for _, h := range []*crossingv1.Half{long.far} {
-				w.far.close(h, w.far.run, crossingv1.Cause_PEER_LOST)
-			}
+			w.far.close(long.far, w.far.run, crossingv1.Cause_PEER_LOST)
 			w.cut(false)
 			w.near.begin()
-			pass(20 * time.Second)
+			pass(5 * time.Second)
+			w.far.close(late.far, w.far.run, crossingv1.Cause_PEER_LOST)
+			pass(15 * time.Second)
 			all := w.far.statements()
 			if last := all[len(all)-1]; !last.Claim.GetFinal() || last.Claim.GetNext() != 13 {
 				t.Errorf("the run's last claim is final: %t, next is %d, want 13", last.Claim.GetFinal(), last.Claim.GetNext())

@@ -41,7 +41,7 @@ func (k *Keeper) Part(ctx context.Context, gone []spiffeid.ID) {
 		c := k.own[id.String()]
 		k.mu.RUnlock()
 		if c != nil {
-			c.stir()
+			c.hurry()
 			parting.Go(func() { k.state(ctx, c) })
 		}
 	}
@@ -62,7 +62,7 @@ func (k *Keeper) Finish(ctx context.Context) {
 	for _, c := range own {
 		c.ended.Store(true)
 		c.hurried.Store(true)
-		c.stir()
+		c.hurry()
 		finishing.Go(func() { k.state(ctx, c) })
 	}
 	finishing.Wait()

@@ -224,7 +224,7 @@ func TestForked(t *testing.T) {
 		chain := w.chain()
 		first := w.claim(chain, time.Now())
 		w.exchange(t, claimed(first))
-		answer := w.exchange(t, claimed(w.claim(chain, time.Now().Add(-time.Second)))).GetRefused()
+		answer := w.exchange(t, claimed(w.claim(chain, time.Now().Add(time.Second)))).GetRefused()
 		if answer.GetCode() != crossingv1.Refused_BEHIND || string(answer.GetLast().GetClaim()) != string(first.GetStatement().GetClaim()) {
 			t.Errorf("a second claim of an epoch was answered with %v", answer)
 		}

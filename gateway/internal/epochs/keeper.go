@@ -169,9 +169,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-updated:
 			k.announce()
 		case <-look.C:
+			k.announce() // nothing, unless it failed before
 			k.release()
 		case now := <-beat.C:
-			k.announce() // nothing, unless it failed before
 			k.forget(now)
 			k.beat(ctx, now)
 		}

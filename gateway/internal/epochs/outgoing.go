@@ -29,6 +29,7 @@ type outgoing struct {
 	turn chan struct{} // who tells of it puts something in: it holds one
 
 	ended   atomic.Bool // its run has: there is a final claim to make
+	urgent  atomic.Bool // the next claim is due, whatever the time
 	parted  atomic.Bool // its peer is none any more: claims that fail stand alone at once
 	hurried atomic.Bool // the gateway stops: a claim that fails is left to the next start
 
@@ -44,6 +45,12 @@ func newOutgoing(book *statement.Egress) *outgoing {
 	c.peer, _ = spiffeid.FromString(book.Chain().Ingress) // else it is nobody's
 	c.spooled = book.Pending()
 	return c
+}
+
+// hurry makes a claim due and has it made.
+func (c *outgoing) hurry() {
+	c.urgent.Store(true)
+	c.stir()
 }
 
 // stir has whoever tells of the chain look again now.
@@ -71,6 +78,7 @@ func (k *Keeper) Ended(run string) {
 	for chain, c := range k.out {
 		if chain.Run == run && run != k.run {
 			c.ended.Store(true)
+			c.urgent.Store(true)
 			k.start(c)
 		}
 	}
@@ -127,10 +135,14 @@ func (k *Keeper) claim(c *outgoing) *crossingv1.Statement {
 		return claim
 	}
 	now, final := time.Now(), c.ended.Load()
-	if final && c.book.Done() || !final && !c.parted.Load() && !c.book.Due(now) {
+	if due := c.urgent.Swap(false) || c.book.Due(now); !due {
 		return nil
 	}
-	return c.book.Cut(statement.Facts{Now: now, Policy: k.policy(), Final: final}, k.keys.signer)
+	claim := c.book.Cut(statement.Facts{Now: now, Policy: k.policy(), Final: final}, k.keys.signer)
+	if s, err := statement.Read(claim); final && claim != nil && err == nil && !s.Claim.GetFinal() {
+		c.urgent.Store(true) // it has no room for all there is
+	}
+	return claim
 }
 
 // policy is the one in force; nil if there is none.

@@ -104,6 +104,10 @@ func (k *Keeper) review(ctx context.Context, from tunnel.Info, c *incoming, s tu
 		Run: k.run, Policy: k.policy(), Signer: k.keys.signer, Frames: k.recorder.Frame, Offset: from.ClockOffset,
 	}
 	r, err := c.book.Review(claim, key, means, time.Now())
+	if err != nil {
+		return err
+	}
+	defer r.Drop()
 	for err == nil {
 		var step statement.Step
 		step, err = r.Step(time.Now())
@@ -154,18 +158,26 @@ func (k *Keeper) answer(c *incoming, s tunnel.Stream, r *statement.Review, whole
 	if err != nil {
 		return err
 	}
-	if again := string(c.book.State().GetLast().GetAnswer()) == string(whole.GetAnswer()); !again {
-		stated, err := statement.Read(whole)
-		if err != nil {
-			return fmt.Errorf("own answer: %w", err)
-		}
-		if err := k.recorder.Say(&crossingv1.Frame{Statement: whole}, true); err != nil {
-			return fmt.Errorf("spool answer: %w", err)
-		}
-		r.Commit()
-		k.count(crossingv1.Side_INGRESS, stated)
+	if string(c.book.State().GetLast().GetAnswer()) == string(whole.GetAnswer()) {
+		r.Commit() // it was given before
+	} else if err := k.enter(r, whole); err != nil {
+		return err
 	}
 	return statement.WriteTalk(s, &crossingv1.Talk{Answered: &crossingv1.Answered{Statement: whole, Key: key}})
+}
+
+// enter spools an answer on stable storage, and takes it into the books.
+func (k *Keeper) enter(r *statement.Review, whole *crossingv1.Statement) error {
+	stated, err := statement.Read(whole)
+	if err != nil {
+		return fmt.Errorf("own answer: %w", err)
+	}
+	if err := k.recorder.Say(&crossingv1.Frame{Statement: whole}, true); err != nil {
+		return fmt.Errorf("spool answer: %w", err)
+	}
+	r.Commit()
+	k.count(crossingv1.Side_INGRESS, stated)
+	return nil
 }
 
 // decline says why a claim is not answered.

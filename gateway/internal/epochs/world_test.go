@@ -35,9 +35,10 @@ type world struct {
 	mesh      map[string]*certstest.Domain
 	near, far *gateway
 
-	mu     sync.Mutex          // guards what follows
-	down   bool                // no stream can be opened
-	speaks func(tunnel.Stream) // in the far gateway's place; nil: it does itself
+	mu     sync.Mutex           // guards what follows
+	down   bool                 // no stream can be opened
+	up     map[*gateway]*Keeper // who answers
+	speaks func(tunnel.Stream)  // in the far gateway's place; nil: it does itself
 }
 
 // gateway is one of them: its disk, and a process while one runs.
@@ -165,10 +166,11 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, mesh: certstest.Mesh(t, "near.test", "far.test")}
+	w := &world{t: t, up: map[*gateway]*Keeper{}, mesh: certstest.Mesh(t, "near.test", "far.test")}
 	w.near, w.far = w.gateway("near"), w.gateway("far")
 	w.near.begin()
 	w.far.begin()
+	synctest.Wait() // both have announced their keys
 	return w
 }
 
@@ -204,12 +206,20 @@ func (g *gateway) begin() {
 		defer close(over)
 		k.Run(ctx)
 	}()
-	g.stop = func() { cancel(); <-over; g.stop = nil }
+	g.answers(k)
+	g.stop = func() { g.answers(nil); cancel(); <-over; g.stop = nil }
 	for _, run := range left {
 		g.cutOff(run)
 		k.Ended(run)
 	}
 	k.SetPeers([]spiffeid.ID{g.world.near.id, g.world.far.id})
+}
+
+// answers says who answers in the gateway's place; nil for nobody.
+func (g *gateway) answers(k *Keeper) {
+	g.world.mu.Lock()
+	defer g.world.mu.Unlock()
+	g.world.up[g] = k
 }
 
 // replay tells a new keeper what is on disk, and gives the runs that wrote it.
@@ -268,9 +278,9 @@ func (g *gateway) kill() {
 func (g *gateway) Open(ctx context.Context, id spiffeid.ID) (tunnel.Stream, error) {
 	to := g.other(g)
 	g.world.mu.Lock()
-	down, speaks := g.world.down, g.world.speaks
+	down, speaks, there := g.world.down, g.world.speaks, g.world.up[to]
 	g.world.mu.Unlock()
-	if id != to.id || down || to.stop == nil {
+	if id != to.id || down || there == nil {
 		return nil, errDown
 	}
 	near, far := streams(&crossingv1.Header{Kind: crossingv1.Header_STATEMENTS, Run: g.run})
@@ -278,7 +288,7 @@ func (g *gateway) Open(ctx context.Context, id spiffeid.ID) (tunnel.Stream, erro
 		go speaks(far)
 		return near, nil
 	}
-	go to.keeper.Serve(ctx, tunnel.Info{Peer: g.id}, far)
+	go there.Serve(ctx, tunnel.Info{Peer: g.id}, far)
 	return near, nil
 }
 
