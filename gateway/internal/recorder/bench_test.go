@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 )
 
 // BenchmarkOpenClose: what does one gateway's record of a crossing cost, alone
@@ -14,7 +16,7 @@ func BenchmarkOpenClose(b *testing.B) {
 		for _, writers := range []int{1, 64} {
 			name := map[bool]string{false: "async", true: "durable"}[durable]
 			b.Run(fmt.Sprintf("%s/%d", name, writers), func(b *testing.B) {
-				r := open(b, b.TempDir(), segmentSize)
+				r := open(b, b.TempDir(), spool.SegmentSize)
 				defer r.CloseSpool()
 				recordAll(b, r, durable, writers)
 			})
@@ -75,6 +77,6 @@ func processorTime(b *testing.B) time.Duration {
 func BenchmarkRecordDelivered(b *testing.B) {
 	p := newPlane(b)
 	p.blind = true
-	r := start(b, b.TempDir(), segmentSize, p)
+	r := start(b, b.TempDir(), spool.SegmentSize, p)
 	recordAll(b, r.Recorder, false, 64)
 }

@@ -1,8 +1,19 @@
 package recorder
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -39,17 +50,233 @@ type Books interface {
 	Restore(chains []*crossingv1.ChainState)
 }
 
+// followInterval is how often the runs of other processes are read on.
+const followInterval = 200 * time.Millisecond
+
+// library is the directories of all runs, as the books know them. It is nil where
+// nobody keeps books.
+type library struct {
+	books Books
+	sys   disk.System
+	dir   string
+	own   string // the name of this run's directory
+	log   *zap.Logger
+
+	reading sync.Mutex // held while another run is read, or its chains are
+	saving  sync.Mutex // held while chains are saved
+
+	mu      sync.Mutex // guards what follows
+	volumes []*volume  // by their index, from 1
+}
+
+// volume is one run's directory.
+type volume struct {
+	index    uint64
+	dir      string
+	follower *spool.Follower // guarded by reading
+
+	// Guarded by mu.
+	spool *spool.Spool   // nil while another process writes it
+	held  map[uint32]int // until then: places that the books hold, by segment
+	gone  bool
+}
+
+func newLibrary(cfg *Config) *library {
+	if cfg.Books == nil {
+		return nil
+	}
+	return &library{books: cfg.Books, sys: cfg.System, dir: cfg.Dir, log: cfg.Log}
+}
+
+// add adds a directory.
+func (l *library) add(dir string) (*volume, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.volumes) == mostRuns {
+		return nil, errRuns
+	}
+	v := &volume{index: uint64(len(l.volumes) + 1), dir: dir, held: map[uint32]int{}}
+	l.volumes = append(l.volumes, v)
+	return v, nil
+}
+
+// begin begins to read or to write a directory, unless it has begun.
+func (l *library) begin(dir string) (*volume, error) {
+	l.mu.Lock()
+	i := slices.IndexFunc(l.volumes, func(v *volume) bool { return v.dir == dir && !v.gone })
+	if i >= 0 {
+		defer l.mu.Unlock()
+		return l.volumes[i], nil
+	}
+	l.mu.Unlock()
+	v, err := l.add(dir)
+	if err == nil {
+		v.follower = spool.Follow(l.sys, dir)
+	}
+	return v, err
+}
+
+// replay tells the books of a frame of another run.
+func (l *library) replay(v *volume, payload []byte, at spool.Position) {
+	f, err := crossing.UnmarshalFrame(payload)
+	if err != nil {
+		return // whoever takes the run over says so
+	}
+	// Held first: the books may give it back at once.
+	l.hold(v, at.Segment(), 1)
+	if !l.books.Replay(f, payload, place(v.index, at)) {
+		l.hold(v, at.Segment(), -1)
+	}
+}
+
+func (l *library) hold(v *volume, segment uint32, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v.held[segment] += n
+}
+
+// follow reads on in the runs of other processes.
+func (l *library) follow(dirs []string) error {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	var errs []error
+	for _, dir := range dirs {
+		v, err := l.begin(dir)
+		if err == nil && !l.taken(v) {
+			err = v.follower.Read(func(payload []byte, at spool.Position) error {
+				l.replay(v, payload, at)
+				return nil
+			})
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// taken says that this process has taken the run over.
+func (l *library) taken(v *volume) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return v.spool != nil
+}
+
+// forgetGone forgets the runs of other processes that are not there any more.
+func (l *library) forgetGone(dirs []string) {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, v := range l.volumes {
+		if v.spool == nil && !slices.Contains(dirs, v.dir) {
+			v.follower.Close()
+			v.gone = true
+		}
+	}
+}
+
+// stated gives places back. It says whether there is something to trim.
+func (l *library) stated(at []uint64) (trim bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	bySpool := map[*spool.Spool][]spool.Position{}
+	for _, a := range at {
+		index, p := placed(a)
+		if index == 0 || index > uint64(len(l.volumes)) {
+			continue
+		}
+		v := l.volumes[index-1]
+		if v.spool != nil {
+			bySpool[v.spool] = append(bySpool[v.spool], p)
+		} else if v.held[p.Segment()]--; v.held[p.Segment()] == 0 {
+			delete(v.held, p.Segment())
+		}
+	}
+	for s, positions := range bySpool {
+		trim = s.Release(positions...) || trim
+	}
+	return trim
+}
+
+// opened says that this process writes a run's directory now.
+func (l *library) opened(v *volume, s *spool.Spool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for segment, n := range v.held {
+		s.Hold(segment, n)
+	}
+	v.spool, v.held = s, nil
+	v.follower.Close()
+}
+
+// frame reads the frame at a place.
+func (l *library) frame(at uint64) ([]byte, error) {
+	index, p := placed(at)
+	l.mu.Lock()
+	if index == 0 || index > uint64(len(l.volumes)) {
+		l.mu.Unlock()
+		return nil, errNoFrame
+	}
+	dir := l.volumes[index-1].dir // what is gone has no file there
+	l.mu.Unlock()
+	return spool.ReadAt(l.sys, dir, p)
+}
+
 // Stated gives places back that the books held on to: once all openings and ends of a
 // segment of the spool were stated, and the control plane has them, it is removed. It
-// does not block, and may be called while the books are locked.
-func (r *Recorder) Stated(at ...uint64) {}
+// does not wait for the disk, and may be called while the books are locked.
+func (r *Recorder) Stated(at ...uint64) {
+	if r.library == nil || len(at) == 0 {
+		return
+	}
+	if r.library.stated(at) {
+		select {
+		case r.loose <- struct{}{}:
+		default: // somebody is told already
+		}
+	}
+}
 
 // Frame reads the frame at a place that the books hold on to.
-func (r *Recorder) Frame(at uint64) ([]byte, error) { return nil, errNoFrame }
+func (r *Recorder) Frame(at uint64) ([]byte, error) {
+	if r.library == nil {
+		return nil, errNoFrame
+	}
+	return r.library.frame(at)
+}
 
-// Outage is how long and why crossings have not been recorded, and what became of
-// them; nil if they are. It has not ended.
-func (r *Recorder) Outage() *crossingv1.Outage { return nil }
+// keepBooks tells the books what other processes record, and gives space back that
+// statements have made free, until the context ends.
+func (r *Recorder) keepBooks(ctx context.Context) {
+	ticker := time.NewTicker(followInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.loose:
+			r.trim()
+			for _, left := range r.left.all() {
+				left.trim()
+			}
+		case <-ticker.C:
+			if err := r.runs.follow(); err != nil {
+				r.cfg.Log.Error("another run's records are not read", zap.Error(err))
+			}
+		}
+	}
+}
 
-// errNoFrame says that there is no frame at a place.
-var errNoFrame = errors.New("no frame there")
+// follow reads what is new in all other runs.
+func (r *runs) follow() error {
+	dirs, err := r.others()
+	if err != nil {
+		return err
+	}
+	r.library.forgetGone(dirs)
+	if err := r.library.follow(dirs); err != nil {
+		return fmt.Errorf("follow runs: %w", err)
+	}
+	return nil
+}

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -43,12 +45,13 @@ const (
 func (r *Recorder) deliver(ctx context.Context) {
 	delay, outage, warned := minDelay, time.Now(), false
 	for ctx.Err() == nil {
-		before := r.acked.position()
+		before, _ := r.spool.Acknowledged()
 		err := r.deliverOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		progress := r.acked.position() > before
+		after, _ := r.spool.Acknowledged()
+		progress := after > before
 		if progress {
 			delay = minDelay
 		}
@@ -104,7 +107,8 @@ type deliverStream = grpc.BidiStreamingClient[controlv1.Batch, controlv1.Ack]
 
 // send sends batches as frames come, waiting while too many are in flight.
 func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan<- *batch, patience *time.Timer) error {
-	reader := &reader{spool: r.spool, at: r.acked.position()}
+	from, _ := r.spool.Acknowledged()
+	reader := &reader{spool: r.spool, at: from}
 	defer reader.close()
 	for {
 		batch, full, err := reader.batch()
@@ -115,7 +119,7 @@ func (r *Recorder) send(ctx context.Context, stream deliverStream, inFlight chan
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
-			case <-r.spool.grown:
+			case <-r.spool.Grown():
 			}
 			continue
 		}
@@ -165,7 +169,7 @@ func (r *Recorder) receive(stream deliverStream, inFlight <-chan *batch, patienc
 		if err := r.keepRejected(ack, &sent.Batch); err != nil {
 			return err
 		}
-		if err := r.acknowledge(position(ack.GetThrough())); err != nil {
+		if err := r.acknowledge(spool.Position(ack.GetThrough())); err != nil {
 			return err
 		}
 		sent.free()
@@ -173,32 +177,41 @@ func (r *Recorder) receive(stream deliverStream, inFlight <-chan *batch, patienc
 }
 
 // acknowledge notes a position and gives space back.
-func (r *Recorder) acknowledge(to position) error {
-	r.spool.acknowledge(to) // first: who waits for the move looks at what is left
-	if err := r.acked.move(to); err != nil {
+func (r *Recorder) acknowledge(to spool.Position) error {
+	if err := r.spool.Acknowledge(to); err != nil {
 		return err
 	}
-	if to.segment() > r.trimmed {
-		r.trim(to)
-	}
+	r.trim()
 	return nil
 }
 
-// trim gives back the space of segments before a position. If it fails, the
-// next acknowledgement tries again.
-func (r *Recorder) trim(to position) {
-	text, err := r.openNow()
-	if err == nil {
-		err = saveOpen(r.cfg.Dir, text)
-	}
-	if err == nil {
-		err = r.spool.trim()
-	}
+// trim gives back the space of segments that nobody needs. If it fails, the next
+// acknowledgement tries again.
+func (r *Recorder) trim() {
+	r.trimming.Lock()
+	defer r.trimming.Unlock()
+	err := r.spool.Trim(func(highest uint32) error {
+		r.trimmed = max(r.trimmed, highest)
+		return errors.Join(r.saveOpen(), r.library.saveChains())
+	})
 	if err != nil {
 		r.cfg.Log.Warn("space of the spool not given back", zap.Error(err))
-		return
 	}
-	r.trimmed = to.segment()
+}
+
+// saveOpen puts on stable storage what is open, before segments go that say so.
+func (r *Recorder) saveOpen() error {
+	text, err := r.openNow()
+	if err == nil {
+		err = r.spool.Sync() // or an end may be lost that it is silent for
+	}
+	if err == nil {
+		err = disk.Replace(r.cfg.System, filepath.Join(r.cfg.Dir, openFile), text)
+	}
+	if err != nil {
+		return fmt.Errorf("save open crossings: %w", err)
+	}
+	return nil
 }
 
 // openNow is what is open: all that acknowledged segments opened, and nothing
@@ -206,7 +219,7 @@ func (r *Recorder) trim(to position) {
 func (r *Recorder) openNow() ([]byte, error) {
 	r.ending.Lock()
 	defer r.ending.Unlock()
-	return r.open.encode()
+	return r.open.encode(r.trimmed)
 }
 
 // keepRejected keeps frames that were refused for good, so that nothing that
@@ -220,18 +233,24 @@ func (r *Recorder) keepRejected(ack *controlv1.Ack, batch *controlv1.Batch) erro
 			return fmt.Errorf("frame %d of %d was rejected", i, len(batch.GetFrames()))
 		}
 	}
-	f, err := os.OpenFile(filepath.Join(r.cfg.Dir, rejectedFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := r.cfg.System.Open(filepath.Join(r.cfg.Dir, rejectedFile), os.O_CREATE|os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("keep rejected frames: %w", err)
 	}
 	defer f.Close()
+	end, err := f.Size()
+	if err != nil {
+		return fmt.Errorf("keep rejected frames: %w", err)
+	}
 	for _, rejection := range ack.GetRejected() {
 		i := int(rejection.GetIndex())
 		r.cfg.Log.Error("frame rejected by the control plane", zap.String("why", rejection.GetWhy()))
 		line := fmt.Sprintf("%s %q %s\n", time.Now().UTC().Format(time.RFC3339), rejection.GetWhy(), hex.EncodeToString(batch.GetFrames()[i]))
-		if _, err := f.WriteString(line); err != nil {
+		n, err := f.WriteAt([]byte(line), end)
+		if err != nil {
 			return fmt.Errorf("keep rejected frames: %w", err)
 		}
+		end += int64(n)
 	}
 	return f.Sync()
 }

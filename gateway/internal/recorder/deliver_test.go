@@ -20,6 +20,9 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk/disktest"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -182,7 +185,7 @@ type running struct {
 
 func start(t testing.TB, dir string, segment int64, p *plane) running {
 	t.Helper()
-	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: p.connect}, crossing.NewRun(), segment)
+	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: p.connect}, crossing.NewRun(), segment, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +217,7 @@ func (r running) crossings(t *testing.T, n int) {
 // anything gets what comes.
 func TestDeliverBeforeTheFirst(t *testing.T) {
 	p := newPlane(t)
-	r := start(t, t.TempDir(), segmentSize, p)
+	r := start(t, t.TempDir(), spool.SegmentSize, p)
 	for n := 1; n <= 20; n++ {
 		r.crossings(t, 1)
 		p.await(t, 2*n)
@@ -277,7 +280,7 @@ func TestTrim(t *testing.T) {
 	r.crossings(t, 1) // its acknowledgement follows the trim of what was before
 	p.await(t, 403)
 	r.stop()
-	numbers, err := segments(dir)
+	numbers, err := spool.Segments(disk.OS{}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +298,7 @@ func TestTrim(t *testing.T) {
 func TestRejected(t *testing.T) {
 	dir := t.TempDir()
 	p := newPlane(t)
-	r := start(t, dir, segmentSize, p)
+	r := start(t, dir, spool.SegmentSize, p)
 	h := half(r.RunID(), r.Next(peer.String()))
 	p.mu.Lock()
 	p.reject = h.GetId()
@@ -312,25 +315,26 @@ func TestRejected(t *testing.T) {
 	}
 }
 
-// TestBatchesAreShared: of records that come one after another, the first goes
-// at once, and those that come soon after it go together.
+// TestBatchesAreShared: of records that come one after another, the first goes as
+// soon as it is synced, and those that come soon after it go together.
 func TestBatchesAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		const synced = 10 * time.Millisecond
 		p := newPlane(t)
-		r := start(t, t.TempDir(), segmentSize, p)
-		for range 4 {
-			began := time.Now()
-			for range 10 {
+		r := start(t, t.TempDir(), spool.SegmentSize, p)
+		for round := range 4 {
+			for i := range 10 {
 				r.crossings(t, 1)
+				<-time.After(synced)
 				synctest.Wait()
-			}
-			if n, _ := p.taken(); time.Since(began) != 0 || n%20 == 0 {
-				t.Errorf("%d frames delivered after %s, want the first alone and at once", n, time.Since(began))
+				if n, _ := p.taken(); i == 0 && n != 20*round+2 {
+					t.Errorf("%d frames delivered, want the first two at once", n-20*round)
+				}
 			}
 			<-time.After(2 * gathering)
 		}
-		if n, batches := p.taken(); n != 80 || batches > 12 {
-			t.Errorf("%d frames in %d batches, want 80 in 8 or a few more", n, batches)
+		if n, batches := p.taken(); n != 80 || batches > 16 {
+			t.Errorf("%d frames in %d batches, want 80 in 12 or a few more", n, batches)
 		}
 		r.stop()
 	})
@@ -341,7 +345,7 @@ func TestBatchesAreShared(t *testing.T) {
 func TestStopDelivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlane(t)
-		r := start(t, t.TempDir(), segmentSize, p)
+		r := start(t, t.TempDir(), spool.SegmentSize, p)
 		r.crossings(t, 100)
 		r.Refuse(crossingv1.Reason_NO_IDENTITY, addr, "attach", "nothing shown")
 		r.stop()
@@ -349,7 +353,7 @@ func TestStopDelivers(t *testing.T) {
 			t.Errorf("%d frames delivered at the end, want 201", len(p.frames))
 		}
 		began := time.Now()
-		start(t, t.TempDir(), segmentSize, p).stop()
+		start(t, t.TempDir(), spool.SegmentSize, p).stop()
 		if took := time.Since(began); took > finalDelivery/2 {
 			t.Errorf("stopping with nothing to deliver took %s", took)
 		}
@@ -358,19 +362,19 @@ func TestStopDelivers(t *testing.T) {
 
 // TestDamagedSegment: a segment that was given up after half a write is
 // delivered up to there, and what follows too.
-func TestDamagedSegment(t *testing.T) {
-	dir, k := t.TempDir(), &knobs{}
-	r := open(t, dir, segmentSize)
-	r.spool.file = failing{r.spool.file, k}
+func TestDamagedSegment(t *testing.T) { synctest.Test(t, testDamagedSegment) }
+
+func testDamagedSegment(t *testing.T) {
+	dir, faulty := t.TempDir(), &disktest.Faulty{System: disk.OS{}}
+	r := openOn(t, faulty, dir, spool.SegmentSize)
 	was := running{r, nil}
 	was.crossings(t, 3)
-	k.set(func(k *knobs) { k.write, k.halfway, k.truncate = true, true, true })
-	if err := r.Open(half(r.RunID(), 9), true, false); !errors.Is(err, errDisk) {
+	faulty.Set(disktest.Faults{Write: true, Halfway: true, Truncate: true})
+	if err := r.Open(half(r.RunID(), 9), true, false); !errors.Is(err, disktest.ErrDisk) {
 		t.Fatalf("Open = %v", err)
 	}
-	r.spool.mu.Lock()
-	r.spool.retry = time.Time{}
-	r.spool.mu.Unlock()
+	faulty.Set(disktest.Faults{})
+	<-time.After(spool.ProbeDelay)
 	was.crossings(t, 3)
 	p := newPlane(t)
 	r.cfg.Connect = p.connect

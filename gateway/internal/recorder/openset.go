@@ -1,12 +1,8 @@
 package recorder
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
+	"encoding/binary"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,11 +10,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 const (
-	// openFile keeps what is open beyond the segment that said so.
+	// openFile keeps what is open beyond the segment that said so: as entries, the
+	// number of the highest segment that is not needed for it, and frames.
 	openFile = "open"
 	// keptOrigins is how many origins are kept that nothing open is of: peers would
 	// come and go with each crossing where there is little to do.
@@ -174,50 +172,39 @@ func (o *openSet) keys() []openKey {
 	return slices.Collect(maps.Keys(o.open))
 }
 
-// encode is what saveOpen writes.
-func (o *openSet) encode() ([]byte, error) {
-	var text []byte
+// encode is what the file of open crossings has, and that segments up to the highest
+// that was removed say nothing more of them.
+func (o *openSet) encode(highest uint32) ([]byte, error) {
+	text := spool.AppendEntry(nil, binary.LittleEndian.AppendUint32(nil, highest))
 	for _, k := range o.keys() {
 		payload, err := crossing.MarshalFrame(k.end())
 		if err != nil {
 			return nil, err
 		}
-		text = appendEntry(text, payload)
+		text = spool.AppendEntry(text, payload)
 	}
 	return text, nil
 }
 
-// saveOpen writes what is open, before segments go that say so.
-func saveOpen(dir string, text []byte) error {
-	path := filepath.Join(dir, openFile)
-	if err := writeSynced(path+".new", text); err != nil {
-		return fmt.Errorf("save open crossings: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("save open crossings: %w", err)
-	}
-	return syncDir(dir)
-}
-
-// load reads what saveOpen wrote.
-func (o *openSet) load(dir string) error {
-	path := filepath.Join(dir, openFile)
-	_, cut, err := scan(path, 0, func(payload []byte, _ int64) error {
+// load reads what encode gave. The highest segment is 0 if it did not say.
+func (o *openSet) load(text []byte) (highest uint32, err error) {
+	for len(text) > 0 {
+		var payload []byte
+		if payload, text, err = spool.CutEntry(text, crossing.MaxFrame); err != nil {
+			return highest, err
+		}
+		if len(payload) == 4 {
+			highest = binary.LittleEndian.Uint32(payload)
+			continue
+		}
 		f, err := crossing.UnmarshalFrame(payload)
 		if err != nil {
-			return err
+			return highest, err
 		}
 		c := f.GetClose()
-		return o.enter(writerOf(f), c.GetId(), c.GetKey(), c.GetSide())
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		if err := o.enter(writerOf(f), c.GetId(), c.GetKey(), c.GetSide()); err != nil {
+			return highest, err
+		}
 	}
-	if err == nil && cut {
-		err = errTorn
-	}
-	if err != nil {
-		return fmt.Errorf("load open crossings from %q: %w", path, err)
-	}
-	return nil
+	return highest, nil
 }

@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk/disktest"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -92,7 +96,7 @@ func TestOpenSetTellsApart(t *testing.T) {
 
 // TestNoID: an opening that nothing could close is no opening.
 func TestNoID(t *testing.T) {
-	r := open(t, t.TempDir(), segmentSize)
+	r := open(t, t.TempDir(), spool.SegmentSize)
 	defer r.CloseSpool()
 	h := half(r.RunID(), 1)
 	h.Id = "x"
@@ -106,10 +110,11 @@ func TestNoID(t *testing.T) {
 
 // TestKeepsNothing: what was given to Open and Close is the caller's again, even
 // when the disk failed.
-func TestKeepsNothing(t *testing.T) {
-	dir, k := t.TempDir(), &knobs{}
-	r := open(t, dir, segmentSize)
-	r.spool.file = failing{r.spool.file, k}
+func TestKeepsNothing(t *testing.T) { synctest.Test(t, testKeepsNothing) }
+
+func testKeepsNothing(t *testing.T) {
+	dir, faulty := t.TempDir(), &disktest.Faulty{System: disk.OS{}}
+	r := openOn(t, faulty, dir, spool.SegmentSize)
 	spoil := func(texts ...*string) {
 		for _, s := range texts {
 			*s = "spoilt"
@@ -124,20 +129,18 @@ func TestKeepsNothing(t *testing.T) {
 		}
 		spoil(&h.Id, &h.Key.Egress, &h.Key.Ingress, &h.Key.Run)
 	}
-	k.set(func(k *knobs) { k.write = true })
-	if err := r.Close(end); !errors.Is(err, errDisk) {
+	faulty.Set(disktest.Faults{Write: true})
+	if err := r.Close(end); !errors.Is(err, disktest.ErrDisk) {
 		t.Fatalf("Close = %v", err)
 	}
 	spoil(&end.Id, &end.Key.Egress, &end.Key.Ingress, &end.Key.Run)
-	k.set(func(k *knobs) { k.write = false })
-	r.spool.mu.Lock()
-	r.spool.retry = time.Time{}
-	r.spool.mu.Unlock()
+	faulty.Set(disktest.Faults{})
+	<-time.After(spool.ProbeDelay)
 	r.flushOnce(time.Now())
 	if err := r.CloseSpool(); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, dir, segmentSize).CloseSpool(); err != nil {
+	if err := open(t, dir, spool.SegmentSize).CloseSpool(); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]crossingv1.Cause{}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -19,7 +20,7 @@ import (
 func (r running) delivered(t *testing.T) {
 	t.Helper()
 	for r.Pending() > 0 {
-		_, moved := r.acked.watch()
+		_, moved := r.spool.Acknowledged()
 		if r.Pending() == 0 {
 			return
 		}
@@ -51,7 +52,7 @@ func TestBadAnswers(t *testing.T) {
 				c.tell(p)
 				dir := t.TempDir()
 				began := time.Now()
-				r := start(t, dir, segmentSize, p)
+				r := start(t, dir, spool.SegmentSize, p)
 				r.crossings(t, 20)
 				r.delivered(t)
 				if took := time.Since(began); took < c.took || took > 2*(c.took+maxDelay) {
@@ -75,7 +76,7 @@ func TestAnswerTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlane(t)
 		p.twice = 1
-		r := start(t, t.TempDir(), segmentSize, p)
+		r := start(t, t.TempDir(), spool.SegmentSize, p)
 		for range 3 {
 			r.crossings(t, 1)
 			r.delivered(t)
@@ -93,7 +94,7 @@ func TestAnswerTwice(t *testing.T) {
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlane(t)
-		r := start(t, t.TempDir(), segmentSize, p)
+		r := start(t, t.TempDir(), spool.SegmentSize, p)
 		for range 5 {
 			r.crossings(t, 3)
 			<-time.After(2 * ackTimeout)
@@ -236,7 +237,7 @@ func TestRoomAgain(t *testing.T) {
 // when this one stops.
 func TestOneIDTwice(t *testing.T) {
 	dir := t.TempDir()
-	r := open(t, dir, segmentSize)
+	r := open(t, dir, spool.SegmentSize)
 	for _, run := range []string{r.RunID(), "0123456789abcdef0123456789abcdef"} {
 		h := half(run, 1)
 		h.Id, h.Side = "0197f2d0-0000-7000-8000-000000000001", crossingv1.Side_INGRESS
@@ -248,7 +249,7 @@ func TestOneIDTwice(t *testing.T) {
 	if err := r.CloseSpool(); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, dir, segmentSize).CloseSpool(); err != nil {
+	if err := open(t, dir, spool.SegmentSize).CloseSpool(); err != nil {
 		t.Fatal(err)
 	}
 	runs := map[string]bool{}

@@ -5,18 +5,20 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"sync"
 	"sync/atomic"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
 // reader reads entries in order, from segment to segment.
 type reader struct {
-	spool *spool
-	at    position
-	file  *os.File // of segment open; nil if none is
+	spool *spool.Spool
+	at    spool.Position
+	file  disk.File // of segment open; nil if none is
 	open  uint32
 }
 
@@ -54,13 +56,13 @@ func (r *reader) batch() (b *batch, full bool, err error) {
 	}
 	b.Frames = b.Frames[:0]
 	for len(text) > 0 && len(b.Frames) < maxFrames {
-		payload, rest, err := cutEntry(text)
+		payload, rest, err := spool.CutEntry(text, crossing.MaxFrame)
 		if err != nil {
 			// Never passed over: what is after it would be acknowledged with it.
 			return nil, false, r.fault(err)
 		}
 		b.Frames = append(b.Frames, payload)
-		r.at += position(len(text) - len(rest))
+		r.at += spool.Position(len(text) - len(rest))
 		text = rest
 	}
 	b.Through = uint64(r.at)
@@ -68,45 +70,40 @@ func (r *reader) batch() (b *batch, full bool, err error) {
 }
 
 // read reads whole entries up to a position, as many as there is room for.
-func (r *reader) read(room []byte, end position) ([]byte, error) {
-	text := room[:min(end.offset()-r.at.offset(), int64(len(room)))]
-	if _, err := r.file.ReadAt(text, r.at.offset()); errors.Is(err, io.EOF) {
-		return nil, r.fault(errTorn)
+func (r *reader) read(room []byte, end spool.Position) ([]byte, error) {
+	text := room[:min(end.Offset()-r.at.Offset(), int64(len(room)))]
+	if _, err := r.file.ReadAt(text, r.at.Offset()); errors.Is(err, io.EOF) {
+		return nil, r.fault(spool.ErrTorn)
 	} else if err != nil {
 		return nil, r.fault(err)
 	}
-	whole := 0
-	for size := entrySize(text); size > 0; size = entrySize(text[whole:]) {
-		whole += size
-	}
+	whole := spool.WholeEntries(text)
 	if whole == 0 {
-		return nil, r.fault(errTorn)
+		return nil, r.fault(spool.ErrTorn)
 	}
 	return text[:whole], nil
 }
 
 func (r *reader) fault(err error) error {
-	return fmt.Errorf("read spool: segment %d, offset %d: %w", r.at.segment(), r.at.offset(), err)
+	return fmt.Errorf("read spool: segment %d, offset %d: %w", r.at.Segment(), r.at.Offset(), err)
 }
 
 // find moves to the next entry, opens its segment and gives the segment's end;
 // the reader's own position if there is no entry yet.
-func (r *reader) find() (position, error) {
+func (r *reader) find() (spool.Position, error) {
 	for {
-		start, end, ok := r.spool.locate(r.at)
+		start, end, ok := r.spool.Locate(r.at)
 		r.at = start
-		if !ok || r.file != nil && r.open == start.segment() {
+		if !ok || r.file != nil && r.open == start.Segment() {
 			return end, nil
 		}
 		r.close()
-		f, err := os.Open(segmentPath(r.spool.dir, start.segment()))
+		f, err := r.spool.OpenSegment(start.Segment())
 		switch {
 		case err == nil:
-			r.file, r.open = f, start.segment()
+			r.file, r.open = f, start.Segment()
 			return end, nil
-		case errors.Is(err, fs.ErrNotExist):
-			r.spool.lose(start.segment())
-		default:
+		case !errors.Is(err, fs.ErrNotExist):
 			return 0, fmt.Errorf("read spool: %w", err)
 		}
 	}

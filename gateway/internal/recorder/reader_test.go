@@ -7,23 +7,27 @@ import (
 	"testing"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 )
 
 // spoolOf is a spool of entries with payloads of those sizes, none of them like
 // another.
-func spoolOf(t *testing.T, sizes ...int) *spool {
+func spoolOf(t *testing.T, sizes ...int) *spool.Spool {
 	t.Helper()
-	r := open(t, t.TempDir(), segmentSize)
+	r := open(t, t.TempDir(), spool.SegmentSize)
 	t.Cleanup(func() { r.CloseSpool() })
 	for i, n := range sizes {
-		w := r.spool.entry()
-		if err := w.seal(append(w.entry, bytes.Repeat([]byte{byte(i + 1)}, n)...), nil); err != nil {
+		e := r.spool.Entry()
+		if err := e.Seal(append(e.Room(), bytes.Repeat([]byte{byte(i + 1)}, n)...), nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.spool.append(w, false, false); err != nil {
+		if err := r.spool.Append(e, spool.Kind{}); err != nil {
 			t.Fatal(err)
 		}
-		r.spool.free(w)
+		r.spool.Free(e)
+	}
+	if err := r.spool.Sync(); err != nil {
+		t.Fatal(err)
 	}
 	return r.spool
 }
@@ -43,13 +47,13 @@ func TestBatches(t *testing.T) {
 	}{
 		{"one", []int{1}, []int{1}},
 		{"long ones", []int{all, all, all, all, all}, []int{3, 2}},
-		{"just as many bytes", []int{maxBytes/4 - entryHeader, maxBytes/4 - entryHeader, maxBytes/4 - entryHeader, maxBytes/4 - entryHeader}, []int{4}},
-		{"a byte more", []int{maxBytes/4 - entryHeader, maxBytes/4 - entryHeader, maxBytes/4 - entryHeader, maxBytes/4 - entryHeader, 1}, []int{4, 1}},
-		{"a header cut off", []int{all - entryHeader, all - entryHeader, all - entryHeader, all - 2*entryHeader + 3, 7}, []int{4, 1}},
+		{"just as many bytes", []int{maxBytes/4 - spool.HeaderSize, maxBytes/4 - spool.HeaderSize, maxBytes/4 - spool.HeaderSize, maxBytes/4 - spool.HeaderSize}, []int{4}},
+		{"a byte more", []int{maxBytes/4 - spool.HeaderSize, maxBytes/4 - spool.HeaderSize, maxBytes/4 - spool.HeaderSize, maxBytes/4 - spool.HeaderSize, 1}, []int{4, 1}},
+		{"a header cut off", []int{all - spool.HeaderSize, all - spool.HeaderSize, all - spool.HeaderSize, all - 2*spool.HeaderSize + 3, 7}, []int{4, 1}},
 		{"many", many, []int{maxFrames, 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &reader{spool: spoolOf(t, c.sizes...), at: at(1, 0)}
+			r := &reader{spool: spoolOf(t, c.sizes...), at: spool.At(1, 0)}
 			defer r.close()
 			next := 0
 			for i, want := range c.batches {
@@ -73,8 +77,8 @@ func TestBatches(t *testing.T) {
 				batch.sent.Store(true)
 				batch.free()
 			}
-			if batch, _, err := r.batch(); batch != nil || err != nil || r.at != r.spool.end {
-				t.Errorf("another batch: %v, %v; at %d of %d", batch, err, r.at, r.spool.end)
+			if batch, _, err := r.batch(); batch != nil || err != nil || r.at != r.spool.End() {
+				t.Errorf("another batch: %v, %v; at %d of %d", batch, err, r.at, r.spool.End())
 			}
 		})
 	}
@@ -84,10 +88,10 @@ func TestBatches(t *testing.T) {
 // never what is behind it.
 func TestDamageIsNotPassedOver(t *testing.T) {
 	sizes := []int{10, 20, 30}
-	whole := int64(3*entryHeader + 60)
+	whole := int64(3*spool.HeaderSize + 60)
 	for offset := range whole {
 		s := spoolOf(t, sizes...)
-		f, err := os.OpenFile(segmentPath(s.dir, 1), os.O_RDWR, 0)
+		f, err := os.OpenFile(spool.Path(s.Dir(), 1), os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,33 +104,13 @@ func TestDamageIsNotPassedOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.Close()
-		r := &reader{spool: s, at: at(1, 0)}
-		for err == nil && r.at.offset() < whole {
+		r := &reader{spool: s, at: spool.At(1, 0)}
+		for err == nil && r.at.Offset() < whole {
 			_, _, err = r.batch()
 		}
 		r.close()
-		if !errors.Is(err, errTorn) || r.at.offset() > offset {
-			t.Fatalf("damage at %d: %v at %d", offset, err, r.at.offset())
+		if !errors.Is(err, spool.ErrTorn) || r.at.Offset() > offset {
+			t.Fatalf("damage at %d: %v at %d", offset, err, r.at.Offset())
 		}
 	}
-}
-
-// FuzzCutEntry: entries in memory are read as those of a file are.
-func FuzzCutEntry(f *testing.F) {
-	f.Add(appendEntry(appendEntry(nil, []byte("payload")), []byte("x")))
-	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 9})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		source := bytes.NewReader(b)
-		for rest := b; ; {
-			want, werr := readEntry(source)
-			got, left, err := cutEntry(rest)
-			if (err == nil) != (werr == nil) || !bytes.Equal(got, want) {
-				t.Fatalf("cutEntry(%x) = %x, %v; want %x, %v", rest, got, err, want, werr)
-			}
-			if err != nil {
-				return
-			}
-			rest = left
-		}
-	})
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,9 +15,10 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -30,8 +33,22 @@ const (
 	flushInterval = time.Second
 )
 
+var (
+	// ErrFull says that the spool holds as much as it may: crossings are refused
+	// until the control plane has taken some.
+	ErrFull = spool.ErrFull
+	// ErrClosed says that the spool was closed.
+	ErrClosed = spool.ErrClosed
+	// ErrStalled says that the spool's disk does not answer.
+	ErrStalled = spool.ErrStalled
+	// ErrInUse says that another gateway uses the spool.
+	ErrInUse = disk.ErrInUse
+)
+
 // Config is what a recorder is made of.
 type Config struct {
+	// System is the file system; the machine's own if nil.
+	System disk.System
 	// Dir holds the spool, with a directory for each run; it is made if need be,
 	// and locked.
 	Dir string
@@ -43,6 +60,9 @@ type Config struct {
 	// MaxBytes is the most that may wait in the spool, of all runs together; 1 GiB
 	// if zero.
 	MaxBytes int64
+	// Patience is how long the disk may take for one write or sync, before crossings
+	// are refused; 5 s if zero.
+	Patience time.Duration
 	// Connect gives the service that takes the frames. It is called again after
 	// each failure.
 	Connect func(ctx context.Context) (controlv1.CrossingServiceClient, error)
@@ -58,31 +78,34 @@ type Recorder struct {
 	cfg      Config
 	self     writer
 	encoder  *crossing.Encoder
-	spool    *spool
-	acked    *acknowledged
+	spool    *spool.Spool
 	open     *openSet
 	refusals *crossing.Refusals
-	trimmed  uint32                   // segments before this one are gone; the delivery's own
-	runs     *runs                    // nil for one that was taken over
-	left     atomic.Pointer[Recorder] // an earlier run that is being delivered; nil if none is
+	late     late
+	outages  outages
+	runs     *runs // nil for one that was taken over
+	left     left
+
+	library *library      // nil without books
+	index   uint64        // of the directory in it
+	loose   chan struct{} // holds one signal: statements have made room
 
 	// ending is held for reading from an end's append until the open set knows
 	// of it, and for writing while the open set is saved.
 	ending sync.RWMutex
 
+	trimming sync.Mutex // held while segments are removed; guards trimmed
+	trimmed  uint32     // the highest segment that is not needed to know what is open
+
 	counting sync.RWMutex // guards numbers, whose counters count by themselves
 	numbers  map[string]*atomic.Uint64
-
-	mu sync.Mutex // guards what follows
-	// late are ends that could not be written yet: at most one for each crossing
-	// that was open when the disk failed, as no other opens until it is back.
-	late []*crossingv1.Frame
 }
 
 // New begins a run in the spool. Run takes over what earlier ones have left,
 // and closes their open crossings as GATEWAY_STOPPED. It fails with ErrInUse if
 // another gateway uses the spool.
 func New(cfg Config) (*Recorder, error) {
+	cfg = cfg.withDefaults()
 	all, err := openRuns(&cfg)
 	if err != nil {
 		return nil, err
@@ -92,65 +115,109 @@ func New(cfg Config) (*Recorder, error) {
 	if err != nil {
 		return nil, errors.Join(err, all.lock.Close())
 	}
-	r.spool.bound(r.cfg.MaxBytes - all.size())
+	r.spool.Bound(r.cfg.MaxBytes - all.size())
 	return r, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.System == nil {
+		c.System = disk.OS{}
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = defaultMax
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	return c
 }
 
 // newRecorder opens one run's directory, its own or one that was left, and writes
 // as that run.
-func newRecorder(cfg Config, run string, segment int64) (*Recorder, error) {
-	if cfg.MaxBytes == 0 {
-		cfg.MaxBytes = defaultMax
-	}
-	if cfg.Log == nil {
-		cfg.Log = zap.NewNop()
-	}
+func newRecorder(cfg Config, run string, segment int64, l *library) (*Recorder, error) {
+	cfg = cfg.withDefaults()
 	r := &Recorder{
-		cfg: cfg, self: writer{cfg.Gateway.String(), run},
+		cfg: cfg, self: writer{cfg.Gateway.String(), run}, library: l, loose: make(chan struct{}, 1),
 		open: newOpenSet(), refusals: crossing.NewRefusals(), numbers: map[string]*atomic.Uint64{},
 	}
 	var err error
 	if r.encoder, err = crossing.NewEncoder(r.self.gateway, r.self.run); err != nil {
 		return nil, err
 	}
-	if err := r.openFiles(segment); err != nil {
-		return nil, err
+	if err := cfg.System.MakeDir(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("make spool: %w", err)
+	}
+	lock, err := cfg.System.Lock(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	if err := r.openSpool(spool.Config{
+		System: cfg.System, Dir: cfg.Dir, Lock: lock, MaxBytes: cfg.MaxBytes, SegmentBytes: segment, Patience: cfg.Patience, Log: cfg.Log,
+	}); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	r.stopped()
-	r.trim(r.acked.position()) // what an earlier run did not come to
+	r.trim() // what an earlier run did not come to
 	return r, nil
 }
 
-// openFiles opens everything under the directory's lock.
-func (r *Recorder) openFiles(segment int64) error {
-	dir := r.cfg.Dir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make spool: %w", err)
+// openSpool opens what is under the directory's lock, and learns from an earlier run
+// what was open, and what was not stated.
+func (r *Recorder) openSpool(cfg spool.Config) error {
+	if err := r.loadOpen(); err != nil {
+		return err
 	}
-	lock, err := lockDir(dir)
+	var err error
+	if r.library == nil {
+		r.spool, err = spool.Open(cfg, r.recover)
+		return err
+	}
+	v, err := r.library.begin(cfg.Dir)
 	if err != nil {
 		return err
 	}
-	if err := r.open.load(dir); err != nil {
-		return errors.Join(err, lock.Close())
+	known := v.follower.At()
+	r.spool, err = spool.Open(cfg, func(payload []byte, at spool.Position) error {
+		if at >= known {
+			r.library.replay(v, payload, at)
+		}
+		return r.recover(payload, at)
+	})
+	if err != nil {
+		return err
 	}
-	if r.acked, err = openAcknowledged(dir, r.cfg.Log); err != nil {
-		return errors.Join(err, lock.Close())
+	r.index = v.index
+	r.library.opened(v, r.spool)
+	return nil
+}
+
+// loadOpen learns what was open when segments were removed.
+func (r *Recorder) loadOpen() error {
+	path := filepath.Join(r.cfg.Dir, openFile)
+	text, err := disk.ReadFile(r.cfg.System, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	if r.spool, err = openSpool(&r.cfg, lock, r.acked.position(), segment, r.recover); err != nil {
-		return errors.Join(err, r.acked.close(), lock.Close())
+	if err == nil {
+		r.trimmed, err = r.open.load(text)
+	}
+	if err != nil {
+		return fmt.Errorf("load open crossings from %q: %w", path, err)
 	}
 	return nil
 }
 
 // recover learns from an earlier run's frame what was open.
-func (r *Recorder) recover(payload []byte) error {
+func (r *Recorder) recover(payload []byte, at spool.Position) error {
 	f, err := crossing.UnmarshalFrame(payload)
 	if err != nil {
 		// Its checksum is right, so this version did not write it. It is
 		// delivered all the same, and the control plane judges it.
 		r.cfg.Log.Error("spooled frame not understood", zap.Error(err))
 		return nil
+	}
+	if at.Segment() <= r.trimmed {
+		return nil // it is there because it was not stated, and says nothing new
 	}
 	if err := r.open.note(f); err != nil {
 		r.cfg.Log.Error("spooled opening that nothing can close", zap.Error(err))
@@ -177,6 +244,9 @@ func (r *Recorder) RunID() string { return r.self.run }
 // Next is the next number, from 1, of the pair with that ingress gateway; with
 // "", of the chain of crossings that this gateway refused at egress.
 func (r *Recorder) Next(ingress string) uint64 {
+	if r.cfg.Books != nil {
+		return r.cfg.Books.Next(ingress)
+	}
 	r.counting.RLock()
 	n := r.numbers[ingress]
 	r.counting.RUnlock()
@@ -199,44 +269,55 @@ func (r *Recorder) begin(ingress string) *atomic.Uint64 {
 }
 
 // Open records that a crossing opened, or was refused. When it returns nil the
-// half is written and, if durable, on stable storage. It fails with ErrFull,
-// with ErrClosed, or with what the disk said: then the crossing may not happen.
-// If it goesOn all the same, its half is kept in memory and written when the disk
-// is back, as long as there is room. The half is the caller's again.
+// half is written and, if durable, on stable storage. It fails with ErrFull, with
+// ErrStalled, with ErrClosed, or with what the disk said: then the crossing may not
+// happen. If it goesOn all the same, its half is kept in memory, as long as there is
+// room, and written when the disk is back. The half is the caller's again.
 func (r *Recorder) Open(h *crossingv1.Half, durable, goesOn bool) error {
-	if err := r.begun(h, durable); err != nil {
+	if err := r.begun(h, durable, goesOn); err != nil {
+		r.tellUnopened(h)
 		return fmt.Errorf("record crossing %s: %w", h.GetId(), err)
 	}
 	return nil
 }
 
-func (r *Recorder) begun(h *crossingv1.Half, durable bool) error {
-	w := r.spool.entry()
-	defer r.spool.free(w)
-	if err := w.seal(r.encoder.AppendOpen(w.entry, h)); err != nil {
+func (r *Recorder) begun(h *crossingv1.Half, durable, goesOn bool) error {
+	e := r.spool.Entry()
+	defer r.spool.Free(e)
+	if err := e.Seal(r.encoder.AppendOpen(e.Room(), h)); err != nil {
 		return err
 	}
 	// Noted first: the delivery may trim the segment that it is written to.
 	if err := r.open.opened(r.self, h); err != nil {
 		return err
 	}
-	err := r.spool.append(w, durable, true)
-	if err != nil {
-		r.open.forget(r.self, h)
+	err := r.spool.Append(e, spool.Kind{Durable: durable, Limited: true, Held: r.cfg.Books != nil})
+	if err == nil {
+		r.tellOpened(h, e)
+		return nil
 	}
+	if r.unwritten(e.Payload(), err, goesOn) {
+		return nil
+	}
+	r.open.forget(r.self, h)
 	return err
 }
 
 // Close records a crossing's end. It is written when Close returns nil and
-// synced soon after. When the disk fails, the end waits in memory and is
-// written later; the error says so. The end is the caller's again.
+// synced soon after. When the disk fails, the end waits in memory and is written
+// later; the error says so, but where it waits behind others. The end is the
+// caller's again.
 func (r *Recorder) Close(c *crossingv1.Close) error {
-	w := r.spool.entry()
-	defer r.spool.free(w)
-	err := w.seal(r.encoder.AppendClose(w.entry, c))
+	e := r.spool.Entry()
+	defer r.spool.Free(e)
+	err := e.Seal(r.encoder.AppendClose(e.Room(), c))
 	if err == nil {
-		if err = r.end(w, r.self, c); err != nil {
-			r.keepLate(&crossingv1.Frame{Gateway: r.self.gateway, Run: r.self.run, Close: proto.CloneOf(c)})
+		if r.late.waits.Load() {
+			r.late.end(e.Payload())
+			return nil
+		}
+		if err = r.end(e, r.self, c); err != nil {
+			r.late.end(e.Payload())
 		}
 	}
 	if err != nil { // one that cannot be encoded would never do; the next start closes the crossing
@@ -246,28 +327,56 @@ func (r *Recorder) Close(c *crossingv1.Close) error {
 }
 
 // end writes an end.
-func (r *Recorder) end(w *waiting, by writer, c *crossingv1.Close) error {
+func (r *Recorder) end(e *spool.Entry, by writer, c *crossingv1.Close) error {
+	if err := r.appendEnd(e, by, c); err != nil {
+		return err
+	}
+	if r.cfg.Books != nil {
+		r.cfg.Books.Closed(c, e.Payload(), place(r.index, e.At()))
+	}
+	return nil
+}
+
+func (r *Recorder) appendEnd(e *spool.Entry, by writer, c *crossingv1.Close) error {
 	r.ending.RLock()
 	defer r.ending.RUnlock()
-	if err := r.spool.append(w, false, false); err != nil {
+	if err := r.spool.Append(e, spool.Kind{Held: r.cfg.Books != nil}); err != nil {
 		return err
 	}
 	r.open.ended(by, c)
 	return nil
 }
 
-// endLate writes an end of now or before, or keeps it for later.
+// endLate writes an end of before, or keeps it for later.
 func (r *Recorder) endLate(f *crossingv1.Frame) error {
-	w := r.spool.entry()
-	defer r.spool.free(w)
-	if err := w.seal(crossing.AppendFrame(w.entry, f)); err != nil {
+	e := r.spool.Entry()
+	defer r.spool.Free(e)
+	if err := e.Seal(crossing.AppendFrame(e.Room(), f)); err != nil {
 		return err
 	}
-	err := r.end(w, writerOf(f), f.GetClose())
+	err := r.end(e, writerOf(f), f.GetClose())
 	if err != nil {
-		r.keepLate(f)
+		r.late.end(e.Payload())
 	}
 	return err
+}
+
+// tellOpened tells the books of an opening that was written.
+func (r *Recorder) tellOpened(h *crossingv1.Half, e *spool.Entry) {
+	if r.cfg.Books != nil {
+		r.cfg.Books.Opened(h, e.Payload(), place(r.index, e.At()))
+	}
+}
+
+// tellUnopened tells the books of an opening that was not.
+func (r *Recorder) tellUnopened(h *crossingv1.Half) {
+	switch {
+	case r.cfg.Books == nil:
+	case h.GetSide() == crossingv1.Side_EGRESS:
+		r.cfg.Books.Void(h.GetKey().GetIngress(), h.GetKey().GetSequence())
+	default:
+		r.cfg.Books.Unrecorded(h)
+	}
 }
 
 // Refuse counts a failure before there was an identity. It never blocks.
@@ -275,12 +384,12 @@ func (r *Recorder) Refuse(reason crossingv1.Reason, addr netip.AddrPort, listene
 	r.refusals.Add(reason, addr, listener, detail, time.Now())
 }
 
-// Pending is the bytes that wait for an acknowledgement, those of an earlier run
-// that was taken over among them.
+// Pending is the bytes that wait for an acknowledgement, those of earlier runs
+// that were taken over among them.
 func (r *Recorder) Pending() uint64 {
-	pending := r.spool.waiting()
-	if left := r.left.Load(); left != nil {
-		pending += left.spool.waiting()
+	pending := r.spool.Waiting()
+	for _, left := range r.left.all() {
+		pending += left.spool.Waiting()
 	}
 	return pending
 }
@@ -295,6 +404,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 	if r.runs != nil {
 		flushing.Go(func() { r.inherit(ctx) })
 	}
+	if r.library != nil {
+		flushing.Go(func() { r.keepBooks(ctx) })
+	}
 	delivery.Go(func() { r.deliver(delivering) })
 	flushing.Wait() // until the context ends
 	r.awaitDelivered()
@@ -305,9 +417,12 @@ func (r *Recorder) Run(ctx context.Context) error {
 
 // CloseSpool closes the files of a recorder that was never run.
 func (r *Recorder) CloseSpool() error {
-	err := errors.Join(r.spool.close(), r.acked.close())
+	if n := r.late.count(); n > 0 {
+		r.cfg.Log.Error("records were never written", zap.Int("count", n))
+	}
+	err := r.spool.Close()
 	if r.runs != nil {
-		err = errors.Join(err, r.leave(), r.runs.unlock())
+		err = errors.Join(err, r.library.saveChains(), r.leave(), r.runs.unlock())
 	}
 	return err
 }
@@ -317,8 +432,8 @@ func (r *Recorder) awaitDelivered() {
 	timer := time.NewTimer(finalDelivery)
 	defer timer.Stop()
 	for {
-		_, moved := r.acked.watch()
-		if r.spool.waiting() == 0 {
+		_, moved := r.spool.Acknowledged()
+		if r.spool.Waiting() == 0 {
 			return
 		}
 		select {
@@ -330,8 +445,8 @@ func (r *Recorder) awaitDelivered() {
 	}
 }
 
-// flush writes counts of refusals, and ends that could not be written, until
-// the context ends.
+// flush writes counts of refusals, and what could not be written, until the
+// context ends.
 func (r *Recorder) flush(ctx context.Context) {
 	ticker := time.NewTicker(flushInterval)
 	defer ticker.Stop()
@@ -346,15 +461,11 @@ func (r *Recorder) flush(ctx context.Context) {
 	}
 }
 
-// flushOnce writes late ends, and the refusals of the seconds before a time.
+// flushOnce writes what is late, that an outage has ended, and the refusals of the
+// seconds before a time.
 func (r *Recorder) flushOnce(before time.Time) {
-	late := r.takeLate()
-	for i, f := range late {
-		if err := r.endLate(f); err != nil {
-			r.keepLate(late[i+1:]...) // this one is back already
-			r.cfg.Log.Error("ends of crossings still not written", zap.Int("count", len(late)-i), zap.Error(err))
-			break
-		}
+	if r.writeLate() == nil {
+		r.endOutage()
 	}
 	for _, refusal := range r.refusals.Take(before) {
 		if err := r.refused(refusal); err != nil {
@@ -378,27 +489,16 @@ func (r *Recorder) Applied(a *crossingv1.Applied) error {
 }
 
 // Say records a frame that opens and ends no crossing, as this gateway and run. When
-// it returns nil the frame is written and, if durable, on stable storage.
+// it returns nil the frame is written and, if durable, on stable storage. Where the
+// spool is full there is room for statements and the keys that they are signed with:
+// without them it might never have room again.
 func (r *Recorder) Say(f *crossingv1.Frame, durable bool) error {
-	w := r.spool.entry()
-	defer r.spool.free(w)
+	e := r.spool.Entry()
+	defer r.spool.Free(e)
 	f.Gateway, f.Run = r.self.gateway, r.self.run
-	if err := w.seal(crossing.AppendFrame(w.entry, f)); err != nil {
+	if err := e.Seal(crossing.AppendFrame(e.Room(), f)); err != nil {
 		return err
 	}
-	return r.spool.append(w, durable, true)
-}
-
-func (r *Recorder) keepLate(frames ...*crossingv1.Frame) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.late = append(r.late, frames...)
-}
-
-func (r *Recorder) takeLate() []*crossingv1.Frame {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	late := r.late
-	r.late = nil
-	return late
+	makesRoom := f.GetStatement() != nil || f.GetAnnouncement() != nil
+	return r.spool.Append(e, spool.Kind{Durable: durable, Limited: !makesRoom})
 }

@@ -8,17 +8,20 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk/disktest"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -57,7 +60,17 @@ func nobody(context.Context) (controlv1.CrossingServiceClient, error) {
 
 func open(t testing.TB, dir string, segment int64) *Recorder {
 	t.Helper()
-	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: nobody}, crossing.NewRun(), segment)
+	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: nobody}, crossing.NewRun(), segment, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// openOn is open on another file system.
+func openOn(t testing.TB, sys disk.System, dir string, segment int64) *Recorder {
+	t.Helper()
+	r, err := newRecorder(Config{System: sys, Dir: dir, Gateway: self, Connect: nobody}, crossing.NewRun(), segment, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,13 +80,13 @@ func open(t testing.TB, dir string, segment int64) *Recorder {
 // spooled reads every frame of a directory that nobody writes to.
 func spooled(t testing.TB, dir string) []*crossingv1.Frame {
 	t.Helper()
-	numbers, err := segments(dir)
+	numbers, err := spool.Segments(disk.OS{}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var frames []*crossingv1.Frame
 	for _, n := range numbers {
-		_, _, err := scan(segmentPath(dir, n), 0, func(payload []byte, _ int64) error {
+		_, _, err := spool.Scan(disk.OS{}, spool.Path(dir, n), func(payload []byte, _ int64) error {
 			f, err := crossing.UnmarshalFrame(payload)
 			frames = append(frames, f)
 			return err
@@ -176,13 +189,13 @@ func TestKill(t *testing.T) {
 // recovered closes what all runs left open, and reads every frame of them.
 func recovered(t *testing.T, dir string) []*crossingv1.Frame {
 	t.Helper()
-	left, err := (&runs{dir: dir}).others()
+	left, err := (&runs{sys: disk.OS{}, dir: dir}).others()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var frames []*crossingv1.Frame
 	for _, run := range left {
-		if err := open(t, run, segmentSize).CloseSpool(); err != nil {
+		if err := open(t, run, spool.SegmentSize).CloseSpool(); err != nil {
 			t.Fatal(err)
 		}
 		frames = append(frames, spooled(t, run)...)
@@ -193,14 +206,14 @@ func recovered(t *testing.T, dir string) []*crossingv1.Frame {
 // TestTornTail cuts the spool at every byte of its last entries: what is whole
 // before the cut is there, what is cut is not but kept beside, and writing goes on.
 func TestTornTail(t *testing.T) {
-	for name, behind := range map[string][]byte{"nothing": nil, "zeros": zeros[:100]} {
+	for name, behind := range map[string][]byte{"nothing": nil, "zeros": make([]byte, 100)} {
 		t.Run(name+" behind", func(t *testing.T) { testTornTail(t, behind) })
 	}
 }
 
 func testTornTail(t *testing.T, behind []byte) {
 	dir := t.TempDir()
-	r := open(t, dir, segmentSize)
+	r := open(t, dir, spool.SegmentSize)
 	const n = 4
 	for i := range n {
 		h := half(r.RunID(), uint64(i+1))
@@ -213,18 +226,18 @@ func testTornTail(t *testing.T, behind []byte) {
 	if err := r.CloseSpool(); err != nil {
 		t.Fatal(err)
 	}
-	path := segmentPath(dir, 1)
+	path := spool.Path(dir, 1)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ends := []int64{0}
-	if _, _, err := scan(path, 0, func(_ []byte, end int64) error { ends = append(ends, end); return nil }); err != nil {
+	if _, _, err := spool.Scan(disk.OS{}, path, func(_ []byte, end int64) error { ends = append(ends, end); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	for cut := ends[n-2]; cut <= int64(len(whole)); cut++ {
 		dir := t.TempDir()
-		if err := os.WriteFile(segmentPath(dir, 1), slices.Concat(whole[:cut], behind), 0o600); err != nil {
+		if err := os.WriteFile(spool.Path(dir, 1), slices.Concat(whole[:cut], behind), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		want := 0
@@ -233,7 +246,7 @@ func testTornTail(t *testing.T, behind []byte) {
 				want++
 			}
 		}
-		r := open(t, dir, segmentSize)
+		r := open(t, dir, spool.SegmentSize)
 		if err := r.Open(half(r.RunID(), 1), true, false); err != nil {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
@@ -243,124 +256,64 @@ func testTornTail(t *testing.T, behind []byte) {
 		if got := len(spooled(t, dir)); got != want+1 {
 			t.Fatalf("cut at %d: %d frames, want %d and one more", cut, got, want)
 		}
-		_, err := os.Stat(segmentPath(dir, 1) + ".torn")
+		_, err := os.Stat(spool.Path(dir, 1) + spool.TornSuffix)
 		if kept := err == nil; kept == slices.Contains(ends, cut) {
 			t.Fatalf("cut at %d: a torn tail beside: %t", cut, kept)
 		}
 	}
 }
 
-// failing is a file that fails when it is told to.
-type failing struct {
-	file
-	knobs *knobs
-}
-
-type knobs struct {
-	mu                          sync.Mutex
-	write, sync, truncate, make bool
-	halfway                     bool // a failing write leaves half of it
-}
-
-func (k *knobs) set(f func(*knobs)) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	f(k)
-}
-
-func (k *knobs) is(f func(*knobs) bool) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return f(k)
-}
-
-var errDisk = errors.New("disk failure")
-
-func (f failing) Write(p []byte) (int, error) {
-	if f.knobs.is(func(k *knobs) bool { return k.write }) {
-		if f.knobs.is(func(k *knobs) bool { return k.halfway }) {
-			f.file.Write(p[:len(p)/2])
-		}
-		return 0, errDisk
-	}
-	return f.file.Write(p)
-}
-
-func (f failing) Sync() error {
-	if f.knobs.is(func(k *knobs) bool { return k.sync }) {
-		return errDisk
-	}
-	return f.file.Sync()
-}
-
-func (f failing) Truncate(n int64) error {
-	if f.knobs.is(func(k *knobs) bool { return k.truncate }) {
-		return errDisk
-	}
-	return f.file.Truncate(n)
-}
-
 // TestDiskFails lets the disk fail in every way and mend: what Open returned
 // nil for is recovered, and the spool works again.
 func TestDiskFails(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		fail func(*knobs)
-	}{
-		{"write", func(k *knobs) { k.write = true }},
-		{"half a write, and no truncate", func(k *knobs) { k.write, k.halfway, k.truncate = true, true, true }},
-		{"sync", func(k *knobs) { k.sync = true }},
-		{"everything", func(k *knobs) { k.write, k.halfway, k.sync, k.truncate, k.make = true, true, true, true, true }},
+	for name, faults := range map[string]disktest.Faults{
+		"write":                         {Write: true},
+		"half a write, and no truncate": {Write: true, Halfway: true, Truncate: true},
+		"sync":                          {Sync: true},
+		"everything":                    {Open: true, Write: true, Halfway: true, Sync: true, Truncate: true},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir, k := t.TempDir(), &knobs{}
-			r := open(t, dir, 1) // a segment for each group
-			r.spool.create = func(path string) (file, error) {
-				if k.is(func(k *knobs) bool { return k.make }) {
-					return nil, errDisk
-				}
-				f, err := createFile(path)
-				return failing{f, k}, err
-			}
-			var recorded []string
-			record := func() error {
-				h := half(r.RunID(), r.Next(peer.String()))
-				err := r.Open(h, true, false)
-				if err == nil {
-					recorded = append(recorded, h.GetId())
-				}
-				return err
-			}
-			if err := errors.Join(record(), record()); err != nil {
-				t.Fatal(err)
-			}
-			k.set(c.fail)
-			if err := record(); !errors.Is(err, errDisk) {
-				t.Fatalf("Open = %v on a failing disk", err)
-			}
-			if err := record(); !errors.Is(err, errDisk) {
-				t.Fatalf("Open = %v right after a failure", err)
-			}
-			k.set(func(k *knobs) { k.write, k.sync, k.truncate, k.make = false, false, false, false })
-			r.spool.mu.Lock()
-			r.spool.retry = time.Time{} // as if the probe's delay had passed
-			r.spool.mu.Unlock()
-			if err := errors.Join(record(), record()); err != nil {
-				t.Fatalf("the disk is back: %v", err)
-			}
-			if err := r.CloseSpool(); err != nil {
-				t.Fatal(err)
-			}
-			there := map[string]bool{}
-			for _, f := range spooled(t, dir) {
-				there[f.GetOpen().GetId()] = true
-			}
-			for _, id := range recorded {
-				if !there[id] {
-					t.Errorf("crossing %s is lost", id)
-				}
-			}
-		})
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { testDiskFails(t, faults) }) })
+	}
+}
+
+func testDiskFails(t *testing.T, faults disktest.Faults) {
+	dir, faulty := t.TempDir(), &disktest.Faulty{System: disk.OS{}}
+	r := openOn(t, faulty, dir, 1) // a segment for each group
+	var recorded []string
+	record := func() error {
+		h := half(r.RunID(), r.Next(peer.String()))
+		err := r.Open(h, true, false)
+		if err == nil {
+			recorded = append(recorded, h.GetId())
+		}
+		return err
+	}
+	if err := errors.Join(record(), record()); err != nil {
+		t.Fatal(err)
+	}
+	faulty.Set(faults)
+	if err := record(); !errors.Is(err, disktest.ErrDisk) {
+		t.Fatalf("Open = %v on a failing disk", err)
+	}
+	if err := record(); !errors.Is(err, disktest.ErrDisk) {
+		t.Fatalf("Open = %v right after a failure", err)
+	}
+	faulty.Set(disktest.Faults{})
+	<-time.After(spool.ProbeDelay)
+	if err := errors.Join(record(), record()); err != nil {
+		t.Fatalf("the disk is back: %v", err)
+	}
+	if err := r.CloseSpool(); err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, f := range spooled(t, dir) {
+		there[f.GetOpen().GetId()] = true
+	}
+	for _, id := range recorded {
+		if !there[id] {
+			t.Errorf("crossing %s is lost", id)
+		}
 	}
 }
 
@@ -394,20 +347,20 @@ func TestFull(t *testing.T) {
 
 func TestTwoGateways(t *testing.T) {
 	dir := t.TempDir()
-	r := open(t, dir, segmentSize)
+	r := open(t, dir, spool.SegmentSize)
 	if _, err := New(Config{Dir: dir, Gateway: self, Connect: nobody}); !errors.Is(err, ErrInUse) {
 		t.Errorf("a second gateway: %v, want ErrInUse", err)
 	}
 	if err := r.CloseSpool(); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, dir, segmentSize).CloseSpool(); err != nil {
+	if err := open(t, dir, spool.SegmentSize).CloseSpool(); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestNumbersAreDense(t *testing.T) {
-	r := open(t, t.TempDir(), segmentSize)
+	r := open(t, t.TempDir(), spool.SegmentSize)
 	defer r.CloseSpool()
 	const writers, each = 8, 500
 	var mu sync.Mutex
@@ -434,60 +387,8 @@ func TestNumbersAreDense(t *testing.T) {
 	}
 }
 
-// TestGroupCommit: writers that come together share syncs.
-func TestGroupCommit(t *testing.T) {
-	r := open(t, t.TempDir(), segmentSize)
-	defer r.CloseSpool()
-	counting := &countingFile{file: r.spool.file}
-	r.spool.file = counting
-	const writers, each = 32, 20
-	var wg sync.WaitGroup
-	for range writers {
-		wg.Go(func() {
-			for range each {
-				if err := r.Open(half(r.RunID(), r.Next(peer.String())), true, false); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if counting.syncs >= writers*each {
-		t.Errorf("%d syncs for %d entries", counting.syncs, writers*each)
-	}
-}
-
-type countingFile struct {
-	file
-	syncs int // the writer's goroutine alone
-}
-
-func (f *countingFile) Sync() error {
-	f.syncs++
-	return f.file.Sync()
-}
-
-func FuzzReadEntry(f *testing.F) {
-	f.Add(appendEntry(nil, []byte("payload")))
-	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 9})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		path := filepath.Join(t.TempDir(), "segment")
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var again []byte
-		end, _, err := scan(path, 0, func(payload []byte, _ int64) error {
-			again = appendEntry(again, payload)
-			return nil
-		})
-		if err != nil || int64(len(again)) != end || string(again) != string(b[:end]) {
-			t.Errorf("%d of %d bytes read, %v", end, len(b), err)
-		}
-	})
-}
-
 func benchmarkOpen(b *testing.B, writers int) {
-	r := open(b, b.TempDir(), segmentSize)
+	r := open(b, b.TempDir(), spool.SegmentSize)
 	defer r.CloseSpool()
 	b.SetParallelism(writers)
 	b.ReportAllocs()

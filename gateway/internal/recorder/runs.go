@@ -4,16 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 )
 
 // Each run of a gateway has a directory of its own below the spool's, with a
@@ -31,81 +36,126 @@ const (
 	runTries = 10
 	// earlierSuffix is added to the spool's name while it becomes a run's.
 	earlierSuffix = ".earlier"
+	// spentSuffix is added to a run's name while its directory is removed.
+	spentSuffix = ".spent"
 )
 
 // runs is the directory that the runs of one gateway share.
 type runs struct {
-	dir  string
-	own  string   // the name of this run's directory
-	lock *os.File // held by every process of the gateway
+	sys     disk.System
+	dir     string
+	own     string    // the name of this run's directory
+	lock    io.Closer // held by every process of the gateway
+	library *library  // nil without books
 
 	// Of the goroutine that looks for runs that have ended.
 	faulty map[string]bool // directories whose fault was logged
 }
 
-// openRuns makes the directory, takes its lock unless it was handed over, and
-// gives a spool from before runs had directories one of its own.
+// openRuns makes the directory, takes its lock unless it was handed over, gives a
+// spool from before runs had directories one of its own, and tells the books what all
+// runs have left.
 func openRuns(cfg *Config) (*runs, error) {
-	if err := recoverMove(cfg.Dir); err != nil {
+	all := &runs{sys: cfg.System, dir: cfg.Dir, library: newLibrary(cfg), faulty: map[string]bool{}}
+	if err := all.recoverMove(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := all.sys.MakeDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("make spool: %w", err)
 	}
-	all := &runs{dir: cfg.Dir, lock: cfg.Lock, faulty: map[string]bool{}}
-	if all.lock != nil {
-		return all, nil
-	}
-	var err error
-	if all.lock, err = lockDir(cfg.Dir); err != nil {
+	if err := all.take(cfg.Lock); err != nil {
 		return nil, err
 	}
-	if err := all.moveEarlier(); err != nil {
+	if err := all.recollect(); err != nil {
 		return nil, errors.Join(err, all.lock.Close())
 	}
 	return all, nil
 }
 
-// recoverMove goes on with a move that a crash cut off.
-func recoverMove(dir string) error {
-	switch _, err := os.Stat(dir + earlierSuffix); {
-	case errors.Is(err, fs.ErrNotExist):
+// take takes the lock, if there is none, and settles what only its first holder may.
+func (r *runs) take(lock *os.File) error {
+	if lock != nil {
+		r.lock = lock
 		return nil
-	case err != nil:
-		return fmt.Errorf("look for an earlier spool: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	var err error
+	if r.lock, err = r.sys.Lock(r.dir); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	if err := errors.Join(r.moveEarlier(), r.removeSpent()); err != nil {
+		return errors.Join(err, r.lock.Close())
+	}
+	return nil
+}
+
+// recollect tells the books what runs have left, and those that go on have said so
+// far.
+func (r *runs) recollect() error {
+	if r.library == nil {
+		return nil
+	}
+	known, err := r.library.knew()
+	if err == nil {
+		err = r.library.restore(known...)
+	}
+	if err == nil {
+		err = r.follow()
+	}
+	return err
+}
+
+// Lock is another descriptor of the spool's lock, for the process that takes this
+// one's place. It is the caller's.
+func (r *Recorder) Lock() (*os.File, error) {
+	lock, ok := r.runs.lock.(*os.File)
+	if !ok {
+		return nil, errors.New("hand over the spool's lock: it is no file")
+	}
+	fd, err := unix.FcntlInt(lock.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("hand over the spool's lock: %w", err)
+	}
+	return os.NewFile(uintptr(fd), disk.LockFile), nil
+}
+
+// recoverMove goes on with a move that a crash cut off.
+func (r *runs) recoverMove() error {
+	there, err := disk.Exists(r.sys, r.dir+earlierSuffix)
+	if err != nil || !there {
+		return err
+	}
+	if err := r.sys.MakeDir(r.dir); err != nil {
 		return fmt.Errorf("make spool: %w", err)
 	}
-	return settleMove(dir)
+	return r.settleMove()
 }
 
 // moveEarlier moves a spool whose files are not in a run's directory, as they
 // were once, into one: as a whole, for they belong together.
 func (r *runs) moveEarlier() error {
-	numbers, err := segments(r.dir)
+	numbers, err := spool.Segments(r.sys, r.dir)
 	if err != nil || len(numbers) == 0 {
 		return err
 	}
-	if err := os.Rename(r.dir, r.dir+earlierSuffix); err != nil {
+	if err := r.sys.Rename(r.dir, r.dir+earlierSuffix); err != nil {
 		return fmt.Errorf("move earlier spool: %w", err)
 	}
-	if err := os.Mkdir(r.dir, 0o700); err != nil {
+	if err := r.sys.MakeDir(r.dir); err != nil {
 		return fmt.Errorf("make spool: %w", err)
 	}
 	moved := r.lock // goes with its file, and is free once that is in its place
-	if r.lock, err = lockDir(r.dir); err != nil {
+	if r.lock, err = r.sys.Lock(r.dir); err != nil {
 		r.lock = moved
 		return err
 	}
-	return errors.Join(settleMove(r.dir), moved.Close())
+	return errors.Join(r.settleMove(), moved.Close())
 }
 
-func settleMove(dir string) error {
-	if err := os.Rename(dir+earlierSuffix, filepath.Join(dir, crossing.NewRun())); err != nil {
+func (r *runs) settleMove() error {
+	if err := r.sys.Rename(r.dir+earlierSuffix, filepath.Join(r.dir, crossing.NewRun())); err != nil {
 		return fmt.Errorf("move earlier spool: %w", err)
 	}
-	return errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
+	return errors.Join(r.sys.SyncDir(r.dir), r.sys.SyncDir(filepath.Dir(r.dir)))
 }
 
 // begin makes the directory of a new run, and its recorder.
@@ -113,7 +163,10 @@ func (r *runs) begin(cfg Config) (*Recorder, error) {
 	for try := 1; ; try++ {
 		run, own := crossing.NewRun(), cfg
 		own.Dir = filepath.Join(r.dir, run)
-		rec, err := newRecorder(own, run, segmentSize)
+		if r.library != nil {
+			r.library.own = run
+		}
+		rec, err := newRecorder(own, run, spool.SegmentSize, r.library)
 		if errors.Is(err, ErrInUse) && try < runTries {
 			continue
 		}
@@ -121,7 +174,7 @@ func (r *runs) begin(cfg Config) (*Recorder, error) {
 			return nil, err
 		}
 		rec.runs, r.own = r, run
-		if err := syncDir(r.dir); err != nil {
+		if err := r.sys.SyncDir(r.dir); err != nil {
 			return nil, errors.Join(err, rec.CloseSpool())
 		}
 		return rec, nil
@@ -138,14 +191,14 @@ func (r *runs) unlock() error {
 
 // others are the directories of all runs but this one.
 func (r *runs) others() ([]string, error) {
-	entries, err := os.ReadDir(r.dir)
+	entries, err := r.sys.List(r.dir)
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
 	var dirs []string
 	for _, e := range entries {
-		if e.IsDir() && e.Name() != r.own && crossing.CheckRun(e.Name()) == nil {
-			dirs = append(dirs, filepath.Join(r.dir, e.Name()))
+		if e.Dir && e.Name != r.own && crossing.CheckRun(e.Name) == nil {
+			dirs = append(dirs, filepath.Join(r.dir, e.Name))
 		}
 	}
 	return dirs, nil
@@ -159,10 +212,10 @@ func (r *runs) size() int64 {
 	}
 	var sum int64
 	for _, dir := range dirs {
-		entries, _ := os.ReadDir(dir)
+		entries, _ := r.sys.List(dir)
 		for _, e := range entries {
-			if info, err := e.Info(); err == nil && strings.HasSuffix(e.Name(), suffix) {
-				sum += info.Size()
+			if strings.HasSuffix(e.Name, spool.Suffix) {
+				sum += e.Size
 			}
 		}
 	}
@@ -179,7 +232,7 @@ func (r *runs) takeOver(cfg Config) *Recorder {
 	for _, dir := range dirs {
 		left := cfg
 		left.Dir = dir
-		rec, err := newRecorder(left, crossing.NewRun(), segmentSize)
+		rec, err := r.open(left)
 		switch {
 		case err == nil:
 			return rec
@@ -191,36 +244,75 @@ func (r *runs) takeOver(cfg Config) *Recorder {
 	return nil
 }
 
-// remove removes the directory of a run of which everything was delivered. What
-// people are to look at moves up, and keeps the run's name before its own.
-func (r *runs) remove(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("remove run: %w", err)
+// open opens a run that was left, and tells the books what they have not heard of it.
+func (r *runs) open(left Config) (*Recorder, error) {
+	if r.library != nil {
+		r.library.reading.Lock()
+		defer r.library.reading.Unlock()
 	}
+	return newRecorder(left, crossing.NewRun(), spool.SegmentSize, r.library)
+}
+
+// remove removes the directory of a run of which everything was delivered. What
+// people are to look at moves up, and keeps the run's name before its own. After a
+// crash either all of the run is there or nothing, for a part of it would say that
+// something is open.
+func (r *runs) remove(dir string) error {
+	entries, err := r.sys.List(dir)
 	var errs []error
 	for _, e := range entries {
-		name := filepath.Join(dir, e.Name())
-		if spent(e.Name()) {
-			err = os.Remove(name)
-		} else {
-			err = os.Rename(name, dir+"-"+e.Name())
+		if !spent(e.Name) {
+			errs = append(errs, r.sys.Rename(filepath.Join(dir, e.Name), dir+"-"+e.Name))
 		}
-		errs = append(errs, err)
 	}
-	if err := errors.Join(append(errs, os.Remove(dir))...); err != nil {
+	err = errors.Join(append(errs, err)...)
+	if err == nil {
+		err = r.sys.Rename(dir, dir+spentSuffix)
+	}
+	if err == nil {
+		err = r.sys.SyncDir(r.dir)
+	}
+	if err == nil {
+		err = r.empty(dir + spentSuffix)
+	}
+	if err != nil {
 		return fmt.Errorf("remove run: %w", err)
 	}
 	return nil
 }
 
+// empty removes a directory and the files in it.
+func (r *runs) empty(dir string) error {
+	entries, err := r.sys.List(dir)
+	errs := []error{err}
+	for _, e := range entries {
+		errs = append(errs, r.sys.Remove(filepath.Join(dir, e.Name)))
+	}
+	return errors.Join(append(errs, r.sys.Remove(dir))...)
+}
+
+// removeSpent goes on with removals that a crash cut off.
+func (r *runs) removeSpent() error {
+	entries, err := r.sys.List(r.dir)
+	if err != nil {
+		return fmt.Errorf("list runs: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if e.Dir && strings.HasSuffix(e.Name, spentSuffix) {
+			errs = append(errs, r.empty(filepath.Join(r.dir, e.Name)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // leave removes the directory of a run that has ended and of which nothing is
 // left. Otherwise it is for whoever runs next.
 func (r *Recorder) leave() error {
-	if !r.empty() {
+	if !r.spent() {
 		return nil
 	}
-	lock, err := lockDir(r.cfg.Dir) // the spool has let go of it when it closed
+	lock, err := r.cfg.System.Lock(r.cfg.Dir) // the spool has let go of it when it closed
 	if errors.Is(err, ErrInUse) || errors.Is(err, fs.ErrNotExist) {
 		return nil // somebody has taken it over
 	}
@@ -232,38 +324,49 @@ func (r *Recorder) leave() error {
 
 // spent says of a file that it is of no use once everything was delivered.
 func spent(name string) bool {
-	switch strings.TrimSuffix(name, ".new") {
-	case lockFile, ackFile, openFile:
+	switch strings.TrimSuffix(name, disk.NewSuffix) {
+	case disk.LockFile, spool.AckFile, openFile:
 		return true
 	}
-	return strings.HasSuffix(name, suffix)
+	return strings.HasSuffix(name, spool.Suffix)
 }
 
-// bound lets this run have what the others leave of the spool.
-func (s *spool) bound(most int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.max = most
+// left is the earlier runs that this one has taken over and not removed yet.
+type left struct {
+	mu   sync.Mutex // guards what follows
+	runs []*Recorder
 }
 
-// inherit takes over runs that have ended, one after another, and keeps this
-// one's share of the spool, until the context ends.
+func (l *left) all() []*Recorder {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.runs)
+}
+
+func (l *left) add(r *Recorder) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.runs = append(l.runs, r)
+}
+
+func (l *left) drop(r *Recorder) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.runs = slices.DeleteFunc(l.runs, func(other *Recorder) bool { return other == r })
+}
+
+// inherit takes over runs that have ended and delivers them, one after another, and
+// keeps this one's share of the spool, until the context ends.
 func (r *Recorder) inherit(ctx context.Context) {
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	var over chan struct{} // closed when a run was delivered; nil while there is none
 	for {
 		if over == nil {
-			if left := r.runs.takeOver(r.cfg); left != nil {
-				over = make(chan struct{})
-				r.left.Store(left)
-				go func() {
-					defer close(over)
-					r.deliverLeft(ctx, left)
-				}()
-			}
+			over = r.deliverNext(ctx)
 		}
-		r.spool.bound(r.cfg.MaxBytes - r.runs.size())
+		r.removeLeft()
+		r.spool.Bound(r.cfg.MaxBytes - r.runs.size())
 		select {
 		case <-over:
 			over = nil
@@ -275,33 +378,65 @@ func (r *Recorder) inherit(ctx context.Context) {
 		if over != nil {
 			<-over
 		}
+		r.closeLeft()
 		return
 	}
 }
 
-// deliverLeft delivers what an earlier run has left, and removes it.
-func (r *Recorder) deliverLeft(ctx context.Context, left *Recorder) {
-	log := r.cfg.Log.With(zap.String("directory", left.cfg.Dir))
-	log.Info("records of an earlier run are taken over", zap.Uint64("bytes", left.Pending()))
-	defer r.left.Store(nil)
-	if left.exhaust(ctx) {
-		if err := r.runs.remove(left.cfg.Dir); err != nil {
-			log.Error("earlier run not removed", zap.Error(err))
+// deliverNext takes over the next run that has ended, if there is one, and delivers
+// it. The channel is closed when it was delivered.
+func (r *Recorder) deliverNext(ctx context.Context) chan struct{} {
+	next := r.runs.takeOver(r.cfg)
+	if next == nil {
+		return nil
+	}
+	r.cfg.Log.Info("records of an earlier run are taken over",
+		zap.String("directory", next.cfg.Dir), zap.Uint64("bytes", next.Pending()))
+	r.left.add(next)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		next.exhaust(ctx)
+	}()
+	return over
+}
+
+// removeLeft removes what was delivered of earlier runs, and stated.
+func (r *Recorder) removeLeft() {
+	for _, done := range r.left.all() {
+		if !done.spent() {
+			continue
+		}
+		err := r.library.saveChains()
+		if err == nil {
+			err = errors.Join(r.runs.remove(done.cfg.Dir), done.CloseSpool())
+			r.left.drop(done)
+		}
+		if err != nil {
+			r.cfg.Log.Error("earlier run not removed", zap.String("directory", done.cfg.Dir), zap.Error(err))
 		}
 	}
-	if err := left.CloseSpool(); err != nil {
-		log.Error("earlier run not closed", zap.Error(err))
+	if err := r.library.adopt(); err != nil {
+		r.cfg.Log.Error("chains of an earlier run are not taken over", zap.Error(err))
 	}
 }
 
-// exhaust delivers until nothing is left, which it says, or until the context
-// ends.
-func (r *Recorder) exhaust(ctx context.Context) bool {
+func (r *Recorder) closeLeft() {
+	for _, done := range r.left.all() {
+		if err := done.CloseSpool(); err != nil {
+			r.cfg.Log.Error("earlier run not closed", zap.String("directory", done.cfg.Dir), zap.Error(err))
+		}
+		r.left.drop(done)
+	}
+}
+
+// exhaust delivers until nothing is left, or until the context ends.
+func (r *Recorder) exhaust(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	var parts sync.WaitGroup
 	parts.Go(func() { r.flush(ctx) })
 	parts.Go(func() { r.deliver(ctx) })
-	for _, moved := r.acked.watch(); !r.empty() && ctx.Err() == nil; _, moved = r.acked.watch() {
+	for _, moved := r.spool.Acknowledged(); !r.delivered() && ctx.Err() == nil; _, moved = r.spool.Acknowledged() {
 		select {
 		case <-moved:
 		case <-ctx.Done():
@@ -309,10 +444,10 @@ func (r *Recorder) exhaust(ctx context.Context) bool {
 	}
 	stop()
 	parts.Wait()
-	return r.empty()
 }
 
-// empty says that everything was delivered, the end of each crossing included.
-func (r *Recorder) empty() bool {
-	return r.spool.waiting() == 0 && len(r.open.keys()) == 0
-}
+// delivered says that everything was delivered, the end of each crossing included.
+func (r *Recorder) delivered() bool { return r.spool.Waiting() == 0 && len(r.open.keys()) == 0 }
+
+// spent says that nobody needs the run's frames any more.
+func (r *Recorder) spent() bool { return r.delivered() && r.spool.Held() == 0 }

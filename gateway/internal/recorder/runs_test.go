@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -62,7 +64,7 @@ func names(t *testing.T, dir string) []string {
 	}
 	var all []string
 	for _, e := range entries {
-		if e.Name() != lockFile {
+		if e.Name() != disk.LockFile {
 			all = append(all, e.Name())
 		}
 	}
@@ -183,7 +185,7 @@ func TestEarlierLayout(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, p := filepath.Join(t.TempDir(), "spool"), newPlane(t)
-			old := open(t, dir, segmentSize)
+			old := open(t, dir, spool.SegmentSize)
 			left := goesOn(t, old)
 			if err := old.CloseSpool(); err != nil {
 				t.Fatal(err)

@@ -1,4 +1,4 @@
-package recorder
+package spool
 
 import (
 	"encoding/binary"
@@ -10,24 +10,26 @@ import (
 	"sync"
 
 	"go.uber.org/zap"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
 )
 
-// ackFile holds the position up to which everything was acknowledged: u64 and
+// AckFile holds the position up to which everything was acknowledged: u64 and
 // its CRC-32C. It saves work only: from a lost one, delivery begins again at
 // the oldest segment, and a frame may come twice.
-const ackFile = "acknowledged"
+const AckFile = "acknowledged"
 
 // acknowledged is the position up to which the control plane has everything.
 type acknowledged struct {
-	file *os.File
+	file disk.File
 
 	mu    sync.Mutex // guards what follows
-	at    position
-	moved chan struct{} // closed and replaced when at moves
+	at    Position
+	moved chan struct{} // closed and replaced when at moves, and when places were given back
 }
 
-func openAcknowledged(dir string, log *zap.Logger) (*acknowledged, error) {
-	f, err := os.OpenFile(filepath.Join(dir, ackFile), os.O_CREATE|os.O_RDWR, 0o600)
+func openAcknowledged(sys disk.System, dir string, log *zap.Logger) (*acknowledged, error) {
+	f, err := sys.Open(filepath.Join(dir, AckFile), os.O_CREATE|os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("open position: %w", err)
 	}
@@ -35,7 +37,7 @@ func openAcknowledged(dir string, log *zap.Logger) (*acknowledged, error) {
 	var b [12]byte
 	if n, err := f.ReadAt(b[:], 0); n == len(b) && err == nil {
 		if crc32.Checksum(b[:8], castagnoli) == binary.LittleEndian.Uint32(b[8:]) {
-			a.at = position(binary.LittleEndian.Uint64(b[:8]))
+			a.at = Position(binary.LittleEndian.Uint64(b[:8]))
 		} else {
 			log.Warn("position of the spool is damaged; everything is delivered again")
 		}
@@ -43,20 +45,23 @@ func openAcknowledged(dir string, log *zap.Logger) (*acknowledged, error) {
 	return a, nil
 }
 
-func (a *acknowledged) position() position {
-	at, _ := a.watch()
-	return at
-}
-
 // watch is the position, and a channel that is closed when it moves.
-func (a *acknowledged) watch() (position, <-chan struct{}) {
+func (a *acknowledged) watch() (Position, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.at, a.moved
 }
 
+// wake closes the channel of those who watch.
+func (a *acknowledged) wake() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.moved)
+	a.moved = make(chan struct{})
+}
+
 // move notes that everything up to a position is acknowledged. It never goes back.
-func (a *acknowledged) move(to position) error {
+func (a *acknowledged) move(to Position) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if to <= a.at {
