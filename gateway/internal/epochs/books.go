@@ -246,8 +246,8 @@ func (k *Keeper) restore(s *crossingv1.ChainState) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if s.GetSide() == crossingv1.Side_EGRESS {
-		if c := k.out[chain]; c != nil && (c.started || !behind(c.book.State(), s)) {
-			return nil
+		if c := k.out[chain]; c != nil {
+			return catchUp(c.book, s)
 		}
 		book, err := statement.RestoreEgress(s)
 		if err == nil {
@@ -255,20 +255,26 @@ func (k *Keeper) restore(s *crossingv1.ChainState) error {
 		}
 		return err
 	}
-	c := k.in[chain]
-	if c != nil && !behind(c.book.State(), s) {
-		return nil
+	if c := k.in[chain]; c != nil {
+		return catchUp(c.book, s)
 	}
 	book, err := statement.RestoreIngress(s)
-	switch {
-	case err != nil:
-		return err
-	case c != nil:
-		k.in[chain] = newIncoming(book, time.Now())
-	default:
+	if err == nil {
 		k.keep(newIncoming(book, time.Now()))
 	}
-	return nil
+	return err
+}
+
+// catchUp has a book learn the last statement of a state that is ahead of it: what it
+// holds beside stays.
+func catchUp(book interface {
+	State() *crossingv1.ChainState
+	Replay(s *crossingv1.Statement) error
+}, s *crossingv1.ChainState) error {
+	if s.GetLast() == nil || !behind(book.State(), s) {
+		return nil
+	}
+	return book.Replay(s.GetLast())
 }
 
 // behind says that one state of a chain is older than another.

@@ -2,6 +2,7 @@ package epochs
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,14 +71,13 @@ func (k *Keeper) start(c *outgoing) {
 	}
 }
 
-// Ended says that an earlier run of this gateway has ended, and that all it has spooled
-// was replayed: its chains are this process's to state, to their ends.
-func (k *Keeper) Ended(run string) {
+// Running implements recorder.Books: the chains of runs that have ended are this
+// process's to state, to their ends.
+func (k *Keeper) Running(runs []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for chain, c := range k.out {
-		if chain.Run == run && run != k.run {
-			c.ended.Store(true)
+		if chain.Run != k.run && !slices.Contains(runs, chain.Run) && !c.ended.Swap(true) {
 			c.urgent.Store(true)
 			k.start(c)
 		}

@@ -210,8 +210,8 @@ func (g *gateway) begin() {
 	g.stop = func() { g.answers(nil); cancel(); <-over; g.stop = nil }
 	for _, run := range left {
 		g.cutOff(run)
-		k.Ended(run)
 	}
+	k.Running(nil)
 	k.SetPeers([]spiffeid.ID{g.world.near.id, g.world.far.id})
 }
 
