@@ -96,6 +96,13 @@ func (s *Source) Verify(chain []*x509.Certificate, a Authorizer) (spiffeid.ID, e
 	return verify(s, chain, &s.intermediates, a)
 }
 
+// VerifyAt is Verify as of an earlier time, against the bundles of now: for what was
+// signed then, by whoever is known now to show it.
+func (s *Source) VerifyAt(chain []*x509.Certificate, at time.Time, a Authorizer) (spiffeid.ID, error) {
+	id, verified, err := verifyChainAt(s, chain, nil, at)
+	return authorized(id, verified, a, err)
+}
+
 // Verify is Source.Verify against other bundles: for those who check an SVID
 // under more or less than what counts for peers.
 func Verify(bundles x509bundle.Source, chain []*x509.Certificate, a Authorizer) (spiffeid.ID, error) {
@@ -104,6 +111,11 @@ func Verify(bundles x509bundle.Source, chain []*x509.Certificate, a Authorizer) 
 
 func verify(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates, a Authorizer) (spiffeid.ID, error) {
 	id, verified, err := verifyChain(bundles, chain, known)
+	return authorized(id, verified, a, err)
+}
+
+// authorized is the holder of a chain that was verified, unless that failed.
+func authorized(id spiffeid.ID, verified []*x509.Certificate, a Authorizer, err error) (spiffeid.ID, error) {
 	if err != nil {
 		return spiffeid.ID{}, err
 	}
@@ -117,6 +129,10 @@ func verify(bundles x509bundle.Source, chain []*x509.Certificate, known *interme
 }
 
 func verifyChain(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates) (spiffeid.ID, []*x509.Certificate, error) {
+	return verifyChainAt(bundles, chain, known, time.Now())
+}
+
+func verifyChainAt(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates, now time.Time) (spiffeid.ID, []*x509.Certificate, error) {
 	if err := checkShown(chain); err != nil {
 		return spiffeid.ID{}, nil, err
 	}
@@ -124,7 +140,6 @@ func verifyChain(bundles x509bundle.Source, chain []*x509.Certificate, known *in
 	if err != nil {
 		return id, nil, err
 	}
-	now := time.Now()
 	if verified := known.verify(bundles, id.TrustDomain(), chain, now); verified != nil && checkKeys(verified) == nil {
 		return id, verified, nil
 	}

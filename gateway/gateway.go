@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/live"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/epochs"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/handover"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
@@ -64,6 +65,7 @@ type Gateway struct {
 	conn      *grpc.ClientConn  // to the control plane
 	live      *live.Connections // what it is made of
 	recorder  *recorder.Recorder
+	epochs    *epochs.Keeper // the recorder's books
 	metrics   *admin.Metrics
 	meter     *admin.Meter
 	admin     *admin.Server // nil if nobody may ask
@@ -123,6 +125,9 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 		return err
 	}
 	self := b.self
+	g.epochs = epochs.New(epochs.Config{
+		Self: self, Source: g.source, Peers: peerStreams{g}, Policy: g.Policy, Meter: g.metrics, Log: g.log.Named("epochs"),
+	})
 	var err error
 	g.recorder, err = recorder.New(recorder.Config{
 		Dir:     filepath.Join(b.GetStateDir(), "spool"),
@@ -131,12 +136,14 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 		Connect: func(context.Context) (controlv1.CrossingServiceClient, error) {
 			return controlv1.NewCrossingServiceClient(g.conn), nil
 		},
-		Log: g.log.Named("recorder"),
+		Books: g.epochs,
+		Log:   g.log.Named("recorder"),
 	})
 	if err != nil {
 		return err
 	}
 	g.meter = g.metrics.Meter(g.recorder)
+	g.epochs.Bind(g.meter)
 	g.xds, err = xdsclient.New(xdsclient.Config{
 		Conn: g.conn, Node: self, Run: g.recorder.RunID(), StateDir: b.GetStateDir(), Keys: b.GetPolicyKeys(),
 		Bundles: g.bundles, Applied: g.recorder.Applied, Log: g.log.Named("xds"),
@@ -189,10 +196,11 @@ func (g *Gateway) listen(b *bootstrap) error {
 	g.authz = authz.New(self, g.bootstrap.GetEnvironment(), g.xds).TakeProofs(g.source)
 	g.standing = standing.New(func() standing.Reviewer { return g.authz.Review() })
 	both := exchange.Config{
-		Self:  self,
-		Authz: g.authz,
-		Spool: g.meter,
-		Log:   g.log,
+		Self:   self,
+		Authz:  g.authz,
+		Spool:  g.meter,
+		Ledger: g.epochs,
+		Log:    g.log,
 
 		Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
 
@@ -276,14 +284,27 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.outlive(carrying, attached)
 		return nil
 	})
-	crossings.Go(func() error { return g.pool.Run(carrying, g.ingress.ServeStream) })
+	tunnels, closeTunnels := context.WithCancel(after)
+	defer closeTunnels()
+	crossings.Go(func() error {
+		defer closeTunnels()
+		g.finish(carrying, attached)
+		return nil
+	})
+	crossings.Go(func() error { return g.pool.Run(tunnels, g.serveStream) })
 	for _, l := range g.tunnels {
 		crossings.Go(func() error { return g.accept(carrying, l) })
 	}
 	crossings.Go(func() error { g.followPeers(carrying); return nil })
+	stating, stopStating := context.WithCancel(after)
+	defer stopStating()
 	group.Go(func() error {
-		defer stop()
+		defer stopStating()
 		return crossings.Wait()
+	})
+	group.Go(func() error {
+		defer stop() // nobody says anything any more
+		return g.epochs.Run(stating)
 	})
 	group.Go(func() error { return g.recorder.Run(after) })
 	group.Go(func() error { return g.xds.Run(after) })

@@ -129,10 +129,12 @@ func (g *Gateway) outlive(ctx context.Context, attached <-chan struct{}) {
 			g.log.Warn("listener not closed", zap.Error(err))
 		}
 	}
+	g.epochs.Retire()
 	g.attach.Retire()
 	g.pool.Retire()
 	select {
 	case <-attached: // what workloads asked for here has been carried
+		g.sayLast()
 		g.pool.Drain(ctx)
 	case <-ctx.Done():
 	}

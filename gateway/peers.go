@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -64,8 +65,7 @@ func (g *Gateway) followPeers(ctx context.Context) {
 			if len(revoked) > 0 {
 				g.standing.Review() // first, so that crossings end for that reason
 			}
-			g.pool.SetPeers(peers)
-			g.pool.Expel(revoked...)
+			g.setPeers(ctx, peers, revoked, changed)
 		}
 		select {
 		case <-ctx.Done():
@@ -75,9 +75,30 @@ func (g *Gateway) followPeers(ctx context.Context) {
 	}
 }
 
+// setPeers makes these the peers, and parts from those that are none any more. Of
+// those that were revoked nothing is heard.
+func (g *Gateway) setPeers(ctx context.Context, peers []tunnel.Peer, revoked []spiffeid.ID, changed <-chan struct{}) {
+	ids := make([]spiffeid.ID, len(peers))
+	for i, p := range peers {
+		ids[i] = p.ID
+	}
+	gone := slices.DeleteFunc(g.epochs.SetPeers(ids), func(id spiffeid.ID) bool { return slices.Contains(revoked, id) })
+	if len(gone) > 0 {
+		parting := slices.Clone(peers)
+		for _, id := range gone {
+			parting = append(parting, tunnel.Peer{ID: id})
+		}
+		g.pool.SetPeers(parting)
+		g.pool.Expel(revoked...)
+		g.part(ctx, gone, changed)
+	}
+	g.pool.SetPeers(peers)
+	g.pool.Expel(revoked...)
+}
+
 // state is what the gateway is like now, for those who run it.
 func (g *Gateway) state() admin.State {
-	s := admin.State{Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Outage: g.recorder.Outage(), Tunnels: g.pool.Tunnels(), Bundles: g.bundles.States(time.Now())}
+	s := admin.State{Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Outage: g.recorder.Outage(), Silent: g.epochs.Silent(), Tunnels: g.pool.Tunnels(), Bundles: g.bundles.States(time.Now())}
 	if _, err := g.source.GetX509SVID(); err != nil {
 		s.NotReady = err
 	} else if s.Serial == 0 {

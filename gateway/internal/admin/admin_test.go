@@ -117,9 +117,13 @@ func TestMetricsCountRecords(t *testing.T) {
 	m.Chose(tunnel.QUIC, tunnel.Interactive, tunnel.Lossy)
 	m.Delayed(crossingv1.Side_EGRESS, 300*time.Microsecond)
 	m.Moved(tunnel.QUIC, tunnel.Interactive)
+	m.Stated(crossingv1.Side_EGRESS, false)
+	m.Stated(crossingv1.Side_EGRESS, true)
+	m.Differed(crossingv1.Difference_UNSEEN, 3)
+	m.Mistold("malformed")
 	peer := spiffeid.RequireFromString("spiffe://azure.demo/sallyport/gateway/azure-1")
 	url := serve(t, m, func() State {
-		return State{Serial: 7, Spooled: 99, Outage: &crossingv1.Outage{Cause: crossingv1.Outage_STALLED, Refused: 3, Unrecorded: 4}, Tunnels: []tunnel.Info{
+		return State{Serial: 7, Spooled: 99, Silent: 2, Outage: &crossingv1.Outage{Cause: crossingv1.Outage_STALLED, Refused: 3, Unrecorded: 4}, Tunnels: []tunnel.Info{
 			{Peer: peer, Carrier: tunnel.TCP, Streams: 2, Loss: 0.5}, {Peer: peer, Carrier: tunnel.TCP, Streams: 3},
 		}, Bundles: []*controlv1.BundleStatus{{
 			TrustDomain: "azure.demo", Sequence: 5, Refreshed: &timestamppb.Timestamp{Seconds: 11}, Ends: &timestamppb.Timestamp{Seconds: 12}, Stale: true,
@@ -139,6 +143,11 @@ func TestMetricsCountRecords(t *testing.T) {
 		`sallyport_gateway_carrier_moves_total{carrier="quic",class="interactive"} 1`,
 		`sallyport_gateway_event_delay_seconds_bucket{side="egress",le="0.0005"} 1`,
 		`sallyport_gateway_event_delay_seconds_bucket{side="egress",le="0.00025"} 0`,
+		`sallyport_gateway_epochs_stated_total{side="egress"} 1`,
+		`sallyport_gateway_epochs_alone_total{side="egress"} 1`,
+		`sallyport_gateway_statement_differences_total{kind="unseen"} 3`,
+		`sallyport_gateway_statement_refusals_total{reason="malformed"} 1`,
+		`sallyport_gateway_silent_pairs 2`,
 		`sallyport_gateway_policy_serial 7`,
 		`sallyport_gateway_spool_bytes 99`,
 		`sallyport_gateway_spool_outage{cause="stalled"} 1`,

@@ -13,6 +13,7 @@ type State struct {
 	Serial  uint64             // of the policy in force; 0 if none
 	Spooled uint64             // bytes that wait for an acknowledgement
 	Outage  *crossingv1.Outage // of the spool; nil if crossings are recorded
+	Silent  int                // pairs of gateways of which the other one is silent
 	Tunnels []tunnel.Info
 	Bundles []*controlv1.BundleStatus // of other trust domains
 	// NotReady is why the gateway can carry nothing; nil if it can.
@@ -27,6 +28,7 @@ var (
 	spoolDesc   = desc("spool_bytes", "Records that wait for an acknowledgement, in bytes.")
 	outageDesc  = desc("spool_outage", "1 if crossings cannot be recorded, by cause; others go on as the policy says.", "cause")
 	lostDesc    = desc("spool_outage_crossings", "Crossings of the outage that lasts: refused for it, or unrecorded until it ends.", "outcome")
+	silentDesc  = desc("silent_pairs", "Chains of statements whose other gateway is silent.")
 	tunnelsDesc = desc("tunnels", "Tunnels that are up.", "peer", "carrier", "class")
 	streamsDesc = desc("streams", "Streams open in tunnels.", "peer", "carrier", "class")
 	tripDesc    = desc("tunnel_round_trip_seconds", "Longest round trip of the tunnels, as last measured.", "peer", "carrier", "class")
@@ -44,7 +46,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{serialDesc, spoolDesc, outageDesc, lostDesc, tunnelsDesc, streamsDesc, tripDesc, lossDesc, sequenceDesc, refreshedDesc, endsDesc, alarmDesc} {
+	for _, d := range []*prometheus.Desc{serialDesc, spoolDesc, silentDesc, outageDesc, lostDesc, tunnelsDesc, streamsDesc, tripDesc, lossDesc, sequenceDesc, refreshedDesc, endsDesc, alarmDesc} {
 		ch <- d
 	}
 }
@@ -67,6 +69,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(lostDesc, float64(s.Outage.GetRefused()), "refused")
 	gauge(lostDesc, float64(s.Outage.GetUnrecorded()), "unrecorded")
+	gauge(silentDesc, float64(s.Silent))
 	for w, t := range byWay(s.Tunnels) {
 		gauge(tunnelsDesc, t.tunnels, w.peer, w.carrier, w.class)
 		gauge(streamsDesc, t.streams, w.peer, w.carrier, w.class)

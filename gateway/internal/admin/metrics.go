@@ -25,6 +25,10 @@ type Metrics struct {
 	choices  map[choice]prometheus.Counter
 	moves    *prometheus.CounterVec
 	delays   map[crossingv1.Side]prometheus.Observer
+	epochs   *prometheus.CounterVec
+	alone    *prometheus.CounterVec
+	differed *prometheus.CounterVec
+	mistold  *prometheus.CounterVec
 }
 
 type (
@@ -58,6 +62,10 @@ func NewMetrics() *Metrics {
 		refused:  vector("refusals_total", "Failures before there was an identity, by reason.", "reason"),
 		choices:  map[choice]prometheus.Counter{},
 		delays:   map[crossingv1.Side]prometheus.Observer{},
+		epochs:   vector("epochs_stated_total", "Epochs that this gateway and a peer have stated, by this gateway's side.", "side"),
+		alone:    vector("epochs_alone_total", "Epochs that this gateway has stated alone, by its side: a peer was silent.", "side"),
+		differed: vector("statement_differences_total", "Numbers of crossings on which the two gateways do not say the same, by kind.", "kind"),
+		mistold:  vector("statement_refusals_total", "What peers said of epochs and was refused, by reason.", "reason"),
 		moves:    vector("carrier_moves_total", "Crossings that a carrier went on with because their first one fell silent before an answer came.", "carrier", "class"),
 	}
 	opened := vector("crossings_opened_total", "Crossings opened, by this gateway's side and decision.", "side", "decision")
@@ -88,6 +96,7 @@ func NewMetrics() *Metrics {
 		}
 	}
 	m.registry.MustRegister(opened, closed, bytes, m.denied, m.refused, choices, m.moves, delays,
+		m.epochs, m.alone, m.differed, m.mistold,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -118,6 +127,23 @@ func (m *Metrics) Delayed(side crossingv1.Side, delay time.Duration) {
 		o.Observe(delay.Seconds())
 	}
 }
+
+// Stated counts an epoch, alone if the peer did not answer.
+func (m *Metrics) Stated(side crossingv1.Side, alone bool) {
+	of := m.epochs
+	if alone {
+		of = m.alone
+	}
+	of.WithLabelValues(label(side.String())).Inc()
+}
+
+// Differed counts numbers on which two gateways do not say the same.
+func (m *Metrics) Differed(kind crossingv1.Difference_Kind, numbers int) {
+	m.differed.WithLabelValues(label(kind.String())).Add(float64(numbers))
+}
+
+// Mistold counts what a peer said of epochs and was refused.
+func (m *Metrics) Mistold(reason string) { m.mistold.WithLabelValues(reason).Inc() }
 
 // Meter counts what goes into the spool: the record is what there is to count.
 type Meter struct {

@@ -74,6 +74,8 @@ type Config struct {
 	Authz authorizer
 	Spool spool
 	Log   *zap.Logger
+	// Ledger knows the numbers of what comes here; nil if nothing is stated of them.
+	Ledger ledger
 	// Quota is what each caller may have under way; nil for no limit.
 	Quota *quota.Quota
 	// Limits of each crossing.

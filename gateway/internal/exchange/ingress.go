@@ -158,7 +158,7 @@ func (i *Ingress) admit(peer spiffeid.ID, s tunnel.Stream) (l7.Traceparent, bool
 	h := s.Header()
 	trace, err := checkHeader(h, peer)
 	if err == nil {
-		err = i.numbers.take(peer, h.GetRun(), h.GetSequence())
+		err = i.take(peer, h)
 	}
 	switch {
 	case copied(s, err):
@@ -244,6 +244,12 @@ func (a *arrival) identify(info tunnel.Info) {
 
 // begin records the crossing, and says whether it may go on.
 func (a *arrival) begin(v *authz.Verdict) bool {
+	if !a.taken() {
+		a.half.free()
+		a.half = nil
+		a.refuse(crossingv1.Reason_NOT_RECORDED) // what becomes of it is stated
+		return false
+	}
 	if err := a.open(v); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
 		return false

@@ -1,9 +1,12 @@
 package exchange
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
+	"github.com/google/uuid"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
@@ -12,6 +15,13 @@ import (
 // keptRuns is how many runs of one peer are kept apart: the one that ends while
 // the next has begun, and some that a peer in trouble left behind.
 const keptRuns = 4
+
+// keptIDs is how many numbers are known by their crossings, too: those that are not
+// in the books yet, and more.
+const keptIDs = 1 << 10
+
+// errReused says that a number came with another crossing than before.
+var errReused = errors.New("the number is another crossing's")
 
 // numbers knows which numbers each peer gateway has used, so that a crossing
 // cannot come twice. Peers are those of the policy, so that it stays small.
@@ -25,10 +35,18 @@ type numbers struct {
 type runNumbers struct {
 	run  string
 	seen crossing.Window
+	ids  [keptIDs]numbered // by number
 }
 
-// take takes a peer's number within its run, or says why it must not be.
-func (n *numbers) take(peer spiffeid.ID, run string, sequence uint64) error {
+// numbered is a crossing and its number.
+type numbered struct {
+	sequence uint64
+	id       uuid.UUID
+}
+
+// take takes a peer's number within its run, for a crossing, or says why it must
+// not be: with errReused, or as crossing.Window does.
+func (n *numbers) take(peer spiffeid.ID, run string, sequence uint64, id uuid.UUID) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	runs := n.peers[peer]
@@ -41,5 +59,12 @@ func (n *numbers) take(peer spiffeid.ID, run string, sequence uint64) error {
 	copy(runs[1:at+1], runs[:at])
 	runs[0] = r
 	n.peers[peer] = runs
-	return r.seen.Take(sequence)
+	err, known := r.seen.Take(sequence), &r.ids[sequence%keptIDs]
+	switch {
+	case err == nil:
+		*known = numbered{sequence, id}
+	case known.sequence == sequence && known.id != id:
+		return fmt.Errorf("%w: %d", errReused, sequence)
+	}
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
@@ -15,7 +16,7 @@ func TestNumbers(t *testing.T) {
 	one, two := spiffeid.RequireFromString("spiffe://a.test/g"), spiffeid.RequireFromString("spiffe://b.test/g")
 	take := func(peer spiffeid.ID, run string, sequence uint64, want error) {
 		t.Helper()
-		if err := n.take(peer, run, sequence); !errors.Is(err, want) {
+		if err := n.take(peer, run, sequence, uuid.UUID{byte(sequence)}); !errors.Is(err, want) {
 			t.Errorf("take(%s, %s, %d) = %v, want %v", peer, run, sequence, err, want)
 		}
 	}
@@ -32,5 +33,29 @@ func TestNumbers(t *testing.T) {
 	take(one, "second", 8, crossing.ErrRepeated) // one that is used is not forgotten
 	if got := len(n.peers[one]); got != keptRuns {
 		t.Errorf("%d runs are kept, want %d", got, keptRuns)
+	}
+}
+
+// TestReusedNumber: a number that comes again is told by its crossing, for as long as
+// that is known.
+func TestReusedNumber(t *testing.T) {
+	n := numbers{peers: map[spiffeid.ID][]*runNumbers{}}
+	peer := spiffeid.RequireFromString("spiffe://a.test/g")
+	one, two := uuid.UUID{1}, uuid.UUID{2}
+	for _, c := range []struct {
+		sequence uint64
+		id       uuid.UUID
+		want     error
+	}{
+		{7, one, nil},
+		{7, one, crossing.ErrRepeated},
+		{7, two, errReused},
+		{7, one, crossing.ErrOverused},
+		{7 + keptIDs, two, nil},
+		{7, two, crossing.ErrOverused}, // whose it was is not known any more
+	} {
+		if err := n.take(peer, "run", c.sequence, c.id); !errors.Is(err, c.want) {
+			t.Errorf("take(%d, %v) = %v, want %v", c.sequence, c.id[0], err, c.want)
+		}
 	}
 }

@@ -48,6 +48,9 @@ type Books interface {
 	// run has ended, again with what that one knew: a state is ignored unless it is
 	// ahead of what the books have of its chain.
 	Restore(chains []*crossingv1.ChainState)
+	// Running tells again and again which other runs of this gateway go on, or were not
+	// taken over yet. All of what any other one has written was told; it writes no more.
+	Running(runs []string)
 }
 
 // followInterval is how often the runs of other processes are read on.

@@ -243,6 +243,9 @@ func (l *ledger) Chains() []*crossingv1.ChainState {
 	return states
 }
 
+// Running implements Books.
+func (*ledger) Running([]string) {}
+
 func (l *ledger) Restore(states []*crossingv1.ChainState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -366,6 +366,7 @@ func (r *Recorder) inherit(ctx context.Context) {
 			over = r.deliverNext(ctx)
 		}
 		r.removeLeft()
+		r.tellRunning()
 		r.spool.Bound(r.cfg.MaxBytes - r.runs.size())
 		select {
 		case <-over:
@@ -419,6 +420,25 @@ func (r *Recorder) removeLeft() {
 	if err := r.library.adopt(); err != nil {
 		r.cfg.Log.Error("chains of an earlier run are not taken over", zap.Error(err))
 	}
+}
+
+// tellRunning tells the books which other runs go on.
+func (r *Recorder) tellRunning() {
+	if r.cfg.Books == nil {
+		return
+	}
+	dirs, err := r.runs.others()
+	if err != nil {
+		return // whoever takes runs over says so
+	}
+	ended := r.left.all()
+	running := []string{}
+	for _, dir := range dirs {
+		if !slices.ContainsFunc(ended, func(left *Recorder) bool { return left.cfg.Dir == dir }) {
+			running = append(running, filepath.Base(dir))
+		}
+	}
+	r.cfg.Books.Running(running)
 }
 
 func (r *Recorder) closeLeft() {

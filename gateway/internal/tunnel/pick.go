@@ -275,7 +275,7 @@ func (t *picked) Info() Info {
 // room. The stream is unsettled.
 func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
 	s, err := t.open(ctx, h, 0)
-	for tries := 1; tries < openTries && (errors.Is(err, ErrDraining) || errors.Is(err, ErrInterrupted)); tries++ {
+	for tries := 1; tries < openTries && elsewhere(err); tries++ {
 		other, serr := t.pool.find(ctx, wanted{gateway: t.member.id, class: t.class})
 		if serr != nil {
 			return nil, fmt.Errorf("%w, and no other: %w", err, serr)
@@ -284,6 +284,9 @@ func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error)
 	}
 	return s, err
 }
+
+// elsewhere says that a stream was not opened, and may be in another tunnel.
+func elsewhere(err error) bool { return errors.Is(err, ErrDraining) || errors.Is(err, ErrInterrupted) }
 
 // open opens a stream in this tunnel, and why is why in this one and not where
 // it was picked.

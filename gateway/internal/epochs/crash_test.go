@@ -1,0 +1,116 @@
+package epochs
+
+import (
+	"testing"
+	"time"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// TestKillEgress: the process that comes after one that was killed states what was not,
+// to the run's end, and what was on its way ends with it.
+func TestKillEgress(t *testing.T) {
+	for _, answered := range []bool{true, false} {
+		inWorld(t, func(t *testing.T, w *world) {
+			w.cross(7)
+			pass(3 * time.Second)
+			w.cut(!answered)
+			long := w.send(true)
+			w.cross(3)
+			pass(1500 * time.Millisecond) // a claim is made, and answered or not
+			late := w.send(true)
+			w.near.kill()
+			w.far.close(long.far, w.far.run, crossingv1.Cause_PEER_LOST)
+			w.cut(false)
+			w.near.begin()
+			pass(5 * time.Second)
+			w.far.close(late.far, w.far.run, crossingv1.Cause_PEER_LOST)
+			pass(15 * time.Second)
+			all := w.far.statements()
+			if last := all[len(all)-1]; !last.Claim.GetFinal() || last.Claim.GetNext() != 13 {
+				t.Errorf("the run's last claim is final: %t, next is %d, want 13", last.Claim.GetFinal(), last.Claim.GetNext())
+			}
+			for _, kind := range []string{"UNSEEN", "UNOPENED", "UNCLAIMED", "OPENED_OTHERWISE", "ENDED_OTHERWISE"} {
+				if n := w.far.counted(kind); n > 0 {
+					t.Errorf("%d numbers are %s", n, kind)
+				}
+			}
+			if n := w.near.heldPlaces(); n > 0 {
+				t.Errorf("%d places are held", n)
+			}
+			w.cross(2) // the next run's
+			pass(3 * time.Second)
+			all = w.near.statements()
+			if last := all[len(all)-1]; last.Chain.Run != w.near.run || last.Answer == nil || last.Claim.GetNext() != 3 {
+				t.Errorf("the next run states %v", last.Claim)
+			}
+		})
+	}
+}
+
+// TestKillIngress: an ingress gateway that was killed knows what it has answered, and
+// gives an answer again that never arrived.
+func TestKillIngress(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.cross(4)
+		pass(3 * time.Second)
+		w.cross(4)
+		w.far.kill()
+		pass(3 * time.Second)
+		w.far.begin()
+		pass(6 * time.Second)
+		w.cross(4)
+		pass(4 * time.Second)
+		w.wantAgreed(12)
+		if n := w.near.counted("alone EGRESS"); n > 0 {
+			t.Errorf("%d epochs were stated alone", n)
+		}
+	})
+}
+
+// TestAnswerLost: an answer that was spooled and did not arrive is given again, by the
+// next process too.
+func TestAnswerLost(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		inWorld(t, func(t *testing.T, w *world) {
+			w.loseAnswers(true)
+			w.cross(4)
+			pass(2 * time.Second)
+			if n := w.far.counted("stated INGRESS"); n != 1 {
+				t.Fatalf("%d epochs were answered", n)
+			}
+			if killed {
+				w.far.kill()
+				w.far.begin()
+			}
+			w.loseAnswers(false)
+			pass(8 * time.Second)
+			w.wantAgreed(4)
+		})
+	}
+}
+
+// TestKillBoth: both gateways are killed at once, again and again.
+func TestKillBoth(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		for range 5 {
+			w.cross(3)
+			pass(700 * time.Millisecond)
+			w.near.kill()
+			w.far.kill()
+			w.near.begin()
+			w.far.begin()
+		}
+		pass(15 * time.Second)
+		for _, kind := range []string{"UNSEEN", "UNOPENED", "UNCLAIMED", "OPENED_OTHERWISE", "ENDED_OTHERWISE", "UNENDED"} {
+			if n := w.far.counted(kind); n > 0 {
+				t.Errorf("%d numbers are %s", n, kind)
+			}
+		}
+		for _, g := range []*gateway{w.near, w.far} {
+			if n := g.heldPlaces(); n > 0 {
+				t.Errorf("%s holds on to %d places", g.id, n)
+			}
+		}
+	})
+}

@@ -1,0 +1,83 @@
+package epochs
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/sallyport-mesh/sallyport/gateway/statement"
+)
+
+const (
+	// maxChains is how many chains of one peer are known: that of its run, and those
+	// of runs before.
+	maxChains = 64
+	// maxStreams is how many streams of one peer are heard at a time.
+	maxStreams = 16
+)
+
+// incoming is a chain that a peer counts.
+type incoming struct {
+	book *statement.Ingress
+	peer spiffeid.ID
+	turn chan struct{} // who reviews a claim puts something in: it holds one
+	last atomic.Int64  // when something was claimed or said of it last, in Unix nanoseconds
+}
+
+func newIncoming(book *statement.Ingress, now time.Time) *incoming {
+	c := &incoming{book: book, turn: make(chan struct{}, 1)}
+	c.peer, _ = spiffeid.FromString(book.Chain().Egress) // else it is nobody's
+	c.last.Store(now.UnixNano())
+	return c
+}
+
+// peer is what is known of a peer gateway.
+type peer struct {
+	streams atomic.Int32 // that it speaks in
+	last    atomic.Int64 // when it said something that is true, in Unix nanoseconds
+	beating atomic.Bool  // a heartbeat is on its way there
+
+	chains int  // that it counts; the keeper's mu guards it
+	named  bool // it is a peer by the policy; as that
+}
+
+// hears takes note that the peer is there.
+func (p *peer) hears() { p.last.Store(time.Now().UnixNano()) }
+
+// peerOf is what is known of a peer gateway.
+func (k *Keeper) peerOf(id spiffeid.ID) *peer {
+	k.mu.RLock()
+	p := k.peers[id]
+	k.mu.RUnlock()
+	if p != nil {
+		return p
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.meet(id)
+}
+
+// meet is peerOf for who holds mu.
+func (k *Keeper) meet(id spiffeid.ID) *peer {
+	p := k.peers[id]
+	if p == nil {
+		p = new(peer)
+		p.hears()
+		k.peers[id] = p
+	}
+	return p
+}
+
+// forget drops the chains of peers of which all is stated, and nothing was heard for
+// long.
+func (k *Keeper) forget(now time.Time) {
+	before := now.Add(-k.cfg.Memory).UnixNano()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range k.in {
+		if c.last.Load() < before && !c.book.Waiting() {
+			k.drop(c)
+		}
+	}
+}
