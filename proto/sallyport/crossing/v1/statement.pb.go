@@ -174,6 +174,9 @@ const (
 	Ask_OPENED Ask_List = 1
 	// CLOSED: the numbers of closed.
 	Ask_CLOSED Ask_List = 2
+	// GOING: no list of the claim, but the numbers before first that are not stated as
+	// ended. Nothing else is set: they are told as a whole.
+	Ask_GOING Ask_List = 3
 )
 
 // Enum value maps for Ask_List.
@@ -182,11 +185,13 @@ var (
 		0: "LIST_UNSPECIFIED",
 		1: "OPENED",
 		2: "CLOSED",
+		3: "GOING",
 	}
 	Ask_List_value = map[string]int32{
 		"LIST_UNSPECIFIED": 0,
 		"OPENED":           1,
 		"CLOSED":           2,
+		"GOING":            3,
 	}
 )
 
@@ -1564,8 +1569,12 @@ type Told struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// digests of the parts of the spans.
 	Digests [][]byte `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
-	// frames, encoded; an empty one where there is none.
-	Frames        [][]byte `protobuf:"bytes,2,rep,name=frames,proto3" json:"frames,omitempty"`
+	// frames, encoded; an empty one where there is none. There may be fewer than were asked
+	// for, the first of them, if all would be too large.
+	Frames [][]byte `protobuf:"bytes,2,rep,name=frames,proto3" json:"frames,omitempty"`
+	// going are numbers, rising, each as its distance from the one before, the first as
+	// itself.
+	Going         []uint64 `protobuf:"varint,3,rep,packed,name=going,proto3" json:"going,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1610,6 +1619,13 @@ func (x *Told) GetDigests() [][]byte {
 func (x *Told) GetFrames() [][]byte {
 	if x != nil {
 		return x.Frames
+	}
+	return nil
+}
+
+func (x *Told) GetGoing() []uint64 {
+	if x != nil {
+		return x.Going
 	}
 	return nil
 }
@@ -1678,7 +1694,9 @@ type Refused struct {
 	Code Refused_Code `protobuf:"varint,2,opt,name=code,proto3,enum=sallyport.crossing.v1.Refused_Code" json:"code,omitempty"`
 	// last is the last claim that the ingress gateway has of the chain, where that is
 	// the reason.
-	Last          *Statement `protobuf:"bytes,3,opt,name=last,proto3" json:"last,omitempty"`
+	Last *Statement `protobuf:"bytes,3,opt,name=last,proto3" json:"last,omitempty"`
+	// key is the announcement of the key that last was claimed with.
+	Key           *Announcement `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1730,6 +1748,13 @@ func (x *Refused) GetCode() Refused_Code {
 func (x *Refused) GetLast() *Statement {
 	if x != nil {
 		return x.Last
+	}
+	return nil
+}
+
+func (x *Refused) GetKey() *Announcement {
+	if x != nil {
+		return x.Key
 	}
 	return nil
 }
@@ -1807,7 +1832,10 @@ type ChainState struct {
 	// its distance from the one before, the first as itself.
 	Open []uint64 `protobuf:"varint,6,rep,packed,name=open,proto3" json:"open,omitempty"`
 	// done says that the final claim was answered.
-	Done          bool `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
+	Done bool `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
+	// absent are the numbers before next that never opened here and are not stated as
+	// ended, at an ingress gateway: as in open.
+	Absent        []uint64 `protobuf:"varint,8,rep,packed,name=absent,proto3" json:"absent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1889,6 +1917,13 @@ func (x *ChainState) GetDone() bool {
 		return x.Done
 	}
 	return false
+}
+
+func (x *ChainState) GetAbsent() []uint64 {
+	if x != nil {
+		return x.Absent
+	}
+	return nil
 }
 
 var File_sallyport_crossing_v1_statement_proto protoreflect.FileDescriptor
@@ -1999,31 +2034,34 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x04beat\x18\x06 \x01(\v2\x1b.sallyport.crossing.v1.BeatR\x04beat\"\x80\x01\n" +
 	"\aClaimed\x12>\n" +
 	"\tstatement\x18\x01 \x01(\v2 .sallyport.crossing.v1.StatementR\tstatement\x125\n" +
-	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\xd1\x01\n" +
+	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\xdc\x01\n" +
 	"\x03Ask\x123\n" +
 	"\x04list\x18\x01 \x01(\x0e2\x1f.sallyport.crossing.v1.Ask.ListR\x04list\x121\n" +
 	"\x05spans\x18\x02 \x03(\v2\x1b.sallyport.crossing.v1.SpanR\x05spans\x12\x18\n" +
 	"\anumbers\x18\x03 \x03(\x04R\anumbers\x12\x12\n" +
-	"\x04skip\x18\x04 \x03(\x04R\x04skip\"4\n" +
+	"\x04skip\x18\x04 \x03(\x04R\x04skip\"?\n" +
 	"\x04List\x12\x14\n" +
 	"\x10LIST_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06OPENED\x10\x01\x12\n" +
 	"\n" +
-	"\x06CLOSED\x10\x02\"*\n" +
+	"\x06CLOSED\x10\x02\x12\t\n" +
+	"\x05GOING\x10\x03\"*\n" +
 	"\x04Span\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\x04R\x02to\"8\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\"N\n" +
 	"\x04Told\x12\x18\n" +
 	"\adigests\x18\x01 \x03(\fR\adigests\x12\x16\n" +
-	"\x06frames\x18\x02 \x03(\fR\x06frames\"\x81\x01\n" +
+	"\x06frames\x18\x02 \x03(\fR\x06frames\x12\x14\n" +
+	"\x05going\x18\x03 \x03(\x04R\x05going\"\x81\x01\n" +
 	"\bAnswered\x12>\n" +
 	"\tstatement\x18\x01 \x01(\v2 .sallyport.crossing.v1.StatementR\tstatement\x125\n" +
-	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\xbf\x01\n" +
+	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\xf6\x01\n" +
 	"\aRefused\x12\x10\n" +
 	"\x03why\x18\x01 \x01(\tR\x03why\x127\n" +
 	"\x04code\x18\x02 \x01(\x0e2#.sallyport.crossing.v1.Refused.CodeR\x04code\x124\n" +
-	"\x04last\x18\x03 \x01(\v2 .sallyport.crossing.v1.StatementR\x04last\"3\n" +
+	"\x04last\x18\x03 \x01(\v2 .sallyport.crossing.v1.StatementR\x04last\x125\n" +
+	"\x03key\x18\x04 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"3\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05LATER\x10\x01\x12\n" +
@@ -2031,7 +2069,7 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x06BEHIND\x10\x02\"\x83\x01\n" +
 	"\x04Beat\x12D\n" +
 	"\theartbeat\x18\x01 \x01(\v2&.sallyport.crossing.v1.SignedHeartbeatR\theartbeat\x125\n" +
-	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\xf9\x01\n" +
+	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\x91\x02\n" +
 	"\n" +
 	"ChainState\x122\n" +
 	"\x05chain\x18\x01 \x01(\v2\x1c.sallyport.crossing.v1.ChainR\x05chain\x12/\n" +
@@ -2040,7 +2078,8 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x04last\x18\x04 \x01(\v2 .sallyport.crossing.v1.StatementR\x04last\x12\x12\n" +
 	"\x04next\x18\x05 \x01(\x04R\x04next\x12\x12\n" +
 	"\x04open\x18\x06 \x03(\x04R\x04open\x12\x12\n" +
-	"\x04done\x18\a \x01(\bR\x04done*3\n" +
+	"\x04done\x18\a \x01(\bR\x04done\x12\x16\n" +
+	"\x06absent\x18\b \x03(\x04R\x06absent*3\n" +
 	"\tAlgorithm\x12\x19\n" +
 	"\x15ALGORITHM_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aED25519\x10\x01BLZJgithub.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1;crossingv1b\x06proto3"
@@ -2126,16 +2165,17 @@ var file_sallyport_crossing_v1_statement_proto_depIdxs = []int32{
 	15, // 33: sallyport.crossing.v1.Answered.key:type_name -> sallyport.crossing.v1.Announcement
 	3,  // 34: sallyport.crossing.v1.Refused.code:type_name -> sallyport.crossing.v1.Refused.Code
 	10, // 35: sallyport.crossing.v1.Refused.last:type_name -> sallyport.crossing.v1.Statement
-	13, // 36: sallyport.crossing.v1.Beat.heartbeat:type_name -> sallyport.crossing.v1.SignedHeartbeat
-	15, // 37: sallyport.crossing.v1.Beat.key:type_name -> sallyport.crossing.v1.Announcement
-	4,  // 38: sallyport.crossing.v1.ChainState.chain:type_name -> sallyport.crossing.v1.Chain
-	27, // 39: sallyport.crossing.v1.ChainState.side:type_name -> sallyport.crossing.v1.Side
-	10, // 40: sallyport.crossing.v1.ChainState.last:type_name -> sallyport.crossing.v1.Statement
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	15, // 36: sallyport.crossing.v1.Refused.key:type_name -> sallyport.crossing.v1.Announcement
+	13, // 37: sallyport.crossing.v1.Beat.heartbeat:type_name -> sallyport.crossing.v1.SignedHeartbeat
+	15, // 38: sallyport.crossing.v1.Beat.key:type_name -> sallyport.crossing.v1.Announcement
+	4,  // 39: sallyport.crossing.v1.ChainState.chain:type_name -> sallyport.crossing.v1.Chain
+	27, // 40: sallyport.crossing.v1.ChainState.side:type_name -> sallyport.crossing.v1.Side
+	10, // 41: sallyport.crossing.v1.ChainState.last:type_name -> sallyport.crossing.v1.Statement
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_statement_proto_init() }
