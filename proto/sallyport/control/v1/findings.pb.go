@@ -305,7 +305,9 @@ type Finding struct {
 	// fields that differ, by their names in the record.
 	Fields []string `protobuf:"bytes,10,rep,name=fields,proto3" json:"fields,omitempty"`
 	// cause in one sentence, for people.
-	Cause         string `protobuf:"bytes,11,opt,name=cause,proto3" json:"cause,omitempty"`
+	Cause string `protobuf:"bytes,11,opt,name=cause,proto3" json:"cause,omitempty"`
+	// difference that the two gateways state, if it is one.
+	Difference    v1.Difference_Kind `protobuf:"varint,12,opt,name=difference,proto3,enum=sallyport.crossing.v1.Difference_Kind" json:"difference,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -417,6 +419,13 @@ func (x *Finding) GetCause() string {
 	return ""
 }
 
+func (x *Finding) GetDifference() v1.Difference_Kind {
+	if x != nil {
+		return x.Difference
+	}
+	return v1.Difference_Kind(0)
+}
+
 var File_sallyport_control_v1_findings_proto protoreflect.FileDescriptor
 
 const file_sallyport_control_v1_findings_proto_rawDesc = "" +
@@ -433,7 +442,7 @@ const file_sallyport_control_v1_findings_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\tR\x02to\x12\x14\n" +
-	"\x05owner\x18\x04 \x01(\tR\x05owner\"\xe7\x04\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\"\xaf\x05\n" +
 	"\aFinding\x126\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\".sallyport.control.v1.Finding.KindR\x04kind\x12\x1c\n" +
 	"\tuncertain\x18\x02 \x01(\bR\tuncertain\x12\x1a\n" +
@@ -448,7 +457,10 @@ const file_sallyport_control_v1_findings_proto_rawDesc = "" +
 	"\x05since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
 	"\x06fields\x18\n" +
 	" \x03(\tR\x06fields\x12\x14\n" +
-	"\x05cause\x18\v \x01(\tR\x05cause\"\xca\x01\n" +
+	"\x05cause\x18\v \x01(\tR\x05cause\x12F\n" +
+	"\n" +
+	"difference\x18\f \x01(\x0e2&.sallyport.crossing.v1.Difference.KindR\n" +
+	"difference\"\xca\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tONE_SIDED\x10\x01\x12\f\n" +
@@ -493,6 +505,7 @@ var file_sallyport_control_v1_findings_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 	(*v1.Transition)(nil),         // 5: sallyport.crossing.v1.Transition
 	(*v1.Chain)(nil),              // 6: sallyport.crossing.v1.Chain
+	(v1.Difference_Kind)(0),       // 7: sallyport.crossing.v1.Difference.Kind
 }
 var file_sallyport_control_v1_findings_proto_depIdxs = []int32{
 	4, // 0: sallyport.control.v1.Statements.last:type_name -> google.protobuf.Timestamp
@@ -501,11 +514,12 @@ var file_sallyport_control_v1_findings_proto_depIdxs = []int32{
 	5, // 3: sallyport.control.v1.Finding.transition:type_name -> sallyport.crossing.v1.Transition
 	6, // 4: sallyport.control.v1.Finding.chain:type_name -> sallyport.crossing.v1.Chain
 	4, // 5: sallyport.control.v1.Finding.since:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7, // 6: sallyport.control.v1.Finding.difference:type_name -> sallyport.crossing.v1.Difference.Kind
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_findings_proto_init() }

@@ -1,0 +1,111 @@
+package statements
+
+import (
+	"iter"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/statement"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// side is who states: the egress or the ingress gateway of a chain.
+type side int
+
+const (
+	egress side = iota
+	ingress
+	sides
+)
+
+// epoch is what is known of one epoch of a chain: its claim and its answer, and how
+// they compare with what was delivered.
+type epoch struct {
+	number        uint64
+	claim, answer statement.Hash // of the latter zero: there is none
+	first, next   uint64
+	at            time.Time // its end, by the egress gateway's clock
+	accounts      [sides]account
+	lists         *lists // nil while no account is to be held
+}
+
+// lists are the numbers that an epoch names.
+type lists struct {
+	voids map[uint64]bool
+	// closed are in order: a root is over them.
+	closed []uint64
+	// unopened and unended are those that the ingress gateway has no frame of, of the
+	// opening or of the end; extra are voids that it has an opening of.
+	unopened, unended, extra map[uint64]bool
+}
+
+// account is what one side says of an epoch, and how it compares with its frames.
+type account struct {
+	stated  bool
+	roots   *crossingv1.Roots // until it was held
+	at      time.Time         // when it was said, by the side's own clock
+	came    time.Time         // when that came here, from either side
+	own     time.Time         // when its own copy came; zero before
+	missing int               // frames that it states and that have not come
+	held    bool              // it was held against its frames
+	altered string            // what of them is not what it states: openings, ends or both
+}
+
+// waits says that the account cannot be held against its frames yet.
+func (a *account) waits() bool { return a.stated && !a.held }
+
+// listsOf are the numbers that a statement names.
+func listsOf(s *statement.Stated) *lists {
+	l := &lists{
+		voids: map[uint64]bool{}, closed: s.Closed(),
+		unopened: map[uint64]bool{}, unended: map[uint64]bool{}, extra: map[uint64]bool{},
+	}
+	for _, n := range s.Voids() {
+		l.voids[n] = true
+	}
+	for _, n := range s.Deferred() {
+		l.unended[n] = true
+	}
+	return l
+}
+
+// opened are the numbers that the epoch's root of openings is over.
+func (e *epoch) opened() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for n := e.first; n < e.next; n++ {
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// expected are the numbers of which a side has a frame of an opening, by what is
+// stated.
+func (e *epoch) expected(s side) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for n := range e.opened() {
+			there := !e.lists.voids[n]
+			if s == ingress {
+				there = there && !e.lists.unopened[n] || e.lists.extra[n]
+			}
+			if there && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// ended are those of which it has one of an end. Absent are the numbers that never
+// opened at the ingress gateway.
+func (e *epoch) ended(s side, absent map[uint64]bool) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for _, n := range e.lists.closed {
+			if s == ingress && (e.lists.unended[n] || absent[n]) {
+				continue
+			}
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
