@@ -37,10 +37,6 @@ const (
 	maxHeld = 1 << 14
 )
 
-// Trust says whether a chain of certificates, leaf first, was an SVID of its trust
-// domain at that time.
-type Trust = statement.Trust
-
 // Book is what is known of statements. All methods may be called concurrently.
 type Book struct {
 	mu     sync.Mutex // guards what follows
@@ -87,37 +83,6 @@ func (b *Book) Serve(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.began = now
-}
-
-// Check says why a frame that crossing.CheckFrame accepted is not to be believed, in
-// words that its gateway may read. Trust judges the SVID of an announcement: later
-// nobody could, when its root was replaced.
-func Check(f *crossingv1.Frame, trust Trust) error {
-	switch {
-	case f.GetAnnouncement() != nil:
-		_, err := statement.VerifyAnnouncement(f.GetAnnouncement(), f.GetAnnouncement().GetGateway(), trust)
-		return err
-	case f.GetStatement() != nil:
-		s, err := statement.Read(f.GetStatement())
-		if err != nil {
-			return err
-		}
-		return checkParty(s, f.GetGateway())
-	case f.GetHeartbeat() != nil:
-		return nil // its signature says whose it is
-	}
-	return nil
-}
-
-// checkParty: who delivers a statement is one of those who made it.
-func checkParty(s *statement.Stated, from string) error {
-	switch {
-	case from != s.Chain.Egress && from != s.Chain.Ingress:
-		return fmt.Errorf("a statement between %.256q and %.256q, of which it is neither", s.Chain.Egress, s.Chain.Ingress)
-	case from == s.Chain.Ingress && s.Answer == nil:
-		return errors.New("another gateway's claim without an answer of its own")
-	}
-	return nil
 }
 
 // Add takes a frame that Check accepted, as its bytes came. The error says why it
@@ -169,7 +134,9 @@ func (b *Book) voice(gateway string) *voice {
 	return v
 }
 
-func (b *Book) chain(k *crossingv1.Key, now time.Time) *chain { return b.named(statement.ChainOf(k), now) }
+func (b *Book) chain(k *crossingv1.Key, now time.Time) *chain {
+	return b.named(statement.ChainOf(k), now)
+}
 
 func (b *Book) named(name statement.Chain, now time.Time) *chain {
 	c := b.chains[name]
@@ -245,7 +212,9 @@ func (b *Book) hold(name keyName, h held) error {
 	if b.owed[h.from] >= maxHeld {
 		return fmt.Errorf("it has delivered %d statements already that are signed with keys which nobody has announced", b.owed[h.from])
 	}
-	same := func(x held) bool { return x.stated.ClaimHash == h.stated.ClaimHash && x.stated.AnswerHash == h.stated.AnswerHash }
+	same := func(x held) bool {
+		return x.stated.ClaimHash == h.stated.ClaimHash && x.stated.AnswerHash == h.stated.AnswerHash
+	}
 	if !slices.ContainsFunc(b.held[name], same) {
 		b.held[name] = append(b.held[name], h)
 		b.owed[h.from]++

@@ -11,11 +11,11 @@ import (
 // hash of each frame's bytes, from when it comes until a statement was held against
 // it. Nothing in it is ever overwritten: the first frame counts.
 type column struct {
-	leaves map[uint64]statement.Hash   // delivered, and not held against a statement yet
-	again  map[uint64]statement.Hash   // those of the epoch that was held last: what goes on at the other end is stated again
-	wanted map[uint64][]*epoch // stated, and not delivered yet
-	done   spans               // delivered, stated and held
-	past   spans               // all numbers that a statement was held on, those without a frame too
+	leaves map[uint64]statement.Hash // delivered, and not held against a statement yet
+	again  map[uint64]statement.Hash // those of the epoch that was held last: what goes on at the other end is stated again
+	wanted map[uint64][]*epoch       // stated, and not delivered yet
+	done   spans                     // delivered, stated and held
+	past   spans                     // all numbers that a statement was held on, those without a frame too
 }
 
 func newColumn() column {
