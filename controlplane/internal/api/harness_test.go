@@ -182,7 +182,7 @@ func (m *mesh) config(change func(*Config)) (Config, *xds.Server) {
 			_, err := certs.VerifyAt(m.domains["mesh.demo"].Source("/sallyport/controlplane/cp-1"), chain, at, certs.AuthorizeAny())
 			return err
 		},
-		Keys:    m.keys, Operators: operators,
+		Keys: m.keys, Operators: operators,
 		Bootstrap: func() (Bootstrap, error) {
 			return Bootstrap{Address: "cp:1", ID: "spiffe://mesh.demo/sallyport/controlplane/cp-1", Bundle: "{}"}, nil
 		},
