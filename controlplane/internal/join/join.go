@@ -119,8 +119,8 @@ func (j *Joiner) open(gateway string, h *crossingv1.Half) error {
 		if a.Open != nil {
 			return same(a.Open, h, "opening")
 		}
-		if a.Close != nil && !proto.Equal(a.Close.GetKey(), h.GetKey()) {
-			return fmt.Errorf("opening of %s: another key than its end: %w", h.GetId(), ErrConflict)
+		if !keyed(a, h.GetKey()) {
+			return fmt.Errorf("opening of %s: another key than before: %w", h.GetId(), ErrConflict)
 		}
 	}
 	j.slots[at] = name
@@ -137,8 +137,8 @@ func (j *Joiner) close(c *crossingv1.Close) error {
 		if a.Close != nil {
 			return same(a.Close, c, "end")
 		}
-		if a.Open != nil && !proto.Equal(a.Open.GetKey(), c.GetKey()) {
-			return fmt.Errorf("end of %s: another key than its opening: %w", c.GetId(), ErrConflict)
+		if !keyed(a, c.GetKey()) {
+			return fmt.Errorf("end of %s: another key than before: %w", c.GetId(), ErrConflict)
 		}
 	}
 	k := j.know(name)
@@ -153,8 +153,8 @@ func (j *Joiner) progress(p *crossingv1.Progress) error {
 	name := handleOf(p.GetId(), p.GetKey())
 	if k := j.crossings[name]; k != nil {
 		a := k.account(p.GetSide())
-		if a.Open != nil && !proto.Equal(a.Open.GetKey(), p.GetKey()) || a.Close != nil && !proto.Equal(a.Close.GetKey(), p.GetKey()) {
-			return fmt.Errorf("progress of %s: another key than its opening: %w", p.GetId(), ErrConflict)
+		if !keyed(a, p.GetKey()) {
+			return fmt.Errorf("progress of %s: another key than before: %w", p.GetId(), ErrConflict)
 		}
 		if a.Close != nil {
 			return nil
@@ -164,6 +164,13 @@ func (j *Joiner) progress(p *crossingv1.Progress) error {
 	k.account(p.GetSide()).Further(p)
 	j.changed(name, k)
 	return nil
+}
+
+// keyed says that what is there of an account has that key.
+func keyed(a *crossing.Account, k *crossingv1.Key) bool {
+	return (a.Open == nil || proto.Equal(a.Open.GetKey(), k)) &&
+		(a.Progress == nil || proto.Equal(a.Progress.GetKey(), k)) &&
+		(a.Close == nil || proto.Equal(a.Close.GetKey(), k))
 }
 
 // same accepts a frame that came before.
