@@ -173,46 +173,77 @@ func stateAlone(h *crossingv1.Half) crossingv1.Record_State {
 // other decided: it says REFUSED_BY_PEER of a crossing that was denied there.
 // It says so too where the destination failed before it answered.
 func differences(egress, ingress *Account) []string {
-	e, i := egress.Open, ingress.Open
-	ec, ic := egress.Close, ingress.Close
-	var d []string
-	differ := func(field string, differs bool) {
-		if differs {
-			d = append(d, field)
-		}
+	var d differing
+	d.openings(egress.Open, ingress.Open)
+	kept := egress.Open.GetEnd().GetDecision() == crossingv1.Decision_DENY
+	denied := ingress.Open.GetEnd().GetDecision() == crossingv1.Decision_DENY
+	d.ends(egress.Close, ingress.Close, denied && !kept)
+	return d
+}
+
+// OpenDifferences names the fields in which two gateways' openings of a crossing
+// differ and must not, as a record does.
+func OpenDifferences(egress, ingress *crossingv1.Half) []string {
+	var d differing
+	d.openings(egress, ingress)
+	return d
+}
+
+// CloseDifferences names those of two ends. denied says that the ingress gateway
+// denied the crossing when it opened.
+func CloseDifferences(egress, ingress *crossingv1.Close, denied bool) []string {
+	var d differing
+	d.places(egress.GetId(), ingress.GetId(), egress.GetKey(), ingress.GetKey())
+	d.ends(egress, ingress, denied)
+	return d
+}
+
+// differing are names of fields.
+type differing []string
+
+func (d *differing) add(field string, differs bool) {
+	if differs {
+		*d = append(*d, field)
 	}
-	differ("id", e.GetId() != i.GetId())
-	ek, ik := e.GetKey(), i.GetKey()
-	differ("evidence.pair", ek.GetEgress() != ik.GetEgress() || ek.GetIngress() != ik.GetIngress())
-	differ("evidence.run", ek.GetRun() != ik.GetRun())
-	differ("evidence.sequence", ek.GetSequence() != ik.GetSequence())
-	differ("source", e.GetSource() != i.GetSource())
-	differ("destination", e.GetDestination() != i.GetDestination())
-	differ("trace", e.GetTrace() != i.GetTrace())
-	refused := i.GetEnd().GetDecision() == crossingv1.Decision_DENY
-	kept := e.GetEnd().GetDecision() == crossingv1.Decision_DENY
-	if !refused {
+}
+
+func (d *differing) places(e, i string, ek, ik *crossingv1.Key) {
+	d.add("id", e != i)
+	d.add("evidence.pair", ek.GetEgress() != ik.GetEgress() || ek.GetIngress() != ik.GetIngress())
+	d.add("evidence.run", ek.GetRun() != ik.GetRun())
+	d.add("evidence.sequence", ek.GetSequence() != ik.GetSequence())
+}
+
+func (d *differing) openings(e, i *crossingv1.Half) {
+	d.places(e.GetId(), i.GetId(), e.GetKey(), i.GetKey())
+	d.add("source", e.GetSource() != i.GetSource())
+	d.add("destination", e.GetDestination() != i.GetDestination())
+	d.add("trace", e.GetTrace() != i.GetTrace())
+	if i.GetEnd().GetDecision() != crossingv1.Decision_DENY {
 		// A gateway that refuses does so before it knows what it is about.
-		differ("transition.from", e.GetTransition().GetFrom() != i.GetTransition().GetFrom())
-		differ("transition.to", e.GetTransition().GetTo() != i.GetTransition().GetTo())
-		differ("transition.owner", e.GetTransition().GetOwner() != i.GetTransition().GetOwner())
-		differ("operation.service", e.GetOperation().GetService() != i.GetOperation().GetService())
-		differ("operation.name", e.GetOperation().GetName() != i.GetOperation().GetName())
-		differ("operation.authority", e.GetOperation().GetAuthority() != i.GetOperation().GetAuthority())
+		d.add("transition.from", e.GetTransition().GetFrom() != i.GetTransition().GetFrom())
+		d.add("transition.to", e.GetTransition().GetTo() != i.GetTransition().GetTo())
+		d.add("transition.owner", e.GetTransition().GetOwner() != i.GetTransition().GetOwner())
+		d.add("operation.service", e.GetOperation().GetService() != i.GetOperation().GetService())
+		d.add("operation.name", e.GetOperation().GetName() != i.GetOperation().GetName())
+		d.add("operation.authority", e.GetOperation().GetAuthority() != i.GetOperation().GetAuthority())
 	}
 	proofs := [...]string{e.GetEnd().GetProof(), i.GetEnd().GetProof()}
-	differ("proof", proofs[0] != "" && proofs[1] != "" && proofs[0] != proofs[1])
-	told := ec.GetCause() == crossingv1.Cause_REFUSED_BY_PEER
-	differ("decision", kept || refused && !told && !brokenOff(ec))
-	differ("close", told && ic.GetCause() == crossingv1.Cause_DONE ||
-		ec.GetCause() == crossingv1.Cause_DONE && !refused && !mayBeDone(ic))
-	if ec.GetCause() == crossingv1.Cause_DONE && ic.GetCause() == crossingv1.Cause_DONE {
-		differ("requestBytes", ec.GetRequestBytes() != ic.GetRequestBytes())
-		differ("responseBytes", ec.GetResponseBytes() != ic.GetResponseBytes())
-		differ("status", ec.GetStatus() != ic.GetStatus())
+	d.add("proof", proofs[0] != "" && proofs[1] != "" && proofs[0] != proofs[1])
+	d.add("decision", e.GetEnd().GetDecision() == crossingv1.Decision_DENY) // and yet it was let in
+}
+
+func (d *differing) ends(e, i *crossingv1.Close, denied bool) {
+	told := e.GetCause() == crossingv1.Cause_REFUSED_BY_PEER
+	done := e.GetCause() == crossingv1.Cause_DONE
+	d.add("decision", denied && !told && !brokenOff(e))
+	d.add("close", told && i.GetCause() == crossingv1.Cause_DONE || done && !denied && !mayBeDone(i))
+	if done && i.GetCause() == crossingv1.Cause_DONE {
+		d.add("requestBytes", e.GetRequestBytes() != i.GetRequestBytes())
+		d.add("responseBytes", e.GetResponseBytes() != i.GetResponseBytes())
+		d.add("status", e.GetStatus() != i.GetStatus())
 	}
-	transferDifferences(ec, ic, differ)
-	return d
+	transferDifferences(e, i, d.add)
 }
 
 // mayBeDone says that this ingress gateway may have given the whole answer,

@@ -26,11 +26,14 @@ type vector struct {
 	Record json.RawMessage `json:"record"`
 }
 
-// vectorFrame is a frame, its encoding, and whether its gateway may send it.
+// vectorFrame is a frame, its encoding, whether its gateway may send it, and, of an
+// opening or an end, what both gateways must say alike and the digest of that.
 type vectorFrame struct {
 	Frame    json.RawMessage `json:"frame"`
 	Hex      string          `json:"hex"`
 	Accepted bool            `json:"accepted"`
+	Agreed   string          `json:"agreed,omitempty"`
+	Digest   string          `json:"digest,omitempty"`
 }
 
 // TestVectors holds the vectors that FORMAT.md names.
@@ -87,6 +90,7 @@ func (v *vectorFrame) hold(t *testing.T, egress, ingress *Account) {
 		t.Fatalf("decoded %v, %v", back, err)
 	}
 	v.Frame, v.Hex = canonical(t, f), hex.EncodeToString(data)
+	v.Agreed, v.Digest = agreedOf(f)
 	v.Accepted = CheckFrame(f, spiffeid.RequireFromString(f.GetGateway())) == nil
 	if !v.Accepted {
 		return
@@ -101,6 +105,21 @@ func (v *vectorFrame) hold(t *testing.T, egress, ingress *Account) {
 	if f.GetClose() != nil {
 		a.Close = f.GetClose()
 	}
+}
+
+// agreedOf is what both gateways must say alike of a frame, and its digest, in hex.
+func agreedOf(f *crossingv1.Frame) (agreed, digest string) {
+	var b []byte
+	var sum [32]byte
+	switch {
+	case f.GetOpen() != nil:
+		b, sum = AppendAgreedOpen(nil, f.GetOpen()), OpenDigest(f.GetOpen())
+	case f.GetClose() != nil:
+		b, sum = AppendAgreedClose(nil, f.GetClose()), CloseDigest(f.GetClose())
+	default:
+		return "", ""
+	}
+	return hex.EncodeToString(b), hex.EncodeToString(sum[:])
 }
 
 // canonical is a message's JSON with its keys sorted: protojson's own spacing
