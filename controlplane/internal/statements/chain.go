@@ -19,11 +19,11 @@ type chain struct {
 	// epochs are kept for good, in a few words each: an epoch is only where something
 	// opened or ended, so that they are a fraction of what the records take.
 	epochs   map[uint64]*epoch
-	last     *epoch            // the one with the highest number; nil if there is none
-	waits    map[uint64]*epoch // those with an account that was not held yet
-	altered  []*epoch          // those with one that was not what its frames are
-	absent   map[uint64]bool   // the numbers that never opened at the ingress gateway
-	follower *statement.Follower
+	last     *epoch              // the one with the highest number; nil if there is none
+	waits    map[uint64]*epoch   // those with an account that was not held yet
+	altered  []*epoch            // those with one that was not what its frames are
+	absent   map[uint64]bool     // the numbers that never opened at the ingress gateway
+	follower *statement.Follower // nil until a statement came
 	found    []statement.Finding // by the follower
 	final    bool                // the run has ended, and its last claim says so
 	heard    time.Time           // when the egress gateway spoke of it last
@@ -42,7 +42,6 @@ type promise struct {
 func newChain(name statement.Chain, now time.Time) *chain {
 	c := &chain{
 		name: name, heard: now, answered: now, epochs: map[uint64]*epoch{}, waits: map[uint64]*epoch{}, absent: map[uint64]bool{},
-		follower: statement.Follow(name),
 	}
 	for s := range sides {
 		c.openings[s], c.ends[s] = newColumn(), newColumn()
@@ -77,6 +76,9 @@ func (c *chain) delivered(s side, of *[sides]column, n uint64, leaf statement.Ha
 
 // state takes a statement that was verified, as one side delivered it.
 func (c *chain) state(s *statement.Stated, from side, now time.Time) {
+	if c.follower == nil {
+		c.follower = statement.Follow(c.name)
+	}
 	c.found = append(c.found, c.follower.Add(s)...)
 	e := c.epochs[s.Claim.GetEpoch()]
 	if e != nil && e.claim != s.ClaimHash {
