@@ -1835,7 +1835,11 @@ type ChainState struct {
 	Done bool `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
 	// absent are the numbers before next that never opened here and are not stated as
 	// ended, at an ingress gateway: as in open.
-	Absent        []uint64 `protobuf:"varint,8,rep,packed,name=absent,proto3" json:"absent,omitempty"`
+	Absent []uint64 `protobuf:"varint,8,rep,packed,name=absent,proto3" json:"absent,omitempty"`
+	// alone says that last stands without an answer, at an egress gateway.
+	Alone bool `protobuf:"varint,9,opt,name=alone,proto3" json:"alone,omitempty"`
+	// resumed says that the next claim resumes, at an egress gateway.
+	Resumed       bool `protobuf:"varint,10,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1924,6 +1928,20 @@ func (x *ChainState) GetAbsent() []uint64 {
 		return x.Absent
 	}
 	return nil
+}
+
+func (x *ChainState) GetAlone() bool {
+	if x != nil {
+		return x.Alone
+	}
+	return false
+}
+
+func (x *ChainState) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
 }
 
 var File_sallyport_crossing_v1_statement_proto protoreflect.FileDescriptor
@@ -2069,7 +2087,7 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x06BEHIND\x10\x02\"\x83\x01\n" +
 	"\x04Beat\x12D\n" +
 	"\theartbeat\x18\x01 \x01(\v2&.sallyport.crossing.v1.SignedHeartbeatR\theartbeat\x125\n" +
-	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\x91\x02\n" +
+	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\xc1\x02\n" +
 	"\n" +
 	"ChainState\x122\n" +
 	"\x05chain\x18\x01 \x01(\v2\x1c.sallyport.crossing.v1.ChainR\x05chain\x12/\n" +
@@ -2079,7 +2097,10 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x04next\x18\x05 \x01(\x04R\x04next\x12\x12\n" +
 	"\x04open\x18\x06 \x03(\x04R\x04open\x12\x12\n" +
 	"\x04done\x18\a \x01(\bR\x04done\x12\x16\n" +
-	"\x06absent\x18\b \x03(\x04R\x06absent*3\n" +
+	"\x06absent\x18\b \x03(\x04R\x06absent\x12\x14\n" +
+	"\x05alone\x18\t \x01(\bR\x05alone\x12\x18\n" +
+	"\aresumed\x18\n" +
+	" \x01(\bR\aresumed*3\n" +
 	"\tAlgorithm\x12\x19\n" +
 	"\x15ALGORITHM_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aED25519\x10\x01BLZJgithub.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1;crossingv1b\x06proto3"
