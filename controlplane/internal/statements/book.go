@@ -65,6 +65,7 @@ type held struct {
 // voice is how a gateway was heard last.
 type voice struct {
 	came  time.Time // when it delivered anything
+	since time.Time // since when it has delivered without a long pause
 	spoke time.Time // when it delivered a statement or a heartbeat
 	said  time.Time // its own clock in the last of them
 }
@@ -96,6 +97,9 @@ func (b *Book) Add(f *crossingv1.Frame, data []byte, now time.Time) error {
 	defer b.mu.Unlock()
 	b.latest = now
 	v := b.voice(f.GetGateway())
+	if now.Sub(v.came) > Silence {
+		v.since = now
+	}
 	v.came = now
 	switch {
 	case f.GetOpen() != nil:

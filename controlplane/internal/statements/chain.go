@@ -2,7 +2,6 @@ package statements
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 	"time"
 
@@ -152,13 +151,13 @@ func (c *chain) differs(e *epoch, kind crossingv1.Difference_Kind, n uint64) {
 // expect takes up a side's account of an epoch, and which of its frames are missing.
 func (c *chain) expect(e *epoch, s side, a account) {
 	a.stated = true
-	for n := range e.expected(s) {
-		if c.openings[s].want(n, e) {
+	for n, stated := range e.opened(s) {
+		if stated && c.openings[s].want(n, e) {
 			a.missing++
 		}
 	}
-	for n := range e.ended(s, c.absent) {
-		if c.ends[s].want(n, e) {
+	for n, stated := range e.ended(s, c.absent) {
+		if stated && c.ends[s].want(n, e) {
 			a.missing++
 		}
 	}
@@ -173,18 +172,17 @@ func (c *chain) hold(e *epoch, s side) {
 		return
 	}
 	var altered []string
-	if root, known := c.openings[s].root(e.opened()); known && !bytes.Equal(root[:], a.roots.GetOpened()) {
+	if root, known := c.openings[s].root(e.opened(s)); known && !bytes.Equal(root[:], a.roots.GetOpened()) {
 		altered = append(altered, "openings")
 	}
-	closed := slices.Values(e.lists.closed)
-	if root, known := c.ends[s].root(closed); known && !bytes.Equal(root[:], a.roots.GetClosed()) {
+	if root, known := c.ends[s].root(e.ended(s, c.absent)); known && !bytes.Equal(root[:], a.roots.GetClosed()) {
 		altered = append(altered, "ends")
 	}
 	if a.altered = strings.Join(altered, " and "); a.altered != "" {
 		c.altered = append(c.altered, e)
 	}
-	c.openings[s].settle(e.opened())
-	c.ends[s].settle(closed)
+	c.openings[s].settle(e.opened(s))
+	c.ends[s].settle(e.ended(s, c.absent))
 	a.held, a.roots = true, nil
 	if !e.accounts[egress].waits() && !e.accounts[ingress].waits() {
 		e.lists = nil

@@ -48,56 +48,60 @@ func (c *column) want(n uint64, e *epoch) bool {
 	return true
 }
 
-// root is the Merkle tree hash over the frames of those numbers, absent ones too. It
-// cannot tell if one of them was held against another epoch, and is gone.
-func (c *column) root(numbers iter.Seq[uint64]) (root statement.Hash, known bool) {
+// root is the Merkle tree hash over those numbers: of each that has a frame by what is
+// stated, the one that came. It cannot tell if one of them was held against another
+// epoch, and is gone.
+func (c *column) root(numbers iter.Seq2[uint64, bool]) (root statement.Hash, known bool) {
 	absent := statement.Leaf(nil)
 	var leaves []statement.Hash
-	for n := range numbers {
-		leaf, there := c.leaves[n]
-		if !there {
-			leaf, there = c.again[n]
-		}
-		if !there && c.done.has(n) {
-			return statement.Hash{}, false
-		}
-		if !there {
-			leaf = absent
+	for n, stated := range numbers {
+		leaf := absent
+		if stated {
+			var there bool
+			if leaf, there = c.leaf(n); !there {
+				return statement.Hash{}, false
+			}
 		}
 		leaves = append(leaves, leaf)
 	}
 	return statement.Root(leaves), true
 }
 
+func (c *column) leaf(n uint64) (statement.Hash, bool) {
+	if leaf, there := c.leaves[n]; there {
+		return leaf, true
+	}
+	leaf, there := c.again[n]
+	return leaf, there
+}
+
 // settle drops what was held against a statement on those numbers.
-func (c *column) settle(numbers iter.Seq[uint64]) {
+func (c *column) settle(numbers iter.Seq2[uint64, bool]) {
 	again := map[uint64]statement.Hash{}
-	for n := range numbers {
+	for n, stated := range numbers {
 		c.past.add(span{n, n + 1})
-		leaf, there := c.leaves[n]
-		if !there {
-			leaf, there = c.again[n]
+		if leaf, there := c.leaf(n); there && stated {
+			again[n] = leaf
+			c.done.add(span{n, n + 1})
+			delete(c.leaves, n)
 		}
-		if !there {
-			continue
-		}
-		again[n] = leaf
-		c.done.add(span{n, n + 1})
-		delete(c.leaves, n)
 	}
 	c.again = again
 }
 
 // excess are numbers that were delivered although a statement was held that says
-// there is no frame of them; with all set, whatever no statement was held on.
-func (c *column) excess(all bool) []uint64 {
-	var excess []uint64
+// there is no frame of them.
+func (c *column) excess() []uint64 { return c.left(c.past.has) }
+
+// left are numbers that were delivered, and which no statement was held on.
+func (c *column) left(which func(n uint64) bool) []uint64 {
+	var left []uint64
 	for n := range c.leaves {
-		if all || c.past.has(n) {
-			excess = append(excess, n)
+		if which(n) {
+			left = append(left, n)
 		}
 	}
-	return excess
+	return left
 }
 
 // drop forgets the frame of a number, on which something else than a root was stated.

@@ -68,42 +68,29 @@ func listsOf(s *statement.Stated) *lists {
 	return l
 }
 
-// opened are the numbers that the epoch's root of openings is over.
-func (e *epoch) opened() iter.Seq[uint64] {
-	return func(yield func(uint64) bool) {
+// opened are the numbers that the epoch's root of openings is over, and of each
+// whether the side has a frame of it, by what is stated.
+func (e *epoch) opened(s side) iter.Seq2[uint64, bool] {
+	l := e.lists
+	return func(yield func(uint64, bool) bool) {
 		for n := e.first; n < e.next; n++ {
-			if !yield(n) {
-				return
-			}
-		}
-	}
-}
-
-// expected are the numbers of which a side has a frame of an opening, by what is
-// stated.
-func (e *epoch) expected(s side) iter.Seq[uint64] {
-	return func(yield func(uint64) bool) {
-		for n := range e.opened() {
-			there := !e.lists.voids[n]
+			stated := !l.voids[n]
 			if s == ingress {
-				there = there && !e.lists.unopened[n] || e.lists.extra[n]
+				stated = stated && !l.unopened[n] || l.extra[n]
 			}
-			if there && !yield(n) {
+			if !yield(n, stated) {
 				return
 			}
 		}
 	}
 }
 
-// ended are those of which it has one of an end. Absent are the numbers that never
-// opened at the ingress gateway.
-func (e *epoch) ended(s side, absent map[uint64]bool) iter.Seq[uint64] {
-	return func(yield func(uint64) bool) {
+// ended are the same of ends. Absent are the numbers that never opened at the ingress
+// gateway.
+func (e *epoch) ended(s side, absent map[uint64]bool) iter.Seq2[uint64, bool] {
+	return func(yield func(uint64, bool) bool) {
 		for _, n := range e.lists.closed {
-			if s == ingress && (e.lists.unended[n] || absent[n]) {
-				continue
-			}
-			if !yield(n) {
+			if !yield(n, s == egress || !e.lists.unended[n] && !absent[n]) {
 				return
 			}
 		}

@@ -185,7 +185,7 @@ func (b *Book) losses(c *chain, now time.Time) []*controlv1.Finding {
 				continue
 			}
 			who := short(c.gateway(s))
-			for n := range e.expected(s) {
+			for n := range e.opened(s) {
 				if !c.openings[s].wants(n) {
 					continue
 				}
@@ -207,13 +207,13 @@ func (b *Book) losses(c *chain, now time.Time) []*controlv1.Finding {
 // overdue says that the frames of an account should be here. What a gateway has
 // written before a statement it delivers before it; so they should when its own copy
 // is here, or something that it said later. Another run's frames may come beside them:
-// therefore a minute.
+// therefore it has a minute, from when it delivers.
 func (b *Book) overdue(gateway string, a *account, now time.Time) bool {
 	if !a.own.IsZero() {
 		return !now.Before(a.own.Add(Late))
 	}
-	v := b.voice(gateway)
-	return v.said.After(a.at.Add(Late)) && !v.came.Before(a.came.Add(Late))
+	v := b.voices[gateway]
+	return v != nil && v.said.After(a.at.Add(Late)) && !v.came.Before(a.came.Add(Late)) && !v.came.Before(v.since.Add(Late))
 }
 
 // gaps are epochs that never came, although a later one has, or was named.
@@ -243,10 +243,11 @@ func (b *Book) gaps(c *chain, now time.Time) []*controlv1.Finding {
 func (c *chain) excesses() []*controlv1.Finding {
 	var all []*controlv1.Finding
 	for s := range sides {
-		over := c.final && c.last.accounts[s].held
-		numbers := c.openings[s].excess(over)
-		if over { // before, what is put off is stated again
-			numbers = append(numbers, c.ends[s].excess(over)...)
+		numbers := c.openings[s].excess() // of ends there may be: what is put off is stated again
+		if c.final && c.last.accounts[s].held {
+			// What was claimed while the ingress gateway was not heard, it never states.
+			numbers = append(numbers, c.openings[s].left(func(n uint64) bool { return !c.openings[egress].past.has(n) })...)
+			numbers = append(numbers, c.ends[s].left(func(n uint64) bool { return !c.ends[egress].past.has(n) })...)
 		}
 		slices.Sort(numbers)
 		for _, n := range slices.Compact(numbers) {
