@@ -146,6 +146,11 @@ type Key struct {
 // domain at that time.
 type Trust func(chain []*x509.Certificate, at time.Time) error
 
+// Key is the signer's own, as whoever verified its announcement has it.
+func (s *Signer) Key(gateway, run string) *Key {
+	return &Key{Gateway: gateway, Run: run, ID: s.id, public: s.private.Public().(ed25519.PublicKey)}
+}
+
 // VerifyAnnouncement gives the key that is announced. It refuses what is too
 // large, is not of that gateway, was not signed by its SVID, or is not trusted.
 // Who verifies many keeps what HashAnnouncement gives beside the key.
