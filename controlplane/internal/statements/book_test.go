@@ -197,6 +197,23 @@ func TestForked(t *testing.T) {
 	d.want("the same again", "FORKED  epoch 2 number 0")
 }
 
+// A fork shows however late it comes.
+func TestForkedLongAgo(t *testing.T) {
+	d := announced(t)
+	other := d.claim(1, nil, nil, func(c *crossingv1.Claim) { c.Open = 1 })
+	d.epoch, d.last = 0, nil
+	for range followed + 10 {
+		d.state(1, nil, nil)
+	}
+	c := d.book.chains[statement.Chain{Egress: d.e.id, Ingress: d.i.id, Run: d.e.run}]
+	d.want("before")
+	d.deliver(stated(d.e, other), stated(d.e, other))
+	d.want("and after", "FORKED  epoch 1 number 0")
+	if c.floor() != 10 {
+		t.Errorf("the first epoch that is followed is %d", c.floor())
+	}
+}
+
 func TestTwoAnswers(t *testing.T) {
 	d := announced(t)
 	d.bothOpen(1)

@@ -9,6 +9,10 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
+// followed is how many epochs a chain's statements are kept of, to be held against one
+// another. Of older ones the hashes are: a fork shows, whenever it comes.
+const followed = 1024
+
 // chain is what is known of one chain: its epochs, and the frames of either side that
 // no statement was held against yet.
 type chain struct {
@@ -18,6 +22,7 @@ type chain struct {
 	// epochs are kept for good, in a few words each: an epoch is only where something
 	// opened or ended, so that they are a fraction of what the records take.
 	epochs   map[uint64]*epoch
+	known    spans               // their numbers
 	last     *epoch              // the one with the highest number; nil if there is none
 	waits    map[uint64]*epoch   // those with an account that was not held yet
 	altered  []*epoch            // those with one that was not what its frames are
@@ -75,14 +80,11 @@ func (c *chain) delivered(s side, of *[sides]column, n uint64, leaf statement.Ha
 
 // state takes a statement that was verified, as one side delivered it.
 func (c *chain) state(s *statement.Stated, from side, now time.Time) {
-	if c.follower == nil {
-		c.follower = statement.Follow(c.name)
-	}
-	c.found = append(c.found, c.follower.Add(s)...)
+	c.follow(s)
 	e := c.epochs[s.Claim.GetEpoch()]
 	if e != nil && e.claim != s.ClaimHash {
 		if e.answer != (statement.Hash{}) || s.Answer == nil {
-			return // the follower has named it; what was answered counts, else what came first
+			return // it is named; what was answered counts, else what came first
 		}
 		c.openings[egress].forget(e)
 		c.ends[egress].forget(e)
@@ -102,6 +104,27 @@ func (c *chain) state(s *statement.Stated, from side, now time.Time) {
 	}
 }
 
+// follow holds a statement against those before and after it.
+func (c *chain) follow(s *statement.Stated) {
+	if c.follower == nil {
+		c.follower = statement.Follow(c.name)
+	}
+	c.found = append(c.found, c.follower.Add(s)...)
+	n := s.Claim.GetEpoch()
+	if e := c.epochs[n]; e != nil && n < c.floor() && e.claim != s.ClaimHash && !e.forked {
+		e.forked = true
+		c.found = append(c.found, statement.Finding{Fault: statement.Forked, Epoch: n, At: s.Claim.GetAt().AsTime()})
+	}
+}
+
+// floor is the first epoch that is followed.
+func (c *chain) floor() uint64 {
+	if c.last == nil || c.last.number <= followed {
+		return 1
+	}
+	return c.last.number - followed
+}
+
 // enter makes an epoch of a claim.
 func (c *chain) enter(s *statement.Stated, now time.Time) *epoch {
 	claim := s.Claim
@@ -109,8 +132,10 @@ func (c *chain) enter(s *statement.Stated, now time.Time) *epoch {
 		number: claim.GetEpoch(), claim: s.ClaimHash, first: claim.GetFirst(), next: claim.GetNext(), at: claim.GetAt().AsTime(), lists: listsOf(s),
 	}
 	c.epochs[e.number] = e
+	c.known.add(span{e.number, e.number + 1})
 	if c.last == nil || c.last.number <= e.number {
 		c.last, c.final = e, claim.GetFinal()
+		c.follower.Forget(c.floor())
 	}
 	c.expect(e, egress, account{roots: claim.GetRoots(), at: e.at, came: now})
 	return e

@@ -26,6 +26,7 @@ type epoch struct {
 	at            time.Time // its end, by the egress gateway's clock
 	accounts      [sides]account
 	lists         *lists // nil while no account is to be held
+	forked        bool   // another claim of it came when it was not followed any more
 }
 
 // lists are the numbers that an epoch names.

@@ -120,7 +120,7 @@ func (c *chain) faults() []*controlv1.Finding {
 
 // differences are those of one kind that both gateways have signed.
 func (c *chain) differences(f statement.Finding) []*controlv1.Finding {
-	kind := crossingv1.Difference_Kind(f.Difference.Kind)
+	kind := f.Difference.Kind
 	cause, differs := c.words(kind)
 	if !differs {
 		return nil
@@ -218,25 +218,29 @@ func (b *Book) overdue(gateway string, a *account, now time.Time) bool {
 
 // gaps are epochs that never came, although a later one has, or was named.
 func (b *Book) gaps(c *chain, now time.Time) []*controlv1.Finding {
-	const most = 1000 // a chain whose beginning this control plane never had has many
 	var all []*controlv1.Finding
-	e := short(c.name.Egress)
+	e, last := short(c.name.Egress), uint64(0)
 	if c.last != nil {
+		last = c.last.number
 		if a := c.last.accounts[egress]; !a.own.IsZero() && !now.Before(a.own.Add(Late)) {
-			for _, x := range c.follower.Missing(most) {
-				all = append(all, c.finding(controlv1.Finding_GAP, c.name.Egress, x, 0, a.at, "%s never delivered its claim of epoch %d", e, x))
+			for _, x := range c.known.missing(1, last) {
+				all = append(all, c.finding(controlv1.Finding_GAP, c.name.Egress, x.from, 0, a.at, "%s never delivered %s", e, epochs(x)))
 			}
 		}
 	}
-	last := uint64(0)
-	if c.last != nil {
-		last = c.last.number
-	}
 	if p := c.promised; p.epoch > last && !now.Before(p.since.Add(Late)) {
-		all = append(all, c.finding(controlv1.Finding_GAP, c.name.Egress, p.epoch, c.stated(), p.since,
-			"%s says that it has claimed epoch %d, and has delivered none after epoch %d", e, p.epoch, last))
+		all = append(all, c.finding(controlv1.Finding_GAP, c.name.Egress, last+1, c.stated(), p.since,
+			"%s says that it has claimed epoch %d, and never delivered %s", e, p.epoch, epochs(span{last + 1, p.epoch + 1})))
 	}
 	return all
+}
+
+// epochs are the claims of one epoch, or of several, in words.
+func epochs(x span) string {
+	if x.to == x.from+1 {
+		return fmt.Sprintf("its claim of epoch %d", x.from)
+	}
+	return fmt.Sprintf("its claims of epochs %d to %d", x.from, x.to-1)
 }
 
 // excesses are frames that were delivered, and by what is stated are none.
