@@ -46,6 +46,12 @@ func (f *findings) add(kind crossingv1.Difference_Kind, fields []string, n uint6
 	f.groups[g] = append(f.groups[g], n)
 }
 
+func (f *findings) addAll(kind crossingv1.Difference_Kind, numbers []uint64) {
+	for _, n := range numbers {
+		f.add(kind, nil, n)
+	}
+}
+
 // differences are the findings as an answer has them.
 func (f *findings) differences() []*crossingv1.Difference {
 	groups := make([]group, 0, len(f.groups))
@@ -158,49 +164,52 @@ func (r *Review) findStrays() {
 			unclaimed = append(unclaimed, n)
 		}
 	}
-	if r.hasGoing || c.GetFinal() || b.orphans > 0 {
-		for _, n := range b.open(c.GetNext()) {
-			if r.stray(n) {
-				unclaimed = append(unclaimed, n)
-			}
-		}
-	}
 	slices.Sort(unclaimed)
 	unclaimed = slices.Compact(unclaimed)
 	most := fitting(unclaimed, maxStrayBytes)
-	for _, n := range unclaimed[:most] {
-		r.found.add(crossingv1.Difference_UNCLAIMED, nil, n)
-	}
 	r.strays.later = unclaimed[most:]
-	for _, n := range r.ingress.reused {
-		r.found.add(crossingv1.Difference_REUSED, nil, n)
+	r.found.addAll(crossingv1.Difference_UNCLAIMED, unclaimed[:most])
+	r.found.addAll(crossingv1.Difference_REUSED, r.ingress.reused)
+	if r.hasGoing || c.GetFinal() || b.orphans > 0 || len(r.unheard) > 0 {
+		r.findEnds()
 	}
 	if c.GetFinal() {
 		r.unopened()
 	}
 }
 
-// stray says whether an end that is here was claimed without this gateway knowing.
-// What the egress gateway has ended and that goes on here is an orphan: it will be
-// one when it ends.
+// findEnds finds the ends that no claim will be about. What goes on here is an
+// orphan, and so is an end that the answer has no room for: a later one has it.
+func (r *Review) findEnds() {
+	var ended []uint64
+	for _, n := range r.ingress.book.open(r.claim.Claim.GetNext()) {
+		if !r.stray(n) {
+			continue
+		}
+		if p, _, _ := r.ingress.book.endOf(n); p != nil {
+			ended = append(ended, n)
+		} else {
+			r.strays.orphans = append(r.strays.orphans, n)
+		}
+	}
+	most := fitting(ended, maxStrayBytes)
+	r.found.addAll(crossingv1.Difference_UNCLAIMED_END, ended[:most])
+	r.strays.drop = append(r.strays.drop, ended[:most]...)
+	r.strays.orphans = append(r.strays.orphans, ended[most:]...)
+}
+
+// stray says whether no claim will be about the end of a number that is open here, or
+// has ended.
 func (r *Review) stray(n uint64) bool {
 	c := r.claim.Claim
-	before := n < c.GetFirst()
-	known := r.hasGoing || c.GetFinal()
 	o := r.ingress.book.older[n]
-	orphan := o != nil && o.orphan
 	switch {
 	case has(r.claim.closed, n) || has(r.claim.voids, n):
 		return false
-	case !orphan && (!known || before && has(r.going, n) || !before && !c.GetFinal()):
-		return false
+	case o != nil && o.orphan || has(r.unheard, n) || c.GetFinal():
+		return true
 	}
-	if p, _, _ := r.ingress.book.endOf(n); p == nil {
-		r.strays.orphans = append(r.strays.orphans, n)
-		return false
-	}
-	r.strays.drop = append(r.strays.drop, n)
-	return true
+	return r.hasGoing && n < c.GetFirst() && !has(r.going, n)
 }
 
 // unopened finds what is here from the final claim's end on: the egress gateway lost
@@ -214,9 +223,7 @@ func (r *Review) unopened() {
 		}
 	}
 	r.strays.drop = append(r.strays.drop, numbers...)
-	for _, n := range numbers[:fitting(numbers, maxStrayBytes)] {
-		r.found.add(crossingv1.Difference_UNOPENED, nil, n)
-	}
+	r.found.addAll(crossingv1.Difference_UNOPENED, numbers[:fitting(numbers, maxStrayBytes)])
 }
 
 // answer makes the answer of what was found.

@@ -184,10 +184,8 @@ func (i *Ingress) Replay(s *crossingv1.Statement) error {
 	strays := strays{}
 	for _, d := range st.Answer.GetDifferences() {
 		for _, n := range Numbers(d) {
-			end, _, _ := i.book.endOf(n)
-			unclaimed := d.GetKind() == crossingv1.Difference_UNCLAIMED && end != nil
-			unopened := d.GetKind() == crossingv1.Difference_UNOPENED && n >= st.Claim.GetNext()
-			if unclaimed || unopened {
+			k := d.GetKind()
+			if k == crossingv1.Difference_UNCLAIMED_END || k == crossingv1.Difference_UNOPENED && n >= st.Claim.GetNext() {
 				strays.drop = append(strays.drop, n)
 			}
 		}

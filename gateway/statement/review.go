@@ -36,7 +36,8 @@ type Review struct {
 
 	missed     uint64
 	forgot     bool
-	wantsGoing bool // asked what goes on
+	unheard    []uint64 // put off in an answer that the egress gateway never had
+	wantsGoing bool     // asked what goes on
 	hasGoing   bool
 	going      []uint64
 
@@ -166,6 +167,9 @@ func (i *Ingress) follows(r *Review) error {
 		return refusef("the claim before is another one") // it will stand alone
 	case c.GetFirst() != last.Claim.GetNext():
 		return refusef("epoch %d begins with %d, and the one before ended with %d", c.GetEpoch(), c.GetFirst(), last.Claim.GetNext())
+	}
+	if len(c.GetAnswered()) == 0 {
+		r.unheard = last.deferred
 	}
 	r.forgot = len(c.GetAnswered()) > 0 && !bytes.Equal(c.GetAnswered(), last.AnswerHash[:])
 	return nil
