@@ -30,6 +30,14 @@ func checkFields(f *crossingv1.Frame) error {
 	return c.fault
 }
 
+// CheckFields refuses, at any depth of a message of a statement that was decoded,
+// what UnmarshalFrame refuses of a frame.
+func CheckFields(m proto.Message) error {
+	var c fields
+	c.rare(m)
+	return c.fault
+}
+
 func (c *fields) fail(format string, args ...any) {
 	if c.fault == nil {
 		c.fault = fmt.Errorf(format, args...)
@@ -114,6 +122,11 @@ func (c *fields) rare(m proto.Message) {
 		c.duration(t)
 	}
 	r.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch f.Kind() {
+		case protoreflect.MessageKind, protoreflect.StringKind, protoreflect.EnumKind:
+		default:
+			return true // nothing to refuse, and of numbers there may be thousands
+		}
 		if f.IsList() {
 			for i := range v.List().Len() {
 				c.single(f, v.List().Get(i))

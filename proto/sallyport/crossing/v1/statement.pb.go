@@ -102,9 +102,12 @@ const (
 	// BROKEN_OFF: it ended otherwise at either end, as it may: a caller left, a tunnel
 	// or a gateway was lost.
 	Difference_BROKEN_OFF Difference_Kind = 9
-	// UNCLAIMED: the ingress gateway has a record of it from before first, which no
-	// claim that it knows was about.
+	// UNCLAIMED: it opened at the ingress gateway before first, and no claim that it
+	// knows was about that.
 	Difference_UNCLAIMED Difference_Kind = 10
+	// UNCLAIMED_END: it ended at the ingress gateway, and no claim that it knows was
+	// about that, nor will one be.
+	Difference_UNCLAIMED_END Difference_Kind = 11
 )
 
 // Enum value maps for Difference_Kind.
@@ -121,6 +124,7 @@ var (
 		8:  "DENIED",
 		9:  "BROKEN_OFF",
 		10: "UNCLAIMED",
+		11: "UNCLAIMED_END",
 	}
 	Difference_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -134,6 +138,7 @@ var (
 		"DENIED":           8,
 		"BROKEN_OFF":       9,
 		"UNCLAIMED":        10,
+		"UNCLAIMED_END":    11,
 	}
 )
 
@@ -1835,7 +1840,11 @@ type ChainState struct {
 	Done bool `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
 	// absent are the numbers before next that never opened here and are not stated as
 	// ended, at an ingress gateway: as in open.
-	Absent        []uint64 `protobuf:"varint,8,rep,packed,name=absent,proto3" json:"absent,omitempty"`
+	Absent []uint64 `protobuf:"varint,8,rep,packed,name=absent,proto3" json:"absent,omitempty"`
+	// alone says that last stands without an answer, at an egress gateway.
+	Alone bool `protobuf:"varint,9,opt,name=alone,proto3" json:"alone,omitempty"`
+	// resumed says that the next claim resumes, at an egress gateway.
+	Resumed       bool `protobuf:"varint,10,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1926,6 +1935,20 @@ func (x *ChainState) GetAbsent() []uint64 {
 	return nil
 }
 
+func (x *ChainState) GetAlone() bool {
+	if x != nil {
+		return x.Alone
+	}
+	return false
+}
+
+func (x *ChainState) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
+}
+
 var File_sallyport_crossing_v1_statement_proto protoreflect.FileDescriptor
 
 const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
@@ -1968,12 +1991,12 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x06policy\x18\x06 \x01(\v2 .sallyport.crossing.v1.PolicyRefR\x06policy\x12*\n" +
 	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06missed\x18\b \x01(\x04R\x06missed\x12\x16\n" +
-	"\x06forgot\x18\t \x01(\bR\x06forgot\"\xb2\x02\n" +
+	"\x06forgot\x18\t \x01(\bR\x06forgot\"\xc5\x02\n" +
 	"\n" +
 	"Difference\x12:\n" +
 	"\x04kind\x18\x01 \x01(\x0e2&.sallyport.crossing.v1.Difference.KindR\x04kind\x12\x16\n" +
 	"\x06fields\x18\x02 \x03(\tR\x06fields\x12\x18\n" +
-	"\anumbers\x18\x03 \x03(\x04R\anumbers\"\xb5\x01\n" +
+	"\anumbers\x18\x03 \x03(\x04R\anumbers\"\xc8\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -1991,7 +2014,8 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\n" +
 	"BROKEN_OFF\x10\t\x12\r\n" +
 	"\tUNCLAIMED\x10\n" +
-	"\"\xaf\x01\n" +
+	"\x12\x11\n" +
+	"\rUNCLAIMED_END\x10\v\"\xaf\x01\n" +
 	"\tStatement\x12\x14\n" +
 	"\x05claim\x18\x01 \x01(\fR\x05claim\x128\n" +
 	"\x06egress\x18\x02 \x01(\v2 .sallyport.crossing.v1.SignatureR\x06egress\x12\x16\n" +
@@ -2069,7 +2093,7 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x06BEHIND\x10\x02\"\x83\x01\n" +
 	"\x04Beat\x12D\n" +
 	"\theartbeat\x18\x01 \x01(\v2&.sallyport.crossing.v1.SignedHeartbeatR\theartbeat\x125\n" +
-	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\x91\x02\n" +
+	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\xc1\x02\n" +
 	"\n" +
 	"ChainState\x122\n" +
 	"\x05chain\x18\x01 \x01(\v2\x1c.sallyport.crossing.v1.ChainR\x05chain\x12/\n" +
@@ -2079,7 +2103,10 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x04next\x18\x05 \x01(\x04R\x04next\x12\x12\n" +
 	"\x04open\x18\x06 \x03(\x04R\x04open\x12\x12\n" +
 	"\x04done\x18\a \x01(\bR\x04done\x12\x16\n" +
-	"\x06absent\x18\b \x03(\x04R\x06absent*3\n" +
+	"\x06absent\x18\b \x03(\x04R\x06absent\x12\x14\n" +
+	"\x05alone\x18\t \x01(\bR\x05alone\x12\x18\n" +
+	"\aresumed\x18\n" +
+	" \x01(\bR\aresumed*3\n" +
 	"\tAlgorithm\x12\x19\n" +
 	"\x15ALGORITHM_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aED25519\x10\x01BLZJgithub.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1;crossingv1b\x06proto3"
