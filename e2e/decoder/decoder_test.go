@@ -33,6 +33,12 @@ type outcome struct {
 // decode runs the decoder over cases, each the frames of one crossing.
 func decode(t *testing.T, cases [][]string) []outcome {
 	t.Helper()
+	return run[outcome](t, cases)
+}
+
+// run runs the decoder over cases, of whatever kind.
+func run[O, C any](t *testing.T, cases []C) []O {
+	t.Helper()
 	python := python(t)
 	text, err := json.Marshal(cases)
 	if err != nil {
@@ -44,13 +50,13 @@ func decode(t *testing.T, cases [][]string) []outcome {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, failed.Bytes())
 	}
-	var all []outcome
+	var all []O
 	for lines := bufio.NewReader(&said); ; {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
 			break
 		}
-		var o outcome
+		var o O
 		if err := json.Unmarshal(line, &o); err != nil {
 			t.Fatalf("%v\n%s", err, line)
 		}
