@@ -97,11 +97,10 @@ type callers struct {
 func startCallers(t *testing.T, m *meshtest.Mesh) *callers {
 	t.Helper()
 	l := &load{m: m, messages: int(500 * time.Millisecond / pace)}
-	l.serve(t)
-	serveTCP(t, m, "vectors", func(c *net.TCPConn) {
+	l.serve(t, map[string]string{"vectors": listenTCP(t, func(c *net.TCPConn) {
 		defer c.Close()
 		io.Copy(c, c)
-	})
+	})})
 	c := &callers{
 		m: m, messages: l.messages, quit: make(chan struct{}),
 		h1: l.http1(t), h2: m.As(t, "orchestrator"), llm: m.As(t, "llm"), health: healthv1.NewHealthClient(dialPatiently(t, l)),

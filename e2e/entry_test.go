@@ -52,7 +52,7 @@ func TestDoubleEntry(t *testing.T) {
 	all := c.stop()
 	t.Logf("seed %d: %d calls; without a control plane for %s; killed %s", k.seed, len(all), *away, k)
 	records := awaitLedger(t, m, &ledger{attempts: all, kills: k.done})
-	t.Logf("each answer has its record %s after the control plane came back: %s", time.Since(back).Round(time.Second/10), states(all, records))
+	t.Logf("each answer has its record %s after the control plane came back: %s", time.Since(back).Round(time.Second/10), count(t, all, records))
 	rejectedNothing(t, m)
 }
 
@@ -207,12 +207,21 @@ func awaitLedger(t *testing.T, m *meshtest.Mesh, l *ledger) []*crossingv1.Record
 	}
 }
 
-// states counts calls by kind and records by what they say.
-func states(all []*attempt, records []*crossingv1.Record) string {
-	kinds, by, stopped := map[string]int{}, map[string]int{}, 0
+// count counts calls by kind, of which there must be whole ones, and records by what
+// they say.
+func count(t *testing.T, all []*attempt, records []*crossingv1.Record) string {
+	t.Helper()
+	whole, broken, by, stopped := map[string]int{}, map[string]int{}, map[string]int{}, 0
 	for _, a := range all {
-		if a.id != "" {
-			kinds[a.kind]++
+		if a.whole {
+			whole[a.kind]++
+		} else if a.id != "" {
+			broken[a.kind]++
+		}
+	}
+	for _, kind := range attemptKinds {
+		if whole[kind.name] < kind.callers {
+			t.Errorf("no call by %s succeeds", kind.name)
 		}
 	}
 	for _, r := range records {
@@ -221,7 +230,7 @@ func states(all []*attempt, records []*crossingv1.Record) string {
 			stopped++
 		}
 	}
-	return fmt.Sprintf("answers %v; records %v, %d of them GATEWAY_STOPPED", kinds, by, stopped)
+	return fmt.Sprintf("whole %v, refused or broken off %v; records %v, %d of them GATEWAY_STOPPED", whole, broken, by, stopped)
 }
 
 func stoppedIn(r *crossingv1.Record) bool {
