@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,9 +32,8 @@ import (
 )
 
 const (
-	// rest is the time from the end of a call to the same caller's next one, so that a
-	// gateway that starts has processor time left for that.
-	rest = 30 * time.Millisecond
+	// shortRest leaves a gateway that starts the processor time for that.
+	shortRest = 30 * time.Millisecond
 	// callPatience bounds a call: a gateway that has ended is known to have within less.
 	callPatience = 15 * time.Second
 )
@@ -46,7 +46,8 @@ type attempt struct {
 	began, ended time.Time
 	sent         atomic.Int32 // how often it was written: a client says again what nobody took
 	id           string       // of the crossing that was answered; "" if none was
-	status       int          // of the answer: HTTP's, or gRPC's
+	status       int          // of an answer by HTTP
+	reason       string       // why a gateway refused it
 	whole        bool         // the answer was a good one and came to its end
 	wrong        string       // what seemed whole and was not
 }
@@ -58,13 +59,15 @@ func (a *attempt) String() string {
 		a.kind, a.began.Format("15:04:05.000"), a.trace, a.status, a.whole, a.sent.Load())
 }
 
-// attemptKinds are the kinds of calls between the three environments, and how many
-// callers there are of each.
-var attemptKinds = []struct {
+// callKind is calls of one kind, and how many callers make them.
+type callKind struct {
 	name, source string
 	callers      int
 	call         func(*callers, context.Context, *attempt) error
-}{
+}
+
+// everyKind is calls between the three environments.
+var everyKind = []callKind{
 	{"HTTP/1.1", "orchestrator", 2, func(c *callers, ctx context.Context, a *attempt) error { return c.chat(ctx, a, c.h1) }},
 	{"HTTP/2", "orchestrator", 2, func(c *callers, ctx context.Context, a *attempt) error { return c.chat(ctx, a, c.h2) }},
 	{"SSE over HTTP/1.1", "orchestrator", 2, func(c *callers, ctx context.Context, a *attempt) error { return c.events(ctx, a, c.h1) }},
@@ -93,8 +96,9 @@ type callers struct {
 	all []*attempt
 }
 
-// startCallers serves the llm and calls, with streams of half a second.
-func startCallers(t *testing.T, m *meshtest.Mesh) *callers {
+// startCallers serves the llm and calls, with streams of half a second. A caller rests
+// so long after each call.
+func startCallers(t *testing.T, m *meshtest.Mesh, kinds []callKind, rest time.Duration) *callers {
 	t.Helper()
 	l := &load{m: m, messages: int(500 * time.Millisecond / pace)}
 	l.serve(t, map[string]string{"vectors": listenTCP(t, func(c *net.TCPConn) {
@@ -106,7 +110,7 @@ func startCallers(t *testing.T, m *meshtest.Mesh) *callers {
 		h1: l.http1(t), h2: m.As(t, "orchestrator"), llm: m.As(t, "llm"), health: healthv1.NewHealthClient(dialPatiently(t, l)),
 		bearer: l.bearer(t).Transport.(*bearer), loopback: m.Started(t, "onprem-1").GetAttachLoopback(),
 	}
-	for _, kind := range attemptKinds {
+	for _, kind := range kinds {
 		for range kind.callers {
 			c.running.Go(func() {
 				for !c.over() {
@@ -139,6 +143,19 @@ func (c *callers) over() bool {
 	default:
 		return false
 	}
+}
+
+// seen counts the calls that have ended so.
+func (c *callers) seen(how func(*attempt) bool) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, a := range c.all {
+		if how(a) {
+			n++
+		}
+	}
+	return n
 }
 
 // stop lets every call end.
@@ -174,7 +191,13 @@ func (c *callers) http(ctx context.Context, a *attempt, by *http.Client, method,
 	}
 	if resp.StatusCode/100 == 2 {
 		a.wrong = string(text)
+		return errNotWhole
 	}
+	var problem struct{ Reason string }
+	if err := json.Unmarshal(text, &problem); err != nil {
+		return err
+	}
+	a.reason = problem.Reason
 	return errNotWhole
 }
 

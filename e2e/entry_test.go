@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -30,8 +31,8 @@ var (
 //
 //	go test ./e2e -run TestDoubleEntry -away 10m -timeout 30m -v
 func TestDoubleEntry(t *testing.T) {
-	m, plane, k := startProcesses(t)
-	c := startCallers(t, m)
+	m, plane, k := startProcesses(t, nil)
+	c := startCallers(t, m, everyKind, shortRest)
 	killing, enough := context.WithCancel(m.Context)
 	defer enough()
 	ended := make(chan error, 1)
@@ -56,8 +57,9 @@ func TestDoubleEntry(t *testing.T) {
 	rejectedNothing(t, m)
 }
 
-// startProcesses starts a mesh whose gateways and control plane are processes.
-func startProcesses(t *testing.T) (*meshtest.Mesh, *process, *killer) {
+// startProcesses starts a mesh whose gateways and control plane are processes. Change,
+// if not nil, changes what gateways start from.
+func startProcesses(t *testing.T, change func(*configv1.Bootstrap)) (*meshtest.Mesh, *process, *killer) {
 	t.Helper()
 	plane := &process{t: t, argv: []string{meshtest.Binary(t, "sallyport-controlplane"), "run", "--config", ""}}
 	t.Cleanup(plane.kill)
@@ -66,7 +68,7 @@ func startProcesses(t *testing.T) (*meshtest.Mesh, *process, *killer) {
 		names = append(names, env+"-1")
 	}
 	m := meshtest.Start(t, func(cfg *localmesh.Config) {
-		cfg.Policy, cfg.External = policyWith(t, connectIntent), names
+		cfg.Policy, cfg.External, cfg.Bootstrap = policyWith(t, connectIntent), names, change
 		cfg.ControlPlane = func(file string) error {
 			plane.argv[3] = file
 			return plane.launchReady(cfg.Dir)
@@ -93,12 +95,17 @@ type kill struct {
 	at, back time.Time
 }
 
-// settling is how long a gateway's peers may take to know that it is another one now.
-const settling = 5 * time.Second
+const (
+	// settling is how long a gateway's peers may take to know that it is another one now.
+	settling = 5 * time.Second
+	// noting is how long a gateway may take to note that the answer has ended whose last
+	// byte the caller has.
+	noting = time.Second
+)
 
 // over says that it was in the time of an attempt.
 func (k kill) over(a *attempt) bool {
-	return a.ended.After(k.at) && a.began.Before(k.back.Add(settling))
+	return a.ended.Add(noting).After(k.at) && a.began.Before(k.back.Add(settling))
 }
 
 // killer kills gateways and starts them again, as its seed says.
@@ -219,7 +226,7 @@ func count(t *testing.T, all []*attempt, records []*crossingv1.Record) string {
 			broken[a.kind]++
 		}
 	}
-	for _, kind := range attemptKinds {
+	for _, kind := range everyKind {
 		if whole[kind.name] < kind.callers {
 			t.Errorf("no call by %s succeeds", kind.name)
 		}

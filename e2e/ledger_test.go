@@ -51,7 +51,7 @@ func (l *ledger) fault(a *attempt, records []*crossingv1.Record) string {
 		return "the answer names no crossing"
 	case len(records) > int(a.sent.Load()):
 		return "it has more records than it was sent"
-	case a.id != "" && answered < 0:
+	case a.id != "" && answered < 0 && a.reason != crossingv1.Reason_NOT_RECORDED.String():
 		return "the crossing that was answered has no record"
 	}
 	for _, r := range records {
@@ -82,7 +82,7 @@ func (l *ledger) wrong(a *attempt, r *crossingv1.Record) string {
 		return "nothing says how it ended"
 	case r.GetState() == crossingv1.Record_DISAGREE:
 		return "the two gateways disagree"
-	case r.GetState() == crossingv1.Record_ONE_SIDED && !killed:
+	case r.GetState() == crossingv1.Record_ONE_SIDED && !killed && a.reason != crossingv1.Reason_NOT_RECORDED.String():
 		return "one half is missing, and no gateway of it was killed"
 	case stoppedIn(r) && !killed:
 		return "a gateway stopped in it, and none was killed"
@@ -131,6 +131,8 @@ func TestLedger(t *testing.T) {
 		{name: "stopped by a kill", records: []*crossingv1.Record{stopped}, kills: []kill{during}},
 		{name: "no answer", change: func(a *attempt) { a.id, a.status, a.whole = "", 0, false }},
 		{name: "an answer of no crossing", change: func(a *attempt) { a.id = "" }, want: "names no crossing"},
+		{name: "a full disk", change: full},
+		{name: "a full disk at ingress", change: full, records: []*crossingv1.Record{record("a", "t", crossingv1.Record_ONE_SIDED)}},
 		{name: "a wrong answer", change: func(a *attempt) { a.wrong = "half" }, records: []*crossingv1.Record{joined}, want: "not what was sent"},
 		{name: "a denial that crossed", change: func(a *attempt) { a.kind = "denied" }, records: []*crossingv1.Record{joined}, want: "want DENIED"},
 	} {
@@ -148,5 +150,7 @@ func TestLedger(t *testing.T) {
 		})
 	}
 }
+
+func full(a *attempt) { a.whole, a.status, a.reason = false, 503, "NOT_RECORDED" }
 
 func broken(a *attempt) { a.whole = false }
