@@ -155,8 +155,11 @@ func await(ctx context.Context, ready <-chan struct{}, until time.Time) error {
 // answer spools an answer, takes it into the books and gives it.
 func (k *Keeper) answer(c *incoming, s tunnel.Stream, r *statement.Review, whole *crossingv1.Statement) error {
 	key, err := k.keys.announcement(whole.GetIngress())
-	if err != nil {
-		return err
+	if err != nil { // it is of an earlier run, and was trimmed
+		whole = k.keys.signer.Answer(whole)
+		if key, err = k.keys.announcement(whole.GetIngress()); err != nil {
+			return err
+		}
 	}
 	if string(c.book.State().GetLast().GetAnswer()) == string(whole.GetAnswer()) {
 		r.Commit() // it was given before
