@@ -120,6 +120,8 @@ func (m *memory) Stated(at ...uint64) {
 	}
 }
 
+func (m *memory) Follow() error { m.count("followed", 1); return nil }
+
 func (m *memory) Refuse(_ crossingv1.Reason, _ netip.AddrPort, listener, detail string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
