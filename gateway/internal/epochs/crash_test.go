@@ -10,11 +10,12 @@ import (
 // TestKillEgress: the process that comes after one that was killed states what was not,
 // to the run's end, and what was on its way ends with it.
 func TestKillEgress(t *testing.T) {
-	for _, answered := range []bool{true, false} {
+	for _, c := range []struct{ answered, trimmed bool }{{true, false}, {false, false}, {false, true}} {
 		inWorld(t, func(t *testing.T, w *world) {
+			w.near.disk.trimmed = c.trimmed
 			w.cross(7)
 			pass(3 * time.Second)
-			w.cut(!answered)
+			w.cut(!c.answered)
 			long := w.send(true)
 			w.cross(3)
 			pass(1500 * time.Millisecond) // a claim is made, and answered or not
@@ -71,15 +72,16 @@ func TestKillIngress(t *testing.T) {
 // TestAnswerLost: an answer that was spooled and did not arrive is given again, by the
 // next process too.
 func TestAnswerLost(t *testing.T) {
-	for _, killed := range []bool{false, true} {
+	for _, c := range []struct{ killed, trimmed bool }{{false, false}, {true, false}, {true, true}} {
 		inWorld(t, func(t *testing.T, w *world) {
+			w.far.disk.trimmed = c.trimmed
 			w.loseAnswers(true)
 			w.cross(4)
 			pass(2 * time.Second)
 			if n := w.far.counted("stated INGRESS"); n != 1 {
 				t.Fatalf("%d epochs were answered", n)
 			}
-			if killed {
+			if c.killed {
 				w.far.kill()
 				w.far.begin()
 			}

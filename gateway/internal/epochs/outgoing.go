@@ -74,6 +74,7 @@ func (k *Keeper) start(c *outgoing) {
 // Running implements recorder.Books: the chains of runs that have ended are this
 // process's to state, to their ends.
 func (k *Keeper) Running(runs []string) {
+	k.beside.Store(len(runs) > 0)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for chain, c := range k.out {

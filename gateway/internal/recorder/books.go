@@ -242,6 +242,15 @@ func (r *Recorder) Stated(at ...uint64) {
 	}
 }
 
+// Follow tells the books what other processes of this gateway have recorded by now. It
+// is done all the time; this is for who needs to know at once.
+func (r *Recorder) Follow() error {
+	if r.library == nil {
+		return nil
+	}
+	return r.runs.follow()
+}
+
 // Frame reads the frame at a place that the books hold on to.
 func (r *Recorder) Frame(at uint64) ([]byte, error) {
 	if r.library == nil {
