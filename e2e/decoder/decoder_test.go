@@ -24,6 +24,7 @@ type outcome struct {
 	Frames []struct {
 		Frame   any    `json:"frame"`
 		Refused string `json:"refused"` // why; "" if it is acceptable
+		Hex     string `json:"hex"`     // as an encoder must encode it
 		Agreed  string `json:"agreed"`  // bytes, in hex
 		Digest  string `json:"digest"`
 	} `json:"frames"`
@@ -136,6 +137,9 @@ func TestVectors(t *testing.T) {
 			for n, f := range all[i].Frames {
 				if d := cmp.Diff(f.Frame, got.Frames[n].Frame); d != "" {
 					t.Errorf("frame %d, %s (-want +got):\n%s", n, f.Why, d)
+				}
+				if f.Frame != nil && f.Hex != got.Frames[n].Hex {
+					t.Errorf("frame %d, %s: encoded again as %s, want %s", n, f.Why, got.Frames[n].Hex, f.Hex)
 				}
 				if refused := got.Frames[n].Refused; f.Accepted != (refused == "") {
 					t.Errorf("frame %d, %s: accepted %t, and here refused for %q", n, f.Why, f.Accepted, refused)

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type stated struct {
 
 // understood is what the other decoder makes of it.
 type understood struct {
+	Refused    string                       `json:"refused"` // why it is not well formed; "" if it is
 	Claim      any                          `json:"claim"`
 	Answer     any                          `json:"answer"`
 	Voids      []uint64                     `json:"voids"`
@@ -39,6 +41,7 @@ type understood struct {
 	AnswerHash string                       `json:"answerHash"`
 	Roots      map[string]map[string]string `json:"roots"`
 	Agreed     map[string]string            `json:"agreed"`
+	Leaves     []string                     `json:"leaves"` // of all frames
 	Signed     map[string]bool              `json:"signed"`
 }
 
@@ -283,9 +286,78 @@ func same(t *testing.T, st *statement.Stated, got understood) {
 		Agreed: map[string]string{"opened": text(st.Claim.GetAgreed().GetOpened()), "closed": text(st.Claim.GetAgreed().GetClosed())},
 		Signed: map[string]bool{"egress": true, "ingress": true},
 	}
+	got.Leaves = nil
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("epoch %d (-want +got):\n%s", st.Claim.GetEpoch(), d)
 	}
+}
+
+// TestSpoiltStatements: of statements in which a field says something else, both
+// decoders take the same for well formed.
+func TestSpoiltStatements(t *testing.T) {
+	c := newChain(t, 7)
+	var of []*statement.Stated
+	for range 6 {
+		for range 25 {
+			c.cross()
+		}
+		c.end()
+		if st := c.epoch(); st != nil {
+			of = append(of, st)
+		}
+	}
+	var cases []stated
+	var want []error
+	for i, st := range of {
+		for round := range uint64(250) {
+			s := spoiler{mathrand.New(mathrand.NewPCG(uint64(i), round))}
+			spoilt := s.statement(st)
+			data, err := proto.Marshal(spoilt)
+			if err != nil {
+				continue
+			}
+			_, err = statement.Read(spoilt)
+			cases = append(cases, stated{Statement: hex.EncodeToString(data), Keys: map[string]string{"egress": "", "ingress": ""}, Egress: []string{}, Ingress: []string{}})
+			want = append(want, err)
+		}
+	}
+	refused := 0
+	for i, got := range run[understood](t, cases) {
+		if want[i] != nil {
+			refused++
+		}
+		if (want[i] == nil) != (got.Refused == "") {
+			t.Errorf("%v, and by the other decoder %q\n%s", want[i], got.Refused, cases[i].Statement)
+		}
+	}
+	if refused < 200 || refused > len(cases)-200 {
+		t.Errorf("%d of %d refused; the test tests little", refused, len(cases))
+	}
+}
+
+// statement is one that says something else in one place, of which the signature and
+// the answer are still those of the one before, or made to fit.
+func (s *spoiler) statement(st *statement.Stated) *crossingv1.Statement {
+	out, claim, answer := proto.CloneOf(st.Statement), proto.CloneOf(st.Claim), proto.CloneOf(st.Answer)
+	switch s.IntN(8) {
+	case 0:
+		s.spoil(out.ProtoReflect())
+		return out
+	case 1, 2, 3:
+		s.spoil(claim.ProtoReflect())
+	default:
+		s.spoil(answer.ProtoReflect())
+	}
+	var err error
+	if out.Claim, err = proto.Marshal(claim); err != nil {
+		return out
+	}
+	if s.IntN(8) > 0 && len(answer.GetClaim()) > 0 {
+		sum := sha256.Sum256(out.GetClaim())
+		answer.Claim = sum[:]
+	}
+	out.Answer, _ = proto.Marshal(answer) // none, if a text is not UTF-8
+	return out
 }
 
 // TestForgedStatement: a signature of other bytes, or of another key, is none.
