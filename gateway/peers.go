@@ -98,11 +98,17 @@ func (g *Gateway) setPeers(ctx context.Context, peers []tunnel.Peer, revoked []s
 
 // state is what the gateway is like now, for those who run it.
 func (g *Gateway) state() admin.State {
-	s := admin.State{Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Silent: g.epochs.Silent(), Tunnels: g.pool.Tunnels(), Bundles: g.bundles.States(time.Now())}
+	s := admin.State{
+		Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Outage: g.recorder.Outage(), Silent: g.epochs.Silent(),
+		Tunnels: g.pool.Tunnels(), Bundles: g.bundles.States(time.Now()),
+	}
 	if _, err := g.source.GetX509SVID(); err != nil {
 		s.NotReady = err
 	} else if s.Serial == 0 {
 		s.NotReady = errors.New("there is no policy yet")
+	} else if s.Outage != nil {
+		s.NotReady = fmt.Errorf("crossings cannot be recorded since %s: %s",
+			s.Outage.GetBegan().AsTime().Format(time.RFC3339), s.Outage.GetDetail())
 	}
 	return s
 }

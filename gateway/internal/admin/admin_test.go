@@ -123,7 +123,7 @@ func TestMetricsCountRecords(t *testing.T) {
 	m.Mistold("malformed")
 	peer := spiffeid.RequireFromString("spiffe://azure.demo/sallyport/gateway/azure-1")
 	url := serve(t, m, func() State {
-		return State{Serial: 7, Spooled: 99, Silent: 2, Tunnels: []tunnel.Info{
+		return State{Serial: 7, Spooled: 99, Silent: 2, Outage: &crossingv1.Outage{Cause: crossingv1.Outage_STALLED, Refused: 3, Unrecorded: 4}, Tunnels: []tunnel.Info{
 			{Peer: peer, Carrier: tunnel.TCP, Streams: 2, Loss: 0.5}, {Peer: peer, Carrier: tunnel.TCP, Streams: 3},
 		}, Bundles: []*controlv1.BundleStatus{{
 			TrustDomain: "azure.demo", Sequence: 5, Refreshed: &timestamppb.Timestamp{Seconds: 11}, Ends: &timestamppb.Timestamp{Seconds: 12}, Stale: true,
@@ -150,6 +150,10 @@ func TestMetricsCountRecords(t *testing.T) {
 		`sallyport_gateway_silent_pairs 2`,
 		`sallyport_gateway_policy_serial 7`,
 		`sallyport_gateway_spool_bytes 99`,
+		`sallyport_gateway_spool_outage{cause="stalled"} 1`,
+		`sallyport_gateway_spool_outage{cause="full"} 0`,
+		`sallyport_gateway_spool_outage_crossings{outcome="refused"} 3`,
+		`sallyport_gateway_spool_outage_crossings{outcome="unrecorded"} 4`,
 		`sallyport_gateway_bundle_sequence{trust_domain="azure.demo"} 5`,
 		`sallyport_gateway_bundle_refreshed_seconds{trust_domain="azure.demo"} 11`,
 		`sallyport_gateway_bundle_ends_seconds{trust_domain="azure.demo"} 12`,

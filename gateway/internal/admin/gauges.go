@@ -5,13 +5,15 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // State is what a gateway is like when somebody asks.
 type State struct {
-	Serial  uint64 // of the policy in force; 0 if none
-	Spooled uint64 // bytes that wait for an acknowledgement
-	Silent  int    // pairs of gateways of which the other one is silent
+	Serial  uint64             // of the policy in force; 0 if none
+	Spooled uint64             // bytes that wait for an acknowledgement
+	Outage  *crossingv1.Outage // of the spool; nil if crossings are recorded
+	Silent  int                // pairs of gateways of which the other one is silent
 	Tunnels []tunnel.Info
 	Bundles []*controlv1.BundleStatus // of other trust domains
 	// NotReady is why the gateway can carry nothing; nil if it can.
@@ -24,6 +26,8 @@ type gauges struct{ state func() State }
 var (
 	serialDesc  = desc("policy_serial", "Serial of the policy in force; 0 if there is none.")
 	spoolDesc   = desc("spool_bytes", "Records that wait for an acknowledgement, in bytes.")
+	outageDesc  = desc("spool_outage", "1 if crossings cannot be recorded, by cause; others go on as the policy says.", "cause")
+	lostDesc    = desc("spool_outage_crossings", "Crossings of the outage that lasts: refused for it, or unrecorded until it ends.", "outcome")
 	silentDesc  = desc("silent_pairs", "Chains of statements whose other gateway is silent.")
 	tunnelsDesc = desc("tunnels", "Tunnels that are up.", "peer", "carrier", "class")
 	streamsDesc = desc("streams", "Streams open in tunnels.", "peer", "carrier", "class")
@@ -42,7 +46,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{serialDesc, spoolDesc, silentDesc, tunnelsDesc, streamsDesc, tripDesc, lossDesc, sequenceDesc, refreshedDesc, endsDesc, alarmDesc} {
+	for _, d := range []*prometheus.Desc{serialDesc, spoolDesc, silentDesc, outageDesc, lostDesc, tunnelsDesc, streamsDesc, tripDesc, lossDesc, sequenceDesc, refreshedDesc, endsDesc, alarmDesc} {
 		ch <- d
 	}
 }
@@ -61,6 +65,11 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(serialDesc, float64(s.Serial))
 	gauge(spoolDesc, float64(s.Spooled))
 	gauge(silentDesc, float64(s.Silent))
+	for cause, on := range outages(s.Outage) {
+		gauge(outageDesc, on, cause)
+	}
+	gauge(lostDesc, float64(s.Outage.GetRefused()), "refused")
+	gauge(lostDesc, float64(s.Outage.GetUnrecorded()), "unrecorded")
 	for w, t := range byWay(s.Tunnels) {
 		gauge(tunnelsDesc, t.tunnels, w.peer, w.carrier, w.class)
 		gauge(streamsDesc, t.streams, w.peer, w.carrier, w.class)
@@ -80,6 +89,20 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 			gauge(alarmDesc, v, td, alarm)
 		}
 	}
+}
+
+// outages is 1 for the cause of an outage, and 0 for all others.
+func outages(o *crossingv1.Outage) map[string]float64 {
+	causes := map[string]float64{}
+	for n, name := range crossingv1.Outage_Cause_name {
+		if cause := crossingv1.Outage_Cause(n); cause != crossingv1.Outage_CAUSE_UNSPECIFIED {
+			causes[label(name)] = 0
+			if o != nil && cause == o.GetCause() {
+				causes[label(name)] = 1
+			}
+		}
+	}
+	return causes
 }
 
 func byWay(tunnels []tunnel.Info) map[way]sum {

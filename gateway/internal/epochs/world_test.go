@@ -214,7 +214,7 @@ func (g *gateway) begin() {
 	for _, run := range left {
 		g.cutOff(run)
 	}
-	k.Running(nil)
+	k.Runs(left, nil)
 	k.SetPeers([]spiffeid.ID{g.world.near.id, g.world.far.id})
 }
 

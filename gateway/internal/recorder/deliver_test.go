@@ -147,7 +147,7 @@ func (p *plane) take(batch *controlv1.Batch) (*controlv1.Ack, error) {
 			return nil, err
 		}
 		id := f.GetOpen().GetId() + f.GetClose().GetId() + f.GetRefusal().GetDetail()
-		if id == p.reject {
+		if id != "" && id == p.reject {
 			ack.Rejected = append(ack.Rejected, &controlv1.Rejection{Index: uint32(i), Why: "told to reject"})
 			continue
 		}
@@ -185,7 +185,7 @@ type running struct {
 
 func start(t testing.TB, dir string, segment int64, p *plane) running {
 	t.Helper()
-	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: p.connect}, crossing.NewRun(), segment, nil)
+	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: p.connect, segment: segment}, crossing.NewRun(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

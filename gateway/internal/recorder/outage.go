@@ -92,6 +92,9 @@ func (r *Recorder) endOutage() {
 	if err := r.spool.Trouble(); err != nil {
 		r.outages.note(err, &crossingv1.Outage{})
 	}
+	if !r.spool.Roomy() {
+		return // or outages would come and go with each crossing
+	}
 	o := r.outages.take()
 	if o == nil {
 		return

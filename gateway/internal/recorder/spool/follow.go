@@ -75,7 +75,7 @@ func after(numbers []uint32, n uint32) (uint32, bool) {
 // Close lets go of the file. Read opens it no more, but goes on with the next.
 func (f *Follower) Close() {
 	if f.file != nil {
-		f.file.Close() //nolint:errcheck // it was only read
+		f.file.Close()
 		f.file = nil
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
 )
 
@@ -86,6 +87,13 @@ func (s *Spool) Waiting() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return uint64(s.waits)
+}
+
+// Roomy says that the spool is not about to be full again.
+func (s *Spool) Roomy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.max-s.waits-s.kept > min(crossing.MaxFrame, s.max/4)
 }
 
 // Held is how many entries are held.
