@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	schedules = flag.Uint64("schedules", 400, "random histories of TestSim")
+	schedules = flag.Uint64("schedules", 120, "random histories of TestSim")
 	seed      = flag.Uint64("seed", 0, "the one history of TestSim to run, if not 0")
 )
 
