@@ -70,13 +70,13 @@ func TestFollow(t *testing.T) {
 			c := proto.CloneOf(all[2].Claim)
 			c.Open = 7
 			return append(all, must[*Stated](t)(Read(resigned(newPair(t), c, nil))))
-		}, map[string]int{"forked in 3": 1, "broken link in 4": 1}},
+		}, map[string]int{"forked in 3": 1}},
 		{"two answers to a claim", func(t *testing.T) []*Stated {
 			all := history(t, 4, none)
 			a := proto.CloneOf(all[2].Answer)
 			a.Run = nearRun
 			return append(all, must[*Stated](t)(Read(resigned(newPair(t), all[2].Claim, a))))
-		}, map[string]int{"forked in 3": 1, "broken link in 4": 1}},
+		}, map[string]int{"forked in 3": 1}},
 		{"another claim before", func(t *testing.T) []*Stated {
 			return history(t, 4, func(epoch int, c *crossingv1.Claim) {
 				if epoch == 4 {
@@ -131,7 +131,11 @@ func TestFollow(t *testing.T) {
 				}
 				random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 				f := Follow(testChain)
-				if got := told(f, order); !maps.Equal(got, tt.want) {
+				got := told(f, order)
+				if tt.want["forked in 3"] > 0 { // what came first may not have been what was linked
+					delete(got, "broken link in 4")
+				}
+				if !maps.Equal(got, tt.want) {
 					t.Fatalf("found %v, want %v", got, tt.want)
 				}
 				if got := f.Missing(10); len(got) > 0 {
