@@ -218,7 +218,7 @@ func TestKnownIntermediatesChangeNothing(t *testing.T) {
 				chain := w.chains[w.rand.IntN(len(w.chains))]
 				id, notSVID := leafID(chain)
 				fromMemory := notSVID == nil && known.verify(w.bundles, id.TrustDomain(), chain, time.Now()) != nil
-				_, verified, err := verifyChain(w.bundles, chain, known)
+				_, verified, err := verifyChain(w.bundles, chain, known, time.Now())
 				_, want, wantErr := x509svid.Verify(chain, w.bundles, x509svid.WithTime(time.Now()))
 				if (err == nil) != (wantErr == nil) || fromMemory && wantErr != nil {
 					t.Fatalf("seed %d: verifyChain = %v, x509svid.Verify = %v, from memory %t", seed, err, wantErr, fromMemory)
@@ -261,7 +261,7 @@ func TestKnownIntermediatesMakeNoLoops(t *testing.T) {
 	}{{w.sign(template("same", false, "/workload"), &by), true}, {w.certify(template("same", false, "/workload"), &by, root.key), false}} {
 		chain := []*x509.Certificate{c.leaf.Certificate, by.Certificate}
 		for range 2 {
-			_, _, err := verifyChain(w.bundles, chain, known)
+			_, _, err := verifyChain(w.bundles, chain, known, time.Now())
 			if _, _, want := x509svid.Verify(chain, w.bundles); (err == nil) != c.good || (want == nil) != c.good {
 				t.Errorf("good %t: verifyChain = %v, x509svid.Verify = %v", c.good, err, want)
 			}

@@ -93,29 +93,23 @@ func AuthorizeAny() Authorizer {
 // must judge it again. Errors are ErrExpired, ErrUntrusted, ErrNotSPIFFE or
 // ErrUnauthorized.
 func (s *Source) Verify(chain []*x509.Certificate, a Authorizer) (spiffeid.ID, error) {
-	return verify(s, chain, &s.intermediates, a)
-}
-
-// VerifyAt is Verify as of an earlier time, against the bundles of now: for what was
-// signed then, by whoever is known now to show it.
-func (s *Source) VerifyAt(chain []*x509.Certificate, at time.Time, a Authorizer) (spiffeid.ID, error) {
-	id, verified, err := verifyChainAt(s, chain, nil, at)
-	return authorized(id, verified, a, err)
+	return verify(s, chain, &s.intermediates, time.Now(), a)
 }
 
 // Verify is Source.Verify against other bundles: for those who check an SVID
 // under more or less than what counts for peers.
 func Verify(bundles x509bundle.Source, chain []*x509.Certificate, a Authorizer) (spiffeid.ID, error) {
-	return verify(bundles, chain, nil, a)
+	return verify(bundles, chain, nil, time.Now(), a)
 }
 
-func verify(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates, a Authorizer) (spiffeid.ID, error) {
-	id, verified, err := verifyChain(bundles, chain, known)
-	return authorized(id, verified, a, err)
+// VerifyAt is Verify as of another time, under the bundles of now: for those who are
+// shown today what somebody signed while his SVID was good.
+func VerifyAt(bundles x509bundle.Source, chain []*x509.Certificate, at time.Time, a Authorizer) (spiffeid.ID, error) {
+	return verify(bundles, chain, nil, at, a)
 }
 
-// authorized is the holder of a chain that was verified, unless that failed.
-func authorized(id spiffeid.ID, verified []*x509.Certificate, a Authorizer, err error) (spiffeid.ID, error) {
+func verify(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates, at time.Time, a Authorizer) (spiffeid.ID, error) {
+	id, verified, err := verifyChain(bundles, chain, known, at)
 	if err != nil {
 		return spiffeid.ID{}, err
 	}
@@ -128,11 +122,7 @@ func authorized(id spiffeid.ID, verified []*x509.Certificate, a Authorizer, err 
 	return id, nil
 }
 
-func verifyChain(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates) (spiffeid.ID, []*x509.Certificate, error) {
-	return verifyChainAt(bundles, chain, known, time.Now())
-}
-
-func verifyChainAt(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates, now time.Time) (spiffeid.ID, []*x509.Certificate, error) {
+func verifyChain(bundles x509bundle.Source, chain []*x509.Certificate, known *intermediates, at time.Time) (spiffeid.ID, []*x509.Certificate, error) {
 	if err := checkShown(chain); err != nil {
 		return spiffeid.ID{}, nil, err
 	}
@@ -140,14 +130,14 @@ func verifyChainAt(bundles x509bundle.Source, chain []*x509.Certificate, known *
 	if err != nil {
 		return id, nil, err
 	}
-	if verified := known.verify(bundles, id.TrustDomain(), chain, now); verified != nil && checkKeys(verified) == nil {
+	if verified := known.verify(bundles, id.TrustDomain(), chain, at); verified != nil && checkKeys(verified) == nil {
 		return id, verified, nil
 	}
 	// x509svid.Verify asks for the bundle of the ID's own trust domain only, so
 	// that a root of another one never validates it.
-	_, chains, err := x509svid.Verify(chain, bundles, x509svid.WithTime(now))
+	_, chains, err := x509svid.Verify(chain, bundles, x509svid.WithTime(at))
 	if err != nil {
-		return id, nil, fmt.Errorf("verify SVID of %s: %w", id, classify(err))
+		return id, nil, fmt.Errorf("verify SVID of %s: %w", id, classify(err, at))
 	}
 	for _, verified := range chains {
 		if err = checkKeys(verified); err == nil {
@@ -194,10 +184,10 @@ func forTLS(leaf *x509.Certificate) bool {
 }
 
 // classify gives a verification error its sentinel.
-func classify(err error) error {
+func classify(err error, at time.Time) error {
 	var invalid x509.CertificateInvalidError
 	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-		if dates := checkDates(invalid.Cert, time.Now()); dates != nil {
+		if dates := checkDates(invalid.Cert, at); dates != nil {
 			return dates
 		}
 	}

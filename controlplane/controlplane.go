@@ -11,6 +11,7 @@ package controlplane
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -146,7 +147,11 @@ func (c *ControlPlane) build(ctx context.Context) error {
 		Operators: c.config.Operators,
 		Bootstrap: c.bootstrap,
 		Bundles:   c.carried,
-		Log:       c.log,
+		Trust: func(chain []*x509.Certificate, at time.Time) error {
+			_, err := certs.VerifyAt(c.source, chain, at, certs.AuthorizeAny())
+			return err
+		},
+		Log: c.log,
 	})
 	if err != nil {
 		return err

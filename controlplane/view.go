@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
@@ -31,6 +32,7 @@ type view struct {
 	inventory *inventory.Inventory
 	store     *store.Store
 	records   *join.Joiner
+	book      *statements.Book
 	log       *zap.Logger
 
 	serving sync.Mutex // held from asking the inventory until its answer is served
@@ -39,11 +41,13 @@ type view struct {
 // newView fills in what the API answers from, over a store, and takes up what is
 // in it: records, bindings, policy.
 func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
-	v := &view{xds: xds.New(xds.Config{Peer: api.Peer, Log: c.Log}), store: s, log: c.Log}
-	var err error
-	if v.records, err = replay(ctx, s, c.Log); err != nil {
+	v := &view{
+		xds: xds.New(xds.Config{Peer: api.Peer, Log: c.Log}), store: s, records: join.New(), book: statements.NewBook(), log: c.Log,
+	}
+	if err := v.replay(ctx); err != nil {
 		return nil, err
 	}
+	var err error
 	v.inventory, err = inventory.New(ctx, inventory.Config{
 		Store: s.Bindings(),
 		// A reader shows what is stored: it does not know who the operators were.
@@ -54,31 +58,31 @@ func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
 		return nil, err
 	}
 	c.Store, c.Memory, c.Gateways, c.Inventory, c.Records = s, s.Gateways(), distributor{v.xds, v}, registrar{v.inventory, v}, v.records
-	c.Acts = s.Acts()
+	c.Acts, c.Statements = s.Acts(), v.book
 	if v.api, err = api.New(ctx, c); err != nil {
 		return nil, err
 	}
 	return v, v.serveStored()
 }
 
-// replay joins the frames that are in the store. They were checked when they
+// replay takes up the frames that are in the store. They were checked when they
 // came: what was a good frame then stays one, whatever is checked today.
-func replay(ctx context.Context, s *store.Store, log *zap.Logger) (*join.Joiner, error) {
-	r := join.New()
-	err := s.Replay(ctx, func(gateway string, frames [][]byte) error {
+func (v *view) replay(ctx context.Context) error {
+	return v.store.Replay(ctx, func(gateway string, at time.Time, frames [][]byte) error {
 		for _, data := range frames {
 			frame, err := crossing.UnmarshalFrame(data)
 			if err != nil {
-				log.Error("stored frame cannot be read", zap.String("gateway", gateway), zap.Error(err))
+				v.log.Error("stored frame cannot be read", zap.String("gateway", gateway), zap.Error(err))
 				continue
 			}
 			// A contradiction was told to its gateway when it came. The order is the
 			// same, so the outcome is.
-			_ = r.Add(frame)
+			if v.records.Add(frame) == nil {
+				_ = v.book.Add(frame, data, at)
+			}
 		}
 		return nil
 	})
-	return r, err
 }
 
 // keep stores a frame of the control plane's own and joins it.
@@ -122,6 +126,7 @@ func (v *view) register(r grpc.ServiceRegistrar) {
 // run keeps bindings, what gateways know of them, and what the store knows of
 // gateways current until ctx ends.
 func (v *view) run(ctx context.Context) error {
+	v.book.Serve(time.Now())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return v.inventory.Run(ctx) })
 	group.Go(func() error { return v.api.Run(ctx) })

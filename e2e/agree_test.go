@@ -134,7 +134,7 @@ func (c *spoken) make(t *testing.T, m *meshtest.Mesh, client *http.Client, there
 	if piecemeal {
 		body = iotest.OneByteReader(body) // of a length that is not told
 	}
-	req, err := http.NewRequestWithContext(m.Context, http.MethodPost, chatURL, body)
+	req, err := http.NewRequestWithContext(m.Context, http.MethodPost, meshtest.ChatURL, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func (c *spoken) make(t *testing.T, m *meshtest.Mesh, client *http.Client, there
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := readAll(t, resp)
+	answer := meshtest.ReadAll(t, resp)
 	r := m.Record(t, resp.Header.Get("sallyport-crossing"))
 	there.mu.Lock()
 	got, whole := there.whole[name]

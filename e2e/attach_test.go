@@ -23,8 +23,6 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-const chatBody = `{"model":"gpt-oss-20b","messages":[{"role":"user","content":"hello"}]}`
-
 // TestAttach calls the llm in every way that a workload may attach.
 func TestAttach(t *testing.T) {
 	m := meshtest.Start(t, nil)
@@ -75,7 +73,7 @@ func TestAttach(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			req, err := http.NewRequestWithContext(m.Context, http.MethodPost, c.url, strings.NewReader(chatBody))
+			req, err := http.NewRequestWithContext(m.Context, http.MethodPost, c.url, strings.NewReader(meshtest.ChatBody))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +86,7 @@ func TestAttach(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
+			if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 				t.Fatalf("status %d: %s", resp.StatusCode, body)
 			}
 			r := m.Record(t, resp.Header.Get("sallyport-crossing"))
@@ -111,7 +109,7 @@ func TestNoIdentity(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			req, err := http.NewRequestWithContext(m.Context, http.MethodPost,
-				"http://"+m.Gateways["onprem-1"].LoopbackAddr().String()+"/v1/chat/completions", strings.NewReader(chatBody))
+				"http://"+m.Gateways["onprem-1"].LoopbackAddr().String()+"/v1/chat/completions", strings.NewReader(meshtest.ChatBody))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +121,7 @@ func TestNoIdentity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if body := readAll(t, resp); resp.StatusCode != http.StatusUnauthorized {
+			if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusUnauthorized {
 				t.Errorf("status %d, want 401: %s", resp.StatusCode, body)
 			}
 		})
@@ -200,7 +198,7 @@ func TestConnect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if body := readAll(t, answer); string(body) != "spiffe://onprem.demo/ai/orchestrator" {
+	if body := meshtest.ReadAll(t, answer); string(body) != "spiffe://onprem.demo/ai/orchestrator" {
 		t.Errorf("the server saw %q", body)
 	}
 	conn.Close()
@@ -212,7 +210,7 @@ func TestConnect(t *testing.T) {
 	conn, resp = connect(t, m, "nobody.azure.mesh:443")
 	defer conn.Close()
 	var p struct{ Reason, Crossing string }
-	if err := json.Unmarshal(readAll(t, resp), &p); err != nil {
+	if err := json.Unmarshal(meshtest.ReadAll(t, resp), &p); err != nil {
 		t.Fatal(err)
 	}
 	if resp.StatusCode != http.StatusForbidden || p.Reason != "UNKNOWN_DESTINATION" {
@@ -263,8 +261,8 @@ func TestForgery(t *testing.T) {
 		"Sallyport-Anything":      {"1"},
 		"X-Kept":                  {"yes"},
 	}
-	resp := chat(m.Context, t, m.As(t, "orchestrator"), false, forged)
-	if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
+	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, forged)
+	if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 		t.Fatalf("status %d: %s", resp.StatusCode, body)
 	}
 	h := <-seen

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -24,35 +23,6 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-const chatURL = "https://llm.azure.mesh:8000/v1/chat/completions"
-
-func chat(ctx context.Context, t *testing.T, c *http.Client, stream bool, header http.Header) *http.Response {
-	t.Helper()
-	body := fmt.Sprintf(`{"model":"gpt-oss-20b","stream":%t,"messages":[{"role":"user","content":"hello"}]}`, stream)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, chatURL, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if header != nil {
-		req.Header = header
-	}
-	resp, err := c.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp
-}
-
-func readAll(t *testing.T, resp *http.Response) []byte {
-	t.Helper()
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 func TestCrossings(t *testing.T) {
 	m := meshtest.Start(t, nil)
 	t.Run("allowed", func(t *testing.T) { testAllowed(t, m) })
@@ -65,8 +35,8 @@ func TestCrossings(t *testing.T) {
 }
 
 func testAllowed(t *testing.T, m *meshtest.Mesh) {
-	resp := chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
-	body := readAll(t, resp)
+	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
+	body := meshtest.ReadAll(t, resp)
 	if resp.StatusCode != http.StatusOK || !bytes.Contains(body, []byte("chat.completion")) {
 		t.Fatalf("status %d: %s", resp.StatusCode, body)
 	}
@@ -117,7 +87,7 @@ func testStreamed(t *testing.T, m *meshtest.Mesh) {
 		}
 	})
 	next <- struct{}{}
-	resp := chat(ctx, t, m.As(t, "orchestrator"), true, nil)
+	resp := meshtest.Chat(ctx, t, m.As(t, "orchestrator"), true, nil)
 	defer resp.Body.Close()
 	events := 0
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
@@ -155,7 +125,7 @@ func testDenied(t *testing.T, m *meshtest.Mesh) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			body := readAll(t, resp)
+			body := meshtest.ReadAll(t, resp)
 			var p struct{ Crossing, Reason, Owner string }
 			if err := json.Unmarshal(body, &p); err != nil {
 				t.Fatalf("%v: %s", err, body)
@@ -221,15 +191,15 @@ func testGRPC(t *testing.T, m *meshtest.Mesh) {
 
 func testTrace(t *testing.T, m *meshtest.Mesh) {
 	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-	resp := chat(m.Context, t, m.As(t, "orchestrator"), false, http.Header{
+	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, http.Header{
 		"Traceparent": {"00-" + trace + "-00f067aa0ba902b7-01"},
 	})
-	readAll(t, resp)
+	meshtest.ReadAll(t, resp)
 	if r := m.Record(t, resp.Header.Get("sallyport-crossing")); r.GetTrace() != trace {
 		t.Errorf("trace is %q, want %q", r.GetTrace(), trace)
 	}
-	resp = chat(m.Context, t, m.As(t, "orchestrator"), false, http.Header{"Traceparent": {"00-zz"}})
-	readAll(t, resp)
+	resp = meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, http.Header{"Traceparent": {"00-zz"}})
+	meshtest.ReadAll(t, resp)
 	if r := m.Record(t, resp.Header.Get("sallyport-crossing")); len(r.GetTrace()) != 32 || r.GetTrace() == trace {
 		t.Errorf("a broken traceparent gave trace %q", r.GetTrace())
 	}
@@ -244,7 +214,7 @@ func testCallerGone(t *testing.T, m *meshtest.Mesh) {
 	})
 	ctx, leave := context.WithCancel(m.Context)
 	defer leave()
-	resp := chat(ctx, t, m.As(t, "orchestrator"), true, nil)
+	resp := meshtest.Chat(ctx, t, m.As(t, "orchestrator"), true, nil)
 	defer resp.Body.Close()
 	if _, err := resp.Body.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)

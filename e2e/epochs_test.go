@@ -93,7 +93,7 @@ func TestEpochs(t *testing.T) {
 	call := func() {
 		t.Helper()
 		m.Eventually(t, func() bool {
-			resp, err := client.Post(chatURL, "application/json", strings.NewReader(chatBody)) //nolint:noctx // the mesh ends it
+			resp, err := client.Post(meshtest.ChatURL, "application/json", strings.NewReader(meshtest.ChatBody)) //nolint:noctx // the mesh ends it
 			if err != nil {
 				return false
 			}

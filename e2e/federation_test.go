@@ -116,7 +116,7 @@ func TestFederationLockOut(t *testing.T) {
 		if took := time.Since(start); took > removalBound {
 			t.Errorf("%s: locked out for %s", env, took)
 		}
-		wantCrossing(t, m) // in a new connection, with the SVIDs of now
+		meshtest.WantCrossing(t, m) // in a new connection, with the SVIDs of now
 		t.Logf("%s: let in again after %s", env, time.Since(start).Round(time.Millisecond))
 	}
 }
@@ -133,8 +133,8 @@ func TestFederationRootRemoved(t *testing.T) {
 	l.awaitUp(t)
 	stream := l.endless(t) // in a tunnel under the old root
 	// The thief has the keys of that root, and will not have later ones.
-	stolen := stranger([]string{mux.ALPN}, m.Stolen(t, "onprem").Certificate(localmesh.GatewayID("onprem")))
-	thief := admitted(t, m, 1)
+	stolen := meshtest.Stranger([]string{mux.ALPN}, m.Stolen(t, "onprem").Certificate(localmesh.GatewayID("onprem")))
+	thief := meshtest.Admitted(t, m, 1)
 	for _, step := range []func() error{onprem.PrepareRoot, onprem.ActivateRoot} {
 		if err := step(); err != nil {
 			t.Fatal(err)
@@ -150,7 +150,7 @@ func TestFederationRootRemoved(t *testing.T) {
 	if err := onprem.RetireRoot(); err != nil {
 		t.Fatal(err)
 	}
-	if reason := goAway(t, thief); reason != mux.Identity {
+	if reason := meshtest.GoAway(t, thief); reason != mux.Identity {
 		t.Errorf("GOAWAY to the thief says %q, want %q", reason, mux.Identity)
 	}
 	within(t, start, "the thief's tunnel ended")
@@ -169,13 +169,13 @@ func TestFederationRootRemoved(t *testing.T) {
 	}
 	within(t, start, "a crossing went under the new root")
 	awaitHeld(t, m, "onprem")
-	if conn := invade(t, m, 2, stolen); conn.Handshake() == nil {
+	if conn := meshtest.Invade(t, m, 2, stolen); conn.Handshake() == nil {
 		if _, err := io.ReadAll(conn); err == nil {
 			t.Log("the thief was sent away after the handshake")
 		}
 	}
-	wantCounted(t, m, 2, crossingv1.Reason_BAD_IDENTITY, localmesh.GatewayID("onprem").String())
-	wantCrossing(t, m)
+	meshtest.WantCounted(t, m, 2, crossingv1.Reason_BAD_IDENTITY, localmesh.GatewayID("onprem").String())
+	meshtest.WantCrossing(t, m)
 }
 
 // TestFederationControlChannel takes roots away on which connections of the control
@@ -224,7 +224,7 @@ func TestFederationControlChannel(t *testing.T) {
 	if way.newest() == before {
 		t.Error("the gateway has not connected again")
 	}
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }
 
 // takeAwayRoot gives a trust domain a new root, and takes the old one away as soon

@@ -68,7 +68,7 @@ func (c *caller) count(status int) int {
 
 func (c *caller) run(ctx context.Context, client *http.Client) {
 	for ctx.Err() == nil {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, chatURL, strings.NewReader(chatBody))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, meshtest.ChatURL, strings.NewReader(meshtest.ChatBody))
 		if err != nil {
 			return
 		}

@@ -60,7 +60,7 @@ func TestLimitsOfAnExchange(t *testing.T) {
 
 // askFor calls the llm with a request of that size.
 func askFor(ctx context.Context, t *testing.T, c *http.Client, size int) *http.Response {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, chatURL, bytes.NewReader(make([]byte, size)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, meshtest.ChatURL, bytes.NewReader(make([]byte, size)))
 	if err != nil {
 		t.Error(err)
 		return nil
@@ -80,7 +80,7 @@ func limited(t *testing.T, m *meshtest.Mesh, resp *http.Response, status int, re
 		t.Fatal("no answer")
 	}
 	var p struct{ Reason, Crossing string }
-	if err := json.Unmarshal(readAll(t, resp), &p); err != nil {
+	if err := json.Unmarshal(meshtest.ReadAll(t, resp), &p); err != nil {
 		t.Fatal(err)
 	}
 	if resp.StatusCode != status || p.Reason != reason.String() {

@@ -343,7 +343,7 @@ func (l *load) post(ctx context.Context, c *http.Client, body string) (*http.Res
 	if c == nil {
 		c = ctx.Value(callerKey{}).(*http.Client)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, chatURL, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, meshtest.ChatURL, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -351,14 +351,14 @@ func (l *load) post(ctx context.Context, c *http.Client, body string) (*http.Res
 }
 
 func (l *load) chat(ctx context.Context, c *http.Client) (string, error) {
-	resp, err := l.post(ctx, c, chatBody)
+	resp, err := l.post(ctx, c, meshtest.ChatBody)
 	if err != nil {
 		return "", err
 	}
 	defer resp.Body.Close()
 	id := resp.Header.Get("sallyport-crossing")
 	text, err := io.ReadAll(resp.Body)
-	if err == nil && (resp.StatusCode != http.StatusOK || string(text) != chatBody) {
+	if err == nil && (resp.StatusCode != http.StatusOK || string(text) != meshtest.ChatBody) {
 		err = fmt.Errorf("status %d: %.300s", resp.StatusCode, text)
 	}
 	return id, err

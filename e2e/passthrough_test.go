@@ -148,7 +148,7 @@ func connectH2(t *testing.T, m *meshtest.Mesh, target string) net.Conn {
 // TestTLSPassesThrough: an inner mTLS between the caller and the destination,
 // under a CA of their own, is theirs from end to end.
 func TestTLSPassesThrough(t *testing.T) {
-	m := withPorts(t, tlsPolicy(t), "llm.azure.mesh:7443")
+	m := meshtest.WithPorts(t, tlsPolicy(t), "llm.azure.mesh:7443")
 	v := startVault(t, m)
 	for name, attach := range attached(t, m) {
 		t.Run(name, func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestTLSPassesThrough(t *testing.T) {
 // TestTLSForAnotherServer: what is not TLS for the destination ends where it came
 // in, and the record says why.
 func TestTLSForAnotherServer(t *testing.T) {
-	m := withPorts(t, tlsPolicy(t), "llm.azure.mesh:7443")
+	m := meshtest.WithPorts(t, tlsPolicy(t), "llm.azure.mesh:7443")
 	v := startVault(t, m)
 	for name, attach := range attached(t, m) {
 		t.Run(name, func(t *testing.T) {

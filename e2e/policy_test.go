@@ -17,8 +17,8 @@ func template() []byte { return local.Template() }
 func TestApplyChangesTheNextCall(t *testing.T) {
 	m := meshtest.Start(t, nil)
 	c := m.As(t, "orchestrator")
-	resp := chat(m.Context, t, c, false, nil)
-	readAll(t, resp)
+	resp := meshtest.Chat(m.Context, t, c, false, nil)
+	meshtest.ReadAll(t, resp)
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("status %d before", resp.StatusCode)
 	}
@@ -34,8 +34,8 @@ func TestApplyChangesTheNextCall(t *testing.T) {
 	if len(published.GetInForce()) != 3 || len(published.GetBehind()) != 0 {
 		t.Fatalf("in force at %v, behind %v", published.GetInForce(), published.GetBehind())
 	}
-	resp = chat(m.Context, t, c, false, nil)
-	readAll(t, resp)
+	resp = meshtest.Chat(m.Context, t, c, false, nil)
+	meshtest.ReadAll(t, resp)
 	if resp.StatusCode != http.StatusForbidden {
 		t.Fatalf("status %d after", resp.StatusCode)
 	}

@@ -21,28 +21,10 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// withPorts is a mesh whose gateway onprem-1 has ports to these destinations.
-func withPorts(t *testing.T, policy []byte, to ...string) *meshtest.Mesh {
-	t.Helper()
-	return meshtest.Start(t, func(cfg *localmesh.Config) {
-		cfg.Policy = policy
-		cfg.Bootstrap = func(b *configv1.Bootstrap) {
-			if b.GetGateway() != "onprem-1" {
-				return
-			}
-			for _, d := range to {
-				b.Ports = append(b.Ports, &configv1.Port{Listen: "127.0.0.1:0", To: d})
-			}
-		}
-	})
-}
-
-func portOf(m *meshtest.Mesh, i int) string { return m.Gateways["onprem-1"].PortAddrs()[i].String() }
-
 // dialPort connects to a port as a workload.
 func dialPort(t *testing.T, m *meshtest.Mesh, i int, workload string) *tls.Conn {
 	t.Helper()
-	return dialPortAt(t, m, portOf(m, i), workload)
+	return dialPortAt(t, m, meshtest.PortOf(m, i), workload)
 }
 
 // dialPortAt connects to the port at an address as a workload.
@@ -102,7 +84,7 @@ func after(t *testing.T, m *meshtest.Mesh, since time.Time) *crossingv1.Record {
 // TestPort sends raw bytes through a mapped port: the caller ends first, and
 // still gets all of the answer.
 func TestPort(t *testing.T) {
-	m := withPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
+	m := meshtest.WithPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
 	serveTCP(t, m, "vectors", func(c *net.TCPConn) {
 		defer c.Close()
 		n, _ := io.Copy(io.Discard, c)
@@ -135,7 +117,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // TestPortCarriesHTTP: what is spoken on a port is the two ends' own affair.
 func TestPortCarriesHTTP(t *testing.T) {
-	m := withPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
+	m := meshtest.WithPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) }))
 	t.Cleanup(srv.Close)
 	if err := m.Register(m.Context, "llm", map[string]string{"vectors": srv.Listener.Addr().String()}); err != nil {
@@ -149,7 +131,7 @@ func TestPortCarriesHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if body := readAll(t, resp); string(body) != "any.example" {
+		if body := meshtest.ReadAll(t, resp); string(body) != "any.example" {
 			t.Errorf("answer %q", body)
 		}
 	}
@@ -162,7 +144,7 @@ func TestPortCarriesHTTP(t *testing.T) {
 // TestPortRefused: a crossing that may not happen breaks the connection, and has
 // its record.
 func TestPortRefused(t *testing.T) {
-	m := withPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000", "nobody.azure.mesh:1", "llm.azure.mesh:1", "registry.aws.mesh:5000")
+	m := meshtest.WithPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000", "nobody.azure.mesh:1", "llm.azure.mesh:1", "registry.aws.mesh:5000")
 	for i, want := range []struct {
 		authority, owner string
 		reason           crossingv1.Reason
@@ -191,7 +173,7 @@ func TestPortRefused(t *testing.T) {
 // TestPortIdentity: who has no identity of the environment has no crossing, and
 // is counted.
 func TestPortIdentity(t *testing.T) {
-	m := withPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
+	m := meshtest.WithPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
 	expired := m.Stolen(t, "onprem")
 	expired.NotBefore = -2 * time.Hour
 	foreign := m.Stolen(t, "azure")
@@ -208,7 +190,7 @@ func TestPortIdentity(t *testing.T) {
 			intruder := meshtest.Intruder(100 + i)
 			config := m.TrustOnly(t, "onprem")
 			config.ServerName, config.Certificates = "localhost", c.certs
-			if _, err := io.Copy(io.Discard, tls.Client(intruder.Dial(t, portOf(m, 0)), config)); err == nil {
+			if _, err := io.Copy(io.Discard, tls.Client(intruder.Dial(t, meshtest.PortOf(m, 0)), config)); err == nil {
 				t.Error("the port let the caller in")
 			}
 			if got := m.Refusal(t, intruder).GetRefusal(); got.GetReason() != c.want || got.GetListener() != "attach" {

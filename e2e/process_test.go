@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -18,33 +17,14 @@ import (
 
 func TestMain(m *testing.M) { meshtest.Main(m) }
 
-// said is what a command answered.
-type said struct {
-	stdout, stderr string
-	code           int
-}
-
-// sallyport runs the operator's tool to its end.
-func sallyport(t *testing.T, dir string, args ...string) said {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), meshtest.Binary(t, "sallyport"), append([]string{"--dir", dir}, args...)...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
-		t.Fatal(err)
-	}
-	return said{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
-}
-
 // ask is sallyport for a question that must be answered with yes.
 func ask(t *testing.T, dir string, args ...string) string {
 	t.Helper()
-	s := sallyport(t, dir, args...)
-	if s.code != 0 {
-		t.Fatalf("sallyport %s: exit code %d: %s%s", strings.Join(args, " "), s.code, s.stdout, s.stderr)
+	s := meshtest.Sallyport(t, dir, args...)
+	if s.Code != 0 {
+		t.Fatalf("sallyport %s: exit code %d: %s%s", strings.Join(args, " "), s.Code, s.Stdout, s.Stderr)
 	}
-	return s.stdout
+	return s.Stdout
 }
 
 // upLine is the demo's last words before it waits.

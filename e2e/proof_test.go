@@ -17,7 +17,6 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
-	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -32,7 +31,7 @@ func withProofs(t *testing.T) *meshtest.Mesh {
 	t.Helper()
 	text := meshtest.Edit(t, string(policyWith(t, connectIntent+"    require: {workloadProof: true}\n")),
 		"methods: [GET], paths: [/v1/models]}\n", "methods: [GET], paths: [/v1/models]}\n    require: workload-proof\n")
-	return withPorts(t, []byte(text), "llm.azure.mesh:7000")
+	return meshtest.WithPorts(t, []byte(text), "llm.azure.mesh:7000")
 }
 
 // proofOf is a JWT-SVID that a workload issued for an audience.
@@ -119,7 +118,7 @@ func TestWorkloadProof(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			resp := askModels(m.Context, t, c.client, c.url, c.proof, c.header...)
-			if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
+			if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 				t.Fatalf("status %d: %s", resp.StatusCode, body)
 			}
 			for name, values := range <-seen {
@@ -134,7 +133,7 @@ func TestWorkloadProof(t *testing.T) {
 			}
 		})
 	}
-	wantCrossing(t, m) // what needs no proof crosses without, as ever
+	meshtest.WantCrossing(t, m) // what needs no proof crosses without, as ever
 }
 
 // TestNoWorkloadProof: who proves nothing, or something else, is refused by its own
@@ -167,7 +166,7 @@ func TestNoWorkloadProof(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			resp := askModels(m.Context, t, client, modelsURL, c.proof)
 			var p struct{ Reason, Detail, Owner string }
-			if err := json.Unmarshal(readAll(t, resp), &p); err != nil {
+			if err := json.Unmarshal(meshtest.ReadAll(t, resp), &p); err != nil {
 				t.Fatal(err)
 			}
 			if resp.StatusCode != http.StatusForbidden || p.Reason != c.reason || p.Owner != "ml-platform" || !strings.Contains(p.Detail, c.says) ||
@@ -223,64 +222,5 @@ func TestWorkloadProofOfBytes(t *testing.T) {
 	}
 	if e := after(t, m, since).GetEgress(); e.GetReason() != crossingv1.Reason_NO_PROOF || !strings.Contains(e.GetDetail(), "a mapped port can carry none") {
 		t.Errorf("at a mapped port: %v", e)
-	}
-}
-
-// TestStolenGateway: who has an egress gateway's keys cannot speak for a workload of
-// its environment that must prove its calls; with what it has seen of another, or of
-// the same for another destination, it cannot either. It can with what it has seen
-// of the same for the same, while that is fresh.
-func TestStolenGateway(t *testing.T) {
-	m := withProofs(t)
-	asked := make(chan string, 1)
-	m.ServeChat(t, func(w http.ResponseWriter, r *http.Request) { asked <- r.URL.Path })
-	onprem := m.Stolen(t, "onprem")
-	models := headFrame(http.MethodGet, "llm.azure.mesh:8000", "/v1/models")
-	at := func(offset time.Duration) string {
-		onprem.NotBefore = offset
-		defer func() { onprem.NotBefore = 0 }()
-		return onprem.JWT("/ai/orchestrator", proofAudience)
-	}
-	for n, c := range []struct {
-		name, proof, detail string
-		reason              crossingv1.Reason
-	}{
-		{"without a proof", "", "no proof came", crossingv1.Reason_NO_PROOF},
-		{"another workload's", onprem.JWT("/ai/other", proofAudience), "it is of spiffe://onprem.demo/ai/other, and spiffe://onprem.demo/ai/orchestrator calls", crossingv1.Reason_BAD_PROOF},
-		{"its own", onprem.JWT("/sallyport/gateway/onprem-1", proofAudience), "it is of spiffe://onprem.demo/sallyport/gateway/onprem-1", crossingv1.Reason_BAD_PROOF},
-		{"for another destination", proofOf(t, m, "orchestrator", crossing.ProofAudience("retriever.aws.mesh")), "not trusted", crossingv1.Reason_BAD_PROOF},
-		{"the workload's API key", m.Token(t, "orchestrator", "onprem"), "not trusted", crossingv1.Reason_BAD_PROOF},
-		{"seen seven minutes ago", at(-7 * time.Minute), "issued 7m", crossingv1.Reason_BAD_PROOF},
-		{"seen just now", proofOf(t, m, "orchestrator", proofAudience), "", crossingv1.Reason_REASON_UNSPECIFIED},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			h := goodHeader(m)
-			h.Proof = c.proof
-			conn := admitted(t, m, meshtest.Intruder(n+1))
-			openStream(t, conn, h, models)
-			kind, payload := answerOf(t, conn)
-			if c.reason == crossingv1.Reason_REASON_UNSPECIFIED {
-				if path := <-asked; kind != kindResponseHead || path != "/v1/models" {
-					t.Errorf("kind %d, the llm was asked for %q", kind, path)
-				}
-				return
-			}
-			if kind != kindRefusal || payload[0] != byte(c.reason) {
-				t.Errorf("answered with kind %d, %x, want a refusal for %s", kind, payload, c.reason)
-			}
-			r := m.Follow(t, &controlv1.ListCrossingsRequest{Id: h.GetId()}, func(r *crossingv1.Record) bool {
-				return r.GetState() == crossingv1.Record_ONE_SIDED
-			})
-			i := r.GetIngress()
-			if i.GetReason() != c.reason || i.GetDecision() != crossingv1.Decision_DENY || !strings.Contains(i.GetDetail(), c.detail) ||
-				i.GetProof() != "" || r.GetTransition().GetOwner() != "ml-platform" || r.GetSource() != localmesh.ID("orchestrator").String() {
-				t.Errorf("record: %v", r)
-			}
-			select {
-			case path := <-asked:
-				t.Errorf("the llm was asked for %s", path)
-			default:
-			}
-		})
 	}
 }

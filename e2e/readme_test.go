@@ -82,7 +82,7 @@ func TestReadmeCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	readAll(t, resp)
+	meshtest.ReadAll(t, resp)
 	m.Record(t, resp.Header.Get("sallyport-crossing"))
 	commands := strings.Split(strings.TrimSpace(block), "\n")
 	commands = append(commands, "bin/sallyport policy apply mesh/policy.yaml",

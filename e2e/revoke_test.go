@@ -109,7 +109,7 @@ func streamingMesh(t *testing.T, change func(*localmesh.Config)) *meshtest.Mesh 
 // orchestrator.
 func openStreams(t *testing.T, m *meshtest.Mesh) []*standing {
 	t.Helper()
-	events := chat(m.Context, t, m.As(t, "orchestrator"), true, nil)
+	events := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), true, nil)
 	t.Cleanup(func() { events.Body.Close() })
 	conn, connected := connect(t, m, "llm.azure.mesh:7000")
 	t.Cleanup(func() { conn.Close() })
@@ -172,9 +172,9 @@ func allEnd(t *testing.T, m *meshtest.Mesh, streams []*standing, since time.Time
 // wantReason holds why a new call is refused.
 func wantReason(t *testing.T, m *meshtest.Mesh, workload string, reason crossingv1.Reason) {
 	t.Helper()
-	resp := chat(m.Context, t, m.As(t, workload), false, nil)
+	resp := meshtest.Chat(m.Context, t, m.As(t, workload), false, nil)
 	var p struct{ Reason string }
-	if err := json.Unmarshal(readAll(t, resp), &p); err != nil || p.Reason != reason.String() {
+	if err := json.Unmarshal(meshtest.ReadAll(t, resp), &p); err != nil || p.Reason != reason.String() {
 		t.Errorf("a new call of the %s is answered %s, reason %q, want %s", workload, resp.Status, p.Reason, reason)
 	}
 }
@@ -185,8 +185,8 @@ func allowedAgain(t *testing.T, m *meshtest.Mesh) {
 	client := m.As(t, "orchestrator")
 	last := ""
 	for deadline := time.Now().Add(meshtest.Patience); time.Now().Before(deadline); {
-		resp := chat(m.Context, t, client, false, nil)
-		text := readAll(t, resp)
+		resp := meshtest.Chat(m.Context, t, client, false, nil)
+		text := meshtest.ReadAll(t, resp)
 		if resp.StatusCode == http.StatusOK {
 			return
 		}
@@ -284,7 +284,7 @@ func testDestinationQuarantined(t *testing.T, m *meshtest.Mesh) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if body := readAll(t, resp); resp.StatusCode != http.StatusForbidden || !bytes.Contains(body, []byte("QUARANTINED")) {
+	if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusForbidden || !bytes.Contains(body, []byte("QUARANTINED")) {
 		t.Errorf("a call to who is quarantined is answered %s, %s", resp.Status, body)
 	}
 	ask(t, m.Dir(), "quarantine", "lift", retriever, "--reason", "it was set up anew")
@@ -348,7 +348,7 @@ func testExpired(t *testing.T, m *meshtest.Mesh) {
 		DialContext:     meshtest.DialTo(m.Gateways["onprem-1"].AttachAddr()),
 	}}
 	t.Cleanup(client.CloseIdleConnections)
-	resp := chat(m.Context, t, client, true, nil)
+	resp := meshtest.Chat(m.Context, t, client, true, nil)
 	defer resp.Body.Close()
 	streams := []*standing{reads("event stream", resp.Header.Get("sallyport-crossing"), into(resp.Body))}
 	ends := svid.Certificates[0].NotAfter
@@ -366,12 +366,12 @@ func testTokenExpired(t *testing.T, m *meshtest.Mesh) {
 	onprem.TTL, onprem.NotBefore = time.Minute, -2*time.Minute+3*time.Second
 	ends := time.Now().Add(3 * time.Second)
 	token := onprem.JWT("/ai/orchestrator", localmesh.GatewayID("onprem").String())
-	resp := chat(m.Context, t, &http.Client{Transport: &http.Transport{
+	resp := meshtest.Chat(m.Context, t, &http.Client{Transport: &http.Transport{
 		TLSClientConfig: m.TrustOnly(t, "onprem"), DialContext: meshtest.DialTo(m.Gateways["onprem-1"].AttachAddr()),
 	}}, true, http.Header{"Authorization": {"Bearer " + token}})
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s", resp.Status, readAll(t, resp))
+		t.Fatalf("%s: %s", resp.Status, meshtest.ReadAll(t, resp))
 	}
 	streams := []*standing{reads("event stream", resp.Header.Get("sallyport-crossing"), into(resp.Body))}
 	allEnd(t, m, streams, ends, crossingv1.Reason_EXPIRED_IDENTITY, "the SVID that was shown ended at ")

@@ -90,5 +90,5 @@ func TestStreamsDoNotOutliveTheirRoot(t *testing.T) {
 		}
 	}
 	awaitHeld(t, m, "onprem") // until then, a call may begin in a tunnel that ends
-	wantCrossing(t, m)
+	meshtest.WantCrossing(t, m)
 }

@@ -119,8 +119,8 @@ func (k *kept) testCrossings(t *testing.T) {
 	if denied := listJSON[recordJSON](t, k.dir, "crossings", "--decision", "deny"); len(denied) != 1 || denied[0].ID != k.records[2].ID {
 		t.Errorf("denied are %+v", denied)
 	}
-	if s := sallyport(t, k.dir, "crossings", "--owner", "nobody"); s.code != 1 || s.stderr == "" {
-		t.Errorf("crossings of nobody: exit code %d, %q", s.code, s.stderr)
+	if s := meshtest.Sallyport(t, k.dir, "crossings", "--owner", "nobody"); s.Code != 1 || s.Stderr == "" {
+		t.Errorf("crossings of nobody: exit code %d, %q", s.Code, s.Stderr)
 	}
 }
 
@@ -140,8 +140,8 @@ func (k *kept) testTrace(t *testing.T) {
 			t.Errorf("trace of %s does not say %q:\n%s", id, want, one)
 		}
 	}
-	if s := sallyport(t, k.dir, "trace", strings.Repeat("ab", 16)); s.code != 1 {
-		t.Errorf("trace of nothing: exit code %d, want 1: %s", s.code, s.stderr)
+	if s := meshtest.Sallyport(t, k.dir, "trace", strings.Repeat("ab", 16)); s.Code != 1 {
+		t.Errorf("trace of nothing: exit code %d, want 1: %s", s.Code, s.Stderr)
 	}
 }
 
@@ -197,14 +197,14 @@ type gatewayJSON struct {
 // testNoOwner applies the same file as testDeny, but for one owner.
 func (k *kept) testNoOwner(t *testing.T) {
 	text := meshtest.Edit(t, k.closed(t), "{from: onprem, to: azure, owner: ml-platform,", "{from: onprem, to: azure,")
-	file := writeFile(t, text)
-	s := sallyport(t, k.dir, "policy", "apply", file)
-	if s.code != 1 || s.stdout != "" {
-		t.Errorf("policy apply: exit code %d, want 1: %s", s.code, s.stdout)
+	file := meshtest.WriteFile(t, text)
+	s := meshtest.Sallyport(t, k.dir, "policy", "apply", file)
+	if s.Code != 1 || s.Stdout != "" {
+		t.Errorf("policy apply: exit code %d, want 1: %s", s.Code, s.Stdout)
 	}
-	at := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(file) + `:(\d+):(\d+): .*owner`).FindStringSubmatch(s.stderr)
+	at := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(file) + `:(\d+):(\d+): .*owner`).FindStringSubmatch(s.Stderr)
 	if at == nil {
-		t.Fatalf("policy apply said %q, want FILE:LINE:COL", s.stderr)
+		t.Fatalf("policy apply said %q, want FILE:LINE:COL", s.Stderr)
 	}
 	lines := strings.Split(text, "\n")
 	var line int
@@ -227,7 +227,7 @@ func (k *kept) closed(t *testing.T) string {
 
 func (k *kept) testDeny(t *testing.T) {
 	before := len(listJSON[recordJSON](t, k.dir, "crossings"))
-	said := ask(t, k.dir, "policy", "apply", writeFile(t, k.closed(t)))
+	said := ask(t, k.dir, "policy", "apply", meshtest.WriteFile(t, k.closed(t)))
 	if !strings.Contains(said, "serial 2 in force at 3 of 3 gateways") {
 		t.Errorf("policy apply said %q", said)
 	}
@@ -250,9 +250,9 @@ func (k *kept) await(t *testing.T, id string) recordJSON {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for range 200 {
-		if s := sallyport(t, k.dir, "trace", id, "-o", "json"); s.code == 0 {
+		if s := meshtest.Sallyport(t, k.dir, "trace", id, "-o", "json"); s.Code == 0 {
 			var list []recordJSON
-			if err := json.Unmarshal([]byte(s.stdout), &list); err != nil {
+			if err := json.Unmarshal([]byte(s.Stdout), &list); err != nil {
 				t.Fatal(err)
 			}
 			if list[0].State != "OPEN" {
@@ -293,15 +293,15 @@ func (k *kept) chat(t *testing.T) (status int, crossing string) {
 		DialContext:     meshtest.DialTo(addr),
 	}
 	defer transport.CloseIdleConnections()
-	resp := chat(ctx, t, &http.Client{Transport: transport}, false, nil)
-	readAll(t, resp)
+	resp := meshtest.Chat(ctx, t, &http.Client{Transport: transport}, false, nil)
+	meshtest.ReadAll(t, resp)
 	return resp.StatusCode, resp.Header.Get("sallyport-crossing")
 }
 
 func (k *kept) testStopped(t *testing.T) {
 	live := ask(t, k.dir, "crossings", "-o", "json")
-	if s := sallyport(t, k.dir, "demo"); s.code != 2 || !strings.Contains(s.stderr, "a mesh already runs in "+k.dir+": ask it with sallyport --dir "+k.dir) {
-		t.Errorf("a second demo: exit code %d: %s", s.code, s.stderr)
+	if s := meshtest.Sallyport(t, k.dir, "demo"); s.Code != 2 || !strings.Contains(s.Stderr, "a mesh already runs in "+k.dir+": ask it with sallyport --dir "+k.dir) {
+		t.Errorf("a second demo: exit code %d: %s", s.Code, s.Stderr)
 	}
 	k.demo.stop(t)
 	if said := ask(t, k.dir, "gateways"); strings.Count(said, "stopped") != 3 || strings.Count(said, " ACK ") != 3 || strings.Contains(said, "none") || strings.Contains(said, "never") {
@@ -320,18 +320,18 @@ func (k *kept) testStopped(t *testing.T) {
 		{"crossings", "-o", "json"},
 		{"policy", "diff", filepath.Join(k.dir, "policy.yaml")},
 	} {
-		s := sallyport(t, k.dir, args...)
+		s := meshtest.Sallyport(t, k.dir, args...)
 		// A difference is a no.
-		if s.stdout == "" || s.code != 0 && args[1%len(args)] != "diff" || !strings.Contains(s.stderr, "is stopped") {
-			t.Errorf("sallyport %s: exit code %d: %s%s", strings.Join(args, " "), s.code, s.stdout, s.stderr)
+		if s.Stdout == "" || s.Code != 0 && args[1%len(args)] != "diff" || !strings.Contains(s.Stderr, "is stopped") {
+			t.Errorf("sallyport %s: exit code %d: %s%s", strings.Join(args, " "), s.Code, s.Stdout, s.Stderr)
 		}
-		if args[len(args)-1] == "json" && s.stdout != live {
-			t.Errorf("crossings of the stopped mesh differ (-live +stopped):\n%s", cmp.Diff(live, s.stdout))
+		if args[len(args)-1] == "json" && s.Stdout != live {
+			t.Errorf("crossings of the stopped mesh differ (-live +stopped):\n%s", cmp.Diff(live, s.Stdout))
 		}
 	}
 	for _, args := range [][]string{{"policy", "apply", filepath.Join(k.dir, "policy.yaml")}, {"crossings", "--follow"}} {
-		if s := sallyport(t, k.dir, args...); s.code != 2 || s.stderr == "" {
-			t.Errorf("sallyport %s in a stopped mesh: exit code %d, want 2: %s", strings.Join(args, " "), s.code, s.stderr)
+		if s := meshtest.Sallyport(t, k.dir, args...); s.Code != 2 || s.Stderr == "" {
+			t.Errorf("sallyport %s in a stopped mesh: exit code %d, want 2: %s", strings.Join(args, " "), s.Code, s.Stderr)
 		}
 	}
 	if d := cmp.Diff(before, hashes(t, k.dir)); d != "" {
@@ -402,21 +402,12 @@ func (k *kept) testStartedAgain(t *testing.T) {
 
 // testOnce holds the exit codes of a tour that is made once.
 func (k *kept) testOnce(t *testing.T) {
-	ask(t, k.dir, "policy", "apply", writeFile(t, k.closed(t)))
+	ask(t, k.dir, "policy", "apply", meshtest.WriteFile(t, k.closed(t)))
 	k.demo.stop(t)
-	s := sallyport(t, k.dir, "demo", "--once")
-	if s.code != 1 || !strings.Contains(s.stderr, "is not the tour's, so the tour is skipped (orchestrator asks the llm in azure: denied") || strings.Contains(s.stdout, "Done in") {
-		t.Errorf("demo --once under a policy that denies its steps: exit code %d, want 1: %s%s", s.code, s.stdout, s.stderr)
+	s := meshtest.Sallyport(t, k.dir, "demo", "--once")
+	if s.Code != 1 || !strings.Contains(s.Stderr, "is not the tour's, so the tour is skipped (orchestrator asks the llm in azure: denied") || strings.Contains(s.Stdout, "Done in") {
+		t.Errorf("demo --once under a policy that denies its steps: exit code %d, want 1: %s%s", s.Code, s.Stdout, s.Stderr)
 	}
-}
-
-func writeFile(t *testing.T, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // TestGatewaysAdd runs the real gateway from the bootstrap file that the
@@ -429,18 +420,18 @@ func TestGatewaysAdd(t *testing.T) {
 	if !strings.Contains(said, "sallyport-gateway run --bootstrap azure-1.bootstrap.json") {
 		t.Errorf("gateways add said %q", said)
 	}
-	if s := sallyport(t, m.Dir(), "gateways", "add", "azure-1", "--out", file); s.code == 0 {
-		t.Errorf("gateways add replaced a file: %s", s.stdout)
+	if s := meshtest.Sallyport(t, m.Dir(), "gateways", "add", "azure-1", "--out", file); s.Code == 0 {
+		t.Errorf("gateways add replaced a file: %s", s.Stdout)
 	}
-	if s := sallyport(t, m.Dir(), "gateways", "add", "azure-9", "--out", file+"9"); s.code != 1 {
-		t.Errorf("gateways add of a stranger: exit code %d, want 1: %s", s.code, s.stderr)
+	if s := meshtest.Sallyport(t, m.Dir(), "gateways", "add", "azure-9", "--out", file+"9"); s.Code != 1 {
+		t.Errorf("gateways add of a stranger: exit code %d, want 1: %s", s.Code, s.Stderr)
 	}
 	p := &process{t: t, bin: meshtest.Binary(t, "sallyport-gateway"), file: file}
 	p.start()
 	t.Cleanup(p.kill)
 	awaitGateway(t, m, "azure-1")
-	resp := chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
-	if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
+	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
+	if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 		t.Errorf("status %d through it: %s", resp.StatusCode, body)
 	}
 	m.Record(t, resp.Header.Get("sallyport-crossing"))
@@ -452,7 +443,7 @@ func TestGatewaysAdd(t *testing.T) {
 	if !strings.Contains(string(text), `"to": "registry.aws.mesh:5000"`) {
 		t.Errorf("the file has no port: %s", text)
 	}
-	broken := writeFile(t, strings.Replace(string(text), `"stateDir"`, `"stateDirectory"`, 1))
+	broken := meshtest.WriteFile(t, strings.Replace(string(text), `"stateDir"`, `"stateDirectory"`, 1))
 	out, err := exec.Command(p.bin, "run", "--bootstrap", broken).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), broken+":") {
 		t.Errorf("a bootstrap file with an unknown field: %v, %s", err, out)

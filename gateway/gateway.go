@@ -48,6 +48,9 @@ type Config struct {
 	// Inheritance is what the process whose place this one takes has handed over;
 	// nil if it takes nobody's.
 	Inheritance *handover.Inheritance
+	// ProgressEvery is how often it is recorded how far an open crossing has come; a
+	// minute if zero.
+	ProgressEvery time.Duration
 	// Log takes the gateway's log; nil for none. Crossings are recorded, not logged.
 	Log *zap.Logger
 }
@@ -71,10 +74,12 @@ type Gateway struct {
 	tunnels   []acceptor // none if nobody may dial this gateway
 	attach    *listener.Listener
 	ingress   *exchange.Ingress
+	progress  *exchange.Progress
 	upstream  *upstream.Upstream
 	authz     *authz.Authorizer
 	standing  *standing.Standing
 	closing   chan struct{} // closed when the gateway goes away
+	every     time.Duration // progress is recorded
 
 	inheritance *handover.Inheritance // nil if no process was there before
 	sockets     handover.Sockets
@@ -96,7 +101,7 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		bootstrap: b.Bootstrap, log: cfg.Log.Named("gateway"), metrics: admin.NewMetrics(),
-		closing: make(chan struct{}), ready: make(chan struct{}), retiring: make(chan struct{}),
+		closing: make(chan struct{}), ready: make(chan struct{}), retiring: make(chan struct{}), every: cfg.ProgressEvery,
 		inheritance: cfg.Inheritance, sockets: handover.Sockets{From: cfg.Inheritance},
 	}
 	g.retire = sync.OnceFunc(func() { close(g.retiring) })
@@ -198,7 +203,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Ledger: g.epochs,
 		Log:    g.log,
 
-		Quota: b.quota(), Limits: b.limits(), Standing: g.standing,
+		Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
 
 		Delayed: g.metrics.Delayed,
 	}
@@ -208,6 +213,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 	g.upstream = upstream.New(g.source, g.xds, upstream.Limits{})
 	g.upstream.OnDistrust(g.standing.Review)
 	g.ingress = exchange.NewIngress(both, g.upstream)
+	g.progress = exchange.NewProgress(both)
 	egress := exchange.NewEgress(both, g.pool)
 	captured, err := g.capture(b)
 	if err != nil {
@@ -306,6 +312,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.runFederation(after) })
 	group.Go(func() error { g.upstream.Run(after); return nil })
 	group.Go(func() error { g.standing.Run(after, g.xds.Changed); return nil })
+	group.Go(func() error { g.progress.Run(after); return nil })
 	group.Go(func() error { g.live.Run(after); return nil })
 	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
 	group.Go(func() error { g.report(alone); return nil })

@@ -129,6 +129,26 @@ var (
 	ingressID = spiffeid.RequireFromString(ingressGateway)
 )
 
+// progress is a side's word on a crossing that goes on.
+func progress(side crossingv1.Side) *crossingv1.Frame {
+	f := egressFrame(nil, nil)
+	if side == crossingv1.Side_INGRESS {
+		f = ingressFrame(nil, nil)
+	}
+	f.Progress = &crossingv1.Progress{
+		Id: crossingID, Key: key(), Side: side, At: &timestamppb.Timestamp{Seconds: openedAt().GetSeconds() + 60},
+		RequestBytes: 512, ResponseBytes: 1 << 20,
+	}
+	return f
+}
+
+func outage() *crossingv1.Frame {
+	return &crossingv1.Frame{Gateway: ingressGateway, Run: ingressRun, Outage: &crossingv1.Outage{
+		Began: &timestamppb.Timestamp{Seconds: 1795428902}, Ended: &timestamppb.Timestamp{Seconds: 1795428931, Nanos: 500_000_000},
+		Cause: crossingv1.Outage_FULL, Detail: "no space left on device", Refused: 12, Unrecorded: 340,
+	}}
+}
+
 func TestIDs(t *testing.T) {
 	at := time.Date(2026, 11, 23, 10, 15, 2, 0, time.UTC)
 	var ids []string

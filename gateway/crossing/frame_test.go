@@ -46,6 +46,12 @@ func TestCheckFrameAccepts(t *testing.T) {
 		{"decided under two policies", ingressFrame(named, nil)},
 		{"refusals counted", refusal()},
 		{"an act applied", applied()},
+		{"progress at egress", progress(crossingv1.Side_EGRESS)},
+		{"progress at ingress", progress(crossingv1.Side_INGRESS)},
+		{"progress of nothing yet", badProgress(func(p *crossingv1.Progress) { p.RequestBytes, p.ResponseBytes = 0, 0 })},
+		{"an outage that has ended", outage()},
+		{"an outage of no length", badOutage(func(o *crossingv1.Outage) { o.Ended = o.Began })},
+		{"an outage without details", badOutage(func(o *crossingv1.Outage) { o.Detail = "" })},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,6 +96,14 @@ func badApplied(change func(a *crossingv1.Applied)) *crossingv1.Frame {
 	return edit(applied(), func(f *crossingv1.Frame) { change(f.Applied) })
 }
 
+func badProgress(change func(p *crossingv1.Progress)) *crossingv1.Frame {
+	return edit(progress(crossingv1.Side_EGRESS), func(f *crossingv1.Frame) { change(f.Progress) })
+}
+
+func badOutage(change func(o *crossingv1.Outage)) *crossingv1.Frame {
+	return edit(outage(), func(f *crossingv1.Frame) { change(f.Outage) })
+}
+
 func TestCheckFrameRefuses(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -103,6 +117,22 @@ func TestCheckFrameRefuses(t *testing.T) {
 		{"an act of no kind", badApplied(func(a *crossingv1.Applied) { a.Kind = 0 }), "no kind"},
 		{"an act about nobody", badApplied(func(a *crossingv1.Applied) { a.Subject = "" }), "subject of the act"},
 		{"an act at no time", badApplied(func(a *crossingv1.Applied) { a.At = nil }), "no valid time"},
+		{"progress beside an end", edit(progress(crossingv1.Side_EGRESS), func(f *crossingv1.Frame) { f.Close = closing(crossingv1.Side_EGRESS) }), "says 2 things"},
+		{"progress without id", badProgress(func(p *crossingv1.Progress) { p.Id = "x" }), "UUIDv7"},
+		{"progress without key", badProgress(func(p *crossingv1.Progress) { p.Key = nil }), "run"},
+		{"progress without side", badProgress(func(p *crossingv1.Progress) { p.Side = 0 }), "side is missing"},
+		{"progress of the other side", badProgress(func(p *crossingv1.Progress) { p.Side = crossingv1.Side_INGRESS }), "not the INGRESS gateway"},
+		{"progress of another run", badProgress(func(p *crossingv1.Progress) { p.Key.Run = ingressRun }), "another run"},
+		{"progress of what was refused", badProgress(func(p *crossingv1.Progress) { p.Key.Ingress = "" }), "refused at egress"},
+		{"progress at no time", badProgress(func(p *crossingv1.Progress) { p.At = nil }), "no valid time"},
+		{"progress in another millennium", badProgress(func(p *crossingv1.Progress) { p.At.Seconds = 0 }), "no valid time"},
+		{"an outage beside an act", edit(outage(), func(f *crossingv1.Frame) { f.Applied = applied().Applied }), "says 2 things"},
+		{"an outage without cause", badOutage(func(o *crossingv1.Outage) { o.Cause = 0 }), "no cause"},
+		{"an outage that never began", badOutage(func(o *crossingv1.Outage) { o.Began = nil }), "no valid times"},
+		{"an outage that has not ended", badOutage(func(o *crossingv1.Outage) { o.Ended = nil }), "no valid times"},
+		{"an outage backwards", badOutage(func(o *crossingv1.Outage) { o.Began, o.Ended = o.Ended, o.Began }), "before it began"},
+		{"an outage in control characters", badOutage(func(o *crossingv1.Outage) { o.Detail = "a\x1b[2J" }), "visible ASCII"},
+		{"an outage that is a tale", badOutage(func(o *crossingv1.Outage) { o.Detail = strings.Repeat("x", maxEndDetail+1) }), "short"},
 		{"another gateway's", edit(egressFrame(egressHalf(), nil), func(f *crossingv1.Frame) { f.Gateway = ingressGateway }), "it is of"},
 		{"no run", edit(egressFrame(egressHalf(), nil), func(f *crossingv1.Frame) { f.Run = "" }), "run"},
 		{"a number of another run", edit(egressFrame(egressHalf(), nil), func(f *crossingv1.Frame) { f.Run = ingressRun }), "another run"},
@@ -245,6 +275,7 @@ func TestFrameRoundTrip(t *testing.T) {
 	for _, f := range []*crossingv1.Frame{
 		egressFrame(egressHalf(), nil), egressFrame(refusedHalf(), nil),
 		ingressFrame(nil, closing(crossingv1.Side_INGRESS)), refusal(), applied(),
+		progress(crossingv1.Side_EGRESS), outage(),
 	} {
 		b, err := MarshalFrame(f)
 		if err != nil {
@@ -338,6 +369,7 @@ func FuzzUnmarshalFrame(f *testing.F) {
 	for _, frame := range []*crossingv1.Frame{
 		egressFrame(egressHalf(), nil), egressFrame(refusedHalf(), nil), ingressFrame(ingressHalf(), nil),
 		ingressFrame(nil, closing(crossingv1.Side_INGRESS)), refusal(), applied(), new(crossingv1.Frame),
+		progress(crossingv1.Side_INGRESS), outage(),
 	} {
 		b, err := MarshalFrame(frame)
 		if err != nil {

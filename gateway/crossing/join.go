@@ -1,17 +1,36 @@
 package crossing
 
 import (
+	"cmp"
+
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// Account is one gateway's account of a crossing: how it opened and, once it
-// has, how it ended. Either may be missing.
+// Account is one gateway's account of a crossing: how it opened, how far it has
+// come, if it is open for long, and, once it has, how it ended. Any may be missing.
 type Account struct {
-	Open  *crossingv1.Half
-	Close *crossingv1.Close
+	Open     *crossingv1.Half
+	Progress *crossingv1.Progress // the last
+	Close    *crossingv1.Close
+}
+
+// Further takes up how far the crossing has come, if it says more than what is there:
+// the order in which it is told does not matter.
+func (a *Account) Further(p *crossingv1.Progress) {
+	if a.Progress == nil || furthest(a.Progress, p) < 0 {
+		a.Progress = p
+	}
+}
+
+func furthest(a, b *crossingv1.Progress) int {
+	return cmp.Or(
+		a.GetAt().AsTime().Compare(b.GetAt().AsTime()),
+		cmp.Compare(a.GetRequestBytes(), b.GetRequestBytes()),
+		cmp.Compare(a.GetResponseBytes(), b.GetResponseBytes()),
+	)
 }
 
 // whole says that nothing more is to come of the account: it has an end, or it
@@ -102,6 +121,9 @@ func end(a *Account) *crossingv1.End {
 	}
 	c := a.Close
 	if c == nil {
+		if p := a.Progress; p != nil {
+			e.RequestBytes, e.ResponseBytes = p.GetRequestBytes(), p.GetResponseBytes()
+		}
 		return e
 	}
 	e.Duration, e.FirstByte = proto.CloneOf(c.GetDuration()), proto.CloneOf(c.GetFirstByte())

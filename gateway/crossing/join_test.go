@@ -213,6 +213,12 @@ func anyAccount(t *rapid.T, name string, side crossingv1.Side) *Account {
 	a.Close.Status = rapid.SampledFrom([]uint32{200, 403}).Draw(t, name+" status")
 	a.Close.Cause = crossingv1.Cause(rapid.Int32Range(1, 8).Draw(t, name+" cause"))
 	a.Open.End.Decision = crossingv1.Decision(rapid.Int32Range(1, 2).Draw(t, name+" decision"))
+	if rapid.Bool().Draw(t, name+" has come on") {
+		a.Progress = &crossingv1.Progress{
+			Id: a.Open.GetId(), Key: a.Open.GetKey(), Side: side, At: a.Open.GetEnd().GetOpen(),
+			RequestBytes: rapid.Uint64Range(0, 3).Draw(t, name+" sent so far"), ResponseBytes: rapid.Uint64Range(0, 3).Draw(t, name+" got so far"),
+		}
+	}
 	switch rapid.IntRange(0, 5).Draw(t, name+" has") {
 	case 0:
 		a.Close = nil
@@ -220,7 +226,7 @@ func anyAccount(t *rapid.T, name string, side crossingv1.Side) *Account {
 		a.Open = nil
 	case 2:
 		if side == crossingv1.Side_EGRESS {
-			a.Open, a.Close = rapid.SampledFrom([]*crossingv1.Half{refusedHalf(), unreachableHalf()}).Draw(t, name+" kept"), nil
+			a.Open, a.Progress, a.Close = rapid.SampledFrom([]*crossingv1.Half{refusedHalf(), unreachableHalf()}).Draw(t, name+" kept"), nil, nil
 		}
 	case 3:
 		return nil
@@ -272,11 +278,32 @@ func TestEveryCause(t *testing.T) {
 	}
 }
 
+// TestJoinShowsHowFar: while it is open, its ends say what has passed so far.
+func TestJoinShowsHowFar(t *testing.T) {
+	e, i := accounts()
+	e.Further(&crossingv1.Progress{RequestBytes: 1, ResponseBytes: 2})
+	for _, state := range []struct {
+		close *crossingv1.Close
+		want  [2]uint64
+	}{{nil, [2]uint64{1, 2}}, {e.Close, [2]uint64{e.Close.GetRequestBytes(), e.Close.GetResponseBytes()}}} {
+		e.Close = state.close
+		r := Join(e, i)
+		if got := [2]uint64{r.GetEgress().GetRequestBytes(), r.GetEgress().GetResponseBytes()}; got != state.want {
+			t.Errorf("in state %s %d bytes have passed, want %d", r.GetState(), got, state.want)
+		}
+	}
+}
+
 // frames are an account's pieces as they arrive.
 func (a *Account) frames(into *Account) []func() {
 	var f []func()
 	if a != nil && a.Open != nil {
 		f = append(f, func() { into.Open = a.Open })
+	}
+	if a != nil && a.Progress != nil {
+		earlier := proto.CloneOf(a.Progress)
+		earlier.At.Seconds--
+		f = append(f, func() { into.Further(a.Progress) }, func() { into.Further(earlier) })
 	}
 	if a != nil && a.Close != nil {
 		f = append(f, func() { into.Close = a.Close })
@@ -289,7 +316,7 @@ func cloneAll(accounts ...*Account) []Account {
 	var all []Account
 	for _, a := range accounts {
 		if a != nil {
-			all = append(all, Account{proto.CloneOf(a.Open), proto.CloneOf(a.Close)})
+			all = append(all, Account{proto.CloneOf(a.Open), proto.CloneOf(a.Progress), proto.CloneOf(a.Close)})
 		}
 	}
 	return all

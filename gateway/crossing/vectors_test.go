@@ -27,13 +27,22 @@ type vector struct {
 }
 
 // vectorFrame is a frame, its encoding, whether its gateway may send it, and, of an
-// opening or an end, what both gateways must say alike and the digest of that.
+// opening or an end, what both gateways must say alike and the digest of that. Without
+// a frame, the encoding is none.
 type vectorFrame struct {
-	Frame    json.RawMessage `json:"frame"`
-	Hex      string          `json:"hex"`
-	Accepted bool            `json:"accepted"`
-	Agreed   string          `json:"agreed,omitempty"`
-	Digest   string          `json:"digest,omitempty"`
+	Frame    json.RawMessage  `json:"frame,omitempty"`
+	Hex      string           `json:"hex"`
+	Also     []vectorEncoding `json:"also,omitempty"`
+	Accepted bool             `json:"accepted"`
+	Why      string           `json:"why,omitempty"`
+	Agreed   string           `json:"agreed,omitempty"`
+	Digest   string           `json:"digest,omitempty"`
+}
+
+// vectorEncoding is another encoding of the same frame, which a decoder takes too.
+type vectorEncoding struct {
+	Hex string `json:"hex"`
+	Why string `json:"why"`
 }
 
 // TestVectors holds the vectors that FORMAT.md names.
@@ -42,11 +51,18 @@ func TestVectors(t *testing.T) {
 	if err != nil || len(files) < 12 {
 		t.Fatalf("found %d vectors, %v", len(files), err)
 	}
+	format, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".json"), func(t *testing.T) {
 			text, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if row := "| `" + strings.TrimSuffix(filepath.Base(name), ".json") + "` |"; !strings.Contains(string(format), row) {
+				t.Errorf("FORMAT.md has no line %s", row)
 			}
 			var v vector
 			if err := json.Unmarshal(text, &v); err != nil {
@@ -78,9 +94,21 @@ func TestVectors(t *testing.T) {
 // hold encodes and checks a frame, and adds it to its account if it is accepted.
 func (v *vectorFrame) hold(t *testing.T, egress, ingress *Account) {
 	t.Helper()
+	if v.Frame == nil {
+		v.Accepted = false
+		if f, err := UnmarshalFrame(decodeHex(t, v.Hex)); err == nil {
+			t.Errorf("%s: decoded %v", v.Why, f)
+		}
+		return
+	}
 	f := new(crossingv1.Frame)
 	if err := protojson.Unmarshal(v.Frame, f); err != nil {
 		t.Fatal(err)
+	}
+	for _, other := range v.Also {
+		if got, err := UnmarshalFrame(decodeHex(t, other.Hex)); err != nil || !proto.Equal(got, f) {
+			t.Errorf("%s: decoded %v, %v", other.Why, got, err)
+		}
 	}
 	data, err := MarshalFrame(f)
 	if err != nil {
@@ -96,8 +124,13 @@ func (v *vectorFrame) hold(t *testing.T, egress, ingress *Account) {
 		return
 	}
 	a := egress
-	if f.GetOpen().GetSide() == crossingv1.Side_INGRESS || f.GetClose().GetSide() == crossingv1.Side_INGRESS {
-		a = ingress
+	for _, side := range []crossingv1.Side{f.GetOpen().GetSide(), f.GetProgress().GetSide(), f.GetClose().GetSide()} {
+		if side == crossingv1.Side_INGRESS {
+			a = ingress
+		}
+	}
+	if f.GetProgress() != nil {
+		a.Further(f.GetProgress())
 	}
 	if f.GetOpen() != nil {
 		a.Open = f.GetOpen()
@@ -120,6 +153,15 @@ func agreedOf(f *crossingv1.Frame) (agreed, digest string) {
 		return "", ""
 	}
 	return hex.EncodeToString(b), hex.EncodeToString(sum[:])
+}
+
+func decodeHex(t *testing.T, text string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // canonical is a message's JSON with its keys sorted: protojson's own spacing

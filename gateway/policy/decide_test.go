@@ -227,6 +227,9 @@ func TestModel(t *testing.T) {
 	if tr == nil || tr.Durable || tr.OnCall != "+1" || tr.Owner != "ops" || !p.TransitionOf("a", "b").Durable {
 		t.Errorf("transition %+v", tr)
 	}
+	if !tr.GoesOn || p.TransitionOf("a", "b").GoesOn {
+		t.Error("only the one that says so may be crossed without a record")
+	}
 	if p.TransitionOf("a", "c") != nil || p.TransitionOf("a", "x") != nil || len(p.Transitions()) != 2 {
 		t.Error("a transition that the policy does not have")
 	}

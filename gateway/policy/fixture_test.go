@@ -45,7 +45,7 @@ func small(t testing.TB, intents string) *policyv1.Policy {
 	  "vault":{"id":"spiffe://b.test/vault","owner":"ops","serves":{"get":"http://:80"},"labels":{"tier":"back"}},
 	  "lone":{"id":"spiffe://c.test/lone","owner":"ops","serves":{"get":"http://:8080"}}},
 	"transitions":[{"from":"a","to":"b","owner":"sec","sink":"here","reviewBy":"2027-01-01"},
-	  {"from":"b","to":"a","owner":"ops","sink":"here","reviewBy":"2027-01-01","record":"async","onCall":"+1"}],
+	  {"from":"b","to":"a","owner":"ops","sink":"here","reviewBy":"2027-01-01","record":"async","outage":"alarm","onCall":"+1"}],
 	"intents":` + intents + `}`
 	if err := (protojson.UnmarshalOptions{}).Unmarshal([]byte(text), p); err != nil {
 		t.Fatal(err)

@@ -23,6 +23,9 @@ type Transition struct {
 	// Durable says that an opening must be on stable storage before the first
 	// byte is forwarded.
 	Durable bool
+	// GoesOn says that it may be crossed while a gateway cannot write records: they
+	// wait in its memory, and whatever ends the process then takes them along.
+	GoesOn bool
 }
 
 // Workload is a program of an environment with a SPIFFE ID.

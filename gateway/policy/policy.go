@@ -144,7 +144,7 @@ func (p *Policy) addTransitions(in *policyv1.Policy) {
 		}
 		p.transitions[p.environmentIndex[t.GetFrom()]*n+p.environmentIndex[t.GetTo()]] = &Transition{
 			From: t.GetFrom(), To: t.GetTo(), Owner: t.GetOwner(), OnCall: onCall,
-			Sink: t.GetSink(), ReviewBy: t.GetReviewBy(), Durable: t.GetRecord() != recordAsync,
+			Sink: t.GetSink(), ReviewBy: t.GetReviewBy(), Durable: t.GetRecord() != recordAsync, GoesOn: t.GetOutage() == outageAlarm,
 		}
 	}
 }

@@ -17,6 +17,8 @@ const (
 	formVersion   = 1
 	recordDurable = "durable"
 	recordAsync   = "async"
+	outageRefuse  = "refuse"
+	outageAlarm   = "alarm"
 	storeView     = "view"
 
 	// maxPatterns bounds the workloads whose id is a pattern: each is compared
@@ -185,6 +187,10 @@ func (v *validator) transition(path, subject string, t *policyv1.Transition) {
 	}
 	if r := t.GetRecord(); r != "" && r != recordDurable && r != recordAsync {
 		v.fault(key(path, "record"), "%s: record is %s or %s, not %q", subject, recordDurable, recordAsync, r)
+	}
+	if o := t.GetOutage(); o != "" && o != outageRefuse && o != outageAlarm {
+		v.fault(key(path, "outage"), "%s: outage is %s or %s, not %q. Say whether calls may go on while a gateway cannot write their records.",
+			subject, outageRefuse, outageAlarm, o)
 	}
 }
 

@@ -97,6 +97,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"to nowhere", "transitions[0].to", "unknown environment", func(p p) { p.Transitions[0].To = "gcp" }},
 		{"twice", "transitions[1]", "stands twice", func(p p) { p.Transitions[1] = proto.CloneOf(p.Transitions[0]) }},
 		{"record", "transitions[0].record", "durable or async", func(p p) { p.Transitions[0].Record = "maybe" }},
+		{"outage", "transitions[0].outage", `outage is refuse or alarm, not "allow". Say whether`, func(p p) { p.Transitions[0].Outage = "allow" }},
+		{"outage in another case", "transitions[0].outage", "refuse or alarm", func(p p) { p.Transitions[0].Outage = "Alarm" }},
 
 		{"intent's name", "intents[0].name", "DNS label", func(p p) { p.Intents[0].Name = "" }},
 		{"intent's name taken", "intents[1].name", "taken", func(p p) { p.Intents[1].Name = p.Intents[0].Name }},

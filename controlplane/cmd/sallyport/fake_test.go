@@ -44,6 +44,7 @@ type fakeMesh struct {
 	records     []*crossingv1.Record
 	refusals    []*controlv1.GatewayRefusal
 	transitions []*controlv1.TransitionStatus
+	findings    []*controlv1.Finding
 	gateways    []*controlv1.GatewayStatus
 	bindings    []*controlv1.Binding
 	signed      *policyv1.SignedPolicy
@@ -70,6 +71,7 @@ func newFakeMesh(t *testing.T) *fakeMesh {
 		records:     fixtures[crossingv1.Record](t, "records.json"),
 		refusals:    fixtures[controlv1.GatewayRefusal](t, "refusals.json"),
 		transitions: fixtures[controlv1.TransitionStatus](t, "transitions.json"),
+		findings:    fixtures[controlv1.Finding](t, "unmatched.json"),
 		gateways:    fixtures[controlv1.GatewayStatus](t, "gateways.json"),
 		bindings:    fixtures[controlv1.Binding](t, "bindings.json"),
 	}
@@ -196,6 +198,19 @@ func (f *fakeMesh) ListRefusals(q *controlv1.ListRefusalsRequest, s grpc.ServerS
 			continue
 		}
 		if err := s.Send(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fakeMesh) ListUnmatched(q *controlv1.ListUnmatchedRequest, s grpc.ServerStreamingServer[controlv1.Finding]) error {
+	for _, one := range f.findings {
+		if q.GetId() != "" && one.GetCrossing() != q.GetId() || q.GetTo() != "" && one.GetTransition().GetTo() != q.GetTo() ||
+			q.GetFrom() != "" && one.GetTransition().GetFrom() != q.GetFrom() || q.GetOwner() != "" && one.GetTransition().GetOwner() != q.GetOwner() {
+			continue
+		}
+		if err := s.Send(one); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -40,6 +42,9 @@ func TestSessions(t *testing.T) {
 		"unreachable": func(f *fakeMesh) { f.fail = status.Error(codes.Unavailable, "connection refused") },
 		"forbidden":   func(f *fakeMesh) { f.fail = status.Error(codes.PermissionDenied, "no") },
 		"empty":       func(f *fakeMesh) { *f = fakeMesh{} },
+		"silent": func(f *fakeMesh) {
+			f.findings = slices.DeleteFunc(f.findings, func(one *controlv1.Finding) bool { return !one.GetUncertain() })
+		},
 	}
 	dirs, err := filepath.Glob("testdata/sessions/*")
 	if err != nil || len(dirs) == 0 {

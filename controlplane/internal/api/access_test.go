@@ -48,6 +48,7 @@ func allowed() map[string][]string {
 		"/sallyport.control.v1.CrossingService/ListCrossings":   readers,
 		"/sallyport.control.v1.CrossingService/ListRefusals":    readers,
 		"/sallyport.control.v1.CrossingService/ListTransitions": readers,
+		"/sallyport.control.v1.CrossingService/ListUnmatched":   readers,
 		"/sallyport.control.v1.GatewayService/ListGateways":     readers,
 		"/sallyport.control.v1.GatewayService/Report":           {"gateway"},
 		"/sallyport.control.v1.GatewayService/GetBootstrap":     readers,

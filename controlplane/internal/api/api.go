@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
@@ -83,6 +84,14 @@ type Records interface {
 	Applied() []join.Applied
 	// Counts are what crossed each transition.
 	Counts() map[join.Transition]join.Counts
+	// Unmatched are the records that are one-sided, or whose halves disagree, by time.
+	Unmatched() []join.Halves
+	// At is the record of the crossing with that key; false if there is none.
+	At(k *crossingv1.Key) (join.Halves, bool)
+	// Of is what a record that List gave was joined from; false if it has changed.
+	Of(r *crossingv1.Record) (join.Halves, bool)
+	// Outage is the last time in which a gateway could not record; nil if there was none.
+	Outage(gateway string) *crossingv1.Outage
 }
 
 // Bundles carries the trust domains' signed bundles.
@@ -109,6 +118,11 @@ type Config struct {
 	Inventory Inventory
 	Records   Records
 	Bundles   Bundles
+	// Statements holds frames against what gateways state.
+	Statements *statements.Book
+	// Trust judges the SVIDs under which gateways announce the keys of statements. With
+	// ReadOnly it is not asked.
+	Trust statements.Trust
 	// Keys are who may sign a policy. With ReadOnly they are not asked.
 	Keys *policyv1.KeySet
 	// Operators are the SPIFFE IDs that may read everything and publish.
@@ -144,7 +158,8 @@ type Server struct {
 // New makes the API and takes up the policy and the operators' acts that the store
 // has. It fails if that policy does not verify under the keys, or an act is none.
 func New(ctx context.Context, c Config) (*Server, error) {
-	if c.Store == nil || c.Memory == nil || c.Acts == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Bootstrap == nil || c.Bundles == nil && !c.ReadOnly {
+	if c.Store == nil || c.Memory == nil || c.Acts == nil || c.Gateways == nil || c.Inventory == nil || c.Records == nil || c.Statements == nil ||
+		c.Bootstrap == nil || !c.ReadOnly && (c.Bundles == nil || c.Trust == nil) {
 		return nil, errors.New("make the API: a part that it answers from is missing")
 	}
 	if !c.ReadOnly {

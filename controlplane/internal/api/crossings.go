@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -117,8 +119,13 @@ func (c *crossings) take(ctx context.Context, caller spiffeid.ID, batch *control
 	if err := c.append(ctx, caller, batch, accepted); err != nil {
 		return nil, err
 	}
+	now := time.Now()
 	for _, a := range accepted {
-		if err := c.config.Records.Add(a.frame); err != nil {
+		err := c.config.Records.Add(a.frame)
+		if err == nil {
+			err = c.config.Statements.Add(a.frame, batch.GetFrames()[a.index], now)
+		}
+		if err != nil {
 			reject(ack, a.index, caller, err)
 		}
 	}
@@ -140,11 +147,15 @@ type checked struct {
 // check sorts a batch's frames into those that it gives back and those that it
 // rejects in ack. It fails where it cannot tell.
 func (c *crossings) check(ctx context.Context, caller spiffeid.ID, batch *controlv1.Batch, ack *controlv1.Ack) ([]checked, error) {
+	now := time.Now()
 	accepted := make([]checked, 0, len(batch.GetFrames()))
 	for i, data := range batch.GetFrames() {
 		frame, err := crossing.UnmarshalFrame(data)
 		if err == nil {
 			err = crossing.CheckFrame(frame, caller)
+		}
+		if err == nil {
+			err = statements.Check(frame, c.config.Trust, now)
 		}
 		if err == nil {
 			var fault error
@@ -181,24 +192,28 @@ func (c *crossings) append(ctx context.Context, caller spiffeid.ID, batch *contr
 
 // ListCrossings are the records that match, oldest first.
 func (c *crossings) ListCrossings(req *controlv1.ListCrossingsRequest, stream grpc.ServerStreamingServer[crossingv1.Record]) error {
+	why := explanations{config: c.config}
 	return c.config.Records.List(stream.Context(), req, func(r *crossingv1.Record) error {
-		return stream.Send(c.shown(r))
+		return stream.Send(c.shown(r, why.of(r)))
 	})
 }
 
-// shown is a record with whether it has landed in its sink: what is shown comes
-// from the store, so it has if the sink is the mesh's own store. No gateway says
-// so, and records are shared: they are not changed.
-func (c *crossings) shown(r *crossingv1.Record) *crossingv1.Record {
+// shown is a record with why it is unmatched, if it is, and with whether it has landed
+// in its sink: what is shown comes from the store, so it has if the sink is the mesh's
+// own store. No gateway says so, and records are shared: they are not changed.
+func (c *crossings) shown(r *crossingv1.Record, cause string) *crossingv1.Record {
 	landed := false
 	if g := c.policies.current.Load(); g != nil {
 		landed = g.source.GetSinks()[r.GetTransition().GetSink()].GetStore() != ""
 	}
-	if landed == r.GetTransition().GetDelivered() {
+	if landed == r.GetTransition().GetDelivered() && cause == "" {
 		return r
 	}
 	r = proto.CloneOf(r)
-	r.Transition.Delivered = landed
+	if r.Transition != nil {
+		r.Transition.Delivered = landed
+	}
+	r.Cause = cause
 	return r
 }
 
@@ -221,9 +236,12 @@ func (c *crossings) ListTransitions(context.Context, *controlv1.ListTransitionsR
 	for t := range counts {
 		pairs[t] = true
 	}
+	stated := c.stated(time.Now())
 	resp := new(controlv1.ListTransitionsResponse)
 	for _, t := range slices.SortedFunc(maps.Keys(pairs), byFromTo) {
-		resp.Transitions = append(resp.Transitions, c.status(t, counts[t]))
+		status := c.status(t, counts[t])
+		status.Statements = stated[t]
+		resp.Transitions = append(resp.Transitions, status)
 	}
 	return resp, nil
 }

@@ -2,7 +2,10 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
@@ -26,7 +29,10 @@ func FuzzDeliver(f *testing.F) {
 	f.Add([]byte{0xff})
 	f.Add([]byte("\x0a\x2cspiffe://onprem.demo/sallyport/gateway/onprem-1"))
 	id := spiffeid.RequireFromString(onprem1)
-	c := &crossings{charters: newCharters(noPolicies{}, zap.NewNop())}
+	c := &crossings{
+		config:   Config{Trust: func([]*x509.Certificate, time.Time) error { return errors.New("nobody is trusted") }},
+		charters: newCharters(noPolicies{}, zap.NewNop()),
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		ack := new(controlv1.Ack)
 		accepted, err := c.check(t.Context(), id, &controlv1.Batch{Frames: [][]byte{data}}, ack)

@@ -88,6 +88,7 @@ func (g *gateways) status(gw policy.Gateway, state xds.Status) *controlv1.Gatewa
 		Connected:   state.Connected,
 		Serial:      state.Serial,
 		Revision:    state.Revision,
+		Outage:      g.config.Records.Outage(gw.ID.String()),
 	}
 	for _, a := range state.Acks {
 		status.Acks = append(status.Acks, &controlv1.ResourceAck{

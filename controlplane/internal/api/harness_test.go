@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/x509"
 	"errors"
 	"net"
 	"sync"
@@ -15,11 +16,13 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -46,6 +49,8 @@ type fakeRecords struct {
 	asked    *controlv1.ListCrossingsRequest
 	since    time.Time
 	applied  []join.Applied
+	halves   []join.Halves // those that are unmatched
+	outages  map[string]*crossingv1.Outage
 }
 
 func (r *fakeRecords) Add(f *crossingv1.Frame) error {
@@ -88,6 +93,28 @@ func (r *fakeRecords) Applied() []join.Applied {
 	defer r.mu.Unlock()
 	return r.applied
 }
+
+func (r *fakeRecords) Unmatched() []join.Halves { return r.halves }
+
+func (r *fakeRecords) At(k *crossingv1.Key) (join.Halves, bool) {
+	for _, h := range r.halves {
+		if proto.Equal(h.Key(), k) {
+			return h, true
+		}
+	}
+	return join.Halves{}, false
+}
+
+func (r *fakeRecords) Of(rec *crossingv1.Record) (join.Halves, bool) {
+	for _, h := range r.halves {
+		if h.Record == rec {
+			return h, true
+		}
+	}
+	return join.Halves{}, false
+}
+
+func (r *fakeRecords) Outage(gateway string) *crossingv1.Outage { return r.outages[gateway] }
 
 func (r *fakeRecords) Counts() map[join.Transition]join.Counts { return r.counts }
 
@@ -150,8 +177,12 @@ func (m *mesh) config(change func(*Config)) (Config, *xds.Server) {
 	distributor := xds.New(xds.Config{Peer: Peer})
 	c := Config{
 		Store: m.store, Memory: m.store.Gateways(), Acts: m.store.Acts(), Gateways: distributor, Inventory: where, Records: m.records,
-		Bundles: m.bundles,
-		Keys:    m.keys, Operators: operators,
+		Bundles: m.bundles, Statements: statements.NewBook(),
+		Trust: func(chain []*x509.Certificate, at time.Time) error {
+			_, err := certs.VerifyAt(m.domains["mesh.demo"].Source("/sallyport/controlplane/cp-1"), chain, at, certs.AuthorizeAny())
+			return err
+		},
+		Keys: m.keys, Operators: operators,
 		Bootstrap: func() (Bootstrap, error) {
 			return Bootstrap{Address: "cp:1", ID: "spiffe://mesh.demo/sallyport/controlplane/cp-1", Bundle: "{}"}, nil
 		},

@@ -65,9 +65,11 @@ type Joiner struct {
 	order     []handle        // of those with a record, by time of opening
 	traces    map[string][]handle
 	counts    map[Transition]Counts
-	refusals  []refusal // in the order of compare
+	unmatched map[handle]struct{} // those that are one-sided, or disagree
+	refusals  []refusal           // in the order of compare
 	followers map[*follower]struct{}
 	applied   map[string]map[string]*crossingv1.Applied // by gateway and act
+	outages   map[string]*crossingv1.Outage             // the last of each gateway
 }
 
 // New makes a joiner that knows nothing.
@@ -77,8 +79,10 @@ func New() *Joiner {
 		slots:     map[slot]handle{},
 		traces:    map[string][]handle{},
 		counts:    map[Transition]Counts{},
+		unmatched: map[handle]struct{}{},
 		followers: map[*follower]struct{}{},
 		applied:   map[string]map[string]*crossingv1.Applied{},
+		outages:   map[string]*crossingv1.Outage{},
 	}
 }
 
@@ -92,8 +96,12 @@ func (j *Joiner) Add(f *crossingv1.Frame) error {
 		return j.open(f.GetGateway(), f.GetOpen())
 	case f.GetClose() != nil:
 		return j.close(f.GetClose())
+	case f.GetProgress() != nil:
+		return j.progress(f.GetProgress())
 	case f.GetRefusal() != nil:
 		j.refuse(f)
+	case f.GetOutage() != nil:
+		j.outage(f.GetGateway(), f.GetOutage())
 	case f.GetApplied() != nil:
 		j.apply(f)
 	}
@@ -111,8 +119,8 @@ func (j *Joiner) open(gateway string, h *crossingv1.Half) error {
 		if a.Open != nil {
 			return same(a.Open, h, "opening")
 		}
-		if a.Close != nil && !proto.Equal(a.Close.GetKey(), h.GetKey()) {
-			return fmt.Errorf("opening of %s: another key than its end: %w", h.GetId(), ErrConflict)
+		if !keyed(a, h.GetKey()) {
+			return fmt.Errorf("opening of %s: another key than before: %w", h.GetId(), ErrConflict)
 		}
 	}
 	j.slots[at] = name
@@ -129,14 +137,40 @@ func (j *Joiner) close(c *crossingv1.Close) error {
 		if a.Close != nil {
 			return same(a.Close, c, "end")
 		}
-		if a.Open != nil && !proto.Equal(a.Open.GetKey(), c.GetKey()) {
-			return fmt.Errorf("end of %s: another key than its opening: %w", c.GetId(), ErrConflict)
+		if !keyed(a, c.GetKey()) {
+			return fmt.Errorf("end of %s: another key than before: %w", c.GetId(), ErrConflict)
 		}
 	}
 	k := j.know(name)
 	k.account(c.GetSide()).Close = c
 	j.changed(name, k)
 	return nil
+}
+
+// progress takes up how far a crossing has come. It may come before the opening, or
+// after the end, as frames of several runs are delivered side by side.
+func (j *Joiner) progress(p *crossingv1.Progress) error {
+	name := handleOf(p.GetId(), p.GetKey())
+	if k := j.crossings[name]; k != nil {
+		a := k.account(p.GetSide())
+		if !keyed(a, p.GetKey()) {
+			return fmt.Errorf("progress of %s: another key than before: %w", p.GetId(), ErrConflict)
+		}
+		if a.Close != nil {
+			return nil
+		}
+	}
+	k := j.know(name)
+	k.account(p.GetSide()).Further(p)
+	j.changed(name, k)
+	return nil
+}
+
+// keyed says that what is there of an account has that key.
+func keyed(a *crossing.Account, k *crossingv1.Key) bool {
+	return (a.Open == nil || proto.Equal(a.Open.GetKey(), k)) &&
+		(a.Progress == nil || proto.Equal(a.Progress.GetKey(), k)) &&
+		(a.Close == nil || proto.Equal(a.Close.GetKey(), k))
 }
 
 // same accepts a frame that came before.
@@ -183,6 +217,11 @@ func (j *Joiner) changed(name handle, k *known) {
 		j.count(before, false)
 	}
 	j.count(k.record, true)
+	if isUnmatched(k.record) {
+		j.unmatched[name] = struct{}{}
+	} else {
+		delete(j.unmatched, name)
+	}
 	j.trace(name, before.GetTrace(), k.record.GetTrace())
 	for f := range j.followers {
 		f.offer(k.record)
@@ -231,13 +270,16 @@ func (j *Joiner) count(r *crossingv1.Record, add bool) {
 			c.Failed += one
 		}
 	}
-	switch r.GetState() {
-	case crossingv1.Record_ONE_SIDED, crossingv1.Record_DISAGREE:
+	if isUnmatched(r) {
 		c.Unmatched += one
 	}
 	if j.counts[t] = c; c == (Counts{}) {
 		delete(j.counts, t)
 	}
+}
+
+func isUnmatched(r *crossingv1.Record) bool {
+	return r.GetState() == crossingv1.Record_ONE_SIDED || r.GetState() == crossingv1.Record_DISAGREE
 }
 
 // denied says that one of the gateways denied it.

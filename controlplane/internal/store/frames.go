@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -72,10 +73,10 @@ func fit(frames [][]byte) int {
 	return len(frames)
 }
 
-// Replay calls each with every batch that was appended before the call, oldest
-// first, until each fails or all were seen. A batch that cannot be read is
+// Replay calls each with every batch that was appended before the call, and when that
+// was, oldest first, until each fails or all were seen. A batch that cannot be read is
 // logged and passed over: one bad message must not take all records with it.
-func (s *Store) Replay(ctx context.Context, each func(gateway string, frames [][]byte) error) error {
+func (s *Store) Replay(ctx context.Context, each func(gateway string, at time.Time, frames [][]byte) error) error {
 	info, err := s.frames.Info(ctx)
 	if err != nil {
 		return unavailable("replay frames", err)
@@ -95,7 +96,7 @@ func (s *Store) Replay(ctx context.Context, each func(gateway string, frames [][
 	return s.replay(ctx, messages, info.State.LastSeq, each)
 }
 
-func (s *Store) replay(ctx context.Context, messages jetstream.MessagesContext, last uint64, each func(string, [][]byte) error) error {
+func (s *Store) replay(ctx context.Context, messages jetstream.MessagesContext, last uint64, each func(string, time.Time, [][]byte) error) error {
 	for {
 		message, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -108,7 +109,7 @@ func (s *Store) replay(ctx context.Context, messages jetstream.MessagesContext, 
 		var batch controlv1.Batch
 		if err := proto.Unmarshal(message.Data(), &batch); err != nil {
 			s.log.Error("stored batch cannot be read", zap.Uint64("sequence", meta.Sequence.Stream), zap.Error(err))
-		} else if err := each(message.Headers().Get(gatewayHeader), batch.GetFrames()); err != nil {
+		} else if err := each(message.Headers().Get(gatewayHeader), meta.Timestamp, batch.GetFrames()); err != nil {
 			return err
 		}
 		if meta.Sequence.Stream >= last {

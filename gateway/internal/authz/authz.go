@@ -55,6 +55,10 @@ func (v *Verdict) Unable(detail string) { v.fault(crossingv1.Reason_NOT_ENFORCEA
 // anything is forwarded. Where nobody could say otherwise, it must.
 func (v *Verdict) Durable() bool { return v.Transition == nil || v.Transition.Durable }
 
+// GoesOn says whether the crossing may go on while this gateway cannot write its
+// record. Where nobody could say so, it may not.
+func (v *Verdict) GoesOn() bool { return v.Transition != nil && v.Transition.GoesOn }
+
 func (v *Verdict) deny(reason crossingv1.Reason) *Verdict {
 	v.Allow, v.Idempotent, v.Reason = false, false, reason
 	return v

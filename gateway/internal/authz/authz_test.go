@@ -178,6 +178,18 @@ func TestUndecidedIsDurable(t *testing.T) {
 	}
 }
 
+// TestGoesOnIfSaid: nothing goes on without its record unless the transition says so.
+func TestGoesOnIfSaid(t *testing.T) {
+	for _, c := range []struct {
+		transition *policy.Transition
+		want       bool
+	}{{nil, false}, {&policy.Transition{}, false}, {&policy.Transition{GoesOn: true}, true}} {
+		if v := (&Verdict{Transition: c.transition}); v.GoesOn() != c.want {
+			t.Errorf("%+v: GoesOn = %t", c.transition, v.GoesOn())
+		}
+	}
+}
+
 // FuzzUnambiguous: a path that is let through means one thing to every reader:
 // as it stands, cleaned, and decoded.
 func FuzzUnambiguous(f *testing.F) {

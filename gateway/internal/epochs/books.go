@@ -270,7 +270,8 @@ func (k *Keeper) restore(s *crossingv1.ChainState) error {
 func catchUp(book interface {
 	State() *crossingv1.ChainState
 	Replay(s *crossingv1.Statement) error
-}, s *crossingv1.ChainState) error {
+}, s *crossingv1.ChainState,
+) error {
 	if s.GetLast() == nil || !behind(book.State(), s) {
 		return nil
 	}

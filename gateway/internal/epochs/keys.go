@@ -146,7 +146,7 @@ func (k *keys) of(peer spiffeid.ID, a *crossingv1.Announcement) (*statement.Key,
 		return had.Key, nil
 	}
 	key, err := statement.VerifyAnnouncement(a, peer.String(), func(chain []*x509.Certificate, at time.Time) error {
-		_, err := k.source.VerifyAt(chain, at, certs.AuthorizeID(peer))
+		_, err := certs.VerifyAt(k.source, chain, at, certs.AuthorizeID(peer))
 		return err
 	})
 	if err != nil {

@@ -168,6 +168,7 @@ var (
 func (n nowhere) RunID() string                                          { return n.run }
 func (n nowhere) Next(string) uint64                                     { return n.last.Add(1) }
 func (nowhere) Open(*crossingv1.Half, bool, bool) error                  { return nil }
+func (nowhere) Say(*crossingv1.Frame, bool) error                        { return nil }
 func (nowhere) Close(*crossingv1.Close) error                            { return nil }
 func (nowhere) Refuse(crossingv1.Reason, netip.AddrPort, string, string) {}
 

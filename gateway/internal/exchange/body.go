@@ -19,7 +19,7 @@ type requestBody struct {
 	in     *l7.FrameReader
 	fields l7.Fields
 	up     *movement // nil if it carries no object
-	bytes  uint64
+	count  *tunnel.Count
 	err    error // io.EOF at the request's right end; nil if it goes on
 	limits *Limits
 	watch  *watch
@@ -33,8 +33,8 @@ type halt struct {
 }
 
 // begin is for the request whose head was just read.
-func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *watch, up *movement) {
-	*b = requestBody{in: in, limits: l, watch: w, up: up}
+func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *watch, up *movement, c *tunnel.Count) {
+	*b = requestBody{in: in, limits: l, watch: w, up: up, count: c}
 	if empty {
 		b.err = io.EOF
 	}
@@ -53,7 +53,7 @@ func (b *requestBody) content() upstream.Content {
 // Read gives data until the request's end, unless there is too much.
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.take(p)
-	if b.limits.exceeds(b.bytes) {
+	if b.limits.exceeds(b.count.Received.Load()) {
 		b.halt(crossingv1.Reason_TOO_LARGE, "")
 		return 0, errTooLarge
 	}
@@ -64,7 +64,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // take is Read without a limit.
 func (b *requestBody) take(p []byte) (int, error) {
 	n, err := b.in.ReadData(p, &b.fields)
-	b.bytes += uint64(n)
+	b.count.Received.Add(uint64(n))
 	b.up.pass(p[:n])
 	if err != nil {
 		b.err = err
@@ -105,9 +105,6 @@ func (b *requestBody) drain() {
 		b.take(buf) //nolint:errcheck // it is in b.err
 	}
 }
-
-// received is the payload bytes so far.
-func (b *requestBody) received() uint64 { return b.bytes }
 
 // discard reads what the peer still sends, so that it is not left waiting. Afterwards
 // nothing of it touches the stream any more.

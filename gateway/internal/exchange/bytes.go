@@ -55,7 +55,7 @@ func (d *departure) goOn() {
 
 // relayRest relays a caller who has no bare connection.
 func (d *departure) relayRest(l leaving) {
-	cause := l.relayed(relay.Copy(d.stream, caller{d.req, d.resp}, tunnel.CallerGone))
+	cause := l.relayed(relay.Copy(d.stream, caller{d.req, d.resp}, tunnel.CallerGone, &l.count))
 	if cause != crossingv1.Cause_DONE {
 		d.resp.Abort()
 	}
@@ -78,9 +78,9 @@ func (l leaving) Serve(tcp *net.TCPConn, early []byte, over func()) {
 			over()
 			return
 		}
-		l.close.RequestBytes = uint64(len(early))
+		l.count.Sent.Add(uint64(len(early)))
 	}
-	relay.Join(l.stream, tcp, tunnel.CallerGone, func(end tunnel.Relayed) {
+	relay.Join(l.stream, tcp, tunnel.CallerGone, &l.count, func(end tunnel.Relayed) {
 		l.leave(tcp, l.relayed(end), crossingv1.Reason_REASON_UNSPECIFIED)
 		over()
 	})
@@ -99,7 +99,7 @@ func (l leaving) Stop() { l.stream.Reset(tunnel.CallerGone) }
 
 // connect asks the peer gateway. Without a head the cause says why there is none.
 func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Reason) {
-	d.pump.begin(d.stream, d.req, &d.cfg.Limits, nil)
+	d.pump.begin(d.stream, d.req, &d.cfg.Limits, nil, nil)
 	if err := d.pump.frames.RequestHead(&d.req.Head, false); err != nil {
 		return nil, lost(err), crossingv1.Reason_UNREACHABLE
 	}
@@ -117,10 +117,8 @@ func (d *departure) connect() (*l7.ResponseHead, crossingv1.Cause, crossingv1.Re
 	return frame.Response, 0, 0
 }
 
-// relayed counts what was relayed, and says why it has ended.
+// relayed says why a relay has ended.
 func (l leaving) relayed(end tunnel.Relayed) crossingv1.Cause {
-	l.close.RequestBytes += end.Sent
-	l.close.ResponseBytes = end.Received
 	switch {
 	case end.Local != nil:
 		return crossingv1.Cause_CALLER_GONE
@@ -190,7 +188,7 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		return
 	}
 	left.slim()
-	relay.Join(left.stream, nc, tunnel.DestinationGone, left.relayed)
+	relay.Join(left.stream, nc, tunnel.DestinationGone, &left.count, left.relayed)
 }
 
 // arriving is a byte stream on its way in once its head is answered.
@@ -203,8 +201,6 @@ type arriving struct {
 
 // relayed is called when both directions have ended.
 func (a *arriving) relayed(end tunnel.Relayed) {
-	a.close.RequestBytes += end.Received
-	a.close.ResponseBytes = end.Sent
 	a.end(a.cause(end), crossingv1.Reason_REASON_UNSPECIFIED)
 }
 

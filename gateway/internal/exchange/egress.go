@@ -99,7 +99,7 @@ func (d *departure) free() {
 	d.account, d.req, d.resp, d.traceparent, d.left, d.sure = nil, nil, nil, "", 0, false
 	d.status, d.detail, d.disagrees = 0, "", nil
 	d.verdict = authz.Verdict{}
-	d.pump.begin(nil, nil, nil, nil)
+	d.pump.begin(nil, nil, nil, nil, nil)
 	d.frames.Reset(nil)
 	departures.Put(d)
 }
@@ -193,7 +193,7 @@ func (a *account) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) erro
 	a.release()
 	a.numbered(a.cfg.Self.String(), "", a.cfg.Spool.RunID(), a.cfg.Spool.Next(""))
 	a.half.refused(reason, time.Since(a.opened))
-	return a.open(v.Durable())
+	return a.open(v)
 }
 
 // problem answers the caller in the gateway's own name.
@@ -226,7 +226,7 @@ func (d *departure) carry(v *authz.Verdict, t tunnel.Tunnel) {
 	ingress := info.Peer.String()
 	d.numbered(d.cfg.Self.String(), ingress, d.cfg.Spool.RunID(), d.cfg.Spool.Next(ingress))
 	d.half.carried(info)
-	if err := d.open(v.Durable()); err != nil {
+	if err := d.open(v); err != nil {
 		d.release()
 		d.problem(crossingv1.Reason_NOT_RECORDED, v.Owner())
 		return
@@ -294,7 +294,7 @@ func (d *departure) relay(v *authz.Verdict) {
 	d.watch = d.watch.follow(d.stream, d.cfg.Limits)
 	p := &d.pump
 	d.uploads(d.parties(), &d.req.Head, d.req.Body == http.NoBody)
-	p.begin(d.stream, d.req, &d.cfg.Limits, d.watch)
+	p.begin(d.stream, d.req, &d.cfg.Limits, d.watch, &d.count)
 	p.up = d.up
 	if p.ready() {
 		p.run(&d.req.Head, true)
@@ -324,7 +324,6 @@ func (d *departure) conclude(p *pump, cause crossingv1.Cause, reason crossingv1.
 	if cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_DISAGREES {
 		d.disagreed()
 	}
-	d.close.RequestBytes = p.sent()
 	d.ended(cause, reason)
 }
 
@@ -420,7 +419,7 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 				return crossingv1.Cause_CALLER_GONE
 			}
 			d.passedOn(came)
-			d.close.ResponseBytes += uint64(n)
+			d.count.Received.Add(uint64(n))
 			d.down.pass(buf[:n])
 		}
 		if errors.Is(err, io.EOF) {

@@ -49,9 +49,12 @@ var copyBuffers = sync.Pool{New: func() any {
 type spool interface {
 	RunID() string
 	Next(ingress string) uint64
-	// Open goesOn if the crossing does where it cannot be recorded.
+	// Open records a crossing that opened, or was refused: on stable storage if
+	// durable; in memory while nothing can be written, if it goes on all the same.
 	Open(h *crossingv1.Half, durable, goesOn bool) error
 	Close(c *crossingv1.Close) error
+	// Say writes a frame of another kind, which it may keep.
+	Say(f *crossingv1.Frame, durable bool) error
 	Refuse(reason crossingv1.Reason, addr netip.AddrPort, listener, detail string)
 }
 
@@ -77,8 +80,12 @@ type Config struct {
 	Quota *quota.Quota
 	// Limits of each crossing.
 	Limits Limits
-	// Standing knows those that are open; nil if nobody ends them.
+	// Standing knows those that are open; nil if nobody ends them, nor asks how far
+	// they have come.
 	Standing *standing.Standing
+	// ProgressEvery is how often it is recorded how far an open crossing has come; a
+	// minute if zero.
+	ProgressEvery time.Duration
 	// Delayed is told how long each piece of an event stream was in this gateway; nil
 	// if nobody is.
 	Delayed func(side crossingv1.Side, delay time.Duration)
@@ -102,11 +109,17 @@ type account struct {
 	up     *movement     // of an object, with the request; nil if there is none
 	down   *movement     // with the answer
 	stands standing.Crossing
+	count  tunnel.Count // of content
+	told   int64        // intervals after which it was recorded
 
-	// Parts of half and close.
-	key                 crossingv1.Key
-	duration, firstByte durationpb.Duration
+	key crossingv1.Key // part of half and close
 }
+
+// spans are the times of an end. They are made as it is recorded: a crossing that is
+// idle for long is without them.
+type spans struct{ duration, firstByte durationpb.Duration }
+
+var spareSpans = sync.Pool{New: func() any { return new(spans) }}
 
 var accounts = sync.Pool{New: func() any { return new(account) }}
 
@@ -144,8 +157,8 @@ func (a *account) asked(operation string, head *l7.RequestHead) {
 // open puts the opening into the spool: after it, the crossing is recorded. It
 // does not hear of a caller that gives up, which must not leave a crossing half
 // written.
-func (a *account) open(durable bool) error {
-	err := a.cfg.Spool.Open(&a.half.Half, durable, false)
+func (a *account) open(v *authz.Verdict) error {
+	err := a.cfg.Spool.Open(&a.half.Half, v.Durable(), v.GoesOn())
 	a.half.free()
 	a.half = nil
 	return err
@@ -154,10 +167,21 @@ func (a *account) open(durable bool) error {
 // slim lets go of what the names of a recorded crossing are parts of: it may be
 // idle for long.
 func (a *account) slim() {
-	a.id, a.key.Run = strings.Clone(a.id), strings.Clone(a.key.Run)
-	a.close.Id = a.id
 	a.caller = strings.Clone(a.caller)
-	a.cfg.Standing.Slim(&a.stands)
+	a.cfg.Standing.Slim(&a.stands, func() {
+		a.id, a.key.Run = strings.Clone(a.id), strings.Clone(a.key.Run)
+		a.close.Id = a.id
+	})
+}
+
+// passed is how much has gone to the destination, and how much to the caller, in
+// bytes.
+func (a *account) passed() (request, response uint64) {
+	request, response = a.count.Sent.Load(), a.count.Received.Load()
+	if a.close.Side == crossingv1.Side_INGRESS {
+		request, response = response, request
+	}
+	return request, response
 }
 
 // answered notes the answer's head.
@@ -222,11 +246,13 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	}
 	a.moved()
 	c := &a.close
-	c.Duration = last(&a.duration, time.Since(a.opened))
+	s := spareSpans.Get().(*spans)
+	c.Duration = last(&s.duration, time.Since(a.opened))
 	if a.begun {
-		c.FirstByte = last(&a.firstByte, a.first)
+		c.FirstByte = last(&s.firstByte, a.first)
 	}
 	c.Cause, c.Reason = cause, reason
+	c.RequestBytes, c.ResponseBytes = a.passed()
 	c.Transfer = a.transferred()
 	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
 		c.Status, c.Message = grpcCancelled, "" // as the caller has it, who is told nothing any more
@@ -234,6 +260,9 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if err := a.cfg.Spool.Close(c); err != nil {
 		a.cfg.Log.Error("crossing closed but not spooled", zap.String("crossing", a.id), zap.Error(err))
 	}
+	c.Duration, c.FirstByte = nil, nil
+	*s = spans{}
+	spareSpans.Put(s)
 }
 
 // newTrace continues the caller's trace, or begins one, without the caller's

@@ -80,6 +80,9 @@ type fakeSpool struct {
 	sequence uint64
 	opened   []*crossingv1.Half
 	closed   []*crossingv1.Close
+	said     []*crossingv1.Frame
+	durable  bool // of the last opening
+	goesOn   bool
 	refused  []crossingv1.Reason
 	rejected []error // of frames that the control plane would not take
 }
@@ -112,7 +115,18 @@ func (s *fakeSpool) Next(string) uint64 {
 	return s.sequence
 }
 
-func (s *fakeSpool) Open(h *crossingv1.Half, _, _ bool) error {
+func (s *fakeSpool) Say(f *crossingv1.Frame, _ bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.fail
+	}
+	s.said = append(s.said, f)
+	s.check(f)
+	return nil
+}
+
+func (s *fakeSpool) Open(h *crossingv1.Half, durable, goesOn bool) error {
 	h = proto.CloneOf(h)
 	s.journal.note(s.name + " open")
 	s.mu.Lock()
@@ -120,7 +134,7 @@ func (s *fakeSpool) Open(h *crossingv1.Half, _, _ bool) error {
 	if s.fail != nil {
 		return s.fail
 	}
-	s.opened = append(s.opened, h)
+	s.opened, s.durable, s.goesOn = append(s.opened, h), durable, goesOn
 	s.check(&crossingv1.Frame{Open: h})
 	return nil
 }

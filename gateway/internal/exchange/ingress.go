@@ -250,7 +250,7 @@ func (a *arrival) begin(v *authz.Verdict) bool {
 		a.refuse(crossingv1.Reason_NOT_RECORDED) // what becomes of it is stated
 		return false
 	}
-	if err := a.open(v.Durable()); err != nil {
+	if err := a.open(v); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
 		return false
 	}
@@ -281,7 +281,7 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	a.watch = newWatch(a.stream, a.cfg.Limits)
 	a.uploads(a.parties(), head, ended)
 	body := &a.body
-	body.begin(&a.in, ended, &a.cfg.Limits, a.watch, a.up)
+	body.begin(&a.in, ended, &a.cfg.Limits, a.watch, a.up, &a.count)
 	content, ok := body.hold(head)
 	r := &a.request
 	if !ok {
@@ -311,7 +311,6 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	} else {
 		a.breakOff(cause, r, resp.Body)
 	}
-	a.close.RequestBytes = body.received()
 	a.ended(cause, reason)
 }
 
@@ -373,7 +372,6 @@ func (a *arrival) failed(running context.Context, r *asking, body *requestBody, 
 		a.tell(reason)
 	}
 	a.drain(r, nil, body)
-	a.close.RequestBytes = body.received()
 	a.ended(cause, reason)
 }
 
@@ -414,7 +412,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 			}
 			a.passedOn(came)
 			a.watch.passed()
-			a.close.ResponseBytes += uint64(n)
+			a.count.Sent.Add(uint64(n))
 			a.down.pass(buf[:n])
 		}
 		if errors.Is(err, io.EOF) {

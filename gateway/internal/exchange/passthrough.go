@@ -85,7 +85,7 @@ func (d *departure) relayTLS(v *authz.Verdict) {
 	cause, reason := l.misbegun(err, crossingv1.Cause_CALLER_GONE)
 	if err == nil {
 		if _, err = d.stream.Write(hello); err == nil {
-			d.close.RequestBytes = uint64(len(hello))
+			d.count.Sent.Add(uint64(len(hello)))
 			d.relayRest(l)
 			return
 		}
@@ -139,7 +139,7 @@ func (a *arriving) greeted(v *authz.Verdict) (crossingv1.Cause, crossingv1.Reaso
 		return crossingv1.Cause_DESTINATION_FAILED, crossingv1.Reason_REASON_UNSPECIFIED
 	}
 	a.nc.SetWriteDeadline(time.Time{}) //nolint:errcheck // as above
-	a.close.RequestBytes = uint64(len(hello))
+	a.count.Received.Add(uint64(len(hello)))
 	return crossingv1.Cause_DONE, crossingv1.Reason_REASON_UNSPECIFIED
 }
 

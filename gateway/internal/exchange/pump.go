@@ -23,23 +23,23 @@ type pump struct {
 	stream tunnel.Stream
 	limits *Limits
 	watch  *watch
-	up     *movement // nil if the request carries no object
+	up     *movement     // nil if the request carries no object
+	count  *tunnel.Count // of what was sent
 
 	mu      sync.Mutex // held while a frame is being sent
 	stopped bool
-	bytes   uint64
 	gone    bool              // the caller broke off
 	refused crossingv1.Reason // why the caller's content is none, if it is not well formed
 	excess  bool              // it is too much
 }
 
 // begin is for another request, whose stream was just opened.
-func (p *pump) begin(s tunnel.Stream, req *listener.Request, l *Limits, w *watch) {
+func (p *pump) begin(s tunnel.Stream, req *listener.Request, l *Limits, w *watch, c *tunnel.Count) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.req, p.stream, p.limits, p.watch, p.up = req, s, l, w, nil
+	p.req, p.stream, p.limits, p.watch, p.up, p.count = req, s, l, w, nil, c
 	p.frames.Reset(s)
-	p.stopped, p.bytes, p.gone, p.refused, p.excess = false, 0, false, 0, false
+	p.stopped, p.gone, p.refused, p.excess = false, false, 0, false
 }
 
 // sentFirst is how much of a request is sent before anybody looks for its answer, in
@@ -112,12 +112,12 @@ func (p *pump) send(f func() error) bool {
 }
 
 func (p *pump) data(b []byte) error {
-	if p.limits.exceeds(p.bytes + uint64(len(b))) {
+	if p.limits.exceeds(p.count.Sent.Load() + uint64(len(b))) {
 		p.excess = true
 		return errTooLarge
 	}
 	p.watch.passed()
-	p.bytes += uint64(len(b))
+	p.count.Sent.Add(uint64(len(b)))
 	p.up.pass(b)
 	return p.frames.Data(b)
 }
@@ -177,13 +177,6 @@ func (p *pump) stop() {
 		p.stopped = true
 		p.stream.CloseWrite() //nolint:errcheck // a stream that is lost has ended already
 	}
-}
-
-// sent is the payload bytes sent into the tunnel.
-func (p *pump) sent() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.bytes
 }
 
 // blame tells a stream that this gateway reset because of the caller from one

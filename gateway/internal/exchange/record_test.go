@@ -27,6 +27,7 @@ type counted struct {
 func (c *counted) RunID() string                                          { return c.run }
 func (c *counted) Next(string) uint64                                     { c.sequence++; return c.sequence }
 func (*counted) Open(*crossingv1.Half, bool, bool) error                  { return nil }
+func (*counted) Say(*crossingv1.Frame, bool) error                        { return nil }
 func (*counted) Close(*crossingv1.Close) error                            { return nil }
 func (*counted) Refuse(crossingv1.Reason, netip.AddrPort, string, string) {}
 func (c *counted) config() Config                                         { return Config{Self: near, Spool: c, Log: zap.NewNop()} }
@@ -87,7 +88,7 @@ func (r *recorded) depart(t testing.TB) {
 	d.asked(n.operation, &r.req.Head)
 	d.numbered(d.cfg.Self.String(), far.String(), d.cfg.Spool.RunID(), d.cfg.Spool.Next(""))
 	d.half.carried(r.info)
-	if err := d.open(true); err != nil {
+	if err := d.open(r.verdict); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.say(context.Background(), r.verdict, r.tunnel); err != nil {

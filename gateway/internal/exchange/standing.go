@@ -17,7 +17,7 @@ import (
 func (a *account) stand(round uint64, v *authz.Verdict, source, peer spiffeid.ID, shown standing.Credential, outer standing.Cutter) {
 	c := &a.stands
 	c.Source, c.Destination, c.Peer, c.Workload = source, v.Workload.ID, peer, v.Caller != nil
-	c.Stream, c.Credential, c.Outer = a.stream, shown, outer
+	c.Stream, c.Credential, c.Outer, c.Bearer = a.stream, shown, outer, a
 	a.cfg.Standing.Enter(c, round)
 }
 

@@ -66,6 +66,7 @@ type Crossing struct {
 	Stream     tunnel.Stream // is reset with the reason
 	Credential Credential    // of the party on the outer side; nil if nothing is to be held against it
 	Outer      Cutter        // nil if it hears of the stream's end in any case
+	Bearer     any           // who carries it, for those who visit
 
 	// The shard's mutex guards what follows, and the fields above once it is entered.
 	in         *shard // nil while it is not entered
@@ -187,13 +188,16 @@ func (s *Standing) Move(c *Crossing, stream tunnel.Stream, outer Cutter) {
 }
 
 // Slim lets go of what the text of a crossing's source is a part of: it may be idle
-// for long. Destination and peer are the policy's and the tunnel's.
-func (s *Standing) Slim(c *Crossing) {
+// for long. Destination and peer are the policy's and the tunnel's. Its bearer does
+// the same in bearer, while nobody visits it.
+func (s *Standing) Slim(c *Crossing, bearer func()) {
 	if s == nil || c.in == nil {
+		bearer()
 		return
 	}
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
+	bearer()
 	if own, err := spiffeid.FromString(strings.Clone(c.Source.String())); err == nil {
 		c.Source = own
 	}
@@ -222,6 +226,24 @@ func (s *Standing) Leave(c *Crossing) (reason crossingv1.Reason, detail string) 
 		return crossingv1.Reason_REASON_UNSPECIFIED, ""
 	}
 	return end.reason, end.detail
+}
+
+// Visit calls see with each crossing that is open, in no order: with those of one
+// part, none of which enters or leaves meanwhile, and then rest, during which all may;
+// then those of the next part. see must not wait, nor call Standing.
+func (s *Standing) Visit(see func(c *Crossing), rest func()) {
+	if s == nil {
+		return
+	}
+	for i := range s.shards {
+		in := &s.shards[i]
+		in.mu.Lock()
+		for c := in.first; c != nil; c = c.next {
+			see(c)
+		}
+		in.mu.Unlock()
+		rest()
+	}
 }
 
 // Review judges all crossings that are open, and ends those that may not go on.

@@ -276,10 +276,12 @@ func TestNobodyStandsInNone(t *testing.T) {
 	none.Enter(c, none.Round())
 	none.Move(c, nil, nil)
 	none.Show(c, &credential{})
-	none.Slim(c)
+	slimmed := false
+	none.Slim(c, func() { slimmed = true })
 	none.Review()
-	if reason, _ := none.Leave(c); reason != 0 {
-		t.Error("it was ended")
+	none.Visit(func(*Crossing) { t.Error("visited") }, func() { t.Error("rested") })
+	if reason, _ := none.Leave(c); reason != 0 || !slimmed {
+		t.Errorf("it was ended for %s, slimmed %t", reason, slimmed)
 	}
 }
 
@@ -320,4 +322,53 @@ func TestConcurrently(t *testing.T) {
 	crossing.Wait()
 	close(stop)
 	reviewing.Wait()
+}
+
+// TestVisit: each that is open is seen once, by whom it is carried, and whoever rests
+// holds nobody up.
+func TestVisit(t *testing.T) {
+	_, all := newCourt()
+	crossings := make([]*Crossing, 500)
+	for i := range crossings {
+		crossings[i], _ = open(agent, nil)
+		crossings[i].Bearer = i
+		all.Enter(crossings[i], all.Round())
+	}
+	all.Leave(crossings[7])
+	seen := map[int]int{}
+	all.Visit(func(c *Crossing) { seen[c.Bearer.(int)]++ }, func() {
+		late, _ := open(agent, nil)
+		late.Bearer = -1
+		all.Enter(late, all.Round())
+		all.Leave(late)
+	})
+	for i := range crossings {
+		want := 1
+		if i == 7 {
+			want = 0
+		}
+		if seen[i] != want {
+			t.Errorf("number %d was seen %d times", i, seen[i])
+		}
+	}
+	if seen[-1] != 0 {
+		t.Error("one was seen after it had left")
+	}
+}
+
+// BenchmarkVisitTenThousand is what it costs to look at so many crossings.
+func BenchmarkVisitTenThousand(b *testing.B) {
+	_, all := newCourt()
+	for range 10_000 {
+		c, _ := open(agent, nil)
+		all.Enter(c, all.Round())
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		n := 0
+		all.Visit(func(*Crossing) { n++ }, func() {})
+		if n != 10_000 {
+			b.Fatal(n)
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -137,16 +138,21 @@ type Relayer interface {
 	// done is called at the end. Until then nobody else may read or write either
 	// of them; who closes the connection resets the stream first. Deadlines of the
 	// connection are lost; closing it is left to done. Header gives nothing any
-	// more.
-	Relay(local *net.TCPConn, code ResetCode, done func(Relayed))
+	// more. What goes through is added to count: when done is called, all of it.
+	Relay(local *net.TCPConn, code ResetCode, count *Count, done func(Relayed))
 }
 
 // Relayed is how a relay has ended: in order if neither has failed.
 type Relayed struct {
-	Sent     uint64 // bytes, from the local connection into the stream
-	Received uint64 // bytes, from the stream that the local connection took
-	Local    error  // why the local connection failed, if it did first
-	Stream   error  // why the stream did
+	Local  error // why the local connection failed, if it did first
+	Stream error // why the stream did
+}
+
+// Count is how much has gone through a stream so far, in bytes of content. One
+// goroutine adds to either; anybody may read them at any time.
+type Count struct {
+	Sent     atomic.Uint64 // into the stream
+	Received atomic.Uint64 // out of the stream, and taken by whom it is for
 }
 
 // Interruptible is a Stream whose Write need not wait for room in the tunnel.

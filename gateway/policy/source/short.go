@@ -32,6 +32,9 @@ func shortTransition(t *policyv1.Transition) string {
 	if t.GetRecord() != "" {
 		words = append(words, "record "+t.GetRecord())
 	}
+	if t.GetOutage() != "" {
+		words = append(words, "outage "+t.GetOutage())
+	}
 	return strings.Join(words, ", ")
 }
 

@@ -91,6 +91,10 @@ func TestErrors(t *testing.T) {
 			[]string{`policy.yaml:77:35: transition azure ─► aws: unknown team "ml-platfor"; did you mean "ml-platform"?`},
 		},
 		{
+			"no such outage", transition, "{from: azure, to: aws, owner: ml-platform, sink: siem, reviewBy: 2027-06-30, outage: allow}",
+			[]string{`policy.yaml:77:90: transition azure ─► aws: outage is refuse or alarm, not "allow". Say whether calls may go on while a gateway cannot write their records.`},
+		},
+		{
 			"misspelt attribute", `&& ai.model in`, `&& ai.modle in`,
 			[]string{`policy.yaml:85:37: intent plan-with-the-llm: unknown attribute "ai.modle"; did you mean "ai.model"?`},
 		},
@@ -443,6 +447,9 @@ func TestDiff(t *testing.T) {
 		}},
 		{"an owner", load(edit(t, "to: azure, owner: ml-platform", "to: azure, owner: agents-team")), []string{
 			"changed transition onprem ─► azure: owner ml-platform, sink siem, review by 2027-06-30 before, owner agents-team, sink siem, review by 2027-06-30 now",
+		}},
+		{"an outage", load(edit(t, "to: azure, owner: ml-platform", "to: azure, outage: alarm, owner: ml-platform")), []string{
+			"changed transition onprem ─► azure: owner ml-platform, sink siem, review by 2027-06-30 before, owner ml-platform, sink siem, review by 2027-06-30, outage alarm now",
 		}},
 		{"an exception and a test gone", func() *policyv1.Policy {
 			p := load(exampleText(t))

@@ -45,6 +45,9 @@ type Config struct {
 	IntermediateLife time.Duration
 	// Bootstrap, if set, changes what each gateway starts from.
 	Bootstrap func(*configv1.Bootstrap)
+	// ProgressEvery is how often gateways record how far open crossings have come; as
+	// often as they usually do if zero.
+	ProgressEvery time.Duration
 	// Log takes everybody's log; nil for none.
 	Log *zap.Logger
 }

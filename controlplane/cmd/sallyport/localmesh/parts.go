@@ -157,7 +157,7 @@ func (m *Mesh) startGateway(ctx context.Context, env, attach, loopback, tunnel s
 	}
 	m.tunnels[name] = tunnel
 	if !slices.Contains(m.cfg.External, name) {
-		g, err := gateway.New(ctx, gateway.Config{Bootstrap: b, Log: m.cfg.Log.Named(name)})
+		g, err := gateway.New(ctx, gateway.Config{Bootstrap: b, ProgressEvery: m.cfg.ProgressEvery, Log: m.cfg.Log.Named(name)})
 		if err != nil {
 			return err
 		}

@@ -18,6 +18,9 @@ func Detail(w io.Writer, r *crossingv1.Record) error {
 	t := r.GetTransition()
 	g.Row("crossing", r.GetId())
 	g.Row("record", fmt.Sprintf("%s (%s)", halves(r), r.GetState()))
+	if r.GetCause() != "" {
+		g.Row("", r.GetCause())
+	}
 	g.Row("source", r.GetSource())
 	g.Row("destination", orQuestion(r.GetDestination()))
 	g.Row("transition", fmt.Sprintf("%s, owner %s, sink %s%s", Pair(t.GetFrom(), t.GetTo()), orQuestion(t.GetOwner()), orQuestion(t.GetSink()), delivered(t)))
@@ -72,6 +75,9 @@ func end(g *Grid, side, peer string, e *crossingv1.End) {
 	if e.GetClose() != crossingv1.Cause_CAUSE_UNSPECIFIED {
 		g.Row("", fmt.Sprintf("%s of request, %s of answer%s%s%s",
 			Size(e.GetRequestBytes()), Size(e.GetResponseBytes()), status(e), tries(e), unseen(e)))
+	}
+	if e.GetClose() == crossingv1.Cause_CAUSE_UNSPECIFIED && e.GetRequestBytes()+e.GetResponseBytes() > 0 {
+		g.Row("", fmt.Sprintf("%s of request, %s of answer so far", Size(e.GetRequestBytes()), Size(e.GetResponseBytes())))
 	}
 	if e.GetMessage() != "" { // in a row of its own: it may say anything
 		g.Row("", "message: "+e.GetMessage())

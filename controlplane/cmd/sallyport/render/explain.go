@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -23,6 +24,9 @@ func Explanation(w io.Writer, e policy.Explanation, ref policy.Ref) error {
 	if t := e.Decision.Transition; t != nil {
 		facts.Row("transition", Pair(t.From, t.To)+", owner "+orQuestion(t.Owner)+", sink "+orQuestion(t.Sink)+", review by "+orQuestion(t.ReviewBy))
 		facts.Row("on call", t.OnCall)
+		if words := recordWords(t); words != "" {
+			facts.Row("record", words)
+		}
 	}
 	facts.Row("policy", Ref(&crossingv1.PolicyRef{Serial: ref.Serial, Revision: ref.Revision}))
 	if audience := proofAudience(e); audience != "" {
@@ -39,6 +43,26 @@ func Explanation(w io.Writer, e policy.Explanation, ref policy.Ref) error {
 		return err
 	}
 	return considered(w, e.Considered)
+}
+
+// recordWords say how crossings of a transition are recorded where that is another
+// way than the usual one.
+func recordWords(t *policy.Transition) string {
+	var words []string
+	if !t.Durable {
+		words = append(words, "written before the first byte, on stable storage soon after (record: async)")
+	}
+	if t.GoesOn {
+		words = append(words, "calls go on while a gateway cannot write records, with an alarm (outage: alarm)")
+	}
+	return strings.Join(words, "; ")
+}
+
+func either(is bool, then, otherwise string) string {
+	if is {
+		return then
+	}
+	return otherwise
 }
 
 // proofAudience is that of the proof which the caller must send; "" if none is
@@ -99,7 +123,14 @@ func ExplanationValue(e policy.Explanation, ref policy.Ref) Object {
 	}
 	if t := e.Decision.Transition; t != nil {
 		o = append(o, Member{"transition", Object{
-			{"from", t.From}, {"to", t.To}, {"owner", t.Owner}, {"onCall", t.OnCall}, {"sink", t.Sink}, {"reviewBy", t.ReviewBy},
+			{"from", t.From},
+			{"to", t.To},
+			{"owner", t.Owner},
+			{"onCall", t.OnCall},
+			{"sink", t.Sink},
+			{"reviewBy", t.ReviewBy},
+			{"record", either(t.Durable, "durable", "async")},
+			{"outage", either(t.GoesOn, "alarm", "refuse")},
 		}})
 	}
 	list := make(List, len(e.Considered))

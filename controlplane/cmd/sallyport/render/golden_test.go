@@ -72,6 +72,11 @@ func TestGolden(t *testing.T) {
 				return Transitions(w, list[controlv1.TransitionStatus](t, in))
 			},
 		}},
+		{"unmatched", map[string]func(*testing.T, []byte, io.Writer) error{
+			"table.txt": func(t *testing.T, in []byte, w io.Writer) error {
+				return Unmatched(w, list[controlv1.Finding](t, in))
+			},
+		}},
 		{"bindings", map[string]func(*testing.T, []byte, io.Writer) error{
 			"table.txt": func(t *testing.T, in []byte, w io.Writer) error {
 				return Bindings(w, list[controlv1.Binding](t, in))

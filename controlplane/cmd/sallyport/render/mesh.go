@@ -12,9 +12,10 @@ import (
 )
 
 // Transitions writes the table of `transitions`: every ordered pair of
-// environments, those that are shut as well. FAILED are among the allowed.
+// environments, those that are shut as well. FAILED are among the allowed. Under it
+// is a line for each on which nobody states any more what crossed.
 func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
-	g := NewGrid("TRANSITION", "STATE", "OWNER", "SINK", "REVIEW BY", "ALLOWED", "FAILED", "DENIED", "UNMATCHED")
+	g := NewGrid("TRANSITION", "STATE", "OWNER", "SINK", "REVIEW BY", "ALLOWED", "FAILED", "DENIED", "UNMATCHED", "STATEMENTS", "LAST EPOCH")
 	wFrom, wTo := 0, 0
 	for _, t := range transitions {
 		wFrom, wTo = max(wFrom, columns(t.GetFrom())), max(wTo, columns(t.GetTo()))
@@ -25,9 +26,36 @@ func Transitions(w io.Writer, transitions []*controlv1.TransitionStatus) error {
 			state = "open"
 		}
 		g.Row(Padded(t.GetFrom(), t.GetTo(), wFrom, wTo), state, t.GetOwner(), t.GetSink(), t.GetReviewBy(),
-			count(t.GetAllowed()), count(t.GetFailed()), count(t.GetDenied()), count(t.GetUnmatched()))
+			count(t.GetAllowed()), count(t.GetFailed()), count(t.GetDenied()), count(t.GetUnmatched()),
+			stated(t.GetStatements()), moment(t.GetStatements().GetLast()))
 	}
-	return g.Flush(w)
+	if err := g.Flush(w); err != nil {
+		return err
+	}
+	return silences(w, transitions)
+}
+
+// stated is how many statements there are, and how many findings on them.
+func stated(s *controlv1.Statements) string {
+	text := count(s.GetCount())
+	if n := s.GetDifferences(); n > 0 {
+		text += fmt.Sprintf(", %d unexplained", n)
+	}
+	return text
+}
+
+// silences writes a line for each transition that is silent.
+func silences(w io.Writer, transitions []*controlv1.TransitionStatus) error {
+	for _, t := range transitions {
+		if t.GetStatements().GetSilent() == nil {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%s has been silent since %s: sallyport unmatched\n",
+			Pair(t.GetFrom(), t.GetTo()), moment(t.GetStatements().GetSilent())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Gateways writes the table of `gateways`, under it a line for each answer by which
@@ -53,6 +81,9 @@ func Gateways(w io.Writer, gateways []*controlv1.GatewayStatus, stopped bool) er
 		return err
 	}
 	if err := bundleAlarms(w, gateways); err != nil {
+		return err
+	}
+	if err := outages(w, gateways); err != nil {
 		return err
 	}
 	return tunnelsOf(w, gateways)
@@ -186,6 +217,24 @@ func nacks(w io.Writer, gateways []*controlv1.GatewayStatus) error {
 				Printable(a.GetTypeUrl()), Printable(a.GetVersion()), Printable(a.GetNack())); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// outages writes a line for each gateway that could not record for a time.
+func outages(w io.Writer, gateways []*controlv1.GatewayStatus) error {
+	for _, s := range gateways {
+		o := s.GetOutage()
+		if o == nil {
+			continue
+		}
+		text := fmt.Sprintf("%s could not record from %s to %s (%s", Printable(s.GetName()), moment(o.GetBegan()), moment(o.GetEnded()), o.GetCause())
+		if o.GetDetail() != "" {
+			text += ": " + Printable(o.GetDetail())
+		}
+		if _, err := fmt.Fprintf(w, "%s); %d crossings were refused, %d went on\n", text, o.GetRefused(), o.GetUnrecorded()); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -274,5 +276,45 @@ func TestSortIsByOpening(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"d", "b", "a", "c"}, got); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
+
+// TestExplanationOfTheRecord: where calls are recorded in another way than the usual
+// one, or go on without a record, an explanation says so, in both forms.
+func TestExplanationOfTheRecord(t *testing.T) {
+	for _, c := range []struct {
+		transition policy.Transition
+		want       []string // in a line that begins with "record"; no line if empty
+		record     string
+		outage     string
+	}{
+		{policy.Transition{Durable: true}, nil, "durable", "refuse"},
+		{policy.Transition{Durable: true, GoesOn: true}, []string{"outage: alarm"}, "durable", "alarm"},
+		{policy.Transition{}, []string{"record: async"}, "async", "refuse"},
+		{policy.Transition{GoesOn: true}, []string{"record: async", "outage: alarm"}, "async", "alarm"},
+	} {
+		e := policy.Explanation{Query: policy.Query{To: &policy.Workload{Name: "llm"}}, Decision: policy.Decision{Transition: &c.transition}}
+		var text, value bytes.Buffer
+		if err := Explanation(&text, e, policy.Ref{}); err != nil {
+			t.Fatal(err)
+		}
+		line := regexp.MustCompile(`(?m)^ *record .*$`).FindString(text.String())
+		if (line == "") != (len(c.want) == 0) {
+			t.Errorf("%+v: %q", c.transition, line)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(line, want) {
+				t.Errorf("%+v: %q, want %q in it", c.transition, line, want)
+			}
+		}
+		if err := WriteJSON(&value, ExplanationValue(e, policy.Ref{})); err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Transition struct{ Record, Outage string }
+		}
+		if err := json.Unmarshal(value.Bytes(), &got); err != nil || got.Transition.Record != c.record || got.Transition.Outage != c.outage {
+			t.Errorf("%+v: %+v, %v", c.transition, got, err)
+		}
 	}
 }

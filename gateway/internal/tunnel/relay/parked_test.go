@@ -56,6 +56,18 @@ func wantText(t *testing.T, r io.Reader, want string) {
 	}
 }
 
+// wantSoFar holds what a relay that goes on has carried. What it has handed on may be
+// heard of just before it is counted.
+func wantSoFar(t *testing.T, n *tunnel.Count, sent, received uint64) {
+	t.Helper()
+	for began := time.Now(); n.Received.Load() < received && time.Since(began) < 10*time.Second; {
+		runtime.Gosched()
+	}
+	if n.Sent.Load() != sent || n.Received.Load() != received {
+		t.Errorf("it has sent %d bytes and received %d, want %d and %d", n.Sent.Load(), n.Received.Load(), sent, received)
+	}
+}
+
 func wantEnd(t *testing.T, r io.Reader) {
 	t.Helper()
 	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
@@ -76,6 +88,8 @@ func TestIdleOnesGoOn(t *testing.T) {
 		wantText(t, c.caller, "and more")
 		awaitParked(t)
 	}
+	wantSoFar(t, &c.out, 16, 22)
+	wantSoFar(t, &c.in, 22, 16)
 	c.caller.CloseWrite()
 	wantEnd(t, c.destination)
 	awaitParked(t)
@@ -83,10 +97,10 @@ func TestIdleOnesGoOn(t *testing.T) {
 	wantText(t, c.caller, "last")
 	c.destination.CloseWrite()
 	wantEnd(t, c.caller)
-	if out, want := <-c.egress, (tunnel.Relayed{Sent: 16, Received: 26}); out != want {
+	if out, want := <-c.egress, (outcome{Sent: 16, Received: 26}); out != want {
 		t.Errorf("egress %+v, want %+v", out, want)
 	}
-	if in, want := <-c.ingress, (tunnel.Relayed{Sent: 26, Received: 16}); in != want {
+	if in, want := <-c.ingress, (outcome{Sent: 26, Received: 16}); in != want {
 		t.Errorf("ingress %+v, want %+v", in, want)
 	}
 }
@@ -219,7 +233,7 @@ func TestIdleOnesTakeNoGoroutine(t *testing.T) {
 				t.Errorf("the destination read %q, %v", got, err)
 			}
 			c.destination.CloseWrite()
-			if out := <-c.egress; out != (tunnel.Relayed{Sent: 8}) {
+			if out := <-c.egress; out != (outcome{Sent: 8}) {
 				t.Errorf("egress %+v", out)
 			}
 			<-c.ingress

@@ -40,20 +40,21 @@ type Local interface {
 
 // Join relays between the stream and the local connection, each way with an end
 // of its own, until both directions have ended or one of the two has failed, and
-// calls done then. If the connection fails, the stream is reset with code. Join
-// uses the stream's own relay where it has one, and Copy otherwise.
-func Join(s tunnel.Stream, c net.Conn, code tunnel.ResetCode, done func(tunnel.Relayed)) {
+// calls done then. If the connection fails, the stream is reset with code. What goes
+// through is added to count. Join uses the stream's own relay where it has one, and
+// Copy otherwise.
+func Join(s tunnel.Stream, c net.Conn, code tunnel.ResetCode, count *tunnel.Count, done func(tunnel.Relayed)) {
 	tcp, isTCP := c.(*net.TCPConn)
 	if r, ok := s.(tunnel.Relayer); ok && isTCP {
-		r.Relay(tcp, code, done)
+		r.Relay(tcp, code, count, done)
 		return
 	}
-	go func() { done(Copy(s, conn{c}, code)) }()
+	go func() { done(Copy(s, conn{c}, code, count)) }()
 }
 
 // Copy is Join of what stands for a connection, and returns at the end.
-func Copy(s tunnel.Stream, local Local, code tunnel.ResetCode) tunnel.Relayed {
-	j := join{stream: s, local: local, code: code}
+func Copy(s tunnel.Stream, local Local, code tunnel.ResetCode, count *tunnel.Count) tunnel.Relayed {
+	j := join{stream: s, local: local, code: code, count: count}
 	var both sync.WaitGroup
 	over := make(chan struct{})
 	both.Go(j.receive)
@@ -90,8 +91,8 @@ type join struct {
 	stream tunnel.Stream
 	local  Local
 	code   tunnel.ResetCode
+	count  *tunnel.Count
 
-	sent, received    uint64
 	reading, writing  error // of the local side
 	sending, arriving error // of the stream
 }
@@ -122,7 +123,7 @@ func (j *join) send() {
 			if _, j.sending = j.stream.Write(buf[:n]); j.sending != nil {
 				return
 			}
-			j.sent += uint64(n)
+			j.count.Sent.Add(uint64(n))
 		}
 		if errors.Is(err, io.EOF) {
 			j.sending = j.stream.CloseWrite()
@@ -145,7 +146,7 @@ func (j *join) receive() {
 			if _, j.writing = j.local.Write(buf[:n]); j.writing != nil {
 				break
 			}
-			j.received += uint64(n)
+			j.count.Received.Add(uint64(n))
 		}
 		if errors.Is(err, io.EOF) {
 			j.writing = j.local.CloseWrite()
@@ -173,7 +174,7 @@ func (j *join) reset() *tunnel.ResetError {
 // outcome says how the relay ended. Whoever failed first made the other one
 // fail.
 func (j *join) outcome() tunnel.Relayed {
-	end := tunnel.Relayed{Sent: j.sent, Received: j.received}
+	var end tunnel.Relayed
 	reset := j.reset()
 	switch {
 	case reset != nil && (reset.Remote || reset.Code != j.code):

@@ -57,13 +57,20 @@ type crossing struct {
 	caller, destination *net.TCPConn
 	local               *net.TCPConn // the caller's, at its gateway
 	near, far           tunnel.Stream
-	egress, ingress     chan tunnel.Relayed
+	egress, ingress     chan outcome
+	out, in             tunnel.Count // so far, at the two gateways
+}
+
+// outcome is how a relay has ended, and what it has carried.
+type outcome struct {
+	tunnel.Relayed
+	Sent, Received uint64
 }
 
 // cross relays one. own says at which ends the stream's own relay is used.
 func cross(t testing.TB, near, far tunnel.Tunnel, own [2]bool) *crossing {
 	t.Helper()
-	c := &crossing{egress: make(chan tunnel.Relayed, 1), ingress: make(chan tunnel.Relayed, 1)}
+	c := &crossing{egress: make(chan outcome, 1), ingress: make(chan outcome, 1)}
 	var err error
 	if c.near, err = near.Open(t.Context(), &crossingv1.Header{Id: "x"}); err != nil {
 		t.Fatal(err)
@@ -75,21 +82,21 @@ func cross(t testing.TB, near, far tunnel.Tunnel, own [2]bool) *crossing {
 	c.caller, a = tunneltest.TCPPair(t)
 	c.destination, b = tunneltest.TCPPair(t)
 	c.local = a
-	join := func(s tunnel.Stream, tcp *net.TCPConn, own bool, code tunnel.ResetCode, end chan<- tunnel.Relayed) {
+	join := func(s tunnel.Stream, tcp *net.TCPConn, own bool, code tunnel.ResetCode, n *tunnel.Count, end chan<- outcome) {
 		local := net.Conn(tcp)
 		if !own {
 			local = copied{tcp}
 		}
-		relay.Join(s, local, code, func(r tunnel.Relayed) {
+		relay.Join(s, local, code, n, func(r tunnel.Relayed) {
 			if r.Local != nil || r.Stream != nil {
 				tcp.SetLinger(0)
 			}
 			tcp.Close()
-			end <- r
+			end <- outcome{r, n.Sent.Load(), n.Received.Load()}
 		})
 	}
-	join(c.near, a, own[0], tunnel.CallerGone, c.egress)
-	join(c.far, b, own[1], tunnel.DestinationGone, c.ingress)
+	join(c.near, a, own[0], tunnel.CallerGone, &c.out, c.egress)
+	join(c.far, b, own[1], tunnel.DestinationGone, &c.in, c.ingress)
 	return c
 }
 
@@ -161,10 +168,10 @@ func TestProgramsSeeOneConnection(t *testing.T) {
 				wg.Wait()
 				out, in := <-c.egress, <-c.ingress
 				there, back := uint64(len(a.content())), uint64(len(b.content()))
-				if want := (tunnel.Relayed{Sent: there, Received: back}); out != want {
+				if want := (outcome{Sent: there, Received: back}); out != want {
 					rt.Errorf("egress %+v, want %+v", out, want)
 				}
-				if want := (tunnel.Relayed{Sent: back, Received: there}); in != want {
+				if want := (outcome{Sent: back, Received: there}); in != want {
 					rt.Errorf("ingress %+v, want %+v", in, want)
 				}
 			})

@@ -120,6 +120,7 @@ func (r *relay) read(fd uintptr) bool {
 			return true
 		}
 		o.sent += uint64(n)
+		r.count.Sent.Add(uint64(n))
 		o.class = classOf(o.sent)
 	}
 }

@@ -28,26 +28,26 @@ type relay struct {
 	local *net.TCPConn
 	raw   syscall.RawConn
 	code  tunnel.ResetCode // if the local connection fails
+	count *tunnel.Count
 	done  func(tunnel.Relayed)
 	lot   *parking.Lot // nil if it waits with a goroutine only
 	out   outgoing
 
-	write    func(fd uintptr) bool
-	p        []byte // what write writes
-	n        int    // how much of it was written
-	busy     bool   // a goroutine writes what has gathered
-	cut      bool   // nothing more is read
-	over     bool   // and nobody reads any more
-	err      error  // why the local connection failed
-	received uint64
+	write func(fd uintptr) bool
+	p     []byte // what write writes
+	n     int    // how much of it was written
+	busy  bool   // a goroutine writes what has gathered
+	cut   bool   // nothing more is read
+	over  bool   // and nobody reads any more
+	err   error  // why the local connection failed
 }
 
-func newRelay(s *stream, local *net.TCPConn, code tunnel.ResetCode, done func(tunnel.Relayed)) (*relay, error) {
+func newRelay(s *stream, local *net.TCPConn, code tunnel.ResetCode, count *tunnel.Count, done func(tunnel.Relayed)) (*relay, error) {
 	raw, err := local.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{s: s, local: local, raw: raw, code: code, done: done}
+	r := &relay{s: s, local: local, raw: raw, code: code, count: count, done: done}
 	r.write = r.writeNow // made once, because it escapes
 	return r, local.SetDeadline(time.Time{})
 }
@@ -83,7 +83,8 @@ func (r *relay) outcome() tunnel.Relayed {
 	defer s.c.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	end, reset := tunnel.Relayed{Sent: r.out.sent, Received: r.received}, s.reset
+	var end tunnel.Relayed
+	reset := s.reset
 	if reset == nil {
 		reset = s.recvErr // both directions had ended, but not all was written yet
 	}
@@ -112,7 +113,7 @@ func (s *stream) relayNow(r *relay, p []byte, fin bool) (int, error) {
 			r.err = err
 		}
 		r.p, n = nil, r.n
-		r.received += uint64(n)
+		r.count.Received.Add(uint64(n))
 	}
 	s.eof = s.eof || fin
 	s.in.Put(p[n:])
@@ -175,8 +176,8 @@ func (s *stream) relayLater(r *relay) {
 		for _, b := range taken[:n] {
 			b.Free()
 		}
+		r.count.Received.Add(uint64(m))
 		s.mu.Lock()
-		r.received += uint64(m)
 		if err != nil && r.err == nil {
 			r.err = err
 		}

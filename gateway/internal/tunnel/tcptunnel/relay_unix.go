@@ -13,8 +13,8 @@ import (
 var _ tunnel.Relayer = (*stream)(nil)
 
 // Relay implements tunnel.Relayer.
-func (s *stream) Relay(local *net.TCPConn, code tunnel.ResetCode, done func(tunnel.Relayed)) {
-	r, err := newRelay(s, local, code, done)
+func (s *stream) Relay(local *net.TCPConn, code tunnel.ResetCode, count *tunnel.Count, done func(tunnel.Relayed)) {
+	r, err := newRelay(s, local, code, count, done)
 	if err != nil {
 		s.Reset(code)
 		done(tunnel.Relayed{Local: err})

@@ -1152,7 +1152,9 @@ type TransitionStatus struct {
 	// unmatched records: one-sided or disagreeing.
 	Unmatched uint64 `protobuf:"varint,9,opt,name=unmatched,proto3" json:"unmatched,omitempty"`
 	// failed crossings: allowed, and ended by something else than their two parties.
-	Failed        uint64 `protobuf:"varint,21,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed uint64 `protobuf:"varint,21,opt,name=failed,proto3" json:"failed,omitempty"`
+	// statements that the two sides' gateways have made on it.
+	Statements    *Statements `protobuf:"bytes,22,opt,name=statements,proto3" json:"statements,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1255,6 +1257,13 @@ func (x *TransitionStatus) GetFailed() uint64 {
 		return x.Failed
 	}
 	return 0
+}
+
+func (x *TransitionStatus) GetStatements() *Statements {
+	if x != nil {
+		return x.Statements
+	}
+	return nil
 }
 
 // ListGatewaysRequest asks for all gateways.
@@ -1367,7 +1376,10 @@ type GatewayStatus struct {
 	// rejected_why is what was wrong with the last of them.
 	RejectedWhy string `protobuf:"bytes,12,opt,name=rejected_why,json=rejectedWhy,proto3" json:"rejected_why,omitempty"`
 	// rejected_at is when that was.
-	RejectedAt    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=rejected_at,json=rejectedAt,proto3" json:"rejected_at,omitempty"`
+	RejectedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=rejected_at,json=rejectedAt,proto3" json:"rejected_at,omitempty"`
+	// outage is the last time in which it could not record as it must; absent if there
+	// was none.
+	Outage        *v12.Outage `protobuf:"bytes,14,opt,name=outage,proto3" json:"outage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1482,6 +1494,13 @@ func (x *GatewayStatus) GetRejectedWhy() string {
 func (x *GatewayStatus) GetRejectedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.RejectedAt
+	}
+	return nil
+}
+
+func (x *GatewayStatus) GetOutage() *v12.Outage {
+	if x != nil {
+		return x.Outage
 	}
 	return nil
 }
@@ -2304,7 +2323,7 @@ var File_sallyport_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\"sallyport/control/v1/control.proto\x12\x14sallyport.control.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a sallyport/config/v1/config.proto\x1a$sallyport/crossing/v1/crossing.proto\x1a sallyport/policy/v1/policy.proto\"Q\n" +
+	"\"sallyport/control/v1/control.proto\x12\x14sallyport.control.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a sallyport/config/v1/config.proto\x1a#sallyport/control/v1/findings.proto\x1a$sallyport/crossing/v1/crossing.proto\x1a sallyport/policy/v1/policy.proto\"Q\n" +
 	"\x14PublishBundleRequest\x129\n" +
 	"\x06signed\x18\x01 \x01(\v2!.sallyport.config.v1.SignedBundleR\x06signed\"\x17\n" +
 	"\x15PublishBundleResponse\"\x15\n" +
@@ -2365,7 +2384,7 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\"\x18\n" +
 	"\x16ListTransitionsRequest\"c\n" +
 	"\x17ListTransitionsResponse\x12H\n" +
-	"\vtransitions\x18\x01 \x03(\v2&.sallyport.control.v1.TransitionStatusR\vtransitions\"\xf9\x01\n" +
+	"\vtransitions\x18\x01 \x03(\v2&.sallyport.control.v1.TransitionStatusR\vtransitions\"\xbb\x02\n" +
 	"\x10TransitionStatus\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2376,10 +2395,13 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\aallowed\x18\a \x01(\x04R\aallowed\x12\x16\n" +
 	"\x06denied\x18\b \x01(\x04R\x06denied\x12\x1c\n" +
 	"\tunmatched\x18\t \x01(\x04R\tunmatched\x12\x16\n" +
-	"\x06failed\x18\x15 \x01(\x04R\x06failed\"\x15\n" +
+	"\x06failed\x18\x15 \x01(\x04R\x06failed\x12@\n" +
+	"\n" +
+	"statements\x18\x16 \x01(\v2 .sallyport.control.v1.StatementsR\n" +
+	"statements\"\x15\n" +
 	"\x13ListGatewaysRequest\"W\n" +
 	"\x14ListGatewaysResponse\x12?\n" +
-	"\bgateways\x18\x01 \x03(\v2#.sallyport.control.v1.GatewayStatusR\bgateways\"\xcf\x03\n" +
+	"\bgateways\x18\x01 \x03(\v2#.sallyport.control.v1.GatewayStatusR\bgateways\"\x86\x04\n" +
 	"\rGatewayStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12\x0e\n" +
@@ -2393,7 +2415,8 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\brejected\x18\v \x01(\x04R\brejected\x12!\n" +
 	"\frejected_why\x18\f \x01(\tR\vrejectedWhy\x12;\n" +
 	"\vrejected_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"rejectedAt\"\x82\x01\n" +
+	"rejectedAt\x125\n" +
+	"\x06outage\x18\x0e \x01(\v2\x1d.sallyport.crossing.v1.OutageR\x06outage\"\x82\x01\n" +
 	"\vResourceAck\x12\x19\n" +
 	"\btype_url\x18\x01 \x01(\tR\atypeUrl\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -2465,11 +2488,12 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xbf\x01\n" +
 	"\rPolicyService\x12V\n" +
 	"\aPublish\x12$.sallyport.control.v1.PublishRequest\x1a%.sallyport.control.v1.PublishResponse\x12V\n" +
-	"\tGetPolicy\x12&.sallyport.control.v1.GetPolicyRequest\x1a!.sallyport.policy.v1.SignedPolicy2\x89\x03\n" +
+	"\tGetPolicy\x12&.sallyport.control.v1.GetPolicyRequest\x1a!.sallyport.policy.v1.SignedPolicy2\xe7\x03\n" +
 	"\x0fCrossingService\x12E\n" +
 	"\aDeliver\x12\x1b.sallyport.control.v1.Batch\x1a\x19.sallyport.control.v1.Ack(\x010\x01\x12\\\n" +
 	"\rListCrossings\x12*.sallyport.control.v1.ListCrossingsRequest\x1a\x1d.sallyport.crossing.v1.Record0\x01\x12a\n" +
-	"\fListRefusals\x12).sallyport.control.v1.ListRefusalsRequest\x1a$.sallyport.control.v1.GatewayRefusal0\x01\x12n\n" +
+	"\fListRefusals\x12).sallyport.control.v1.ListRefusalsRequest\x1a$.sallyport.control.v1.GatewayRefusal0\x01\x12\\\n" +
+	"\rListUnmatched\x12*.sallyport.control.v1.ListUnmatchedRequest\x1a\x1d.sallyport.control.v1.Finding0\x01\x12n\n" +
 	"\x0fListTransitions\x12,.sallyport.control.v1.ListTransitionsRequest\x1a-.sallyport.control.v1.ListTransitionsResponse2\xb3\x02\n" +
 	"\x0eGatewayService\x12e\n" +
 	"\fListGateways\x12).sallyport.control.v1.ListGatewaysRequest\x1a*.sallyport.control.v1.ListGatewaysResponse\x12S\n" +
@@ -2544,7 +2568,11 @@ var file_sallyport_control_v1_control_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),     // 42: google.protobuf.Duration
 	(v12.Decision)(0),               // 43: sallyport.crossing.v1.Decision
 	(*v12.Refusal)(nil),             // 44: sallyport.crossing.v1.Refusal
-	(*v12.Record)(nil),              // 45: sallyport.crossing.v1.Record
+	(*Statements)(nil),              // 45: sallyport.control.v1.Statements
+	(*v12.Outage)(nil),              // 46: sallyport.crossing.v1.Outage
+	(*ListUnmatchedRequest)(nil),    // 47: sallyport.control.v1.ListUnmatchedRequest
+	(*v12.Record)(nil),              // 48: sallyport.crossing.v1.Record
+	(*Finding)(nil),                 // 49: sallyport.control.v1.Finding
 }
 var file_sallyport_control_v1_control_proto_depIdxs = []int32{
 	39, // 0: sallyport.control.v1.PublishBundleRequest.signed:type_name -> sallyport.config.v1.SignedBundle
@@ -2560,60 +2588,64 @@ var file_sallyport_control_v1_control_proto_depIdxs = []int32{
 	40, // 10: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
 	44, // 11: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
 	20, // 12: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
-	23, // 13: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
-	24, // 14: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
-	25, // 15: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
-	40, // 16: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
-	40, // 17: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
-	40, // 18: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
-	26, // 19: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
-	8,  // 20: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
-	40, // 21: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
-	42, // 22: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
-	35, // 23: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
-	36, // 24: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
-	42, // 25: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
-	34, // 26: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
-	37, // 27: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
-	38, // 28: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
-	40, // 29: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
-	9,  // 30: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
-	11, // 31: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
-	12, // 32: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
-	15, // 33: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
-	16, // 34: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
-	18, // 35: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
-	21, // 36: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
-	25, // 37: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
-	28, // 38: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
-	30, // 39: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
-	31, // 40: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
-	32, // 41: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
-	0,  // 42: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
-	2,  // 43: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
-	3,  // 44: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
-	5,  // 45: sallyport.control.v1.BundleService.ListHolders:input_type -> sallyport.control.v1.ListHoldersRequest
-	10, // 46: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
-	41, // 47: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
-	13, // 48: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
-	45, // 49: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
-	17, // 50: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
-	19, // 51: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
-	22, // 52: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
-	27, // 53: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
-	29, // 54: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
-	34, // 55: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
-	34, // 56: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
-	33, // 57: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
-	1,  // 58: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
-	39, // 59: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
-	4,  // 60: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
-	6,  // 61: sallyport.control.v1.BundleService.ListHolders:output_type -> sallyport.control.v1.ListHoldersResponse
-	46, // [46:62] is the sub-list for method output_type
-	30, // [30:46] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	45, // 13: sallyport.control.v1.TransitionStatus.statements:type_name -> sallyport.control.v1.Statements
+	23, // 14: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
+	24, // 15: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
+	25, // 16: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
+	40, // 17: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
+	40, // 18: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
+	46, // 19: sallyport.control.v1.GatewayStatus.outage:type_name -> sallyport.crossing.v1.Outage
+	40, // 20: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
+	26, // 21: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
+	8,  // 22: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
+	40, // 23: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
+	42, // 24: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
+	35, // 25: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
+	36, // 26: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
+	42, // 27: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
+	34, // 28: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
+	37, // 29: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
+	38, // 30: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
+	40, // 31: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
+	9,  // 32: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
+	11, // 33: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
+	12, // 34: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
+	15, // 35: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
+	16, // 36: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
+	47, // 37: sallyport.control.v1.CrossingService.ListUnmatched:input_type -> sallyport.control.v1.ListUnmatchedRequest
+	18, // 38: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
+	21, // 39: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
+	25, // 40: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
+	28, // 41: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
+	30, // 42: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
+	31, // 43: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
+	32, // 44: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
+	0,  // 45: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
+	2,  // 46: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
+	3,  // 47: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
+	5,  // 48: sallyport.control.v1.BundleService.ListHolders:input_type -> sallyport.control.v1.ListHoldersRequest
+	10, // 49: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
+	41, // 50: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
+	13, // 51: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
+	48, // 52: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
+	17, // 53: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
+	49, // 54: sallyport.control.v1.CrossingService.ListUnmatched:output_type -> sallyport.control.v1.Finding
+	19, // 55: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
+	22, // 56: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
+	27, // 57: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
+	29, // 58: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
+	34, // 59: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
+	34, // 60: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
+	33, // 61: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
+	1,  // 62: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
+	39, // 63: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
+	4,  // 64: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
+	6,  // 65: sallyport.control.v1.BundleService.ListHolders:output_type -> sallyport.control.v1.ListHoldersResponse
+	49, // [49:66] is the sub-list for method output_type
+	32, // [32:49] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_control_proto_init() }
@@ -2621,6 +2653,7 @@ func file_sallyport_control_v1_control_proto_init() {
 	if File_sallyport_control_v1_control_proto != nil {
 		return
 	}
+	file_sallyport_control_v1_findings_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -181,6 +181,7 @@ const (
 	CrossingService_Deliver_FullMethodName         = "/sallyport.control.v1.CrossingService/Deliver"
 	CrossingService_ListCrossings_FullMethodName   = "/sallyport.control.v1.CrossingService/ListCrossings"
 	CrossingService_ListRefusals_FullMethodName    = "/sallyport.control.v1.CrossingService/ListRefusals"
+	CrossingService_ListUnmatched_FullMethodName   = "/sallyport.control.v1.CrossingService/ListUnmatched"
 	CrossingService_ListTransitions_FullMethodName = "/sallyport.control.v1.CrossingService/ListTransitions"
 )
 
@@ -198,6 +199,9 @@ type CrossingServiceClient interface {
 	ListCrossings(ctx context.Context, in *ListCrossingsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v11.Record], error)
 	// ListRefusals are the failures before identity, oldest first.
 	ListRefusals(ctx context.Context, in *ListRefusalsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GatewayRefusal], error)
+	// ListUnmatched are the records that are one-sided or whose halves disagree, and
+	// whatever else the statements on them leave unexplained, oldest first.
+	ListUnmatched(ctx context.Context, in *ListUnmatchedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Finding], error)
 	// ListTransitions are the policy's transitions with what crossed them.
 	ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error)
 }
@@ -261,6 +265,25 @@ func (c *crossingServiceClient) ListRefusals(ctx context.Context, in *ListRefusa
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CrossingService_ListRefusalsClient = grpc.ServerStreamingClient[GatewayRefusal]
 
+func (c *crossingServiceClient) ListUnmatched(ctx context.Context, in *ListUnmatchedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Finding], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CrossingService_ServiceDesc.Streams[3], CrossingService_ListUnmatched_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListUnmatchedRequest, Finding]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CrossingService_ListUnmatchedClient = grpc.ServerStreamingClient[Finding]
+
 func (c *crossingServiceClient) ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTransitionsResponse)
@@ -285,6 +308,9 @@ type CrossingServiceServer interface {
 	ListCrossings(*ListCrossingsRequest, grpc.ServerStreamingServer[v11.Record]) error
 	// ListRefusals are the failures before identity, oldest first.
 	ListRefusals(*ListRefusalsRequest, grpc.ServerStreamingServer[GatewayRefusal]) error
+	// ListUnmatched are the records that are one-sided or whose halves disagree, and
+	// whatever else the statements on them leave unexplained, oldest first.
+	ListUnmatched(*ListUnmatchedRequest, grpc.ServerStreamingServer[Finding]) error
 	// ListTransitions are the policy's transitions with what crossed them.
 	ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error)
 	mustEmbedUnimplementedCrossingServiceServer()
@@ -305,6 +331,9 @@ func (UnimplementedCrossingServiceServer) ListCrossings(*ListCrossingsRequest, g
 }
 func (UnimplementedCrossingServiceServer) ListRefusals(*ListRefusalsRequest, grpc.ServerStreamingServer[GatewayRefusal]) error {
 	return status.Error(codes.Unimplemented, "method ListRefusals not implemented")
+}
+func (UnimplementedCrossingServiceServer) ListUnmatched(*ListUnmatchedRequest, grpc.ServerStreamingServer[Finding]) error {
+	return status.Error(codes.Unimplemented, "method ListUnmatched not implemented")
 }
 func (UnimplementedCrossingServiceServer) ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTransitions not implemented")
@@ -359,6 +388,17 @@ func _CrossingService_ListRefusals_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CrossingService_ListRefusalsServer = grpc.ServerStreamingServer[GatewayRefusal]
 
+func _CrossingService_ListUnmatched_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListUnmatchedRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CrossingServiceServer).ListUnmatched(m, &grpc.GenericServerStream[ListUnmatchedRequest, Finding]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CrossingService_ListUnmatchedServer = grpc.ServerStreamingServer[Finding]
+
 func _CrossingService_ListTransitions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTransitionsRequest)
 	if err := dec(in); err != nil {
@@ -404,6 +444,11 @@ var CrossingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ListRefusals",
 			Handler:       _CrossingService_ListRefusals_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListUnmatched",
+			Handler:       _CrossingService_ListUnmatched_Handler,
 			ServerStreams: true,
 		},
 	},

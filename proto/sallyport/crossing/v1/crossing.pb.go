@@ -2768,7 +2768,10 @@ type Record struct {
 	// tunnel that carried it.
 	Tunnel *Tunnel `protobuf:"bytes,13,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
 	// evidence places it in the numbering.
-	Evidence      *Evidence `protobuf:"bytes,14,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Evidence *Evidence `protobuf:"bytes,14,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// cause is why a half is missing, or on what the halves differ, in words. A gateway
+	// does not say so: whoever shows the record knows.
+	Cause         string `protobuf:"bytes,15,opt,name=cause,proto3" json:"cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2899,6 +2902,13 @@ func (x *Record) GetEvidence() *Evidence {
 		return x.Evidence
 	}
 	return nil
+}
+
+func (x *Record) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
 }
 
 // Evidence is where the proof of a record is found.
@@ -3178,7 +3188,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x03act\x18\x01 \x01(\tR\x03act\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.sallyport.policy.v1.Act.KindR\x04kind\x12\x18\n" +
 	"\asubject\x18\x03 \x01(\tR\asubject\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xcf\x05\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xe5\x05\n" +
 	"\x06Record\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x129\n" +
@@ -3196,7 +3206,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06egress\x18\v \x01(\v2\x1a.sallyport.crossing.v1.EndR\x06egress\x124\n" +
 	"\aingress\x18\f \x01(\v2\x1a.sallyport.crossing.v1.EndR\aingress\x125\n" +
 	"\x06tunnel\x18\r \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\x12;\n" +
-	"\bevidence\x18\x0e \x01(\v2\x1f.sallyport.crossing.v1.EvidenceR\bevidence\"j\n" +
+	"\bevidence\x18\x0e \x01(\v2\x1f.sallyport.crossing.v1.EvidenceR\bevidence\x12\x14\n" +
+	"\x05cause\x18\x0f \x01(\tR\x05cause\"j\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04OPEN\x10\x01\x12\n" +

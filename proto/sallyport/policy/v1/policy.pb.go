@@ -830,7 +830,11 @@ type Transition struct {
 	ReviewBy string `protobuf:"bytes,6,opt,name=review_by,json=reviewBy,proto3" json:"review_by,omitempty"`
 	// record is "durable" (the default: an opening is on stable storage before
 	// the first byte is forwarded) or "async".
-	Record        string `protobuf:"bytes,7,opt,name=record,proto3" json:"record,omitempty"`
+	Record string `protobuf:"bytes,7,opt,name=record,proto3" json:"record,omitempty"`
+	// outage is what becomes of crossings while a gateway cannot write records: "refuse"
+	// (the default: no record, no crossing) or "alarm" (they go on, their records wait in
+	// the gateway's memory, and an alarm is raised).
+	Outage        string `protobuf:"bytes,8,opt,name=outage,proto3" json:"outage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -910,6 +914,13 @@ func (x *Transition) GetReviewBy() string {
 func (x *Transition) GetRecord() string {
 	if x != nil {
 		return x.Record
+	}
+	return ""
+}
+
+func (x *Transition) GetOutage() string {
+	if x != nil {
+		return x.Outage
 	}
 	return ""
 }
@@ -2138,7 +2149,7 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\tmay_label\x18\x02 \x01(\bR\bmayLabel\",\n" +
 	"\tPlaintext\x12\x1f\n" +
 	"\vaccepted_by\x18\x01 \x01(\tR\n" +
-	"acceptedBy\"\xa8\x01\n" +
+	"acceptedBy\"\xc0\x01\n" +
 	"\n" +
 	"Transition\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
@@ -2147,7 +2158,8 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\aon_call\x18\x04 \x01(\tR\x06onCall\x12\x12\n" +
 	"\x04sink\x18\x05 \x01(\tR\x04sink\x12\x1b\n" +
 	"\treview_by\x18\x06 \x01(\tR\breviewBy\x12\x16\n" +
-	"\x06record\x18\a \x01(\tR\x06record\"\xef\x03\n" +
+	"\x06record\x18\a \x01(\tR\x06record\x12\x16\n" +
+	"\x06outage\x18\b \x01(\tR\x06outage\"\xef\x03\n" +
 	"\x06Intent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x05allow\x18\x02 \x01(\v2\x1a.sallyport.policy.v1.MatchR\x05allow\x12.\n" +
