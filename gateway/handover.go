@@ -135,6 +135,7 @@ func (g *Gateway) outlive(ctx context.Context, attached <-chan struct{}) {
 			g.log.Warn("listener not closed", zap.Error(err))
 		}
 	}
+	g.recorder.Retire()
 	g.epochs.Retire()
 	g.attach.Retire()
 	g.pool.Retire()

@@ -126,8 +126,8 @@ func (c *Config) setDefaults() {
 type Keeper struct {
 	cfg      Config
 	keys     *keys
-	recorder Recorder // Bind's
-	run      string   // of this process, Bind's too
+	recorder Recorder    // Bind's
+	run      string      // of this process, Bind's too
 	answers  atomic.Bool // peers are answered here, and not by another process
 	beside   atomic.Bool // other processes of this gateway run
 

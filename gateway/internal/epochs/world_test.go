@@ -47,6 +47,7 @@ type gateway struct {
 	id     spiffeid.ID
 	source *certs.Source
 	disk   *disk
+	others []string // runs that another process goes on with
 
 	*process
 }
@@ -212,9 +213,12 @@ func (g *gateway) begin() {
 	g.answers(k)
 	g.stop = func() { g.answers(nil); cancel(); <-over; g.stop = nil }
 	for _, run := range left {
-		g.cutOff(run)
+		if !slices.Contains(g.others, run) {
+			g.cutOff(run)
+		}
 	}
-	k.Running(nil)
+	left = slices.DeleteFunc(left, func(run string) bool { return slices.Contains(g.others, run) })
+	k.Runs(left, g.others)
 	k.SetPeers([]spiffeid.ID{g.world.near.id, g.world.far.id})
 }
 

@@ -49,9 +49,10 @@ type Books interface {
 	// run has ended, again with what that one knew: a state is ignored unless it is
 	// ahead of what the books have of its chain.
 	Restore(chains []*crossingv1.ChainState)
-	// Running tells again and again which other runs of this gateway go on, or were not
-	// taken over yet. All of what any other one has written was told; it writes no more.
-	Running(runs []string)
+	// Runs tells, each second, which other runs this process has taken over, all of
+	// whose frames were told; and which ones others write, or nobody has taken over yet.
+	// Any other run was removed.
+	Runs(taken, others []string)
 }
 
 // followInterval is how often the runs of other processes are read on.

@@ -243,8 +243,7 @@ func (l *ledger) Chains() []*crossingv1.ChainState {
 	return states
 }
 
-// Running implements Books.
-func (*ledger) Running([]string) {}
+func (*ledger) Runs(_, _ []string) {}
 
 func (l *ledger) Restore(states []*crossingv1.ChainState) {
 	l.mu.Lock()

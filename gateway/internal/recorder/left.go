@@ -42,11 +42,12 @@ func (r *Recorder) inherit(ctx context.Context) {
 	defer ticker.Stop()
 	var over chan struct{} // closed when a run was delivered; nil while there is none
 	for {
-		if over == nil {
+		if over == nil && !r.retired.Load() {
 			over = r.deliverNext(ctx)
 		}
+		tell := r.lookAtRuns() // before: what is gone by then has left its chains, which are taken over
 		r.removeLeft()
-		r.tellRunning()
+		tell()
 		r.spool.Bound(r.cfg.MaxBytes - r.runs.size())
 		select {
 		case <-over:
@@ -97,29 +98,35 @@ func (r *Recorder) removeLeft() {
 			r.cfg.Log.Error("earlier run not removed", zap.String("directory", done.cfg.Dir), zap.Error(err))
 		}
 	}
+	if r.retired.Load() {
+		return
+	}
 	if err := r.library.adopt(); err != nil {
 		r.cfg.Log.Error("chains of an earlier run are not taken over", zap.Error(err))
 	}
 }
 
-// tellRunning tells the books which other runs go on.
-func (r *Recorder) tellRunning() {
-	if r.cfg.Books == nil {
-		return
-	}
+// lookAtRuns looks which other runs there are, and whose they are, and gives what
+// tells the books.
+func (r *Recorder) lookAtRuns() (tell func()) {
 	dirs, err := r.runs.others()
-	if err != nil {
-		return // whoever takes runs over says so
+	if err != nil || r.cfg.Books == nil {
+		return func() {} // who takes runs over says why
 	}
-	ended := r.left.all()
-	running := []string{}
+	var taken, others []string
+	for _, left := range r.left.all() {
+		taken = append(taken, filepath.Base(left.cfg.Dir))
+	}
 	for _, dir := range dirs {
-		if !slices.ContainsFunc(ended, func(left *Recorder) bool { return left.cfg.Dir == dir }) {
-			running = append(running, filepath.Base(dir))
+		if run := filepath.Base(dir); !slices.Contains(taken, run) {
+			others = append(others, run)
 		}
 	}
-	r.cfg.Books.Running(running)
+	return func() { r.cfg.Books.Runs(taken, others) }
 }
+
+// Retire leaves it to another process of this gateway to take over runs that end.
+func (r *Recorder) Retire() { r.retired.Store(true) }
 
 func (r *Recorder) closeLeft() {
 	for _, done := range r.left.all() {

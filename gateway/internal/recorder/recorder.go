@@ -97,6 +97,8 @@ type Recorder struct {
 	trimming sync.Mutex // held while segments are removed; guards trimmed
 	trimmed  uint32     // the highest segment that is not needed to know what is open
 
+	retired atomic.Bool // Retire was called
+
 	counting sync.RWMutex // guards numbers, whose counters count by themselves
 	numbers  map[string]*atomic.Uint64
 }
