@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 
@@ -92,22 +93,29 @@ func hashing(crossings int) (float64, error) {
 	})
 }
 
-// signing is what it takes to sign each crossing at both gateways, and to verify it at
-// the other one.
+// signing is what it takes to sign each crossing at both gateways, once when it has
+// ended, and to verify it at the other one.
 func signing(crossings int) (float64, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return 0, err
 	}
+	p, err := newPairOfSides(1)
+	if err != nil {
+		return 0, err
+	}
+	frames, err := p.someFrames()
+	if err != nil {
+		return 0, err
+	}
+	accounts := [][]byte{slices.Concat(frames[0], frames[1]), slices.Concat(frames[2], frames[3])}
 	return cpuOf(crossings, func() error {
-		sum := sha256.Sum256(public)
 		for range crossings {
-			for range 2 {
-				signature := ed25519.Sign(private, sum[:])
-				if !ed25519.Verify(public, sum[:], signature) {
+			for _, account := range accounts {
+				sum := sha256.Sum256(account)
+				if !ed25519.Verify(public, sum[:], ed25519.Sign(private, sum[:])) {
 					return errors.New("a signature does not verify")
 				}
-				sum = sha256.Sum256(signature)
 			}
 		}
 		return nil
