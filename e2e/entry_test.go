@@ -54,6 +54,16 @@ func TestDoubleEntry(t *testing.T) {
 	t.Logf("seed %d: %d calls; without a control plane for %s; killed %s", k.seed, len(all), *away, k)
 	records := awaitLedger(t, m, &ledger{attempts: all, kills: k.done})
 	t.Logf("each answer has its record %s after the control plane came back: %s", time.Since(back).Round(time.Second/10), count(t, all, records))
+	awaitStated(t, m, back, 1)
+	awaitExplained(t, m, records)
+	listed(t, m, records)
+	// Callers' gateways first: whom they call answers their last claims.
+	for _, name := range []string{"onprem-1", "azure-1", "aws-1"} {
+		k.gateways[name].stop()
+	}
+	awaitStated(t, m, back, 0)
+	awaitExplained(t, m, records)
+	t.Logf("all is stated to the end %s after the control plane came back", time.Since(back).Round(time.Second/10))
 	rejectedNothing(t, m)
 }
 

@@ -80,6 +80,18 @@ func (p *process) kill() {
 	p.cmd.Wait()
 }
 
+// stop ends it as a service manager does, and waits for that.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	late := time.AfterFunc(meshtest.Patience, func() { p.cmd.Process.Kill() })
+	if err := p.cmd.Wait(); err != nil || !late.Stop() {
+		p.t.Errorf("%s does not stop in order: %v", p.argv[0], err)
+	}
+}
+
 // ask is sallyport for a question that must be answered with yes.
 func ask(t *testing.T, dir string, args ...string) string {
 	t.Helper()
