@@ -134,7 +134,7 @@ func (k *Keeper) claim(c *outgoing) *crossingv1.Statement {
 	if claim := c.book.Pending(); claim != nil {
 		return claim
 	}
-	now, final := time.Now(), c.ended.Load()
+	now, final := k.cfg.Now(), c.ended.Load()
 	if due := c.urgent.Swap(false) || c.book.Due(now); !due {
 		return nil
 	}
@@ -166,7 +166,7 @@ func (k *Keeper) settle(ctx context.Context, c *outgoing, claim *crossingv1.Stat
 		k.cfg.Meter.Stated(crossingv1.Side_EGRESS, false)
 		return true
 	}
-	began := time.Now()
+	began := k.cfg.Now()
 	for pause := firstTry; ; pause = min(2*pause, lastTry) {
 		err := k.ask(ctx, c, claim)
 		if err == nil {
@@ -177,7 +177,7 @@ func (k *Keeper) settle(ctx context.Context, c *outgoing, claim *crossingv1.Stat
 			return false
 		}
 		k.refuse(c.peer, err)
-		if c.parted.Load() || time.Since(began) >= 2*k.cfg.Heartbeat {
+		if c.parted.Load() || k.cfg.Now().Sub(began) >= 2*k.cfg.Heartbeat {
 			c.since(began)
 			c.book.Alone()
 			k.cfg.Meter.Stated(crossingv1.Side_EGRESS, true)
