@@ -79,6 +79,8 @@ func (k *Keeper) beaten(from tunnel.Info, said *crossingv1.Beat) error {
 	if at := h.GetAt().AsTime(); at.After(k.cfg.Now().Add(from.ClockOffset + statement.MaxSkew)) {
 		return faulty(unsound, fmt.Errorf("heartbeat of %s, which is to come", at.UTC().Format(time.RFC3339)))
 	}
+	k.returned(from.Peer)
+	k.recall(from.Peer, h.GetStandings())
 	p, now := k.peerOf(from.Peer), k.cfg.Now().UnixNano()
 	p.last.Store(now)
 	k.mu.RLock()
