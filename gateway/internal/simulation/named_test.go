@@ -61,10 +61,12 @@ func (c *control) collect() names {
 				covered[n] = true
 			}
 		}
-		for side := range k.leaves {
-			for n := range k.leaves[side][0] {
-				if !covered[n] {
-					all.add(chain, n, name{what: strange})
+		for _, side := range k.leaves {
+			for _, leaves := range side {
+				for n := range leaves {
+					if !covered[n] {
+						all.add(chain, n, name{what: strange})
+					}
 				}
 			}
 		}

@@ -249,7 +249,7 @@ func (o *oracle) explained(at place, what string) bool {
 		}
 	case alone:
 		return o.disturbed(at.chain, o.began, o.stopped) || o.harmedTalk(at.chain)
-	case crossingv1.Difference_UNCLAIMED.String():
+	case crossingv1.Difference_UNCLAIMED.String(), crossingv1.Difference_UNCLAIMED_END.String():
 		if o.names.has(at, alone) {
 			return true
 		}
@@ -279,7 +279,7 @@ func (o *oracle) misled(c statement.Chain) bool {
 	for way, harms := range o.said {
 		if o.gateways[way[0]].id.String() == c.Egress && o.gateways[way[1]].id.String() == c.Ingress {
 			for _, h := range harms {
-				if h == mutated {
+				if h == mutated || h == doubled || h == reordered {
 					return true
 				}
 			}
@@ -310,14 +310,15 @@ func (o *oracle) judgeRecords() {
 			side = 1
 		}
 		if at := (place{a.chain[side], a.n[side]}); !o.named(at) {
-			o.fault("record %s of number %d of %.8s is %s %v, and nobody names it", h.id, at.number, at.chain.Run, state, fields)
+			o.fault("record %s of number %d of %.8s %s>%s is %s %v, and nobody names it: %v %v %v",
+				h.id, at.number, at.chain.Run, short(at.chain.Egress), short(at.chain.Ingress), state, fields, a.n, a.sides[0].Close, a.sides[1].Close)
 		}
 	}
 }
 
 // named says that a number is named by statements, or by what comes of them.
 func (o *oracle) named(at place) bool {
-	return slices.ContainsFunc(o.names[at], func(is name) bool { return is.what != strange || o.disturbed(at.chain, o.began, o.stopped, putBack) })
+	return slices.ContainsFunc(o.names[at], func(is name) bool { return is.what != strange || o.explained(at, strange) })
 }
 
 // judgeChains: statements tile all numbers, to a final one.
