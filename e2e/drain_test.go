@@ -70,6 +70,9 @@ func restartAndPush(t *testing.T, m *meshtest.Mesh, units []*gatewayUnit) {
 	l.awaitRecords(t, m)
 	for _, u := range units {
 		u.awaitAlone(t)
+		if c := countsOf(t, u.admin); c.differences() > 0 || c["silent_pairs"] > 0 {
+			t.Errorf("%s: %v", u.name, c.ofEpochs())
+		}
 	}
 }
 

@@ -127,6 +127,7 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 	self := b.self
 	g.epochs = epochs.New(epochs.Config{
 		Self: self, Source: g.source, Peers: peerStreams{g}, Policy: g.Policy, Meter: g.metrics, Log: g.log.Named("epochs"),
+		Waits: g.inheritance != nil,
 	})
 	var err error
 	g.recorder, err = recorder.New(recorder.Config{

@@ -18,6 +18,9 @@ const (
 	// readyPatience is how long a gateway that takes another one's place waits for
 	// the control plane's word and for tunnels. It can do without either.
 	readyPatience = 5 * time.Second
+	// answerAfter is how long after that it answers what peers claim: the process
+	// before it has been told by then to answer nothing any more.
+	answerAfter = 500 * time.Millisecond
 )
 
 // Files are what a process that takes this one's place needs, by name: the
@@ -62,6 +65,9 @@ func (g *Gateway) serveWorkloads(ctx context.Context) error {
 		}
 	}
 	close(g.ready)
+	if g.inheritance != nil {
+		defer time.AfterFunc(answerAfter, g.epochs.TakeOver).Stop()
+	}
 	return g.attach.Run(ctx)
 }
 
@@ -129,6 +135,7 @@ func (g *Gateway) outlive(ctx context.Context, attached <-chan struct{}) {
 			g.log.Warn("listener not closed", zap.Error(err))
 		}
 	}
+	g.recorder.Retire()
 	g.epochs.Retire()
 	g.attach.Retire()
 	g.pool.Retire()

@@ -98,7 +98,10 @@ func (g *Gateway) setPeers(ctx context.Context, peers []tunnel.Peer, revoked []s
 
 // state is what the gateway is like now, for those who run it.
 func (g *Gateway) state() admin.State {
-	s := admin.State{Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Outage: g.recorder.Outage(), Silent: g.epochs.Silent(), Tunnels: g.pool.Tunnels(), Bundles: g.bundles.States(time.Now())}
+	s := admin.State{
+		Serial: g.Policy().Serial, Spooled: g.recorder.Pending(), Outage: g.recorder.Outage(), Silent: g.epochs.Silent(),
+		Tunnels: g.pool.Tunnels(), Bundles: g.bundles.States(time.Now()),
+	}
 	if _, err := g.source.GetX509SVID(); err != nil {
 		s.NotReady = err
 	} else if s.Serial == 0 {

@@ -14,8 +14,8 @@ type Fault int
 const (
 	// Forked: two claims of one epoch, or two answers to one claim, were signed.
 	Forked Fault = iota + 1
-	// BrokenLink: the claim before, or the answer to it, is not the one that this claim
-	// names. A claim that comes late may explain it: then the chain is forked as well.
+	// BrokenLink: no claim of the epoch before that has come, or answer to it, is the one
+	// that this claim names. If that comes yet, the chain is forked as well.
 	BrokenLink
 	// Gap: the claim's first number is not the next of the claim before.
 	Gap
@@ -80,7 +80,8 @@ const maxVariants = 4
 
 // Follower follows the statements of one chain as they are delivered by either
 // gateway, in any order and more than once, and finds what is wrong with them. It
-// is not safe for concurrent use.
+// is not safe for concurrent use. But for a broken link that a later
+// claim explains, what it finds does not depend on the order.
 type Follower struct {
 	chain  Chain
 	epochs map[uint64][]*followed
@@ -189,25 +190,25 @@ func (c *followed) answered(s *Stated) (found []Finding) {
 // link finds what is wrong between a claim and the one before, once.
 func (f *Follower) link(c *followed) (found []Finding) {
 	before := f.epochs[c.Claim.GetEpoch()-1]
-	if len(before) == 0 {
-		return nil
-	}
 	tell := func(fault Fault) {
 		if !c.told[fault] {
 			c.told[fault] = true
 			found = append(found, c.finding(fault))
 		}
 	}
+	if len(before) == 0 {
+		return nil
+	}
 	at := slices.IndexFunc(before, func(b *followed) bool { return bytes.Equal(c.Claim.GetPrevious(), b.ClaimHash[:]) })
 	if at < 0 {
 		tell(BrokenLink)
 		return found
 	}
-	b := before[at]
+	b, named := before[at], c.Claim.GetAnswered()
 	if c.Claim.GetFirst() != b.Claim.GetNext() {
 		tell(Gap)
 	}
-	if len(c.Claim.GetAnswered()) > 0 && len(b.answers) > 0 && !slices.Contains(b.answers, Hash(c.Claim.GetAnswered())) {
+	if len(named) > 0 && len(b.answers) > 0 && !slices.Contains(b.answers, Hash(named)) {
 		tell(BrokenLink)
 	}
 	if b.Claim.GetFinal() && b.Answer != nil && len(b.deferred) == 0 {

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	schedules = flag.Uint64("schedules", 400, "random histories of TestSim")
+	schedules = flag.Uint64("schedules", 120, "random histories of TestSim")
 	seed      = flag.Uint64("seed", 0, "the one history of TestSim to run, if not 0")
 )
 
@@ -326,7 +326,7 @@ func (s *sim) restartFar() {
 	replay(s.t, s.far.spool, open, end, i.Replay)
 	s.far.spool.stated(s.t, i.Stated())
 	for _, c := range s.all {
-		if c.fault == crossingv1.Difference_UNRECORDED && !c.flying && !s.reviewed[c.openEpoch] && c.openEpoch == 0 {
+		if c.fault == crossingv1.Difference_UNRECORDED && !c.flying && !s.reviewed[c.openEpoch] {
 			c.fault = crossingv1.Difference_UNSEEN // nobody remembers that it came
 		}
 		if c.farOpen && !c.farEnded {

@@ -151,7 +151,8 @@ func TestDifferences(t *testing.T) {
 	whole := d.answer(func(a *crossingv1.Answer) {
 		a.Roots = d.roots(d.i, 1, 4, []uint64{2}, []uint64{2, 3}, []uint64{2})
 		a.Differences = []*crossingv1.Difference{
-			{Kind: crossingv1.Difference_UNSEEN, Numbers: []uint64{2}}, {Kind: crossingv1.Difference_UNRECORDED, Numbers: []uint64{3}},
+			{Kind: crossingv1.Difference_UNSEEN, Numbers: []uint64{2}},
+			{Kind: crossingv1.Difference_UNRECORDED, Numbers: []uint64{3}},
 			{Kind: crossingv1.Difference_DENIED, Numbers: []uint64{1}},
 		}
 	})

@@ -136,26 +136,47 @@ func TestOneSided(t *testing.T) {
 		kind      controlv1.Finding_Kind
 		uncertain bool
 	}{
-		{"the tunnel was lost", crossingv1.Cause_PEER_LOST, stated(1, crossingv1.Difference_UNSEEN, ""), now,
-			"it never came to azure-1: the tunnel was lost as it opened (UNSEEN)", controlv1.Finding_ONE_SIDED, false},
-		{"the caller left", crossingv1.Cause_CALLER_GONE, stated(1, crossingv1.Difference_UNSEEN, ""), now,
-			"it never came to azure-1: its caller went away as it opened (UNSEEN)", controlv1.Finding_ONE_SIDED, false},
-		{"the egress gateway was killed", crossingv1.Cause_GATEWAY_STOPPED, stated(1, crossingv1.Difference_UNSEEN, ""), now,
-			"it never came to azure-1: the egress gateway was killed while it was open (GATEWAY_STOPPED) (UNSEEN)", controlv1.Finding_ONE_SIDED, false},
-		{"not recorded", crossingv1.Cause_REFUSED_BY_PEER, stated(1, crossingv1.Difference_UNRECORDED, "azure-1 could not record it (UNRECORDED)"), now,
-			"azure-1 could not record it (UNRECORDED): its disk was FULL from 10:09:00 to 10:11:00", controlv1.Finding_ONE_SIDED, false},
-		{"lost", crossingv1.Cause_DONE, lost(1, azure1), now,
-			"azure-1 states that it opened, in epoch 3, and its record of that never came", controlv1.Finding_LOST, false},
-		{"lost by the other one", crossingv1.Cause_DONE, lost(1, onprem1), now,
-			"azure-1 has delivered nothing of it yet, and stated nothing", controlv1.Finding_ONE_SIDED, true},
-		{"still in the spool", crossingv1.Cause_DONE, nil, start.Add(295 * time.Second),
-			"azure-1's half is still in its spool: azure-1 has not delivered since 10:14:55", controlv1.Finding_ONE_SIDED, true},
-		{"since yesterday", crossingv1.Cause_DONE, nil, start.Add(-24 * time.Hour),
-			"azure-1's half is still in its spool: azure-1 has not delivered since 2026-11-22T10:10:00Z", controlv1.Finding_ONE_SIDED, true},
-		{"never delivered", crossingv1.Cause_GATEWAY_STOPPED, nil, time.Time{},
-			"the egress gateway was killed while it was open (GATEWAY_STOPPED); azure-1's half may still be in its spool: azure-1 has delivered nothing yet", controlv1.Finding_ONE_SIDED, true},
-		{"another number's", crossingv1.Cause_DONE, stated(2, crossingv1.Difference_UNSEEN, ""), now,
-			"azure-1 has delivered nothing of it yet, and stated nothing", controlv1.Finding_ONE_SIDED, true},
+		{
+			"the tunnel was lost", crossingv1.Cause_PEER_LOST, stated(1, crossingv1.Difference_UNSEEN, ""), now,
+			"it never came to azure-1: the tunnel was lost as it opened (UNSEEN)", controlv1.Finding_ONE_SIDED, false,
+		},
+		{
+			"the caller left", crossingv1.Cause_CALLER_GONE, stated(1, crossingv1.Difference_UNSEEN, ""), now,
+			"it never came to azure-1: its caller went away as it opened (UNSEEN)", controlv1.Finding_ONE_SIDED, false,
+		},
+		{
+			"the egress gateway was killed", crossingv1.Cause_GATEWAY_STOPPED, stated(1, crossingv1.Difference_UNSEEN, ""), now,
+			"it never came to azure-1: the egress gateway was killed while it was open (GATEWAY_STOPPED) (UNSEEN)", controlv1.Finding_ONE_SIDED, false,
+		},
+		{
+			"not recorded", crossingv1.Cause_REFUSED_BY_PEER, stated(1, crossingv1.Difference_UNRECORDED, "azure-1 could not record it (UNRECORDED)"), now,
+			"azure-1 could not record it (UNRECORDED): its disk was FULL from 10:09:00 to 10:11:00", controlv1.Finding_ONE_SIDED, false,
+		},
+		{
+			"lost", crossingv1.Cause_DONE, lost(1, azure1), now,
+			"azure-1 states that it opened, in epoch 3, and its record of that never came", controlv1.Finding_LOST, false,
+		},
+		{
+			"lost by the other one", crossingv1.Cause_DONE, lost(1, onprem1), now,
+			"azure-1 has delivered nothing of it yet, and stated nothing", controlv1.Finding_ONE_SIDED, true,
+		},
+		{
+			"still in the spool", crossingv1.Cause_DONE, nil, start.Add(295 * time.Second),
+			"azure-1's half is still in its spool: azure-1 has not delivered since 10:14:55", controlv1.Finding_ONE_SIDED, true,
+		},
+		{
+			"since yesterday", crossingv1.Cause_DONE, nil, start.Add(-24 * time.Hour),
+			"azure-1's half is still in its spool: azure-1 has not delivered since 2026-11-22T10:10:00Z", controlv1.Finding_ONE_SIDED, true,
+		},
+		{
+			"never delivered", crossingv1.Cause_GATEWAY_STOPPED, nil,
+			time.Time{},
+			"the egress gateway was killed while it was open (GATEWAY_STOPPED); azure-1's half may still be in its spool: azure-1 has delivered nothing yet", controlv1.Finding_ONE_SIDED, true,
+		},
+		{
+			"another number's", crossingv1.Cause_DONE, stated(2, crossingv1.Difference_UNSEEN, ""), now,
+			"azure-1 has delivered nothing of it yet, and stated nothing", controlv1.Finding_ONE_SIDED, true,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			j, book := egressOnly(t, 1, test.cause), newFakeBook()

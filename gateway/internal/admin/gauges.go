@@ -64,12 +64,12 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(serialDesc, float64(s.Serial))
 	gauge(spoolDesc, float64(s.Spooled))
+	gauge(silentDesc, float64(s.Silent))
 	for cause, on := range outages(s.Outage) {
 		gauge(outageDesc, on, cause)
 	}
 	gauge(lostDesc, float64(s.Outage.GetRefused()), "refused")
 	gauge(lostDesc, float64(s.Outage.GetUnrecorded()), "unrecorded")
-	gauge(silentDesc, float64(s.Silent))
 	for w, t := range byWay(s.Tunnels) {
 		gauge(tunnelsDesc, t.tunnels, w.peer, w.carrier, w.class)
 		gauge(streamsDesc, t.streams, w.peer, w.carrier, w.class)

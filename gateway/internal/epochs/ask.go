@@ -20,8 +20,11 @@ var errLater = errors.New("the peer wants to be asked later")
 // books.
 func (k *Keeper) ask(ctx context.Context, c *outgoing, claim *crossingv1.Statement) error {
 	key, err := k.keys.announcement(claim.GetEgress())
-	if err != nil {
-		return err
+	if err != nil { // it is of an earlier run, and was trimmed
+		claim = k.keys.signer.Claim(claim)
+		if key, err = k.keys.announcement(claim.GetEgress()); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Exchange)
 	defer cancel()

@@ -4,17 +4,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // TestKillEgress: the process that comes after one that was killed states what was not,
 // to the run's end, and what was on its way ends with it.
 func TestKillEgress(t *testing.T) {
-	for _, answered := range []bool{true, false} {
+	for _, c := range []struct{ answered, trimmed bool }{{true, false}, {false, false}, {false, true}} {
 		inWorld(t, func(t *testing.T, w *world) {
+			w.near.disk.trimmed = c.trimmed
 			w.cross(7)
 			pass(3 * time.Second)
-			w.cut(!answered)
+			w.cut(!c.answered)
 			long := w.send(true)
 			w.cross(3)
 			pass(1500 * time.Millisecond) // a claim is made, and answered or not
@@ -71,15 +73,16 @@ func TestKillIngress(t *testing.T) {
 // TestAnswerLost: an answer that was spooled and did not arrive is given again, by the
 // next process too.
 func TestAnswerLost(t *testing.T) {
-	for _, killed := range []bool{false, true} {
+	for _, c := range []struct{ killed, trimmed bool }{{false, false}, {true, false}, {true, true}} {
 		inWorld(t, func(t *testing.T, w *world) {
+			w.far.disk.trimmed = c.trimmed
 			w.loseAnswers(true)
 			w.cross(4)
 			pass(2 * time.Second)
 			if n := w.far.counted("stated INGRESS"); n != 1 {
 				t.Fatalf("%d epochs were answered", n)
 			}
-			if killed {
+			if c.killed {
 				w.far.kill()
 				w.far.begin()
 			}
@@ -111,6 +114,60 @@ func TestKillBoth(t *testing.T) {
 			if n := g.heldPlaces(); n > 0 {
 				t.Errorf("%s holds on to %d places", g.id, n)
 			}
+		}
+	})
+}
+
+// TestHandover: of two processes of a gateway one answers, and what the other one has
+// answered is known first.
+func TestHandover(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.far.keeper.Retire()
+		w.cross(2)
+		pass(5 * time.Second)
+		if n := len(w.far.statements()); n > 0 {
+			t.Fatalf("a gateway that has retired answered %d claims", n)
+		}
+		w.far.keeper.Runs(nil, []string{crossing.NewRun()})
+		w.far.keeper.TakeOver()
+		pass(8 * time.Second)
+		w.wantAgreed(2)
+		if w.far.counted("followed") == 0 {
+			t.Error("it did not look what the other process has answered")
+		}
+		if n := w.near.counted("refused refused") + w.far.counted("refused diverges"); n > 0 {
+			t.Errorf("%d times somebody was at fault", n)
+		}
+	})
+}
+
+// TestRunsOfOthers: the chains of a run that another process writes are its own to
+// state; those of one that was removed are the newest process's.
+func TestRunsOfOthers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.cross(3)
+		run := w.near.run
+		w.cut(true)
+		pass(1500 * time.Millisecond)
+		w.near.kill()
+		w.near.others = []string{run}
+		w.near.begin()
+		w.cut(false)
+		pass(15 * time.Second)
+		if n := len(w.far.statements()); n > 0 {
+			t.Fatalf("%d claims were made for a process that goes on", n)
+		}
+		w.near.keeper.Retire()
+		w.near.keeper.Runs(nil, nil)
+		pass(5 * time.Second)
+		if n := len(w.far.statements()); n > 0 {
+			t.Fatal("a process that has retired states what was removed")
+		}
+		w.near.keeper.TakeOver()
+		w.near.keeper.Runs(nil, nil)
+		pass(5 * time.Second)
+		if all := w.far.statements(); len(all) == 0 || !all[len(all)-1].Claim.GetFinal() {
+			t.Errorf("the run that was removed has %d statements", len(all))
 		}
 	})
 }

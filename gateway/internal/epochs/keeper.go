@@ -35,6 +35,8 @@ type Recorder interface {
 	Say(f *crossingv1.Frame, durable bool) error
 	// Frame reads a frame back, by the place that the recorder gave it.
 	Frame(at uint64) ([]byte, error)
+	// Follow tells the books what other runs have spooled by now.
+	Follow() error
 	// Stated gives places back: their frames are in statements.
 	Stated(at ...uint64)
 	// Refuse counts what was refused, for the record.
@@ -76,6 +78,9 @@ type Config struct {
 	Peers Peers
 	// Policy is the one in force; zero if there is none.
 	Policy func() policy.Ref
+	// Waits says that another process of this gateway answers peers until TakeOver is
+	// called.
+	Waits bool
 	// Meter counts; nil for nobody.
 	Meter Meter
 	// Log may be nil.
@@ -126,9 +131,10 @@ func (c *Config) setDefaults() {
 type Keeper struct {
 	cfg      Config
 	keys     *keys
-	recorder Recorder // Bind's
-	run      string   // of this process, Bind's too
-	retired  atomic.Bool
+	recorder Recorder    // Bind's
+	run      string      // of this process, Bind's too
+	answers  atomic.Bool // peers are answered here, and not by another process
+	beside   atomic.Bool // other processes of this gateway run
 
 	mu    sync.RWMutex                  // guards what follows
 	own   map[string]*outgoing          // chains of this run, by their ingress gateways
@@ -147,11 +153,14 @@ type group struct {
 // New makes a keeper whose books are empty.
 func New(cfg Config) *Keeper {
 	cfg.setDefaults()
-	return &Keeper{
+	k := &Keeper{
 		cfg: cfg, keys: newKeys(&cfg),
 		own: map[string]*outgoing{}, out: map[statement.Chain]*outgoing{}, in: map[statement.Chain]*incoming{},
 		peers: map[spiffeid.ID]*peer{},
 	}
+	k.answers.Store(!cfg.Waits)
+	k.beside.Store(cfg.Waits)
+	return k
 }
 
 // Bind says whose books these are, before anything of its run is recorded. What was
@@ -204,8 +213,11 @@ func (k *Keeper) end() *group {
 	return g
 }
 
-// Retire leaves it to another process of this gateway to answer claims.
-func (k *Keeper) Retire() { k.retired.Store(true) }
+// Retire leaves it to another process of this gateway to answer peers.
+func (k *Keeper) Retire() { k.answers.Store(false) }
+
+// TakeOver has peers answered here: the process that did so before has retired.
+func (k *Keeper) TakeOver() { k.answers.Store(true) }
 
 // release gives back the places of what is stated.
 func (k *Keeper) release() {

@@ -73,13 +73,17 @@ func (k *Keeper) start(c *outgoing) {
 	}
 }
 
-// Running implements recorder.Books: the chains of runs that have ended are this
-// process's to state, to their ends.
-func (k *Keeper) Running(runs []string) {
+// Runs implements recorder.Books: the chains of runs that were taken over are this
+// process's to state, to their ends. Those of a run that was removed are the newest
+// process's, if there is anything left to state.
+func (k *Keeper) Runs(taken, others []string) {
+	k.beside.Store(len(others) > 0)
+	removed := k.answers.Load()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for chain, c := range k.out {
-		if chain.Run != k.run && !slices.Contains(runs, chain.Run) && !c.ended.Swap(true) {
+		ours := slices.Contains(taken, chain.Run) || removed && !slices.Contains(others, chain.Run)
+		if chain.Run != k.run && ours && !c.ended.Swap(true) {
 			c.urgent.Store(true)
 			k.start(c)
 		}

@@ -46,10 +46,14 @@ func (k *Keeper) listen(ctx context.Context, from tunnel.Info, s tunnel.Stream) 
 	return faulty(malformed, errors.New("it begins with an answer"))
 }
 
+// errNotHere has a peer ask again: there may be two processes of a gateway for a while,
+// and one answers.
+var errNotHere = &statement.RefusedError{Code: crossingv1.Refused_LATER, Why: "another process answers"}
+
 // claimed answers a claim, if it is one.
 func (k *Keeper) claimed(ctx context.Context, from tunnel.Info, s tunnel.Stream, said *crossingv1.Claimed) error {
-	if k.retired.Load() || !k.keys.ready() {
-		return decline(s, &statement.RefusedError{Code: crossingv1.Refused_LATER, Why: "another process answers soon"})
+	if !k.answers.Load() || !k.keys.ready() {
+		return decline(s, errNotHere)
 	}
 	stated, key, err := k.verify(from, said)
 	if err != nil {
@@ -67,6 +71,11 @@ func (k *Keeper) claimed(ctx context.Context, from tunnel.Info, s tunnel.Stream,
 		defer func() { <-c.turn }()
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+	if k.beside.Load() { // what it has answered is known first
+		if err := k.recorder.Follow(); err != nil {
+			return err
+		}
 	}
 	err = k.review(ctx, from, c, s, said.GetStatement(), key)
 	if why, is := errors.AsType[*statement.RefusedError](err); is {
@@ -155,8 +164,11 @@ func await(ctx context.Context, ready <-chan struct{}, most time.Duration) error
 // answer spools an answer, takes it into the books and gives it.
 func (k *Keeper) answer(c *incoming, s tunnel.Stream, r *statement.Review, whole *crossingv1.Statement) error {
 	key, err := k.keys.announcement(whole.GetIngress())
-	if err != nil {
-		return err
+	if err != nil { // it is of an earlier run, and was trimmed
+		whole = k.keys.signer.Answer(whole)
+		if key, err = k.keys.announcement(whole.GetIngress()); err != nil {
+			return err
+		}
 	}
 	if string(c.book.State().GetLast().GetAnswer()) == string(whole.GetAnswer()) {
 		r.Commit() // it was given before
@@ -171,6 +183,9 @@ func (k *Keeper) enter(r *statement.Review, whole *crossingv1.Statement) error {
 	stated, err := statement.Read(whole)
 	if err != nil {
 		return fmt.Errorf("own answer: %w", err)
+	}
+	if !k.answers.Load() {
+		return errNotHere
 	}
 	if err := k.recorder.Say(&crossingv1.Frame{Statement: whole}, true); err != nil {
 		return fmt.Errorf("spool answer: %w", err)

@@ -47,6 +47,7 @@ type gateway struct {
 	id     spiffeid.ID
 	source *certs.Source
 	disk   *disk
+	others []string // runs that another process goes on with
 
 	*process
 }
@@ -64,6 +65,7 @@ type disk struct {
 
 	mu      sync.Mutex // guards what follows
 	full    bool
+	trimmed bool // of announcements
 	frames  [][]byte
 	held    map[uint64]bool // places that books hold on to
 	refused []string
@@ -118,6 +120,8 @@ func (m *memory) Stated(at ...uint64) {
 		delete(m.held, a)
 	}
 }
+
+func (m *memory) Follow() error { m.count("followed", 1); return nil }
 
 func (m *memory) Refuse(_ crossingv1.Reason, _ netip.AddrPort, listener, detail string) {
 	m.mu.Lock()
@@ -209,9 +213,12 @@ func (g *gateway) begin() {
 	g.answers(k)
 	g.stop = func() { g.answers(nil); cancel(); <-over; g.stop = nil }
 	for _, run := range left {
-		g.cutOff(run)
+		if !slices.Contains(g.others, run) {
+			g.cutOff(run)
+		}
 	}
-	k.Running(nil)
+	left = slices.DeleteFunc(left, func(run string) bool { return slices.Contains(g.others, run) })
+	k.Runs(left, g.others)
 	k.SetPeers([]spiffeid.ID{g.world.near.id, g.world.far.id})
 }
 
@@ -231,6 +238,9 @@ func (g *gateway) replay(k *Keeper) (runs []string) {
 		f, err := crossing.UnmarshalFrame(b)
 		if err != nil {
 			g.t.Fatal(err)
+		}
+		if g.disk.trimmed && f.GetAnnouncement() != nil {
+			continue
 		}
 		if !slices.Contains(runs, f.GetRun()) {
 			runs = append(runs, f.GetRun())

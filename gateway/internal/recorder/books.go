@@ -38,8 +38,9 @@ type Books interface {
 	// Closed tells of an end that is in the spool, perhaps of a run that has ended.
 	Closed(c *crossingv1.Close, frame []byte, at uint64)
 	// Replay tells of any frame of another run of this gateway, in the order in which
-	// that run wrote it; the frame may be one that was stated. kept says that the books
-	// hold on to its place.
+	// that run wrote it, and at a start of one run after another; the frame may be one
+	// that was stated. kept says that the books hold on to its place. Places that are
+	// given back before New has returned wait until there is a recorder.
 	Replay(f *crossingv1.Frame, frame []byte, at uint64) (kept bool)
 	// Chains are what a start needs to know beyond the frames that the books hold
 	// on to.
@@ -48,9 +49,10 @@ type Books interface {
 	// run has ended, again with what that one knew: a state is ignored unless it is
 	// ahead of what the books have of its chain.
 	Restore(chains []*crossingv1.ChainState)
-	// Running tells again and again which other runs of this gateway go on, or were not
-	// taken over yet. All of what any other one has written was told; it writes no more.
-	Running(runs []string)
+	// Runs tells, each second, which other runs this process has taken over, all of
+	// whose frames were told; and which ones others write, or nobody has taken over yet.
+	// Any other run was removed.
+	Runs(taken, others []string)
 }
 
 // followInterval is how often the runs of other processes are read on.
@@ -239,6 +241,15 @@ func (r *Recorder) Stated(at ...uint64) {
 		default: // somebody is told already
 		}
 	}
+}
+
+// Follow tells the books what other processes of this gateway have recorded by now. It
+// is done all the time; this is for who needs to know at once.
+func (r *Recorder) Follow() error {
+	if r.library == nil {
+		return nil
+	}
+	return r.runs.follow()
 }
 
 // Frame reads the frame at a place that the books hold on to.

@@ -1,7 +1,6 @@
 package recorder
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,6 +35,9 @@ const (
 	runTries = 10
 	// earlierSuffix is added to the spool's name while it becomes a run's.
 	earlierSuffix = ".earlier"
+	// orderFile in a run's directory says, in decimal digits, how many runs had begun
+	// when it did, of those that were there.
+	orderFile = "order"
 	// spentSuffix is added to a run's name while its directory is removed.
 	spentSuffix = ".spent"
 )
@@ -60,7 +62,7 @@ func openRuns(cfg *Config) (*runs, error) {
 	if err := all.recoverMove(); err != nil {
 		return nil, err
 	}
-	if err := all.sys.MakeDir(cfg.Dir); err != nil {
+	if err := errors.Join(all.sys.MakeDir(cfg.Dir), all.sys.SyncDir(filepath.Dir(cfg.Dir))); err != nil {
 		return nil, fmt.Errorf("make spool: %w", err)
 	}
 	if err := all.take(cfg.Lock); err != nil {
@@ -166,7 +168,7 @@ func (r *runs) begin(cfg Config) (*Recorder, error) {
 		if r.library != nil {
 			r.library.own = run
 		}
-		rec, err := newRecorder(own, run, spool.SegmentSize, r.library)
+		rec, err := newRecorder(own, run, r.library)
 		if errors.Is(err, ErrInUse) && try < runTries {
 			continue
 		}
@@ -174,11 +176,37 @@ func (r *runs) begin(cfg Config) (*Recorder, error) {
 			return nil, err
 		}
 		rec.runs, r.own = r, run
-		if err := r.sys.SyncDir(r.dir); err != nil {
+		if err := errors.Join(r.saveOrder(own.Dir), r.sys.SyncDir(r.dir)); err != nil {
 			return nil, errors.Join(err, rec.CloseSpool())
 		}
 		return rec, nil
 	}
+}
+
+// saveOrder puts a new run behind all that are there.
+func (r *runs) saveOrder(dir string) error {
+	others, err := r.others()
+	if err != nil {
+		return err
+	}
+	last := 0
+	for _, other := range others {
+		last = max(last, r.order(other))
+	}
+	return disk.Replace(r.sys, filepath.Join(dir, orderFile), strconv.AppendInt(nil, int64(last)+1, 10))
+}
+
+// order is the place of a run among others; 0 of one that does not say.
+func (r *runs) order(dir string) int {
+	text, err := disk.ReadFile(r.sys, filepath.Join(dir, orderFile))
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(string(text))
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // unlock lets go of the spool. A second call does nothing.
@@ -189,7 +217,8 @@ func (r *runs) unlock() error {
 	return nil
 }
 
-// others are the directories of all runs but this one.
+// others are the directories of all runs but this one, in the order in which they
+// began: what a later one says of an earlier one comes after it.
 func (r *runs) others() ([]string, error) {
 	entries, err := r.sys.List(r.dir)
 	if err != nil {
@@ -200,6 +229,9 @@ func (r *runs) others() ([]string, error) {
 		if e.Dir && e.Name != r.own && crossing.CheckRun(e.Name) == nil {
 			dirs = append(dirs, filepath.Join(r.dir, e.Name))
 		}
+	}
+	if len(dirs) > 1 {
+		slices.SortFunc(dirs, func(a, b string) int { return r.order(a) - r.order(b) })
 	}
 	return dirs, nil
 }
@@ -250,7 +282,7 @@ func (r *runs) open(left Config) (*Recorder, error) {
 		r.library.reading.Lock()
 		defer r.library.reading.Unlock()
 	}
-	return newRecorder(left, crossing.NewRun(), spool.SegmentSize, r.library)
+	return newRecorder(left, crossing.NewRun(), r.library)
 }
 
 // remove removes the directory of a run of which everything was delivered. What
@@ -325,149 +357,8 @@ func (r *Recorder) leave() error {
 // spent says of a file that it is of no use once everything was delivered.
 func spent(name string) bool {
 	switch strings.TrimSuffix(name, disk.NewSuffix) {
-	case disk.LockFile, spool.AckFile, openFile:
+	case disk.LockFile, spool.AckFile, openFile, orderFile:
 		return true
 	}
 	return strings.HasSuffix(name, spool.Suffix)
 }
-
-// left is the earlier runs that this one has taken over and not removed yet.
-type left struct {
-	mu   sync.Mutex // guards what follows
-	runs []*Recorder
-}
-
-func (l *left) all() []*Recorder {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.runs)
-}
-
-func (l *left) add(r *Recorder) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.runs = append(l.runs, r)
-}
-
-func (l *left) drop(r *Recorder) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.runs = slices.DeleteFunc(l.runs, func(other *Recorder) bool { return other == r })
-}
-
-// inherit takes over runs that have ended and delivers them, one after another, and
-// keeps this one's share of the spool, until the context ends.
-func (r *Recorder) inherit(ctx context.Context) {
-	ticker := time.NewTicker(lookInterval)
-	defer ticker.Stop()
-	var over chan struct{} // closed when a run was delivered; nil while there is none
-	for {
-		if over == nil {
-			over = r.deliverNext(ctx)
-		}
-		r.removeLeft()
-		r.tellRunning()
-		r.spool.Bound(r.cfg.MaxBytes - r.runs.size())
-		select {
-		case <-over:
-			over = nil
-			continue // there may be more
-		case <-ticker.C:
-			continue
-		case <-ctx.Done():
-		}
-		if over != nil {
-			<-over
-		}
-		r.closeLeft()
-		return
-	}
-}
-
-// deliverNext takes over the next run that has ended, if there is one, and delivers
-// it. The channel is closed when it was delivered.
-func (r *Recorder) deliverNext(ctx context.Context) chan struct{} {
-	next := r.runs.takeOver(r.cfg)
-	if next == nil {
-		return nil
-	}
-	r.cfg.Log.Info("records of an earlier run are taken over",
-		zap.String("directory", next.cfg.Dir), zap.Uint64("bytes", next.Pending()))
-	r.left.add(next)
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		next.exhaust(ctx)
-	}()
-	return over
-}
-
-// removeLeft removes what was delivered of earlier runs, and stated.
-func (r *Recorder) removeLeft() {
-	for _, done := range r.left.all() {
-		if !done.spent() {
-			continue
-		}
-		err := r.library.saveChains()
-		if err == nil {
-			err = errors.Join(r.runs.remove(done.cfg.Dir), done.CloseSpool())
-			r.left.drop(done)
-		}
-		if err != nil {
-			r.cfg.Log.Error("earlier run not removed", zap.String("directory", done.cfg.Dir), zap.Error(err))
-		}
-	}
-	if err := r.library.adopt(); err != nil {
-		r.cfg.Log.Error("chains of an earlier run are not taken over", zap.Error(err))
-	}
-}
-
-// tellRunning tells the books which other runs go on.
-func (r *Recorder) tellRunning() {
-	if r.cfg.Books == nil {
-		return
-	}
-	dirs, err := r.runs.others()
-	if err != nil {
-		return // whoever takes runs over says so
-	}
-	ended := r.left.all()
-	running := []string{}
-	for _, dir := range dirs {
-		if !slices.ContainsFunc(ended, func(left *Recorder) bool { return left.cfg.Dir == dir }) {
-			running = append(running, filepath.Base(dir))
-		}
-	}
-	r.cfg.Books.Running(running)
-}
-
-func (r *Recorder) closeLeft() {
-	for _, done := range r.left.all() {
-		if err := done.CloseSpool(); err != nil {
-			r.cfg.Log.Error("earlier run not closed", zap.String("directory", done.cfg.Dir), zap.Error(err))
-		}
-		r.left.drop(done)
-	}
-}
-
-// exhaust delivers until nothing is left, or until the context ends.
-func (r *Recorder) exhaust(ctx context.Context) {
-	ctx, stop := context.WithCancel(ctx)
-	var parts sync.WaitGroup
-	parts.Go(func() { r.flush(ctx) })
-	parts.Go(func() { r.deliver(ctx) })
-	for _, moved := r.spool.Acknowledged(); !r.delivered() && ctx.Err() == nil; _, moved = r.spool.Acknowledged() {
-		select {
-		case <-moved:
-		case <-ctx.Done():
-		}
-	}
-	stop()
-	parts.Wait()
-}
-
-// delivered says that everything was delivered, the end of each crossing included.
-func (r *Recorder) delivered() bool { return r.spool.Waiting() == 0 && len(r.open.keys()) == 0 }
-
-// spent says that nobody needs the run's frames any more.
-func (r *Recorder) spent() bool { return r.delivered() && r.spool.Held() == 0 }
