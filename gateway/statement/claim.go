@@ -23,11 +23,14 @@ type Facts struct {
 	// Final says that the run has ended: numbers that have neither opened nor are void
 	// are void, and the claim is final if it says all there is.
 	Final bool
+	// Empty says that a claim is made although there may be nothing to say: the ingress
+	// gateway has not got the one before.
+	Empty bool
 }
 
 // Cut makes the claim of the epoch, signed and outstanding, or gives nil if one is
-// outstanding already, or there is nothing to say and it is not final. It must be
-// written down durably before it is sent.
+// outstanding already, or there is nothing to say and it is neither final nor Empty. It
+// must be written down durably before it is sent.
 func (e *Egress) Cut(f Facts, by *Signer) *crossingv1.Statement {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -36,7 +39,7 @@ func (e *Egress) Cut(f Facts, by *Signer) *crossingv1.Statement {
 	}
 	next, all := e.settled(f.Final)
 	ends, allEnds := e.ends(next)
-	if next == e.book.base && len(ends) == 0 && !f.Final {
+	if next == e.book.base && len(ends) == 0 && !f.Final && !f.Empty {
 		return nil
 	}
 	c := e.claim(next, ends, f)

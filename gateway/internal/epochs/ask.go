@@ -96,7 +96,7 @@ func (k *Keeper) answered(c *outgoing, claim *crossingv1.Statement, a *crossingv
 		return fmt.Errorf("spool statement: %w", err)
 	}
 	c.book.Answered(stated)
-	k.peerOf(c.peer).hears()
+	k.peerOf(c.peer).hears(k.cfg.Now())
 	k.count(crossingv1.Side_EGRESS, stated)
 	return nil
 }

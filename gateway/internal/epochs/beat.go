@@ -76,10 +76,12 @@ func (k *Keeper) beaten(from tunnel.Info, said *crossingv1.Beat) error {
 	if err != nil {
 		return faulty(unsigned, fmt.Errorf("heartbeat: %w", err))
 	}
-	if at := h.GetAt().AsTime(); at.After(time.Now().Add(from.ClockOffset + statement.MaxSkew)) {
+	if at := h.GetAt().AsTime(); at.After(k.cfg.Now().Add(from.ClockOffset + statement.MaxSkew)) {
 		return faulty(unsound, fmt.Errorf("heartbeat of %s, which is to come", at.UTC().Format(time.RFC3339)))
 	}
-	p, now := k.peerOf(from.Peer), time.Now().UnixNano()
+	k.returned(from.Peer)
+	k.recall(from.Peer, h.GetStandings())
+	p, now := k.peerOf(from.Peer), k.cfg.Now().UnixNano()
 	p.last.Store(now)
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -147,7 +149,7 @@ func (k *Keeper) silence(c *incoming, now time.Time) time.Time {
 
 // Silent is how many chains there are of which the other gateway is silent.
 func (k *Keeper) Silent() int {
-	n, now := 0, time.Now()
+	n, now := 0, k.cfg.Now()
 	out, in := k.chains()
 	for _, c := range out {
 		if !c.silence().IsZero() && !c.parted.Load() {

@@ -2,7 +2,6 @@ package epochs
 
 import (
 	"strings"
-	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
@@ -33,7 +32,7 @@ func (k *Keeper) open(ingress string) *outgoing {
 	if c == nil {
 		ingress = strings.Clone(ingress)
 		chain := statement.Chain{Egress: k.cfg.Self.String(), Ingress: ingress, Run: k.run}
-		c = newOutgoing(statement.NewEgress(chain, time.Now()))
+		c = newOutgoing(statement.NewEgress(chain, k.cfg.Now()))
 		k.own[ingress], k.out[chain] = c, c
 		k.start(c)
 	}
@@ -90,7 +89,7 @@ func (k *Keeper) outgoingOf(chain statement.Chain) *outgoing {
 	defer k.mu.Unlock()
 	if c = k.out[chain]; c == nil {
 		chain = chain.Clone()
-		c = newOutgoing(statement.NewEgress(chain, time.Now()))
+		c = newOutgoing(statement.NewEgress(chain, k.cfg.Now()))
 		k.out[chain] = c
 	}
 	return c
@@ -109,7 +108,7 @@ func (k *Keeper) incomingOf(chain statement.Chain) *incoming {
 	if c = k.in[chain]; c != nil {
 		return c
 	}
-	c = newIncoming(statement.NewIngress(chain.Clone()), time.Now())
+	c = newIncoming(statement.NewIngress(chain.Clone()), k.cfg.Now())
 	if !k.keep(c) {
 		return nil
 	}
@@ -260,7 +259,7 @@ func (k *Keeper) restore(s *crossingv1.ChainState) error {
 	}
 	book, err := statement.RestoreIngress(s)
 	if err == nil {
-		k.keep(newIncoming(book, time.Now()))
+		k.keep(newIncoming(book, k.cfg.Now()))
 	}
 	return err
 }

@@ -43,7 +43,7 @@ type peer struct {
 }
 
 // hears takes note that the peer is there.
-func (p *peer) hears() { p.last.Store(time.Now().UnixNano()) }
+func (p *peer) hears(now time.Time) { p.last.Store(now.UnixNano()) }
 
 // peerOf is what is known of a peer gateway.
 func (k *Keeper) peerOf(id spiffeid.ID) *peer {
@@ -63,7 +63,7 @@ func (k *Keeper) meet(id spiffeid.ID) *peer {
 	p := k.peers[id]
 	if p == nil {
 		p = new(peer)
-		p.hears()
+		p.hears(k.cfg.Now())
 		k.peers[id] = p
 	}
 	return p

@@ -85,6 +85,8 @@ type Config struct {
 	Meter Meter
 	// Log may be nil.
 	Log *zap.Logger
+	// Now is the gateway's clock; time.Now if nil.
+	Now func() time.Time
 
 	// Epoch is how often each chain is looked at. Default 1 s.
 	Epoch time.Duration
@@ -111,6 +113,9 @@ func (c *Config) setDefaults() {
 		if *d.of == 0 {
 			*d.of = d.usual
 		}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Meter == nil {
 		c.Meter = nobody{}
@@ -180,9 +185,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-look.C:
 			k.announce() // nothing, unless it failed before
 			k.release()
-		case now := <-beat.C:
-			k.forget(now)
-			k.beat(ctx, now)
+		case <-beat.C:
+			k.forget(k.cfg.Now())
+			k.beat(ctx, k.cfg.Now())
 		}
 	}
 	k.end().Wait()

@@ -28,6 +28,7 @@ var errNoKey = errors.New("the key was not announced")
 type keys struct {
 	self   spiffeid.ID
 	source *certs.Source
+	now    func() time.Time
 	signer *statement.Signer
 
 	mu      sync.Mutex // guards what follows
@@ -45,7 +46,7 @@ type known struct {
 
 func newKeys(cfg *Config) *keys {
 	return &keys{
-		self: cfg.Self, source: cfg.Source, signer: statement.NewSigner(),
+		self: cfg.Self, source: cfg.Source, now: cfg.Now, signer: statement.NewSigner(),
 		own: map[statement.Hash]*crossingv1.Announcement{}, known: map[statement.Hash]known{},
 	}
 }
@@ -53,7 +54,7 @@ func newKeys(cfg *Config) *keys {
 // announce has peers know this gateway's key under the SVID of now, unless they do. It
 // is in the spool before anything is said with it.
 func (k *Keeper) announce() {
-	a, leaf, err := k.keys.renew(k.run, time.Now())
+	a, leaf, err := k.keys.renew(k.run, k.cfg.Now())
 	if err == nil && a != nil {
 		if err = k.recorder.Say(&crossingv1.Frame{Announcement: a}, true); err == nil {
 			k.keys.use(a, leaf)
@@ -138,7 +139,7 @@ func (k *keys) ofOwn(by *crossingv1.Signature) (*statement.Key, error) {
 // may have come by an SVID that has expired since: what counts is when it was
 // announced, and who shows it is known by the tunnel.
 func (k *keys) of(peer spiffeid.ID, a *crossingv1.Announcement) (*statement.Key, error) {
-	hash, now := statement.HashAnnouncement(a), time.Now()
+	hash, now := statement.HashAnnouncement(a), k.now()
 	k.mu.Lock()
 	had := k.known[hash]
 	k.mu.Unlock()

@@ -31,6 +31,7 @@ type outgoing struct {
 
 	ended   atomic.Bool // its run has: there is a final claim to make
 	urgent  atomic.Bool // the next claim is due, whatever the time
+	again   atomic.Bool // it is, though there may be nothing to say
 	parted  atomic.Bool // its peer is none any more: claims that fail stand alone at once
 	hurried atomic.Bool // the gateway stops: a claim that fails is left to the next start
 
@@ -39,6 +40,7 @@ type outgoing struct {
 	mu      sync.Mutex            // guards what follows
 	spooled *crossingv1.Statement // the claim that is
 	silent  time.Time             // since when the peer has not answered; zero if it has
+	settled time.Time             // when the last claim was answered or left alone; zero if one of an earlier process was
 }
 
 func newOutgoing(book *statement.Egress) *outgoing {
@@ -138,11 +140,12 @@ func (k *Keeper) claim(c *outgoing) *crossingv1.Statement {
 	if claim := c.book.Pending(); claim != nil {
 		return claim
 	}
-	now, final := time.Now(), c.ended.Load()
-	if due := c.urgent.Swap(false) || c.book.Due(now); !due {
+	now, final := k.cfg.Now(), c.ended.Load()
+	again := c.again.Swap(false)
+	if due := c.urgent.Swap(false) || again || c.book.Due(now); !due {
 		return nil
 	}
-	claim := c.book.Cut(statement.Facts{Now: now, Policy: k.policy(), Final: final}, k.keys.signer)
+	claim := c.book.Cut(statement.Facts{Now: now, Policy: k.policy(), Final: final, Empty: again}, k.keys.signer)
 	if s, err := statement.Read(claim); final && claim != nil && err == nil && !s.Claim.GetFinal() {
 		c.urgent.Store(true) // it has no room for all there is
 	}
@@ -170,19 +173,19 @@ func (k *Keeper) settle(ctx context.Context, c *outgoing, claim *crossingv1.Stat
 		k.cfg.Meter.Stated(crossingv1.Side_EGRESS, false)
 		return true
 	}
-	began := time.Now()
+	began := k.cfg.Now()
 	for pause := firstTry; ; pause = min(2*pause, lastTry) {
 		err := k.ask(ctx, c, claim)
 		if err == nil {
-			c.since(time.Time{})
+			c.since(time.Time{}, k.cfg.Now())
 			return true
 		}
 		if ctx.Err() != nil {
 			return false
 		}
 		k.refuse(c.peer, err)
-		if c.parted.Load() || time.Since(began) >= 2*k.cfg.Heartbeat {
-			c.since(began)
+		if c.parted.Load() || k.cfg.Now().Sub(began) >= 2*k.cfg.Heartbeat {
+			c.since(began, k.cfg.Now())
 			c.book.Alone()
 			k.cfg.Meter.Stated(crossingv1.Side_EGRESS, true)
 			return true
@@ -220,10 +223,12 @@ func (k *Keeper) write(c *outgoing, claim *crossingv1.Statement) error {
 	return nil
 }
 
-// since takes note of since when the peer has not answered; zero: it has.
-func (c *outgoing) since(began time.Time) {
+// since takes note of since when the peer has not answered, zero: it has, and when the
+// claim was settled so.
+func (c *outgoing) since(began, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.settled = now
 	if c.silent.IsZero() || began.IsZero() {
 		c.silent = began
 	}

@@ -64,8 +64,8 @@ func (k *Keeper) claimed(ctx context.Context, from tunnel.Info, s tunnel.Stream,
 	if c == nil {
 		return faulty(tooMuch, fmt.Errorf("it counts more than %d chains", maxChains))
 	}
-	k.peerOf(from.Peer).hears()
-	c.last.Store(time.Now().UnixNano())
+	k.peerOf(from.Peer).hears(k.cfg.Now())
+	c.last.Store(k.cfg.Now().UnixNano())
 	select {
 	case c.turn <- struct{}{}:
 		defer func() { <-c.turn }()
@@ -112,14 +112,14 @@ func (k *Keeper) review(ctx context.Context, from tunnel.Info, c *incoming, s tu
 	means := statement.Means{
 		Run: k.run, Policy: k.policy(), Signer: k.keys.signer, Frames: k.recorder.Frame, Offset: from.ClockOffset,
 	}
-	r, err := c.book.Review(claim, key, means, time.Now())
+	r, err := c.book.Review(claim, key, means, k.cfg.Now())
 	if err != nil {
 		return err
 	}
 	defer r.Drop()
 	for err == nil {
 		var step statement.Step
-		step, err = r.Step(time.Now())
+		step, err = r.Step(k.cfg.Now())
 		switch {
 		case err != nil:
 		case step.Answer != nil:
@@ -127,7 +127,7 @@ func (k *Keeper) review(ctx context.Context, from tunnel.Info, c *incoming, s tu
 		case step.Ask != nil:
 			err = inquire(s, r, step.Ask)
 		default:
-			err = await(ctx, r.Ready(), step.Wait)
+			err = await(ctx, r.Ready(), step.Wait.Sub(k.cfg.Now()))
 		}
 	}
 	return err
@@ -149,8 +149,8 @@ func inquire(s tunnel.Stream, r *statement.Review, a *crossingv1.Ask) error {
 }
 
 // await waits until something is ready, for as long as may be.
-func await(ctx context.Context, ready <-chan struct{}, until time.Time) error {
-	timer := time.NewTimer(time.Until(until))
+func await(ctx context.Context, ready <-chan struct{}, most time.Duration) error {
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-ready:

@@ -1,0 +1,61 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	schedules = flag.Int("schedules", 300, "how many schedules TestSim runs")
+	first     = flag.Uint64("first", 1, "the seed of the first one")
+	only      = flag.Uint64("seed", 0, "the only seed that TestSim runs, and says all about")
+	tries     = flag.Int("tries", 10, "how often it runs that one")
+)
+
+// shards is how many schedules run at a time.
+const shards = 2
+
+// TestSim runs schedules of crossings and faults from seeds, and holds after each that
+// every crossing is recorded or named.
+func TestSim(t *testing.T) {
+	if *only != 0 {
+		t.Logf("seed %d: %s", *only, newPlan(*only))
+		for range *tries {
+			runSeed(t, *only, testing.Verbose())
+		}
+		return
+	}
+	began := time.Now()
+	var next, wrong atomic.Int64
+	t.Run("schedules", func(t *testing.T) {
+		for i := range shards {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				for n := next.Add(1); n <= int64(*schedules) && wrong.Load() < 10; n = next.Add(1) {
+					if !runSeed(t, *first+uint64(n)-1, false) {
+						wrong.Add(1)
+					}
+				}
+			})
+		}
+	})
+	t.Logf("%d schedules in %s", *schedules, time.Since(began).Round(time.Millisecond))
+}
+
+// runSeed runs one schedule, and says whether all was right.
+func runSeed(t *testing.T, seed uint64, verbose bool) bool {
+	return t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			for _, what := range newWorld(t, newPlan(seed), verbose).run() {
+				t.Errorf("seed %d: %s", seed, what)
+			}
+			if t.Failed() {
+				t.Errorf("replay: go test ./gateway/internal/simulation -run TestSim -seed %d", seed)
+			}
+		})
+	})
+}
