@@ -10,9 +10,12 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/eof"
 )
 
 const (
@@ -49,7 +52,7 @@ func Join(s tunnel.Stream, c net.Conn, code tunnel.ResetCode, count *tunnel.Coun
 		r.Relay(tcp, code, count, done)
 		return
 	}
-	go func() { done(Copy(s, conn{c}, code, count)) }()
+	go func() { done(Copy(s, &conn{Conn: c}, code, count)) }()
 }
 
 // Copy is Join of what stands for a connection, and returns at the end.
@@ -69,20 +72,38 @@ func Copy(s tunnel.Stream, local Local, code tunnel.ResetCode, count *tunnel.Cou
 }
 
 // conn is a connection as Copy sees it.
-type conn struct{ net.Conn }
+type conn struct {
+	net.Conn
+	ended atomic.Bool // CloseWrite was called
+}
 
-func (c conn) CloseWrite() error {
+// Read implements Local. A reset that Write was told of is no end.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if tcp, ok := c.Conn.(*net.TCPConn); ok && errors.Is(err, io.EOF) && wasReset(tcp) && !c.ended.Load() {
+		err = syscall.ECONNRESET
+	}
+	return n, err
+}
+
+func wasReset(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	return err == nil && eof.Reset(raw)
+}
+
+func (c *conn) CloseWrite() error {
+	c.ended.Store(true)
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return c.Close()
 }
 
-func (c conn) Interrupt() {
+func (c *conn) Interrupt() {
 	c.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a connection that is closed has nobody who waits
 }
 
-func (c conn) Break() {
+func (c *conn) Break() {
 	c.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
 }
 

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/eof"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/parking"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 )
@@ -84,6 +85,9 @@ func (r *relay) unpark() {
 
 // finish ends the stream's direction as the local connection's has.
 func (r *relay) finish() {
+	if r.out.local == nil && r.out.err == nil && r.wasReset() {
+		r.out.local = syscall.ECONNRESET
+	}
 	switch {
 	case r.out.local != nil:
 		r.s.Reset(r.code)
@@ -94,6 +98,17 @@ func (r *relay) finish() {
 	defer r.s.mu.Unlock()
 	r.over = true
 	r.s.settle()
+}
+
+// wasReset says that the local connection's end is no end: a write was told that it
+// was reset.
+func (r *relay) wasReset() bool {
+	if !eof.Reset(r.raw) {
+		return false
+	}
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	return !r.s.eofRead // else it has ended both ways
 }
 
 // read reads the local connection and sends what comes, until its end. It is
