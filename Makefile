@@ -33,6 +33,12 @@ figures: ## the figures of the README, alone
 bench: ## ratios against pairs of others: five rounds, as root, on a quiet machine
 	SALLYPORT_RATIOS=1 go test -count=1 ./e2e/bench -run 'TestRatios$$' -v -timeout 60m
 
+records: ## what the record costs, as ratios: five rounds on a quiet machine
+	go test -count=1 ./e2e/bench -run 'TestRecords$$' -v
+
+away: ## ten minutes without a control plane under load, gateways killed at random
+	go test -count=1 ./e2e -run 'TestDoubleEntry$$' -away 10m -v -timeout 30m
+
 soak: ## ten minutes of load, and nothing left behind
 	go test -count=1 ./e2e/bench -run 'TestSoak$$' -v -soak 10m -timeout 30m
 
@@ -43,4 +49,4 @@ spire: ## a mesh on SVIDs of SPIRE, which is built if need be; as root
 fips: ## tests with the Go Cryptographic Module v1.0.0, in FIPS 140-3 mode
 	GOFIPS140=v1.0.0 go test -timeout 20m ./certs/... ./gateway/... ./controlplane/... ./e2e
 
-.PHONY: help demo test race lint peers generate golden fuzz figures bench soak spire fips
+.PHONY: help demo test race lint peers generate golden fuzz figures bench records away soak spire fips

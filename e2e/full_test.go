@@ -75,7 +75,7 @@ func smallDisk(t *testing.T) string {
 		skipUnlessRequired(t, "needs root, for a file system of its own")
 	}
 	dir := meshtest.Dir(t)
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=1m", "sallyport-test", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4m", "sallyport-test", dir).CombinedOutput(); err != nil {
 		skipUnlessRequired(t, "needs the right to mount: "+string(out))
 	}
 	t.Cleanup(func() {

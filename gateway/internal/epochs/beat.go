@@ -101,7 +101,7 @@ func (k *Keeper) standings(now time.Time) []*crossingv1.Standing {
 	var all []*crossingv1.Standing
 	out, in := k.chains()
 	for _, c := range out {
-		if c.book.Chain().Run == k.run || c.ended.Load() {
+		if c.book.Chain().Run == k.run || c.ended.Load() && !c.book.Done() {
 			all = append(all, standing(c.book.Standing(), c.silence()))
 		}
 	}

@@ -50,6 +50,27 @@ func TestKillEgress(t *testing.T) {
 	}
 }
 
+// TestClosedStaysClosed: a chain that was stated to its end is not begun again by what an
+// earlier process knew of it, which was less.
+func TestClosedStaysClosed(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.cross(7)
+		pass(3 * time.Second)
+		knew := w.near.keeper.Chains()
+		w.cross(3)
+		w.near.kill()
+		w.near.begin()
+		pass(5 * time.Second)
+		before := len(w.near.statements())
+		w.near.keeper.Restore(knew)
+		w.near.keeper.Runs(nil, nil)
+		pass(5 * time.Second)
+		if all := w.near.statements(); len(all) != before || !all[before-1].Claim.GetFinal() {
+			t.Errorf("%d statements after %d, the last of epoch %d", len(all), before, all[len(all)-1].Claim.GetEpoch())
+		}
+	})
+}
+
 // TestKillIngress: an ingress gateway that was killed knows what it has answered, and
 // gives an answer again that never arrived.
 func TestKillIngress(t *testing.T) {

@@ -35,7 +35,8 @@ type outgoing struct {
 	parted  atomic.Bool // its peer is none any more: claims that fail stand alone at once
 	hurried atomic.Bool // the gateway stops: a claim that fails is left to the next start
 
-	started bool // somebody tells of it; the keeper's mu guards it
+	started bool      // somebody tells of it; the keeper's mu guards it and what follows
+	closed  time.Time // when all of it was stated, of a run that has ended; else zero
 
 	mu      sync.Mutex            // guards what follows
 	spooled *crossingv1.Statement // the claim that is
@@ -109,12 +110,13 @@ func (k *Keeper) tell(ctx context.Context, c *outgoing) {
 	}
 }
 
-// closed forgets a chain of which everything is stated.
+// closed takes note that everything of a chain is stated. It is not forgotten yet: what
+// is left of earlier processes may know less of it, and would begin it again.
 func (k *Keeper) closed(c *outgoing) {
 	k.recorder.Stated(c.book.Stated()...)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.out, c.book.Chain())
+	c.closed = k.cfg.Now()
 }
 
 // state makes claims as long as there is something to claim, and has each answered.

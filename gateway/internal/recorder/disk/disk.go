@@ -34,6 +34,9 @@ type System interface {
 	Remove(path string) error
 	// SyncDir puts on stable storage which files a directory has.
 	SyncDir(dir string) error
+	// Room is how many bytes more the file system that a directory is on takes, and how
+	// many it takes in all.
+	Room(dir string) (free, size int64, err error)
 	// Lock takes a directory for this process, until it is closed or the process ends.
 	// It fails with ErrInUse if another has it, or had it and removed the directory.
 	Lock(dir string) (io.Closer, error)

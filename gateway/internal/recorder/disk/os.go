@@ -75,6 +75,16 @@ func (OS) SyncDir(dir string) error {
 	return nil
 }
 
+// Room implements System with what is left for those who are not root.
+func (OS) Room(dir string) (free, size int64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	block := int64(s.Bsize)                                      //nolint:unconvert // another type elsewhere
+	return int64(s.Bavail) * block, int64(s.Blocks) * block, nil //nolint:gosec // no file system has as many
+}
+
 // Lock implements System with an *os.File, which may be handed to another process. The
 // kernel drops the lock with the last one that has it, however it ends.
 func (OS) Lock(dir string) (io.Closer, error) {

@@ -33,7 +33,7 @@ func create(sys disk.System, path string, size int64) (*appended, error) {
 	if err := sys.SyncDir(filepath.Dir(path)); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &appended{File: f, step: int(max(1, min(size, ahead)))}, nil
+	return &appended{File: f, step: int(max(1, min(size/4, ahead)))}, nil
 }
 
 // write appends p. Where there is no room for zeros there may be for p.

@@ -89,11 +89,27 @@ func (s *Spool) Waiting() uint64 {
 	return uint64(s.waits)
 }
 
-// Roomy says that the spool is not about to be full again.
-func (s *Spool) Roomy() bool {
+// measure sees how much the disk has left. That it cannot tell says nothing.
+func (s *Spool) measure() {
+	free, _, err := s.sys.Room(s.cfg.Dir)
+	if err != nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.max-s.waits-s.kept > min(crossing.MaxFrame, s.max/4)
+	least := s.least
+	if s.lean {
+		least += least / 4 // or it would come and go with each entry
+	}
+	s.lean = free < least
+}
+
+// Roomy says that the spool is not about to be full again.
+func (s *Spool) Roomy() bool {
+	s.measure()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.lean && s.max-s.waits-s.kept > min(crossing.MaxFrame, s.max/4)
 }
 
 // Held is how many entries are held.
@@ -172,6 +188,7 @@ func (s *Spool) Trim(save func(highest uint32) error) error {
 		}
 		s.forget(n)
 	}
+	s.measure()
 	return nil
 }
 

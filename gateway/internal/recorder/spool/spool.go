@@ -44,6 +44,9 @@ const (
 	ProbeDelay = time.Second
 	// Patience is how long the disk may take for one write or sync unless told.
 	Patience = 5 * time.Second
+	// leastLeft is how much of its disk, in bytes, a spool leaves to what is not limited,
+	// or an eighth of a small disk: to remove what was delivered takes some, too.
+	leastLeft = 16 << 20
 	// keptBuffer is how much of what was written at once is kept for the next time.
 	keptBuffer = 64 << 10
 )
@@ -72,6 +75,7 @@ type Spool struct {
 	cfg   Config
 	sys   disk.System
 	roll  int64 // a segment is closed once it is this large, in bytes
+	least int64 // of the disk, in bytes, is left to what makes room
 	acked *acknowledged
 
 	writes func()        // lead, as a value, so that it takes no memory to start it
@@ -94,6 +98,7 @@ type Spool struct {
 	guarded  bool      // guard will look
 	stalled  bool      // it does not answer, and nobody waits any more
 	closed   bool
+	lean     bool      // the disk has little more than the least
 	segments []segment // rising; the last may be the one that is written
 	waits    int64     // bytes that are not acknowledged
 	kept     int64     // bytes that are, and whose segments are held
@@ -123,13 +128,16 @@ func Open(cfg Config, each func(payload []byte, at Position) error) (*Spool, err
 	if cfg.Patience == 0 {
 		cfg.Patience = Patience
 	}
+	_, size, err := cfg.System.Room(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for room: %w", err)
+	}
 	s := &Spool{
-		cfg: cfg, sys: cfg.System, max: cfg.MaxBytes, roll: min(cfg.SegmentBytes, max(1, cfg.MaxBytes/4)),
-		grown: make(chan struct{}, 1),
+		cfg: cfg, sys: cfg.System, max: cfg.MaxBytes, roll: max(1, min(cfg.SegmentBytes, cfg.MaxBytes/4, size/16)),
+		least: min(leastLeft, size/8), grown: make(chan struct{}, 1),
 	}
 	s.writes = s.lead
 	s.later, s.guard = idle(s.sync), idle(s.look)
-	var err error
 	if s.acked, err = openAcknowledged(s.sys, cfg.Dir, cfg.Log); err != nil {
 		return nil, err
 	}

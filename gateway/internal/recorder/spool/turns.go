@@ -134,6 +134,8 @@ func (s *Spool) refuses(limited bool, n int) error {
 		return ErrStalled
 	case limited && s.waits+s.kept+int64(n) > s.max:
 		return fmt.Errorf("%d bytes wait, the most is %d: %w", s.waits+s.kept, s.max, ErrFull)
+	case limited && s.lean:
+		return fmt.Errorf("the disk has little more than %d bytes left: %w", s.least, ErrFull)
 	case s.broken != nil && time.Now().Before(s.retry):
 		return fmt.Errorf("spool could not be written: %w", s.broken)
 	}

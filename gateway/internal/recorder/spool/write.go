@@ -17,7 +17,11 @@ func (s *Spool) put(group []*Entry) (told bool, err error) {
 		}
 	}
 	text, sum := s.join(group)
+	room := s.file.room
 	err = s.file.write(text)
+	if s.file.room != room {
+		s.measure()
+	}
 	if err == nil && sum.durable {
 		err = s.file.Sync()
 	}

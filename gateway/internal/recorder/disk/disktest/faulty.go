@@ -15,6 +15,7 @@ type Faults struct {
 	Open, Write, Sync, Truncate bool          // these fail
 	Halfway                     bool          // a failing write leaves half of it
 	Err                         error         // what the failure is; ErrDisk if nil
+	Taken                       int64         // of the disk's room, in bytes, by others
 	Stall                       chan struct{} // writes and syncs wait until it is closed
 }
 
@@ -46,6 +47,12 @@ func (f *Faulty) now() Faults {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.faults
+}
+
+// Room implements disk.System.
+func (f *Faulty) Room(dir string) (free, size int64, err error) {
+	free, size, err = f.System.Room(dir)
+	return min(free, size-f.now().Taken), size, err
 }
 
 // Open implements disk.System.

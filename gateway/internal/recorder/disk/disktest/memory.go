@@ -319,6 +319,9 @@ func (m *Memory) SyncDir(dir string) error {
 	return nil
 }
 
+// Room implements disk.System: there is always some.
+func (m *Memory) Room(string) (free, size int64, err error) { return 1 << 40, 1 << 40, nil }
+
 // Lock implements disk.System.
 func (m *Memory) Lock(dir string) (io.Closer, error) {
 	f, err := m.Open(filepath.Join(dir, disk.LockFile), os.O_CREATE|os.O_RDWR)
