@@ -38,8 +38,9 @@ type Books interface {
 	// Closed tells of an end that is in the spool, perhaps of a run that has ended.
 	Closed(c *crossingv1.Close, frame []byte, at uint64)
 	// Replay tells of any frame of another run of this gateway, in the order in which
-	// that run wrote it; the frame may be one that was stated. kept says that the books
-	// hold on to its place.
+	// that run wrote it, and at a start of one run after another; the frame may be one
+	// that was stated. kept says that the books hold on to its place. Places that are
+	// given back before New has returned wait until there is a recorder.
 	Replay(f *crossingv1.Frame, frame []byte, at uint64) (kept bool)
 	// Chains are what a start needs to know beyond the frames that the books hold
 	// on to.

@@ -176,6 +176,26 @@ func testBooksSideBySide(t *testing.T) {
 	next.stop()
 }
 
+// TestOrder: runs are read in the order in which they began.
+func TestOrder(t *testing.T) {
+	sys := disktest.NewMemory()
+	var want []string
+	for i := range 8 {
+		r, err := New(Config{System: sys, Dir: powerDir, Gateway: self, Connect: nobody})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.runs.others(); !slices.Equal(got, want) || err != nil {
+			t.Fatalf("before run %d are %q, %v; want %q", i, got, err, want)
+		}
+		want = append(want, r.cfg.Dir)
+		goesOn(t, r)
+		if err := r.CloseSpool(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 type nothing struct{}
 
 func (nothing) Close() error { return nil }

@@ -185,7 +185,7 @@ type running struct {
 
 func start(t testing.TB, dir string, segment int64, p *plane) running {
 	t.Helper()
-	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: p.connect}, crossing.NewRun(), segment, nil)
+	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: p.connect, segment: segment}, crossing.NewRun(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

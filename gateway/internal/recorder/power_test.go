@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -38,6 +39,9 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 
 func testPower(t *testing.T, seed uint64) {
 	memory := disktest.NewMemory()
+	if err := errors.Join(memory.MakeDir(filepath.Dir(powerDir)), memory.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
 	h := &history{t: t, rand: rand.New(rand.NewPCG(seed, 1)), known: newKnown()}
 	cuts := 0
 	h.background.Lock()
@@ -54,15 +58,19 @@ func testPower(t *testing.T, seed uint64) {
 			h.afterCut(memory.Cut(choose), fmt.Sprintf("cut %d after %s", i, call), i == 2 && h.rand.IntN(100) == 0)
 		}
 	}
-	for range 3 {
+	for run := range 4 {
 		h.begin(memory)
-		for range 50 {
+		for range 30 {
 			h.step()
 			if t.Failed() {
 				return
 			}
 		}
-		h.end()
+		if run%2 == 0 {
+			h.end()
+		} else {
+			memory = memory.Kill()
+		}
 	}
 	t.Logf("%d power cuts, %d crossings", cuts, len(h.opened))
 	if cuts < 500 || h.trimmed == 0 {
@@ -102,7 +110,6 @@ type history struct {
 	rand    *rand.Rand
 	rec     *Recorder
 	books   *ledger
-	reader  *reader
 	open    []*crossingv1.Half
 	arrived uint64
 	trimmed int
@@ -111,8 +118,7 @@ type history struct {
 }
 
 func powerConfig(sys *disktest.Memory, books Books) Config {
-	// A segment is a quarter of what may wait.
-	return Config{System: sys, Dir: powerDir, Gateway: self, MaxBytes: 16 << 10, Connect: nobody, Books: books}
+	return Config{System: sys, Dir: powerDir, Gateway: self, MaxBytes: 64 << 10, segment: 3000, Connect: nobody, Books: books}
 }
 
 // begin starts the gateway.
@@ -123,13 +129,16 @@ func (h *history) begin(sys *disktest.Memory) {
 		h.t.Fatal(err)
 	}
 	h.books.attach(h.rec)
-	h.reader = &reader{spool: h.rec.spool}
-	h.open, h.arrived = nil, 0
+	for left := h.rec.runs.takeOver(h.rec.cfg); left != nil; left = h.rec.runs.takeOver(h.rec.cfg) {
+		h.rec.left.add(left)
+	}
+	h.synced() // what was left is on stable storage when it is taken over
+	h.open = nil
 }
 
 // end stops it.
 func (h *history) end() {
-	h.reader.close()
+	h.rec.closeLeft()
 	if err := h.rec.CloseSpool(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -165,6 +174,9 @@ func (h *history) step() {
 			h.t.Error(err)
 		}
 		h.rec.trim() // as the recorder does when it runs
+		for _, left := range h.rec.left.all() {
+			left.trim()
+		}
 		h.books.check(h.t)
 	}
 }
@@ -198,25 +210,35 @@ func (h *history) closes() {
 	h.handedEnd[c.GetId()] = true
 }
 
-// deliver delivers everything, and trims what may go.
+// deliver delivers everything, and trims and removes what may go.
 func (h *history) deliver() {
-	before := len(h.rec.spoolSegments(h.t))
+	for _, r := range append(h.rec.left.all(), h.rec) {
+		before := len(r.spoolSegments(h.t))
+		h.deliverRun(r)
+		h.trimmed += before - len(r.spoolSegments(h.t))
+	}
+	h.rec.removeLeft()
+}
+
+func (h *history) deliverRun(r *Recorder) {
+	from, _ := r.spool.Acknowledged()
+	reader := &reader{spool: r.spool, at: from}
+	defer reader.close()
 	for {
-		b, _, err := h.reader.batch()
+		b, _, err := reader.batch()
 		if err != nil {
 			h.t.Fatal(err)
 		}
 		if b == nil {
-			break
+			return
 		}
 		for _, payload := range b.GetFrames() {
 			h.delivered[h.identify(payload)] = true
 		}
-		if err := h.rec.acknowledge(spool.Position(b.GetThrough())); err != nil {
+		if err := r.acknowledge(spool.Position(b.GetThrough())); err != nil {
 			h.t.Fatal(err)
 		}
 	}
-	h.trimmed += before - len(h.rec.spoolSegments(h.t))
 }
 
 func (r *Recorder) spoolSegments(t testing.TB) []uint32 {

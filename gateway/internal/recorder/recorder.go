@@ -70,6 +70,8 @@ type Config struct {
 	Books Books
 	// Log may be nil.
 	Log *zap.Logger
+
+	segment int64 // how large a segment becomes, in bytes; spool.SegmentSize if zero
 }
 
 // Recorder records for one run of one gateway. Make it with New, then Run it
@@ -129,12 +131,15 @@ func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
+	if c.segment == 0 {
+		c.segment = spool.SegmentSize
+	}
 	return c
 }
 
 // newRecorder opens one run's directory, its own or one that was left, and writes
 // as that run.
-func newRecorder(cfg Config, run string, segment int64, l *library) (*Recorder, error) {
+func newRecorder(cfg Config, run string, l *library) (*Recorder, error) {
 	cfg = cfg.withDefaults()
 	r := &Recorder{
 		cfg: cfg, self: writer{cfg.Gateway.String(), run}, library: l, loose: make(chan struct{}, 1),
@@ -152,7 +157,7 @@ func newRecorder(cfg Config, run string, segment int64, l *library) (*Recorder, 
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	if err := r.openSpool(spool.Config{
-		System: cfg.System, Dir: cfg.Dir, Lock: lock, MaxBytes: cfg.MaxBytes, SegmentBytes: segment, Patience: cfg.Patience, Log: cfg.Log,
+		System: cfg.System, Dir: cfg.Dir, Lock: lock, MaxBytes: cfg.MaxBytes, SegmentBytes: cfg.segment, Patience: cfg.Patience, Log: cfg.Log,
 	}); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

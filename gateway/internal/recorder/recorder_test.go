@@ -60,7 +60,7 @@ func nobody(context.Context) (controlv1.CrossingServiceClient, error) {
 
 func open(t testing.TB, dir string, segment int64) *Recorder {
 	t.Helper()
-	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: nobody}, crossing.NewRun(), segment, nil)
+	r, err := newRecorder(Config{Dir: dir, Gateway: self, Connect: nobody, segment: segment}, crossing.NewRun(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func open(t testing.TB, dir string, segment int64) *Recorder {
 // openOn is open on another file system.
 func openOn(t testing.TB, sys disk.System, dir string, segment int64) *Recorder {
 	t.Helper()
-	r, err := newRecorder(Config{System: sys, Dir: dir, Gateway: self, Connect: nobody}, crossing.NewRun(), segment, nil)
+	r, err := newRecorder(Config{System: sys, Dir: dir, Gateway: self, Connect: nobody, segment: segment}, crossing.NewRun(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,9 @@ const (
 	runTries = 10
 	// earlierSuffix is added to the spool's name while it becomes a run's.
 	earlierSuffix = ".earlier"
+	// orderFile in a run's directory says, in decimal digits, how many runs had begun
+	// when it did, of those that were there.
+	orderFile = "order"
 	// spentSuffix is added to a run's name while its directory is removed.
 	spentSuffix = ".spent"
 )
@@ -60,7 +64,7 @@ func openRuns(cfg *Config) (*runs, error) {
 	if err := all.recoverMove(); err != nil {
 		return nil, err
 	}
-	if err := all.sys.MakeDir(cfg.Dir); err != nil {
+	if err := errors.Join(all.sys.MakeDir(cfg.Dir), all.sys.SyncDir(filepath.Dir(cfg.Dir))); err != nil {
 		return nil, fmt.Errorf("make spool: %w", err)
 	}
 	if err := all.take(cfg.Lock); err != nil {
@@ -166,7 +170,7 @@ func (r *runs) begin(cfg Config) (*Recorder, error) {
 		if r.library != nil {
 			r.library.own = run
 		}
-		rec, err := newRecorder(own, run, spool.SegmentSize, r.library)
+		rec, err := newRecorder(own, run, r.library)
 		if errors.Is(err, ErrInUse) && try < runTries {
 			continue
 		}
@@ -174,11 +178,37 @@ func (r *runs) begin(cfg Config) (*Recorder, error) {
 			return nil, err
 		}
 		rec.runs, r.own = r, run
-		if err := r.sys.SyncDir(r.dir); err != nil {
+		if err := errors.Join(r.saveOrder(own.Dir), r.sys.SyncDir(r.dir)); err != nil {
 			return nil, errors.Join(err, rec.CloseSpool())
 		}
 		return rec, nil
 	}
+}
+
+// saveOrder puts a new run behind all that are there.
+func (r *runs) saveOrder(dir string) error {
+	others, err := r.others()
+	if err != nil {
+		return err
+	}
+	last := 0
+	for _, other := range others {
+		last = max(last, r.order(other))
+	}
+	return disk.Replace(r.sys, filepath.Join(dir, orderFile), strconv.AppendInt(nil, int64(last)+1, 10))
+}
+
+// order is the place of a run among others; 0 of one that does not say.
+func (r *runs) order(dir string) int {
+	text, err := disk.ReadFile(r.sys, filepath.Join(dir, orderFile))
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(string(text))
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // unlock lets go of the spool. A second call does nothing.
@@ -189,7 +219,8 @@ func (r *runs) unlock() error {
 	return nil
 }
 
-// others are the directories of all runs but this one.
+// others are the directories of all runs but this one, in the order in which they
+// began: what a later one says of an earlier one comes after it.
 func (r *runs) others() ([]string, error) {
 	entries, err := r.sys.List(r.dir)
 	if err != nil {
@@ -200,6 +231,9 @@ func (r *runs) others() ([]string, error) {
 		if e.Dir && e.Name != r.own && crossing.CheckRun(e.Name) == nil {
 			dirs = append(dirs, filepath.Join(r.dir, e.Name))
 		}
+	}
+	if len(dirs) > 1 {
+		slices.SortFunc(dirs, func(a, b string) int { return r.order(a) - r.order(b) })
 	}
 	return dirs, nil
 }
@@ -250,7 +284,7 @@ func (r *runs) open(left Config) (*Recorder, error) {
 		r.library.reading.Lock()
 		defer r.library.reading.Unlock()
 	}
-	return newRecorder(left, crossing.NewRun(), spool.SegmentSize, r.library)
+	return newRecorder(left, crossing.NewRun(), r.library)
 }
 
 // remove removes the directory of a run of which everything was delivered. What
@@ -325,7 +359,7 @@ func (r *Recorder) leave() error {
 // spent says of a file that it is of no use once everything was delivered.
 func spent(name string) bool {
 	switch strings.TrimSuffix(name, disk.NewSuffix) {
-	case disk.LockFile, spool.AckFile, openFile:
+	case disk.LockFile, spool.AckFile, openFile, orderFile:
 		return true
 	}
 	return strings.HasSuffix(name, spool.Suffix)

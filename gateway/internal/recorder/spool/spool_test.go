@@ -274,6 +274,29 @@ func TestSyncedIsRead(t *testing.T) {
 	})
 }
 
+// TestSettled: what a process that was killed had not synced is on stable storage once
+// the next one has read it.
+func TestSettled(t *testing.T) {
+	sys := disktest.NewMemory()
+	if err := errors.Join(sys.MakeDir(dir), sys.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := open(t, sys, spool.SegmentSize)
+	if _, err := put(s, "x", spool.Kind{}); err != nil {
+		t.Fatal(err)
+	}
+	killed := sys.Kill()
+	if _, there := open(t, killed.Cut(disktest.Nothing), spool.SegmentSize); len(there) != 0 {
+		t.Fatalf("there is %q, and nobody synced it", there)
+	}
+	if _, there := open(t, killed, spool.SegmentSize); len(there) != 1 {
+		t.Fatalf("there is %q after a kill", there)
+	}
+	if _, there := open(t, killed.Cut(disktest.Nothing), spool.SegmentSize); len(there) != 1 {
+		t.Errorf("there is %q after a power cut", there)
+	}
+}
+
 // TestFollow: whoever follows a spool has every entry once and where it is, however
 // much is written between two looks, also when it was trimmed meanwhile.
 func TestFollow(t *testing.T) {

@@ -31,6 +31,7 @@ type Memory struct {
 	kept  map[string]*inode // those on stable storage
 	moves []move            // that are not yet, in their order
 	locks map[string]bool
+	dead  bool // who used it was killed
 }
 
 var _ disk.System = (*Memory)(nil)
@@ -94,6 +95,16 @@ func (m *Memory) Cut(choose Choice) *Memory {
 		}
 	}
 	return after
+}
+
+// Kill is what another process finds when those that use the file system have been
+// killed: all that they wrote, synced or not, and no locks. What they still do has no
+// effect.
+func (m *Memory) Kill() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dead = true
+	return &Memory{After: m.After, names: m.names, kept: m.kept, moves: m.moves, locks: map[string]bool{}}
 }
 
 // orphan says that a name's directory is not there.
@@ -161,6 +172,16 @@ func (m *Memory) after(format string, args ...any) {
 	}
 }
 
+// begin begins a call that changes something: mu is held on return, but after an error.
+func (m *Memory) begin() error {
+	m.mu.Lock()
+	if m.dead {
+		m.mu.Unlock()
+		return ErrDisk
+	}
+	return nil
+}
+
 func missing(op, path string) error { return &fs.PathError{Op: op, Path: path, Err: fs.ErrNotExist} }
 
 // move changes names. The caller holds mu.
@@ -171,7 +192,9 @@ func (m *Memory) move(mv move) {
 
 // Open implements disk.System.
 func (m *Memory) Open(path string, flag int) (disk.File, error) {
-	m.mu.Lock()
+	if err := m.begin(); err != nil {
+		return nil, err
+	}
 	node, made := m.names[path], false
 	switch {
 	case node != nil && flag&os.O_EXCL != 0:
@@ -213,7 +236,9 @@ func (m *Memory) List(dir string) ([]disk.Entry, error) {
 
 // MakeDir implements disk.System.
 func (m *Memory) MakeDir(dir string) error {
-	m.mu.Lock()
+	if err := m.begin(); err != nil {
+		return err
+	}
 	made := false
 	for _, name := range parents(dir) {
 		if m.names[name] == nil {
@@ -239,7 +264,9 @@ func parents(dir string) (all []string) {
 
 // Rename implements disk.System.
 func (m *Memory) Rename(from, to string) error {
-	m.mu.Lock()
+	if err := m.begin(); err != nil {
+		return err
+	}
 	node := m.names[from]
 	if node == nil {
 		m.mu.Unlock()
@@ -253,7 +280,9 @@ func (m *Memory) Rename(from, to string) error {
 
 // Remove implements disk.System.
 func (m *Memory) Remove(path string) error {
-	m.mu.Lock()
+	if err := m.begin(); err != nil {
+		return err
+	}
 	node := m.names[path]
 	if node == nil {
 		m.mu.Unlock()
@@ -273,11 +302,12 @@ func (m *Memory) Remove(path string) error {
 
 // SyncDir implements disk.System.
 func (m *Memory) SyncDir(dir string) error {
-	m.mu.Lock()
+	if err := m.begin(); err != nil {
+		return err
+	}
 	var rest []move
 	for _, mv := range m.moves {
-		// A directory that was made is synced with what is in it.
-		if filepath.Dir(mv.from) == dir || filepath.Dir(mv.to) == dir || mv.node.dir && strings.HasPrefix(dir+"/", mv.to+"/") {
+		if filepath.Dir(mv.from) == dir || filepath.Dir(mv.to) == dir {
 			mv.apply(m.kept)
 		} else {
 			rest = append(rest, mv)
@@ -349,7 +379,9 @@ func (f *memoryFile) ReadAt(p []byte, offset int64) (int, error) {
 
 // WriteAt implements io.WriterAt.
 func (f *memoryFile) WriteAt(p []byte, offset int64) (int, error) {
-	f.of.mu.Lock()
+	if err := f.of.begin(); err != nil {
+		return 0, err
+	}
 	f.node.change(change{offset: offset, text: slices.Clone(p)})
 	f.of.mu.Unlock()
 	f.of.after("write %s %d+%d", f.path, offset, len(p))
@@ -358,7 +390,9 @@ func (f *memoryFile) WriteAt(p []byte, offset int64) (int, error) {
 
 // Sync implements disk.File.
 func (f *memoryFile) Sync() error {
-	f.of.mu.Lock()
+	if err := f.of.begin(); err != nil {
+		return err
+	}
 	f.node.kept, f.node.writes = slices.Clone(f.node.now), nil
 	f.of.mu.Unlock()
 	f.of.after("sync %s", f.path)
@@ -367,7 +401,9 @@ func (f *memoryFile) Sync() error {
 
 // Truncate implements disk.File.
 func (f *memoryFile) Truncate(size int64) error {
-	f.of.mu.Lock()
+	if err := f.of.begin(); err != nil {
+		return err
+	}
 	f.node.change(change{offset: size, cut: true})
 	f.of.mu.Unlock()
 	f.of.after("truncate %s %d", f.path, size)

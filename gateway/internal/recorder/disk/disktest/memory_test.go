@@ -108,6 +108,34 @@ func TestCutTears(t *testing.T) {
 	}
 }
 
+// TestKill: what a process wrote outlives it, as unsynced as it was, and it does
+// nothing more.
+func TestKill(t *testing.T) {
+	m := NewMemory()
+	must(t, m.MakeDir("/d"))
+	f := create(t, m, "/d/a", "x")
+	if _, err := m.Lock("/d"); err != nil {
+		t.Fatal(err)
+	}
+	next := m.Kill()
+	if text, err := disk.ReadFile(next, "/d/a"); string(text) != "x" || err != nil {
+		t.Errorf("there is %q, %v", text, err)
+	}
+	if _, err := next.Lock("/d"); err != nil {
+		t.Errorf("Lock = %v", err)
+	}
+	if got := names(next.Cut(Nothing), "/d"); got != nil {
+		t.Errorf("a kill has synced %q", got)
+	}
+	_, write := f.WriteAt([]byte("y"), 0)
+	_, open := m.Open("/d/b", os.O_CREATE|os.O_RDWR)
+	for _, err := range []error{write, open, f.Sync(), f.Truncate(0), m.Rename("/d/a", "/d/b"), m.Remove("/d/a"), m.MakeDir("/e"), m.SyncDir("/d")} {
+		if !errors.Is(err, ErrDisk) {
+			t.Errorf("a process that was killed: %v", err)
+		}
+	}
+}
+
 // TestDirectories: a directory moves with what is in it, and goes only when it is empty.
 func TestDirectories(t *testing.T) {
 	m := NewMemory()
