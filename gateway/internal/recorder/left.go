@@ -107,9 +107,9 @@ func (r *Recorder) tellRunning() {
 	if r.cfg.Books == nil {
 		return
 	}
-	dirs, err := r.runs.others()
-	if err != nil {
-		return // whoever takes runs over says so
+	dirs, err := r.runs.follow() // or the rest of one that has ended would come after
+	if err != nil && dirs == nil {
+		return // nobody knows, and whoever follows says so
 	}
 	ended := r.left.all()
 	running := []string{}
