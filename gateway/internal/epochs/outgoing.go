@@ -109,12 +109,11 @@ func (k *Keeper) tell(ctx context.Context, c *outgoing) {
 	}
 }
 
-// closed forgets a chain of which everything is stated.
+// closed takes note that all of a chain is stated. It is known for a while, so that no
+// peer can remind of it who has forgotten that.
 func (k *Keeper) closed(c *outgoing) {
 	k.recorder.Stated(c.book.Stated()...)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.out, c.book.Chain())
+	c.since(time.Time{}, k.cfg.Now())
 }
 
 // state makes claims as long as there is something to claim, and has each answered.
