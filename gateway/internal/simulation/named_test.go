@@ -165,3 +165,25 @@ func (c *control) holdEpoch(all names, chain statement.Chain, k *kept, s *statem
 		}
 	}
 }
+
+// log says what every chain came to, for people.
+func (c *control) log(logf func(string, ...any)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for chain, k := range c.chains {
+		logf("chain %.8s %s>%s", chain.Run, short(chain.Egress), short(chain.Ingress))
+		for _, s := range k.epochs() {
+			logf("  epoch %d at %s: [%d,%d) voids %v closed %v final %t resumed %t", s.Claim.GetEpoch(), s.Claim.GetAt().AsTime().Format(time.TimeOnly),
+				s.Claim.GetFirst(), s.Claim.GetNext(), s.Voids(), s.Closed(), s.Claim.GetFinal(), s.Claim.GetResumed())
+			if s.Answer != nil {
+				logf("    answered at %s, missed %d, forgot %t, deferred %v", s.Answer.GetAt().AsTime().Format(time.TimeOnly), s.Answer.GetMissed(), s.Answer.GetForgot(), s.Deferred())
+			}
+			for _, d := range s.Answer.GetDifferences() {
+				logf("    %s %v %v", d.GetKind(), d.GetFields(), statement.Numbers(d))
+			}
+		}
+	}
+	for _, f := range c.findings {
+		logf("found: %s", f)
+	}
+}

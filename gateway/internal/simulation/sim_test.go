@@ -50,8 +50,12 @@ func TestSim(t *testing.T) {
 func runSeed(t *testing.T, seed uint64, verbose bool) bool {
 	return t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			for _, what := range newWorld(t, newPlan(seed), verbose).run() {
+			w := newWorld(t, newPlan(seed), verbose)
+			for _, what := range w.run() {
 				t.Errorf("seed %d: %s", seed, what)
+			}
+			if verbose {
+				w.control.log(t.Logf)
 			}
 			if t.Failed() {
 				t.Errorf("replay: go test ./gateway/internal/simulation -run TestSim -seed %d", seed)

@@ -140,6 +140,9 @@ func (w *world) run() []string {
 		w.after(f.at, func() { w.strike(f) })
 	}
 	w.busy.Wait()
+	for _, l := range w.links {
+		l.heal()
+	}
 	w.stopped = time.Now()
 	pass(settling)
 	wrong := w.judgeRunning()
