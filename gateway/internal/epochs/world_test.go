@@ -155,6 +155,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
+		synctest.Wait() // both have announced their keys
 		defer func() {
 			for _, g := range []*gateway{w.near, w.far} {
 				if g.stop != nil {
@@ -174,7 +175,6 @@ func newWorld(t testing.TB) *world {
 	w.near, w.far = w.gateway("near"), w.gateway("far")
 	w.near.begin()
 	w.far.begin()
-	synctest.Wait() // both have announced their keys
 	return w
 }
 

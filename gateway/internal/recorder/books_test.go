@@ -167,13 +167,43 @@ func testBooksSideBySide(t *testing.T) {
 	}
 	next.books.check(t)
 	old.books.check(t)
+	<-time.After(lookInterval)
+	if taken, others := next.books.runs(); len(taken) > 0 || !slices.Equal(others, []string{old.RunID()}) {
+		t.Errorf("beside %v, runs %v were taken over, and %v go on", old.RunID(), taken, others)
+	}
 	old.stop()
 	<-time.After(2 * lookInterval)
 	next.books.check(t)
+	if _, others := next.books.runs(); len(others) > 0 {
+		t.Errorf("%v go on after their end", others)
+	}
 	if !next.books.hasEnd(during.GetKey()) {
 		t.Error("what the older process left open has no end")
 	}
 	next.stop()
+}
+
+// TestRetiredTakesNothingOver: runs that end are for the newest process.
+func TestRetiredTakesNothingOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys, p := disktest.NewMemory(), newPlane(t)
+		r := keeping(t, sys, nil)
+		goesOn(t, r.Recorder)
+		r.stop()
+		next := kept{books: newLedger()}
+		var err error
+		if next.Recorder, err = New(Config{System: sys, Dir: powerDir, Gateway: self, Connect: p.connect, Books: next.books}); err != nil {
+			t.Fatal(err)
+		}
+		next.books.attach(next.Recorder)
+		next.Retire()
+		next.stop = next.run(t)
+		<-time.After(3 * lookInterval)
+		if taken, others := next.books.runs(); len(taken) > 0 || !slices.Equal(others, []string{r.RunID()}) {
+			t.Errorf("%v were taken over, %v were not", taken, others)
+		}
+		next.stop()
+	})
 }
 
 // TestOrder: runs are read in the order in which they began.

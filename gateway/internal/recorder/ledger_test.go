@@ -21,6 +21,8 @@ type ledger struct {
 	voids  map[chain][]uint64
 	free   []uint64 // places that were given back before there was a recorder
 	faults []string
+
+	taken, others []string // runs
 }
 
 type chain struct{ egress, ingress, run string }
@@ -243,7 +245,18 @@ func (l *ledger) Chains() []*crossingv1.ChainState {
 	return states
 }
 
-func (*ledger) Runs(_, _ []string) {}
+func (l *ledger) Runs(taken, others []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken, l.others = taken, others
+}
+
+// runs are what the ledger was told last of other runs.
+func (l *ledger) runs() (taken, others []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.taken, l.others
+}
 
 func (l *ledger) Restore(states []*crossingv1.ChainState) {
 	l.mu.Lock()
