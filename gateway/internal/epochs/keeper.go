@@ -188,7 +188,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 			k.release()
 		case <-beat.C:
 			k.forget(k.cfg.Now())
-			k.abandon(k.cfg.Now())
+			if k.answers.Load() {
+				k.abandon(k.cfg.Now())
+			}
 			k.beat(ctx, k.cfg.Now())
 		}
 	}

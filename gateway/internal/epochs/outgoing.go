@@ -81,6 +81,7 @@ func (k *Keeper) Runs(taken, others []string) {
 	removed := k.answers.Load()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.running = append(make([]string, 0, len(others)), others...)
 	for chain, c := range k.out {
 		ours := slices.Contains(taken, chain.Run) || removed && !slices.Contains(others, chain.Run)
 		if chain.Run != k.run && ours && !c.ended.Swap(true) {

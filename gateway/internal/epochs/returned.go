@@ -60,7 +60,8 @@ func (k *Keeper) recall(peer spiffeid.ID, standings []*crossingv1.Standing) {
 func (k *Keeper) recover(chain statement.Chain) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.out[chain] != nil || chain.Run == k.run || k.running == nil || slices.Contains(k.running, chain.Run) || len(k.out) >= maxOut {
+	goes := chain.Run == k.run || k.running == nil || slices.Contains(k.running, chain.Run)
+	if goes || !k.answers.Load() || k.out[chain] != nil || len(k.out) >= maxOut {
 		return
 	}
 	c := newOutgoing(statement.NewEgress(chain, k.cfg.Now()))
