@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"crypto"
 	"errors"
 	"io"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap/zaptest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -17,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/statement"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -28,6 +31,7 @@ type state struct {
 	Records     []*crossingv1.Record
 	Bindings    *controlv1.ListBindingsResponse
 	Transitions *controlv1.ListTransitionsResponse
+	Unmatched   []*controlv1.Finding
 	Refusals    int
 }
 
@@ -49,7 +53,10 @@ func stateOf(t *testing.T, conn grpc.ClientConnInterface) state {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := state{Policy: signed, Records: records(t, conn, &controlv1.ListCrossingsRequest{}), Bindings: bindings, Transitions: transitions}
+	s := state{
+		Policy: signed, Records: records(t, conn, &controlv1.ListCrossingsRequest{}), Bindings: bindings, Transitions: transitions,
+		Unmatched: unmatched(t, conn),
+	}
 	for {
 		if _, err := refusals.Recv(); errors.Is(err, io.EOF) {
 			return s
@@ -60,11 +67,63 @@ func stateOf(t *testing.T, conn grpc.ClientConnInterface) state {
 	}
 }
 
+func unmatched(t *testing.T, conn grpc.ClientConnInterface) []*controlv1.Finding {
+	t.Helper()
+	stream, err := controlv1.NewCrossingServiceClient(conn).ListUnmatched(t.Context(), &controlv1.ListUnmatchedRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*controlv1.Finding
+	for {
+		f, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, f)
+	}
+}
+
+// lie has onprem-1 state another opening of the crossing than it delivered.
+func (p *plane) lie() {
+	p.t.Helper()
+	shown := p.domains["onprem.demo"].Certificate(spiffeid.RequireFromString(onprem1))
+	key, ok := shown.PrivateKey.(crypto.Signer)
+	if !ok {
+		p.t.Fatalf("an SVID's key is a %T", shown.PrivateKey)
+	}
+	signer := statement.NewSigner()
+	announcement, err := signer.Announce(onprem1, testRun, shown.Certificate, key, time.Now())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	h := half(p.t, crossing.NewID(time.Now()), onprem1, crossingv1.Side_EGRESS)
+	e := statement.NewEgress(statement.ChainOf(h.GetKey()), time.Now())
+	e.Next()
+	e.Opened(h, []byte("another frame"), 0)
+	claim := e.Cut(statement.Facts{Now: time.Now()}, signer)
+	var batch controlv1.Batch
+	for _, f := range []*crossingv1.Frame{{Announcement: announcement}, {Statement: claim}} {
+		f.Gateway, f.Run = onprem1, testRun
+		data, err := crossing.MarshalFrame(f)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		batch.Frames = append(batch.Frames, data)
+	}
+	if ack := p.deliver("onprem.demo", "onprem-1", &batch); len(ack.GetRejected()) > 0 {
+		p.t.Fatalf("Deliver() rejected %v", ack.GetRejected())
+	}
+}
+
 // fill publishes, registers and delivers something of each kind.
 func (p *plane) fill() state {
 	p.t.Helper()
 	p.publish(1, "")
 	p.deliverBoth()
+	p.lie()
 	refusal, err := crossing.MarshalFrame(&crossingv1.Frame{Gateway: onprem1, Run: testRun, Refusal: &crossingv1.Refusal{
 		Reason: crossingv1.Reason_NO_IDENTITY, Prefix: "127.1.0.0/24", Listener: "attach", Count: 3, Second: timestamppb.New(time.Now().Truncate(time.Second)),
 	}})
@@ -82,7 +141,8 @@ func (p *plane) fill() state {
 		p.t.Fatal(err)
 	}
 	s := stateOf(p.t, p.operator())
-	if len(s.Records) != 1 || len(s.Bindings.GetBindings()) != 3 || s.Refusals != 1 || len(s.Transitions.GetTransitions()) != 2 {
+	if len(s.Records) != 1 || len(s.Bindings.GetBindings()) != 3 || s.Refusals != 1 || len(s.Transitions.GetTransitions()) != 2 ||
+		len(s.Unmatched) != 1 || s.Unmatched[0].GetKind() != controlv1.Finding_ALTERED {
 		p.t.Fatalf("the state to keep is %+v", s)
 	}
 	return s

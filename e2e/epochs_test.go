@@ -72,7 +72,6 @@ func freeAdmin(t *testing.T) string {
 // TestEpochs: what crosses is stated by both gateways within three seconds, and what
 // was not when one of them was killed is stated when it is back.
 func TestEpochs(t *testing.T) {
-	bin := meshtest.Binary(t, "sallyport-gateway")
 	admins := map[string]string{"onprem-1": freeAdmin(t), "azure-1": freeAdmin(t)}
 	m := meshtest.Start(t, func(cfg *localmesh.Config) {
 		cfg.External = []string{"onprem-1", "azure-1"}
@@ -84,7 +83,7 @@ func TestEpochs(t *testing.T) {
 	})
 	gateways := map[string]*process{}
 	for name := range admins {
-		p := &process{t: t, bin: bin, file: m.Bootstrap(name)}
+		p := gatewayProcess(t, m.Bootstrap(name))
 		p.start()
 		t.Cleanup(p.kill)
 		gateways[name] = p

@@ -128,7 +128,7 @@ func TestFederationRootRemoved(t *testing.T) {
 	onprem := m.Authority("onprem")
 	awaitHeld(t, m, "onprem")
 	l := &load{m: m, ctx: m.Context, messages: 1}
-	l.serve(t)
+	l.serve(t, nil)
 	l.h2 = m.As(t, "orchestrator")
 	l.awaitUp(t)
 	stream := l.endless(t) // in a tunnel under the old root

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -16,30 +14,6 @@ import (
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
-
-// process is a gateway in a process of its own.
-type process struct {
-	t         *testing.T
-	bin, file string
-	cmd       *exec.Cmd
-}
-
-func (p *process) start() {
-	p.t.Helper()
-	p.cmd = exec.Command(p.bin, "run", "--bootstrap", p.file)
-	if os.Getenv("SALLYPORT_TEST_LOG") != "" {
-		p.cmd.Stderr = os.Stderr
-	}
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// kill ends it as the kernel would: no signal that it could catch.
-func (p *process) kill() {
-	p.cmd.Process.Kill()
-	p.cmd.Wait()
-}
 
 // caller makes calls until it is told to stop, and keeps the id of each
 // crossing that it had an answer for.
@@ -87,11 +61,10 @@ func (c *caller) run(ctx context.Context, client *http.Client) {
 // TestKill kills each gateway of a pair under load, more than once, and finds
 // a record for every crossing that a client had an answer for.
 func TestKill(t *testing.T) {
-	bin := meshtest.Binary(t, "sallyport-gateway")
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"onprem-1", "azure-1"} })
 	gateways := map[string]*process{}
 	for _, name := range []string{"onprem-1", "azure-1"} {
-		p := &process{t: t, bin: bin, file: m.Bootstrap(name)}
+		p := gatewayProcess(t, m.Bootstrap(name))
 		p.start()
 		t.Cleanup(p.kill)
 		gateways[name] = p

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -77,7 +78,7 @@ func startLoad(t *testing.T, m *meshtest.Mesh, length time.Duration) *load {
 	l.ctx, l.end = context.WithCancel(m.Context)
 	t.Cleanup(l.end)
 	l.now = &tally{l: l, name: "start", kinds: map[string]int{}}
-	l.serve(t)
+	l.serve(t, nil)
 	l.h2 = m.As(t, "orchestrator")
 	l.fresh, l.jwt = l.http1(t), l.bearer(t)
 	l.fresh.Transport.(*http.Transport).DisableKeepAlives = true
@@ -165,8 +166,9 @@ func (l *load) stop(t *testing.T) {
 	l.callers.Wait()
 }
 
-// serve serves the llm's chat and health in place of the mesh's own.
-func (l *load) serve(t *testing.T) {
+// serve serves the llm's chat and health in place of the mesh's own, and says where
+// others of its services are.
+func (l *load) serve(t *testing.T, others map[string]string) {
 	t.Helper()
 	source, err := l.m.Source(l.m.Context, "llm")
 	if err != nil {
@@ -189,6 +191,7 @@ func (l *load) serve(t *testing.T) {
 	go health.Serve(healthAt)
 	t.Cleanup(health.Stop)
 	endpoints := map[string]string{"chat": chatAt.Addr().String(), "health": healthAt.Addr().String()}
+	maps.Copy(endpoints, others)
 	if err := l.m.Register(l.m.Context, "llm", endpoints); err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,14 @@ func dialPortAt(t *testing.T, m *meshtest.Mesh, address, workload string) *tls.C
 // serveTCP serves the llm's raw service until the test ends.
 func serveTCP(t *testing.T, m *meshtest.Mesh, service string, serve func(*net.TCPConn)) {
 	t.Helper()
+	if err := m.Register(m.Context, "llm", map[string]string{service: listenTCP(t, serve)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listenTCP serves until the test ends, at the address that it gives.
+func listenTCP(t *testing.T, serve func(*net.TCPConn)) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -62,9 +70,7 @@ func serveTCP(t *testing.T, m *meshtest.Mesh, service string, serve func(*net.TC
 			go serve(c.(*net.TCPConn))
 		}
 	}()
-	if err := m.Register(m.Context, "llm", map[string]string{service: l.Addr().String()}); err != nil {
-		t.Fatal(err)
-	}
+	return l.Addr().String()
 }
 
 // of waits for the whole record of the only crossing to an authority.

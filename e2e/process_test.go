@@ -5,7 +5,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +19,78 @@ import (
 )
 
 func TestMain(m *testing.M) { meshtest.Main(m) }
+
+// process is a command of the mesh in a process of its own.
+type process struct {
+	t    *testing.T
+	argv []string
+	cmd  *exec.Cmd
+}
+
+// gatewayProcess is a gateway that is not started yet.
+func gatewayProcess(t *testing.T, bootstrap string) *process {
+	t.Helper()
+	return &process{t: t, argv: []string{meshtest.Binary(t, "sallyport-gateway"), "run", "--bootstrap", bootstrap}}
+}
+
+func (p *process) start() {
+	p.t.Helper()
+	if err := p.launch(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// launch starts it with more in its environment.
+func (p *process) launch(env ...string) error {
+	p.cmd = exec.Command(p.argv[0], p.argv[1:]...)
+	p.cmd.Env = append(os.Environ(), env...)
+	if os.Getenv("SALLYPORT_TEST_LOG") != "" {
+		p.cmd.Stderr = os.Stderr
+	}
+	return p.cmd.Start()
+}
+
+// launchReady starts it and waits until it tells its service manager that it is up.
+func (p *process) launchReady(dir string) error {
+	socket := filepath.Join(dir, filepath.Base(p.argv[0])+".ready")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket})
+	if err != nil {
+		return err
+	}
+	defer os.Remove(socket)
+	defer manager.Close()
+	if err := p.launch("NOTIFY_SOCKET=" + socket); err != nil {
+		return err
+	}
+	if err := manager.SetReadDeadline(time.Now().Add(meshtest.Patience)); err != nil {
+		return err
+	}
+	if _, err := manager.Read(make([]byte, 256)); err != nil {
+		return fmt.Errorf("wait until %s is up: %w", p.argv[0], err)
+	}
+	return nil
+}
+
+// kill ends it as the kernel would: no signal that it could catch.
+func (p *process) kill() {
+	if p.cmd == nil || p.cmd.Process == nil {
+		return
+	}
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}
+
+// stop ends it as a service manager does, and waits for that.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	late := time.AfterFunc(meshtest.Patience, func() { p.cmd.Process.Kill() })
+	if err := p.cmd.Wait(); err != nil || !late.Stop() {
+		p.t.Errorf("%s does not stop in order: %v", p.argv[0], err)
+	}
+}
 
 // ask is sallyport for a question that must be answered with yes.
 func ask(t *testing.T, dir string, args ...string) string {

@@ -380,9 +380,8 @@ func testTokenExpired(t *testing.T, m *meshtest.Mesh) {
 // TestRevokePersists starts a gateway again while there is no control plane: it still
 // knows who is quarantined. One that cannot read whom does not start.
 func TestRevokePersists(t *testing.T) {
-	bin := meshtest.Binary(t, "sallyport-gateway")
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"onprem-1"} })
-	p := &process{t: t, bin: bin, file: m.Bootstrap("onprem-1")}
+	p := gatewayProcess(t, m.Bootstrap("onprem-1"))
 	p.start()
 	b := m.Started(t, "onprem-1")
 	listening := func() bool {
@@ -405,7 +404,7 @@ func TestRevokePersists(t *testing.T) {
 	if err := os.WriteFile(alone, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.file = alone
+	p = gatewayProcess(t, alone)
 	p.start()
 	m.Eventually(t, listening)
 	wantReason(t, m, "orchestrator", crossingv1.Reason_QUARANTINED)

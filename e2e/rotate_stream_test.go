@@ -14,7 +14,7 @@ import (
 func openUnending(t *testing.T, m *meshtest.Mesh) map[string]*unending {
 	t.Helper()
 	l := &load{m: m, ctx: m.Context, messages: 1}
-	l.serve(t)
+	l.serve(t, nil)
 	l.h2 = m.As(t, "orchestrator")
 	l.awaitUp(t)
 	all := map[string]*unending{}

@@ -426,7 +426,7 @@ func TestGatewaysAdd(t *testing.T) {
 	if s := meshtest.Sallyport(t, m.Dir(), "gateways", "add", "azure-9", "--out", file+"9"); s.Code != 1 {
 		t.Errorf("gateways add of a stranger: exit code %d, want 1: %s", s.Code, s.Stderr)
 	}
-	p := &process{t: t, bin: meshtest.Binary(t, "sallyport-gateway"), file: file}
+	p := gatewayProcess(t, file)
 	p.start()
 	t.Cleanup(p.kill)
 	awaitGateway(t, m, "azure-1")
@@ -444,7 +444,7 @@ func TestGatewaysAdd(t *testing.T) {
 		t.Errorf("the file has no port: %s", text)
 	}
 	broken := meshtest.WriteFile(t, strings.Replace(string(text), `"stateDir"`, `"stateDirectory"`, 1))
-	out, err := exec.Command(p.bin, "run", "--bootstrap", broken).CombinedOutput()
+	out, err := exec.Command(p.argv[0], "run", "--bootstrap", broken).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), broken+":") {
 		t.Errorf("a bootstrap file with an unknown field: %v, %s", err, out)
 	}

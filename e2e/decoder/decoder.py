@@ -2,10 +2,12 @@
 
     python3 decoder.py PROTO < CASES
 
-PROTO is the folder of the .proto files. CASES is a JSON list of cases, each a list
-of frames in hex, in the order of their delivery. For each case one line of JSON
-comes out: of each frame what it says and the join digest of that, or why it is
-refused, and the record that the acceptable ones join to. It needs nothing but Python's standard library.
+PROTO is the folder of the .proto files. CASES is a JSON list of cases, for each of
+which one line of JSON comes out. A case is a list of frames in hex, in the order of
+their delivery: of each, what it says and the join digest of that, or why it is
+refused, and the record that the acceptable ones join to. Or it is a statement with
+the frames that it is on, or another signed message (statement.py). It needs nothing
+but Python's standard library.
 """
 
 import json
@@ -16,6 +18,7 @@ import agreed
 import join
 import rules
 import schema
+import statement
 import wire
 
 FRAME = "sallyport.crossing.v1.Frame"
@@ -32,7 +35,8 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     protos = schema.Schema((folder / name).read_text() for name in FILES)
     for case in json.load(sys.stdin):
-        print(json.dumps(deliver(protos, case)))
+        how = deliver if isinstance(case, list) else statement.read if "statement" in case else statement.message
+        print(json.dumps(how(protos, case)))
 
 
 def deliver(protos, case):
@@ -48,6 +52,7 @@ def deliver(protos, case):
                 raise wire.Refused("%d bytes" % len(data))
             decoded = wire.decode(protos, FRAME, data)
             said["frame"] = wire.to_json(protos, FRAME, decoded)
+            said["hex"] = wire.encode(protos, FRAME, decoded).hex()
             alike = agreed.agreed(decoded)
             if alike is not None:
                 said["agreed"], said["digest"] = alike.hex(), agreed.digest(alike).hex()

@@ -24,6 +24,7 @@ type outcome struct {
 	Frames []struct {
 		Frame   any    `json:"frame"`
 		Refused string `json:"refused"` // why; "" if it is acceptable
+		Hex     string `json:"hex"`     // as an encoder must encode it
 		Agreed  string `json:"agreed"`  // bytes, in hex
 		Digest  string `json:"digest"`
 	} `json:"frames"`
@@ -32,6 +33,12 @@ type outcome struct {
 
 // decode runs the decoder over cases, each the frames of one crossing.
 func decode(t *testing.T, cases [][]string) []outcome {
+	t.Helper()
+	return run[outcome](t, cases)
+}
+
+// run runs the decoder over cases, of whatever kind.
+func run[O, C any](t *testing.T, cases []C) []O {
 	t.Helper()
 	python := python(t)
 	text, err := json.Marshal(cases)
@@ -44,13 +51,13 @@ func decode(t *testing.T, cases [][]string) []outcome {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, failed.Bytes())
 	}
-	var all []outcome
+	var all []O
 	for lines := bufio.NewReader(&said); ; {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
 			break
 		}
-		var o outcome
+		var o O
 		if err := json.Unmarshal(line, &o); err != nil {
 			t.Fatalf("%v\n%s", err, line)
 		}
@@ -130,6 +137,9 @@ func TestVectors(t *testing.T) {
 			for n, f := range all[i].Frames {
 				if d := cmp.Diff(f.Frame, got.Frames[n].Frame); d != "" {
 					t.Errorf("frame %d, %s (-want +got):\n%s", n, f.Why, d)
+				}
+				if f.Frame != nil && f.Hex != got.Frames[n].Hex {
+					t.Errorf("frame %d, %s: encoded again as %s, want %s", n, f.Why, got.Frames[n].Hex, f.Hex)
 				}
 				if refused := got.Frames[n].Refused; f.Accepted != (refused == "") {
 					t.Errorf("frame %d, %s: accepted %t, and here refused for %q", n, f.Why, f.Accepted, refused)

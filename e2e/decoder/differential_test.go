@@ -23,7 +23,7 @@ import (
 // TestSpoilt: of vectors that are changed here and there, both decoders accept the same
 // frames, and join them to the same record.
 func TestSpoilt(t *testing.T) {
-	const rounds = 100
+	const rounds = 40
 	names, all := readVectors(t)
 	var cases [][]string
 	var about []string
@@ -244,6 +244,11 @@ func (s *spoiler) spoil(m protoreflect.Message) {
 		return
 	}
 	switch {
+	case fd.IsList() && fd.Kind() == protoreflect.Uint64Kind && s.IntN(3) > 0:
+		m.Mutable(fd).List().Append(protoreflect.ValueOfUint64(uint64(s.pick(0, 1, 2, 5000, -1))))
+	case fd.IsList() && fd.Kind() == protoreflect.MessageKind && m.Get(fd).List().Len() > 0 && s.IntN(3) > 0:
+		list := m.Mutable(fd).List()
+		s.spoil(list.Get(s.IntN(list.Len())).Message())
 	case fd.IsList() || s.IntN(4) == 0:
 		m.Clear(fd)
 	case fd.Kind() == protoreflect.MessageKind:

@@ -110,6 +110,36 @@ def _number(schema, kind, value):
     return value - (1 << 64) if kind == "int64" and value >> 63 else value
 
 
+def encode(schema, name, message):
+    """Encodes a message as encoders must: fields by number, each once, no defaults."""
+    out = b""
+    for number, (field, kind, repeated, _) in sorted(schema.messages[name].items()):
+        if field not in message:
+            continue
+        values = message[field] if repeated else [message[field]]
+        if kind in schema.messages:
+            values = [encode(schema, kind, v) for v in values]
+        elif kind == "string":
+            values = [v.encode() for v in values]
+        elif kind != "bytes":
+            numbers = [_put(v & (1 << 64) - 1) for v in map(int, values)]
+            if not repeated:
+                out += _put(number << 3 | VARINT) + numbers[0]
+                continue
+            values = [b"".join(numbers)]  # packed
+        for value in values:
+            out += _put(number << 3 | LEN) + _put(len(value)) + value
+    return out
+
+
+def _put(n):
+    out = b""
+    while n > 0x7F:
+        out += bytes([n & 0x7F | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
 def _check(schema, name, message):
     """Refuses what no record may say, at any depth."""
     if name == "google.protobuf.Timestamp":

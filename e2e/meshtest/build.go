@@ -13,8 +13,9 @@ const module = "github.com/sallyport-mesh/sallyport/"
 
 // commands are those that users run.
 var commands = map[string]func() (string, error){
-	"sallyport":         builtOnce("sallyport", module+"controlplane/cmd/sallyport"),
-	"sallyport-gateway": builtOnce("sallyport-gateway", module+"gateway/cmd/sallyport-gateway"),
+	"sallyport":              builtOnce("sallyport", module+"controlplane/cmd/sallyport"),
+	"sallyport-gateway":      builtOnce("sallyport-gateway", module+"gateway/cmd/sallyport-gateway"),
+	"sallyport-controlplane": builtOnce("sallyport-controlplane", module+"controlplane/cmd/sallyport-controlplane"),
 }
 
 // binDir is where this run of the tests builds commands.

@@ -197,6 +197,28 @@ func (m *Mesh) Crossings(t testing.TB, req *controlv1.ListCrossingsRequest) []*c
 	return all
 }
 
+// Unmatched are the findings of the API, of all transitions.
+func (m *Mesh) Unmatched(t testing.TB) []*controlv1.Finding {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(m.Context, Patience)
+	defer cancel()
+	stream, err := controlv1.NewCrossingServiceClient(m.API()).ListUnmatched(ctx, &controlv1.ListUnmatchedRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*controlv1.Finding
+	for {
+		f, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, f)
+	}
+}
+
 // Follow waits for a record that want accepts.
 func (m *Mesh) Follow(t testing.TB, req *controlv1.ListCrossingsRequest, want func(*crossingv1.Record) bool) *crossingv1.Record {
 	t.Helper()

@@ -152,6 +152,9 @@ func (c *chain) answer(e *epoch, s *statement.Stated, now time.Time) {
 			c.differs(e, d.GetKind(), n)
 		}
 	}
+	if s.Claim.GetResumed() {
+		c.repeated(e)
+	}
 	c.expect(e, ingress, account{roots: s.Answer.GetRoots(), at: s.Answer.GetAt().AsTime(), came: now})
 }
 
@@ -163,13 +166,27 @@ func (c *chain) differs(e *epoch, kind crossingv1.Difference_Kind, n uint64) {
 		e.lists.unopened[n], c.absent[n] = true, true
 	case crossingv1.Difference_UNENDED:
 		e.lists.unended[n] = true
-	case crossingv1.Difference_UNOPENED, crossingv1.Difference_UNCLAIMED:
+	case crossingv1.Difference_UNCLAIMED: // its end may be claimed
+		c.openings[ingress].drop(n)
+	case crossingv1.Difference_UNCLAIMED_END:
+		c.ends[ingress].drop(n)
+	case crossingv1.Difference_UNOPENED: // neither will its end be
 		if e.first <= n && n < e.next {
 			e.lists.extra[n] = true
-			return
+		} else {
+			c.openings[ingress].drop(n)
 		}
-		c.openings[ingress].drop(n)
 		c.ends[ingress].drop(n)
+	}
+}
+
+// repeated are ends that an egress gateway which does not remember claims again: the
+// ingress gateway has stated them, and does so no more.
+func (c *chain) repeated(e *epoch) {
+	for _, n := range e.lists.closed {
+		if ends := &c.ends[ingress]; ends.done.has(n) || ends.wants(n) {
+			e.lists.unended[n] = true
+		}
 	}
 }
 

@@ -104,12 +104,11 @@ func (c *column) left(which func(n uint64) bool) []uint64 {
 	return left
 }
 
-// drop forgets the frame of a number, on which something else than a root was stated.
+// drop forgets the frame of a number, on which something else than a root was stated,
+// be it here or still to come.
 func (c *column) drop(n uint64) {
-	if _, there := c.leaves[n]; there {
-		delete(c.leaves, n)
-		c.done.add(span{n, n + 1})
-	}
+	delete(c.leaves, n)
+	c.done.add(span{n, n + 1})
 }
 
 // forget makes an epoch wait for nothing any more.

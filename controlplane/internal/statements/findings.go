@@ -94,6 +94,9 @@ func (c *chain) faults() []*controlv1.Finding {
 	e, i := short(c.name.Egress), short(c.name.Ingress)
 	var all []*controlv1.Finding
 	for _, f := range c.found {
+		if f.Fault == statement.BrokenLink && c.forkedAt(f.Epoch-1) {
+			continue // the claim follows one of two
+		}
 		add := func(kind controlv1.Finding_Kind, gateway, cause string, args ...any) {
 			all = append(all, c.finding(kind, gateway, f.Epoch, 0, f.At, cause, args...))
 		}
@@ -118,46 +121,49 @@ func (c *chain) faults() []*controlv1.Finding {
 	return all
 }
 
+func (c *chain) forkedAt(epoch uint64) bool {
+	return slices.ContainsFunc(c.found, func(f statement.Finding) bool { return f.Fault == statement.Forked && f.Epoch == epoch })
+}
+
 // differences are those of one kind that both gateways have signed.
 func (c *chain) differences(f statement.Finding) []*controlv1.Finding {
 	kind := f.Difference.Kind
-	cause, differs := c.words(kind)
-	if !differs {
-		return nil
+	if !statement.Faulty(kind) {
+		return nil // both say so
 	}
 	var all []*controlv1.Finding
 	for _, n := range f.Difference.Numbers {
-		d := c.finding(controlv1.Finding_DIFFERENCE, "", f.Epoch, n, f.At, "%s (%s)", cause, kind)
+		d := c.finding(controlv1.Finding_DIFFERENCE, "", f.Epoch, n, f.At, "%s (%s)", c.words(kind), kind)
 		d.Difference, d.Fields = kind, f.Difference.Fields
 		all = append(all, d)
 	}
 	return all
 }
 
-// words say what a kind of difference means. What both sides say alike is none.
-func (c *chain) words(kind crossingv1.Difference_Kind) (words string, differs bool) {
+// words say what a kind of difference means.
+func (c *chain) words(kind crossingv1.Difference_Kind) string {
 	e, i := short(c.name.Egress), short(c.name.Ingress)
 	switch kind {
 	case crossingv1.Difference_UNSEEN:
-		return "it never came to " + i, true
+		return "it never came to " + i
 	case crossingv1.Difference_UNRECORDED:
-		return "it came to " + i + ", which refused it because it could not record it", true
+		return "it came to " + i + ", which refused it because it could not record it"
 	case crossingv1.Difference_UNOPENED:
-		return i + " has it, and " + e + " has no record of it", true
+		return i + " has it, and " + e + " has no record of it"
 	case crossingv1.Difference_OPENED_OTHERWISE:
-		return "both have it, and it opened otherwise at either", true
+		return "both have it, and it opened otherwise at either"
 	case crossingv1.Difference_ENDED_OTHERWISE:
-		return "both have it, and it ended otherwise at either", true
+		return "both have it, and it ended otherwise at either"
 	case crossingv1.Difference_REUSED:
-		return "its number came to " + i + " with another crossing too, which was refused", true
+		return "its number came to " + i + " with another crossing too, which was refused"
 	case crossingv1.Difference_UNENDED:
-		return "it ended at " + e + ", and " + i + " does not know that it did", true
+		return "it ended at " + e + ", and " + i + " does not know that it did"
 	case crossingv1.Difference_UNCLAIMED:
-		return i + " has it, and no claim that it knows of was about it", true
-	case crossingv1.Difference_DENIED, crossingv1.Difference_BROKEN_OFF:
-		return "", false
+		return i + " has it, and no claim that it knows of was about it"
+	case crossingv1.Difference_UNCLAIMED_END:
+		return "it ended at " + i + ", and no claim that it knows of was about that"
 	}
-	return "the two accounts differ in a way that is not known here", true
+	return "the two accounts differ in a way that is not known here"
 }
 
 // alterations are the accounts that are not what was delivered.

@@ -71,9 +71,15 @@ func (h *honest) read(s side) statement.Frames {
 func (h *honest) begin() {
 	n := h.egress.Next()
 	h.opened = n
-	fate := rapid.SampledFrom([]string{"well", "well", "well", "void", "lost", "unrecorded", "altered"}).Draw(h.rt, "fate")
-	if fate == "void" {
+	fate := rapid.SampledFrom([]string{"well", "well", "well", "void", "lost", "unrecorded", "altered", "unopened"}).Draw(h.rt, "fate")
+	switch fate {
+	case "void":
 		h.egress.Void(n)
+		return
+	case "unopened": // the egress gateway's disk lost its opening
+		h.differs[n] = "UNOPENED"
+		h.egress.Void(n)
+		h.arrive(h.opening(h.i, n))
 		return
 	}
 	f := h.opening(h.e, n)
@@ -96,10 +102,16 @@ func (h *honest) begin() {
 		h.differs[n] = "OPENED_OTHERWISE"
 		f.Open.Source = "spiffe://onprem.demo/ai/somebody-else"
 	}
+	h.arrive(f)
+}
+
+// arrive opens a crossing at the ingress gateway.
+func (h *honest) arrive(f *crossingv1.Frame) {
+	n := f.GetOpen().GetKey().GetSequence()
 	if !h.ingress.Take(n) {
 		h.t.Fatalf("%d is not taken", n)
 	}
-	data, at = h.write(ingress, f)
+	data, at := h.write(ingress, f)
 	h.ingress.Opened(f.GetOpen(), data, at)
 	h.here = append(h.here, n)
 }

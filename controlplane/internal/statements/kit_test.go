@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -400,5 +399,3 @@ func (d *duo) want(what string, want ...string) {
 		}
 	}
 }
-
-var errAny = errors.New("any")

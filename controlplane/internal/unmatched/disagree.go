@@ -6,6 +6,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // disagree says in what two halves differ, with what each of them has.
@@ -30,62 +31,76 @@ func disagree(h join.Halves) string {
 // value is what an account has in a field that both must have alike, by its name in
 // the record; "" if it is none of those that are shown.
 func value(a crossing.Account, field string) string {
-	o, c := a.Open, a.Close
-	var v any
-	switch field {
-	case "id":
-		v = o.GetId()
-	case "evidence.run":
-		v = o.GetKey().GetRun()
-	case "evidence.sequence":
-		v = o.GetKey().GetSequence()
-	case "source":
-		v = o.GetSource()
-	case "destination":
-		v = o.GetDestination()
-	case "trace":
-		v = o.GetTrace()
-	case "transition.from":
-		v = o.GetTransition().GetFrom()
-	case "transition.to":
-		v = o.GetTransition().GetTo()
-	case "transition.owner":
-		v = o.GetTransition().GetOwner()
-	case "operation.service":
-		v = o.GetOperation().GetService()
-	case "operation.name":
-		v = o.GetOperation().GetName()
-	case "operation.authority":
-		v = o.GetOperation().GetAuthority()
-	case "proof":
-		v = o.GetEnd().GetProof()
-	case "decision":
-		v = o.GetEnd().GetDecision()
-	case "close":
-		v = c.GetCause()
-	case "requestBytes":
-		v = c.GetRequestBytes()
-	case "responseBytes":
-		v = c.GetResponseBytes()
-	case "status":
-		v = c.GetStatus()
-	case "transfer.id":
-		v = c.GetTransfer().GetId()
-	case "transfer.extent":
-		v = c.GetTransfer().GetExtent()
-	case "transfer.first":
-		v = c.GetTransfer().GetFirst()
-	case "transfer.digested":
-		v = c.GetTransfer().GetDigested()
-	case "transfer.contentSha256":
-		v = c.GetTransfer().GetContentSha256()
-	default:
-		return ""
+	v := openingValue(a.Open, field)
+	if v == nil {
+		v = endValue(a.Close, field)
 	}
-	if text := fmt.Sprint(v); text != "" {
+	switch text := fmt.Sprint(v); {
+	case v == nil:
+		return ""
+	case text == "":
+		return "none"
+	default:
 		return text
 	}
-	return "none"
+}
+
+func openingValue(o *crossingv1.Half, field string) any {
+	switch field {
+	case "id":
+		return o.GetId()
+	case "evidence.run":
+		return o.GetKey().GetRun()
+	case "evidence.sequence":
+		return o.GetKey().GetSequence()
+	case "source":
+		return o.GetSource()
+	case "destination":
+		return o.GetDestination()
+	case "trace":
+		return o.GetTrace()
+	case "transition.from":
+		return o.GetTransition().GetFrom()
+	case "transition.to":
+		return o.GetTransition().GetTo()
+	case "transition.owner":
+		return o.GetTransition().GetOwner()
+	case "operation.service":
+		return o.GetOperation().GetService()
+	case "operation.name":
+		return o.GetOperation().GetName()
+	case "operation.authority":
+		return o.GetOperation().GetAuthority()
+	case "proof":
+		return o.GetEnd().GetProof()
+	case "decision":
+		return o.GetEnd().GetDecision()
+	}
+	return nil
+}
+
+func endValue(c *crossingv1.Close, field string) any {
+	switch field {
+	case "close":
+		return c.GetCause()
+	case "requestBytes":
+		return c.GetRequestBytes()
+	case "responseBytes":
+		return c.GetResponseBytes()
+	case "status":
+		return c.GetStatus()
+	case "transfer.id":
+		return c.GetTransfer().GetId()
+	case "transfer.extent":
+		return c.GetTransfer().GetExtent()
+	case "transfer.first":
+		return c.GetTransfer().GetFirst()
+	case "transfer.digested":
+		return c.GetTransfer().GetDigested()
+	case "transfer.contentSha256":
+		return c.GetTransfer().GetContentSha256()
+	}
+	return nil
 }
 
 // short is the last segment of a gateway's SPIFFE ID: its name.

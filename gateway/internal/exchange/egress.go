@@ -441,8 +441,10 @@ func (d *departure) contentOf(head *l7.ResponseHead) int64 {
 	return n
 }
 
-// done closes the record of an exchange whose answer has all been received.
+// done closes the record of an exchange whose answer has all been received. A caller
+// who has it may leave: the peer gateway is not to take that for a broken exchange.
 func (d *departure) done(p *pump) {
+	d.unwatch()
 	d.conclude(p, crossingv1.Cause_DONE, crossingv1.Reason_REASON_UNSPECIFIED)
 }
 

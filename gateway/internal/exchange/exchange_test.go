@@ -336,6 +336,28 @@ func TestCallerTakesNothing(t *testing.T) {
 	w.far.account(t)
 }
 
+// TestWhoIsAnsweredMayLeave: when the caller gets the end of the answer, nobody waits
+// for it to leave any more. The peer gateway would learn of it, perhaps before it has
+// noted that the answer is whole.
+func TestWhoIsAnsweredMayLeave(t *testing.T) {
+	nothing := answer(204, "")
+	nothing.Ended = true
+	for name, answer := range map[string]*upstream.Response{"content": answer(200, "body"), "none": nothing} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.destination = func(*upstream.Request) (*upstream.Response, error) { return answer, nil }
+			var d *departure
+			ends, watched := 0, false
+			d = newDeparture(t.Context(), request("POST", "/v1/chat", "hello"), &reply{journal: w.journal, atEnd: func() { ends, watched = ends+1, d.watched }})
+			d.serve(w.egress)
+			<-w.served
+			if ends != 1 || watched {
+				t.Errorf("the answer ended %d times, and somebody waited for the caller to leave: %t", ends, watched)
+			}
+		})
+	}
+}
+
 func TestTrailersBothWays(t *testing.T) {
 	w := newWorld(t, nil)
 	var got l7.Fields

@@ -416,11 +416,15 @@ type reply struct {
 	gone     bool // the caller takes nothing more
 
 	goneAfterHead bool
+	atEnd         func() // called when the caller has the end
 }
 
 func (r *reply) WriteHead(h *l7.ResponseHead, end bool) error {
 	if r.gone {
 		return io.ErrClosedPipe
+	}
+	if end && r.atEnd != nil {
+		r.atEnd()
 	}
 	r.journal.note("caller has head")
 	r.head, r.ended = &l7.ResponseHead{Status: h.Status, Fields: slices.Clone(h.Fields)}, end
@@ -447,6 +451,9 @@ func (r *reply) End(trailers l7.Fields) error {
 		return io.ErrClosedPipe
 	}
 	r.journal.note("caller has end")
+	if r.atEnd != nil {
+		r.atEnd()
+	}
 	r.trailers, r.ended = slices.Clone(trailers), true
 	return nil
 }

@@ -30,7 +30,10 @@ const (
 	alone   = "ALONE"   // the claim on it was not answered
 	missing = "MISSING" // it is stated, and a gateway did not deliver the frame
 	altered = "ALTERED" // it is in an epoch of which a gateway delivered other frames than it stated
-	strange = "STRANGE" // it was delivered, and is in no statement
+	// is in an epoch of which not all frames are here: nobody can hold the others
+	// against its root.
+	unproven = "UNPROVEN"
+	strange  = "STRANGE" // it was delivered, and is in no statement
 )
 
 // names are all that is named of numbers.
@@ -157,6 +160,11 @@ func (c *control) holdEpoch(all names, chain statement.Chain, k *kept, s *statem
 				leaves = append(leaves, leaf)
 			}
 			want := [2][]byte{roots.GetOpened(), roots.GetClosed()}[piece]
+			for _, n := range numbers {
+				if !whole {
+					all.add(chain, n, is(unproven))
+				}
+			}
 			if root := statement.Root(leaves); whole && !bytes.Equal(root[:], want) {
 				for _, n := range numbers {
 					all.add(chain, n, is(altered))

@@ -214,7 +214,7 @@ var must = map[harmed][][]string{
 // reached says that the harm could show: the crossing was let out and in, and went on to
 // its end where that is what was harmed.
 func (o *oracle) reached(x *crossed) bool {
-	if x.plan.denied || x.plan.leaves > 0 || o.poisoned(x) {
+	if x.plan.denied || x.plan.leaves > 0 || o.poisoned(x) || len(o.at[place{x.chain, x.number}]) > 1 {
 		return false
 	}
 	return x.recorded || x.plan.harm == hidden
@@ -240,7 +240,7 @@ var may = map[harmed][]string{
 	otherNumber:      {"UNSEEN", "REUSED", "UNOPENED", "OPENED_OTHERWISE", "ENDED_OTHERWISE", "BROKEN_OFF", "UNENDED", "CONFLICT", strange},
 	farNumber:        {"UNSEEN"},
 	noNumber:         {"UNSEEN"},
-	otherRun:         {"UNSEEN", strange},
+	otherRun:         {"UNSEEN", "UNOPENED", strange},
 	padded:           {"ENDED_OTHERWISE"},
 	hidden:           {"UNOPENED"},
 	reused:           {"REUSED"},
@@ -261,7 +261,7 @@ func (o *oracle) judgeNames() {
 // explained says that something that was done explains why a number is named so.
 func (o *oracle) explained(at place, what string) bool {
 	switch what {
-	case missing, altered, strange, "CONFLICT":
+	case missing, altered, unproven, strange, "CONFLICT":
 		if o.harmedRecords(at.chain.Egress) || o.harmedRecords(at.chain.Ingress) || o.disturbed(at.chain, o.began, o.stopped, putBack) {
 			return true
 		}

@@ -71,7 +71,7 @@ func (m *Mesh) entries(env string) []authority.Entry {
 // joinAuthorities has each authority publish its bundle to the control plane, and
 // hear of the others' there.
 func (m *Mesh) joinAuthorities(context.Context) error {
-	at := controlplane.ControlPlaneAddress{Address: m.plane.Addr().String(), ID: ID("controlplane")}
+	at := controlplane.ControlPlaneAddress{Address: m.plane, ID: ID("controlplane")}
 	for _, a := range m.authorities {
 		m.controlling.run(m.fail, func(ctx context.Context) error { return a.Join(ctx, at) })
 	}

@@ -79,5 +79,7 @@ func (l layout) socket(name string) string   { return filepath.Join(l.run(), nam
 func (l layout) authority(env string) string { return filepath.Join(string(l), env, "authority") }
 func (l layout) gatewayDir(gw string) string { return filepath.Join(string(l), gw[:len(gw)-2], gw) }
 
+func (l layout) controlPlaneFile() string { return filepath.Join(string(l), "controlplane.json") }
+
 func (l layout) bootstrap(gw string) string  { return filepath.Join(l.gatewayDir(gw), "bootstrap.json") }
 func (l layout) workloadAPI(n string) string { return "unix://" + l.socket(n) }

@@ -38,6 +38,9 @@ type Config struct {
 	// External are the gateways, by name, that somebody else runs from the
 	// bootstrap files that are written for them.
 	External []string
+	// ControlPlane, if set, starts the control plane in a process of its own, from that
+	// configuration file, and returns when it is up.
+	ControlPlane func(file string) error
 	// X509TTL is how long X509-SVIDs last; as long as an authority's usually do if
 	// zero.
 	X509TTL time.Duration
@@ -67,7 +70,7 @@ type Mesh struct {
 	issuing     *stage // the authorities
 	controlling *stage // the control plane
 	carrying    *stage // gateways and workloads
-	plane       *controlplane.ControlPlane
+	plane       string // the control plane's address
 	conn        *grpc.ClientConn
 	tunnels     map[string]string // gateway to address
 	given       map[string]bool   // addresses that parts got at this start

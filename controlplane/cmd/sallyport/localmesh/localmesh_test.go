@@ -134,7 +134,7 @@ func TestRestart(t *testing.T) {
 			t.Errorf("the first start published %v", m.Published)
 		}
 		models(ctx, t, m)
-		before.policy, before.api, before.roots = policyOf(ctx, t, m), m.plane.Addr().String(), m.CABundle("azure")
+		before.policy, before.api, before.roots = policyOf(ctx, t, m), m.plane, m.CABundle("azure")
 		bootstrapOf(t, m, &before.gateway)
 	})
 	with(t, d, func(ctx context.Context, m *Mesh) {
@@ -142,7 +142,7 @@ func TestRestart(t *testing.T) {
 			t.Errorf("the second start published %v", m.Published)
 		}
 		models(ctx, t, m)
-		after.policy, after.api, after.roots = policyOf(ctx, t, m), m.plane.Addr().String(), m.CABundle("azure")
+		after.policy, after.api, after.roots = policyOf(ctx, t, m), m.plane, m.CABundle("azure")
 		bootstrapOf(t, m, &after.gateway)
 	})
 	for _, c := range []struct{ what, before, after string }{

@@ -44,17 +44,7 @@ func (m *Mesh) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	start := func(at []string) (err error) {
-		m.plane, err = controlplane.New(ctx, controlplane.Config{
-			Listen:      at[0],
-			Dir:         m.layout.controlPlane(),
-			WorkloadAPI: m.layout.workloadAPI("controlplane"),
-			PolicyKeys:  keys,
-			Operators:   []spiffeid.ID{ID("operator")},
-			Log:         m.cfg.Log,
-		})
-		return err
-	}
+	start := func(at []string) error { return m.runControlPlane(ctx, at[0], keys) }
 	if was != "" {
 		err = start([]string{was})
 	} else {
@@ -63,9 +53,8 @@ func (m *Mesh) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.controlling.run(m.fail, m.plane.Run)
 	found := meshFile{
-		API: m.plane.Addr().String(), ID: ID("controlplane").String(), WorkloadAPI: m.layout.workloadAPI("operator"),
+		API: m.plane, ID: ID("controlplane").String(), WorkloadAPI: m.layout.workloadAPI("operator"),
 	}
 	text, err := json.Marshal(found)
 	if err != nil {
@@ -80,6 +69,47 @@ func (m *Mesh) startControlPlane(ctx context.Context) error {
 	}
 	m.conn, err = m.dial(operator)
 	return err
+}
+
+// runControlPlane runs the control plane, unless somebody else does, who is given
+// its configuration file.
+func (m *Mesh) runControlPlane(ctx context.Context, at string, keys *policyv1.KeySet) error {
+	cfg := controlplane.Config{
+		Listen:      at,
+		Dir:         m.layout.controlPlane(),
+		WorkloadAPI: m.layout.workloadAPI("controlplane"),
+		PolicyKeys:  keys,
+		Operators:   []spiffeid.ID{ID("operator")},
+		Log:         m.cfg.Log,
+	}
+	m.plane = at
+	if m.cfg.ControlPlane != nil {
+		file, err := m.writeControlPlane(&cfg)
+		if err != nil {
+			return err
+		}
+		return m.cfg.ControlPlane(file)
+	}
+	plane, err := controlplane.New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	m.plane = plane.Addr().String()
+	m.controlling.run(m.fail, plane.Run)
+	return nil
+}
+
+// writeControlPlane writes the file that `sallyport-controlplane run` starts from.
+func (m *Mesh) writeControlPlane(cfg *controlplane.Config) (string, error) {
+	text, err := json.Marshal(map[string]any{
+		"listen": cfg.Listen, "dir": cfg.Dir, "workloadApi": cfg.WorkloadAPI,
+		"policyKeys": m.layout.keySet(), "operators": cfg.Operators,
+	})
+	if err != nil {
+		return "", err
+	}
+	file := m.layout.controlPlaneFile()
+	return file, os.WriteFile(file, append(text, '\n'), 0o600)
 }
 
 // keySet is who may sign policies; on the first start a key is made.
@@ -114,7 +144,7 @@ func (m *Mesh) address() (string, error) {
 // dial connects to the control plane as somebody.
 func (m *Mesh) dial(as *certs.Source) (*grpc.ClientConn, error) {
 	creds := credentials.NewTLS(certs.ClientTLS(as, certs.AuthorizeID(ID("controlplane")), "h2"))
-	conn, err := grpc.NewClient("passthrough:///"+m.plane.Addr().String(), grpc.WithTransportCredentials(creds))
+	conn, err := grpc.NewClient("passthrough:///"+m.plane, grpc.WithTransportCredentials(creds))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the control plane: %w", err)
 	}
@@ -183,7 +213,7 @@ func (m *Mesh) bootstrap(env string) (*configv1.Bootstrap, error) {
 		Environment: env,
 		TrustDomain: trustDomain(env).Name(),
 		ControlPlane: &configv1.ControlPlane{
-			Address: m.plane.Addr().String(), Id: ID("controlplane").String(), Bundle: string(bundle),
+			Address: m.plane, Id: ID("controlplane").String(), Bundle: string(bundle),
 		},
 		PolicyKeys:  keys,
 		WorkloadApi: m.layout.workloadAPI(name),
