@@ -346,6 +346,23 @@ func (b *book) open(next uint64) []uint64 {
 	return numbers
 }
 
+// clear drops all numbers.
+func (b *book) clear() {
+	for n := range b.older {
+		b.forgetOlder(n)
+	}
+	for n := range b.slots(b.highest + 1) {
+		s, _ := b.slot(n, false)
+		if s.is&opened != 0 {
+			b.drop(&s.open)
+		}
+		if s.is&closed != 0 {
+			b.drop(&s.end)
+		}
+		*s = slot{}
+	}
+}
+
 // takeStated gives the places of frames that nobody was told of.
 func (b *book) takeStated() []uint64 {
 	stated := b.stated

@@ -104,6 +104,15 @@ func (i *Ingress) Stated() []uint64 {
 	return i.book.takeStated()
 }
 
+// Abandon lets go of all there is, of which nobody will claim anything, and gives the
+// places of its frames.
+func (i *Ingress) Abandon() []uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.book.clear()
+	return i.book.takeStated()
+}
+
 // Waiting says whether the ingress gateway has something of the chain that no
 // claim was about yet.
 func (i *Ingress) Waiting() bool {

@@ -120,6 +120,9 @@ func (k *Keeper) refused(c *outgoing, r *crossingv1.Refused) error {
 		if err == nil {
 			err = c.book.Adopt(r.GetLast(), key)
 		}
+		if err == nil {
+			c.claimAgain() // that it has resumed is to be said
+		}
 		return faulty(diverges, err)
 	}
 	return faulty(refusedByPeer, fmt.Errorf("claim refused: %.200q", r.GetWhy()))

@@ -85,6 +85,13 @@ func (k *Keeper) beaten(from tunnel.Info, said *crossingv1.Beat) error {
 	p.last.Store(now)
 	k.mu.RLock()
 	defer k.mu.RUnlock()
+	if len(h.GetStandings()) >= maxStandings { // there may be more
+		for _, c := range k.in {
+			if c.peer == from.Peer {
+				c.last.Store(now)
+			}
+		}
+	}
 	for _, standing := range h.GetStandings() {
 		if chain, err := statement.ParseChain(standing.GetChain()); err == nil {
 			if c := k.in[chain]; c != nil && c.peer == from.Peer {
@@ -101,7 +108,7 @@ func (k *Keeper) standings(now time.Time) []*crossingv1.Standing {
 	var all []*crossingv1.Standing
 	out, in := k.chains()
 	for _, c := range out {
-		if c.book.Chain().Run == k.run || c.ended.Load() && !c.book.Done() {
+		if c.book.Chain().Run == k.run || !c.book.Done() { // peers let go of a chain that nobody speaks of
 			all = append(all, standing(c.book.Standing(), c.silence()))
 		}
 	}

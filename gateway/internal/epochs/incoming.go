@@ -70,19 +70,19 @@ func (k *Keeper) meet(id spiffeid.ID) *peer {
 }
 
 // forget drops the chains of peers of which all is stated, and nothing was heard for
-// long, and those of its own that were closed as long ago.
+// long, and of its own those that were at their end so long ago.
 func (k *Keeper) forget(now time.Time) {
 	before := now.Add(-k.cfg.Memory).UnixNano()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for chain, c := range k.out {
-		if !c.closed.IsZero() && c.closed.UnixNano() < before {
-			delete(k.out, chain)
-		}
-	}
 	for _, c := range k.in {
 		if c.last.Load() < before && !c.book.Waiting() {
 			k.drop(c)
+		}
+	}
+	for chain, c := range k.out {
+		if chain.Run != k.run && c.book.Done() && c.settledBefore(now.Add(-k.cfg.Memory), now) {
+			delete(k.out, chain)
 		}
 	}
 }

@@ -136,12 +136,13 @@ type Keeper struct {
 	answers  atomic.Bool // peers are answered here, and not by another process
 	beside   atomic.Bool // other processes of this gateway run
 
-	mu    sync.RWMutex                  // guards what follows
-	own   map[string]*outgoing          // chains of this run, by their ingress gateways
-	out   map[statement.Chain]*outgoing // those, and the ones of earlier runs
-	in    map[statement.Chain]*incoming
-	peers map[spiffeid.ID]*peer
-	group *group // nil unless Run runs
+	mu      sync.RWMutex                  // guards what follows
+	own     map[string]*outgoing          // chains of this run, by their ingress gateways
+	out     map[statement.Chain]*outgoing // those, and the ones of earlier runs
+	in      map[statement.Chain]*incoming
+	peers   map[spiffeid.ID]*peer
+	group   *group   // nil unless Run runs
+	running []string // other runs of this gateway that go on; nil before that is known
 }
 
 // group is the goroutines that Run has started.
@@ -187,6 +188,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 			k.release()
 		case <-beat.C:
 			k.forget(k.cfg.Now())
+			if k.answers.Load() {
+				k.abandon(k.cfg.Now())
+			}
 			k.beat(ctx, k.cfg.Now())
 		}
 	}

@@ -35,8 +35,7 @@ type outgoing struct {
 	parted  atomic.Bool // its peer is none any more: claims that fail stand alone at once
 	hurried atomic.Bool // the gateway stops: a claim that fails is left to the next start
 
-	started bool      // somebody tells of it; the keeper's mu guards it and what follows
-	closed  time.Time // when all of it was stated, of a run that has ended; else zero
+	started bool // somebody tells of it; the keeper's mu guards it
 
 	mu      sync.Mutex            // guards what follows
 	spooled *crossingv1.Statement // the claim that is
@@ -82,6 +81,7 @@ func (k *Keeper) Runs(taken, others []string) {
 	removed := k.answers.Load()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.running = append(make([]string, 0, len(others)), others...)
 	for chain, c := range k.out {
 		ours := slices.Contains(taken, chain.Run) || removed && !slices.Contains(others, chain.Run)
 		if chain.Run != k.run && ours && !c.ended.Swap(true) {
@@ -110,13 +110,11 @@ func (k *Keeper) tell(ctx context.Context, c *outgoing) {
 	}
 }
 
-// closed takes note that everything of a chain is stated. It is not forgotten yet: what
-// is left of earlier processes may know less of it, and would begin it again.
+// closed takes note that all of a chain is stated. It is known for a while, so that no
+// peer can remind of it who has forgotten that.
 func (k *Keeper) closed(c *outgoing) {
 	k.recorder.Stated(c.book.Stated()...)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	c.closed = k.cfg.Now()
+	c.since(time.Time{}, k.cfg.Now())
 }
 
 // state makes claims as long as there is something to claim, and has each answered.

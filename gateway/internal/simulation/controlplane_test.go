@@ -393,7 +393,7 @@ func (c *control) prove(h held) error {
 	for _, f := range k.follower.Add(s) {
 		found := finding{what: "chain", chain: s.Chain, fault: f.Fault, epoch: f.Epoch}
 		if f.Difference != nil {
-			found.numbers, found.detail = f.Difference.Numbers, fmt.Sprint(crossingv1.Difference_Kind(f.Difference.Kind), f.Difference.Fields)
+			found.numbers, found.detail = f.Difference.Numbers, fmt.Sprint(f.Difference.Kind, f.Difference.Fields)
 		}
 		c.findings = append(c.findings, found)
 	}

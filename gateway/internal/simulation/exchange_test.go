@@ -201,7 +201,17 @@ func deform(h *crossingv1.Header, c *planned, seed uint64) {
 		h.Sequence += 1 << 40
 	case noNumber:
 		h.Sequence = 0
+	case otherRun:
+		h.Run = strayRun(h.GetRun())
 	}
+}
+
+// strayRun is a run that there is not.
+func strayRun(run string) string {
+	if strings.HasSuffix(run, "0") {
+		return run[1:] + "1"
+	}
+	return run[1:] + "0"
 }
 
 // header is what the egress gateway says of a crossing.

@@ -30,7 +30,10 @@ const (
 	alone   = "ALONE"   // the claim on it was not answered
 	missing = "MISSING" // it is stated, and a gateway did not deliver the frame
 	altered = "ALTERED" // it is in an epoch of which a gateway delivered other frames than it stated
-	strange = "STRANGE" // it was delivered, and is in no statement
+	// is in an epoch of which not all frames are here: nobody can hold the others
+	// against its root.
+	unproven = "UNPROVEN"
+	strange  = "STRANGE" // it was delivered, and is in no statement
 )
 
 // names are all that is named of numbers.
@@ -157,11 +160,38 @@ func (c *control) holdEpoch(all names, chain statement.Chain, k *kept, s *statem
 				leaves = append(leaves, leaf)
 			}
 			want := [2][]byte{roots.GetOpened(), roots.GetClosed()}[piece]
+			for _, n := range numbers {
+				if !whole {
+					all.add(chain, n, is(unproven))
+				}
+			}
 			if root := statement.Root(leaves); whole && !bytes.Equal(root[:], want) {
 				for _, n := range numbers {
 					all.add(chain, n, is(altered))
 				}
 			}
 		}
+	}
+}
+
+// log says what every chain came to, for people.
+func (c *control) log(logf func(string, ...any)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for chain, k := range c.chains {
+		logf("chain %.8s %s>%s", chain.Run, short(chain.Egress), short(chain.Ingress))
+		for _, s := range k.epochs() {
+			logf("  epoch %d at %s: [%d,%d) voids %v closed %v final %t resumed %t", s.Claim.GetEpoch(), s.Claim.GetAt().AsTime().Format(time.TimeOnly),
+				s.Claim.GetFirst(), s.Claim.GetNext(), s.Voids(), s.Closed(), s.Claim.GetFinal(), s.Claim.GetResumed())
+			if s.Answer != nil {
+				logf("    answered at %s, missed %d, forgot %t, deferred %v", s.Answer.GetAt().AsTime().Format(time.TimeOnly), s.Answer.GetMissed(), s.Answer.GetForgot(), s.Deferred())
+			}
+			for _, d := range s.Answer.GetDifferences() {
+				logf("    %s %v %v", d.GetKind(), d.GetFields(), statement.Numbers(d))
+			}
+		}
+	}
+	for _, f := range c.findings {
+		logf("found: %s", f)
 	}
 }

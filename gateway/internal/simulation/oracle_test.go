@@ -24,8 +24,20 @@ func (o *oracle) fault(format string, args ...any) {
 	o.wrong = append(o.wrong, fmt.Sprintf(format, args...))
 }
 
-// judgeRunning says what is wrong while everything runs: nothing may wait any more.
-func (w *world) judgeRunning() []string {
+// judgeRunning says what is wrong while everything runs: nothing may wait any more. A
+// heartbeat may be on its way just now.
+func (w *world) judgeRunning() (wrong []string) {
+	for range 20 {
+		if wrong = w.waiting(); len(wrong) == 0 {
+			return nil
+		}
+		pass(100 * time.Millisecond)
+	}
+	return wrong
+}
+
+// waiting says what waits.
+func (w *world) waiting() []string {
 	o := &oracle{world: w}
 	for _, g := range w.gateways {
 		p := g.process()
@@ -60,6 +72,10 @@ func (w *world) judge() []string {
 		o.at[at] = append(o.at[at], x)
 		if x.plan.harm == otherNumber && x.touched {
 			at.number += 1 + w.seed%3
+			o.at[at] = append(o.at[at], x)
+		}
+		if x.plan.harm == otherRun && x.touched {
+			at.chain.Run = strayRun(at.chain.Run)
 			o.at[at] = append(o.at[at], x)
 		}
 	}
@@ -189,6 +205,7 @@ var must = map[harmed][][]string{
 	otherTrace:       {{"OPENED_OTHERWISE"}},
 	farNumber:        {{"UNSEEN"}},
 	noNumber:         {{"UNSEEN"}},
+	otherRun:         {{"UNSEEN"}},
 	hidden:           {{"UNOPENED"}},
 	reused:           {{"REUSED"}},
 	padded:           {{"ENDED_OTHERWISE"}},
@@ -197,7 +214,7 @@ var must = map[harmed][][]string{
 // reached says that the harm could show: the crossing was let out and in, and went on to
 // its end where that is what was harmed.
 func (o *oracle) reached(x *crossed) bool {
-	if x.plan.denied || x.plan.leaves > 0 || o.poisoned(x) {
+	if x.plan.denied || x.plan.leaves > 0 || o.poisoned(x) || len(o.at[place{x.chain, x.number}]) > 1 {
 		return false
 	}
 	return x.recorded || x.plan.harm == hidden
@@ -223,6 +240,7 @@ var may = map[harmed][]string{
 	otherNumber:      {"UNSEEN", "REUSED", "UNOPENED", "OPENED_OTHERWISE", "ENDED_OTHERWISE", "BROKEN_OFF", "UNENDED", "CONFLICT", strange},
 	farNumber:        {"UNSEEN"},
 	noNumber:         {"UNSEEN"},
+	otherRun:         {"UNSEEN", "UNOPENED", strange},
 	padded:           {"ENDED_OTHERWISE"},
 	hidden:           {"UNOPENED"},
 	reused:           {"REUSED"},
@@ -243,12 +261,12 @@ func (o *oracle) judgeNames() {
 // explained says that something that was done explains why a number is named so.
 func (o *oracle) explained(at place, what string) bool {
 	switch what {
-	case missing, altered, strange, "CONFLICT":
+	case missing, altered, unproven, strange, "CONFLICT":
 		if o.harmedRecords(at.chain.Egress) || o.harmedRecords(at.chain.Ingress) || o.disturbed(at.chain, o.began, o.stopped, putBack) {
 			return true
 		}
 	case alone:
-		return o.disturbed(at.chain, o.began, o.stopped) || o.harmedTalk(at.chain)
+		return o.disturbed(at.chain, o.began, o.stopped) || o.harmedTalk(at.chain) || o.harmedRecords(at.chain.Egress) || o.harmedRecords(at.chain.Ingress)
 	case crossingv1.Difference_UNCLAIMED.String(), crossingv1.Difference_UNCLAIMED_END.String():
 		if o.names.has(at, alone) {
 			return true

@@ -24,6 +24,7 @@ const (
 	otherNumber             // with a number that others have, or will
 	farNumber               // with one that nobody will have
 	noNumber                // without one
+	otherRun                // as of a run that there is not
 	padded                  // the request comes twice within the stream
 	hidden                  // the egress gateway says that the number is void, and sends it
 	reused                  // it sends another crossing under the same number
@@ -32,7 +33,7 @@ const (
 
 var harmedNames = [allHarmed]string{
 	"unharmed", "lost", "repeated", "late", "other id", "no id", "other source", "other destination", "other trace", "other number",
-	"far number", "no number", "padded", "hidden", "reused",
+	"far number", "no number", "other run", "padded", "hidden", "reused",
 }
 
 func (h harmed) String() string { return harmedNames[h] }

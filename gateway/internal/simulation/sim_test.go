@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	schedules = flag.Int("schedules", 300, "how many schedules TestSim runs")
+	schedules = flag.Int("schedules", 120, "how many schedules TestSim runs")
 	first     = flag.Uint64("first", 1, "the seed of the first one")
 	only      = flag.Uint64("seed", 0, "the only seed that TestSim runs, and says all about")
 	tries     = flag.Int("tries", 10, "how often it runs that one")
@@ -50,8 +50,15 @@ func TestSim(t *testing.T) {
 func runSeed(t *testing.T, seed uint64, verbose bool) bool {
 	return t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			for _, what := range newWorld(t, newPlan(seed), verbose).run() {
+			w := newWorld(t, newPlan(seed), verbose)
+			for _, what := range w.run() {
 				t.Errorf("seed %d: %s", seed, what)
+			}
+			if verbose {
+				w.control.log(t.Logf)
+				for _, g := range w.gateways {
+					t.Logf("%s refused %s", g.name, g.refused())
+				}
 			}
 			if t.Failed() {
 				t.Errorf("replay: go test ./gateway/internal/simulation -run TestSim -seed %d", seed)

@@ -48,6 +48,13 @@ func (l *link) cut(down, mute bool) {
 	l.down, l.mute = down, mute
 }
 
+// heal has no message harmed any more.
+func (l *link) heal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.harms = nil
+}
+
 func (l *link) state() (down, mute bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

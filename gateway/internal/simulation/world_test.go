@@ -19,7 +19,7 @@ import (
 )
 
 // settling is how long after the last fault everything has to have come right.
-const settling = 60 * time.Second
+const settling = 100 * time.Second
 
 // pair is a way from one gateway to another.
 type pair struct{ from, to *gateway }
@@ -140,6 +140,9 @@ func (w *world) run() []string {
 		w.after(f.at, func() { w.strike(f) })
 	}
 	w.busy.Wait()
+	for _, l := range w.links {
+		l.heal()
+	}
 	w.stopped = time.Now()
 	pass(settling)
 	wrong := w.judgeRunning()
