@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -179,6 +181,30 @@ func TestReplayRefused(t *testing.T) {
 	}
 	if err := p.ingress.Replay(st.Statement); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReplayStandsByTheAnswer: what an answer said was not here is not here after a
+// restart either, although a record of it has been found.
+func TestReplayStandsByTheAnswer(t *testing.T) {
+	p := newPair(t)
+	p.out()
+	st := p.epoch(false)
+	if d := st.Answer.GetDifferences(); len(d) != 1 || d[0].GetKind() != crossingv1.Difference_UNSEEN {
+		t.Fatalf("the answer is %v", st.Answer)
+	}
+	again := NewIngress(testChain)
+	mine := opening(testChain, ingressSide, 1)
+	frame, at := p.far.spool.half(mine)
+	again.Opened(mine, frame, at)
+	end := ending(mine, crossingv1.Cause_GATEWAY_STOPPED)
+	frame, at = p.far.spool.close(end)
+	again.Closed(end, frame, at)
+	if err := again.Replay(st.Statement); err != nil {
+		t.Fatal(err)
+	}
+	if want := p.ingress.State(); !proto.Equal(again.State(), want) || again.Waiting() {
+		t.Errorf("after the restart %v, before %v", again.State(), want)
 	}
 }
 

@@ -190,6 +190,7 @@ func (i *Ingress) Replay(s *crossingv1.Statement) error {
 	case i.last != nil && st.Claim.GetEpoch() <= i.last.Claim.GetEpoch():
 		return nil
 	}
+	i.unsee(st)
 	strays := strays{}
 	for _, d := range st.Answer.GetDifferences() {
 		for _, n := range Numbers(d) {
@@ -201,6 +202,16 @@ func (i *Ingress) Replay(s *crossingv1.Statement) error {
 	}
 	i.settle(st, &strays)
 	return nil
+}
+
+// unsee forgets what is here of numbers that an answer said were not: it stands by that,
+// whatever has been found since.
+func (i *Ingress) unsee(st *Stated) {
+	for _, d := range st.Answer.GetDifferences() {
+		if k := d.GetKind(); k == crossingv1.Difference_UNSEEN || k == crossingv1.Difference_UNRECORDED {
+			i.forget(Numbers(d))
+		}
+	}
 }
 
 // strays are numbers that no claim will be about any more.
