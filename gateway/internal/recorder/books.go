@@ -140,7 +140,8 @@ func (l *library) hold(v *volume, segment uint32, n int) {
 	v.held[segment] += n
 }
 
-// follow reads on in the runs of other processes.
+// follow reads on in the runs of other processes, and a last time in those that are
+// not there any more.
 func (l *library) follow(dirs []string) error {
 	l.reading.Lock()
 	defer l.reading.Unlock()
@@ -148,16 +149,28 @@ func (l *library) follow(dirs []string) error {
 	for _, dir := range dirs {
 		v, err := l.begin(dir)
 		if err == nil && !l.taken(v) {
-			err = v.follower.Read(func(payload []byte, at spool.Position) error {
-				l.replay(v, payload, at)
-				return nil
-			})
+			err = l.read(v)
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+		errs = append(errs, err)
+	}
+	for _, v := range l.others(dirs) {
+		errs = append(errs, l.read(v))
+		v.follower.Close()
 	}
 	return errors.Join(errs...)
+}
+
+// read tells the books what is new in a run of another process. The caller holds
+// reading.
+func (l *library) read(v *volume) error {
+	err := v.follower.Read(func(payload []byte, at spool.Position) error {
+		l.replay(v, payload, at)
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the other process has removed it
+	}
+	return err
 }
 
 // taken says that this process has taken the run over.
@@ -167,18 +180,18 @@ func (l *library) taken(v *volume) bool {
 	return v.spool != nil
 }
 
-// forgetGone forgets the runs of other processes that are not there any more.
-func (l *library) forgetGone(dirs []string) {
-	l.reading.Lock()
-	defer l.reading.Unlock()
+// others are the runs of other processes whose directories are none of those, and were
+// once. They are given once.
+func (l *library) others(dirs []string) (gone []*volume) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, v := range l.volumes {
-		if v.spool == nil && !slices.Contains(dirs, v.dir) {
-			v.follower.Close()
+		if v.spool == nil && !v.gone && !slices.Contains(dirs, v.dir) {
 			v.gone = true
+			gone = append(gone, v)
 		}
 	}
+	return gone
 }
 
 // stated gives places back. It says whether there is something to trim.
@@ -249,7 +262,8 @@ func (r *Recorder) Follow() error {
 	if r.library == nil {
 		return nil
 	}
-	return r.runs.follow()
+	_, err := r.runs.follow()
+	return err
 }
 
 // Frame reads the frame at a place that the books hold on to.
@@ -265,6 +279,7 @@ func (r *Recorder) Frame(at uint64) ([]byte, error) {
 func (r *Recorder) keepBooks(ctx context.Context) {
 	ticker := time.NewTicker(followInterval)
 	defer ticker.Stop()
+	fault := ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -275,22 +290,26 @@ func (r *Recorder) keepBooks(ctx context.Context) {
 				left.trim()
 			}
 		case <-ticker.C:
-			if err := r.runs.follow(); err != nil {
+			_, err := r.runs.follow()
+			if err == nil {
+				fault = ""
+			} else if err.Error() != fault { // said once
+				fault = err.Error()
 				r.cfg.Log.Error("another run's records are not read", zap.Error(err))
 			}
 		}
 	}
 }
 
-// follow reads what is new in all other runs.
-func (r *runs) follow() error {
+// follow reads what is new in all other runs. It gives their directories; none if it
+// could not tell.
+func (r *runs) follow() ([]string, error) {
 	dirs, err := r.others()
+	if err == nil {
+		err = r.library.follow(dirs)
+	}
 	if err != nil {
-		return err
+		return dirs, fmt.Errorf("follow runs: %w", err)
 	}
-	r.library.forgetGone(dirs)
-	if err := r.library.follow(dirs); err != nil {
-		return fmt.Errorf("follow runs: %w", err)
-	}
-	return nil
+	return dirs, nil
 }

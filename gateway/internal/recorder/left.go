@@ -109,9 +109,12 @@ func (r *Recorder) removeLeft() {
 // lookAtRuns looks which other runs there are, and whose they are, and gives what
 // tells the books.
 func (r *Recorder) lookAtRuns() (tell func()) {
-	dirs, err := r.runs.others()
-	if err != nil || r.cfg.Books == nil {
-		return func() {} // who takes runs over says why
+	if r.cfg.Books == nil {
+		return func() {}
+	}
+	dirs, err := r.runs.follow() // or the rest of one that has ended would come after
+	if err != nil && dirs == nil {
+		return func() {} // nobody knows, and whoever follows says so
 	}
 	var taken, others []string
 	for _, left := range r.left.all() {

@@ -101,7 +101,7 @@ func (r *runs) recollect() error {
 		err = r.library.restore(known...)
 	}
 	if err == nil {
-		err = r.follow()
+		_, err = r.follow()
 	}
 	return err
 }

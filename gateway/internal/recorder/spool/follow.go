@@ -25,15 +25,14 @@ func Follow(sys disk.System, dir string) *Follower { return &Follower{sys: sys, 
 func (f *Follower) At() Position { return f.at }
 
 // Read calls each with every payload that was written since, and where its entry is.
+// If the directory is gone, that is the rest of the segment that was being read, and
+// the error is fs.ErrNotExist.
 func (f *Follower) Read(each func(payload []byte, at Position) error) error {
 	for {
 		// Listed before it is read: a segment that is not the last any more is not
 		// written any more.
-		numbers, err := Segments(f.sys, f.dir)
-		if err != nil {
-			return err
-		}
-		if err := f.read(each); err != nil {
+		numbers, listed := Segments(f.sys, f.dir)
+		if err := errors.Join(f.read(each), listed); err != nil {
 			return err
 		}
 		next, ok := after(numbers, f.at.Segment())
@@ -41,6 +40,7 @@ func (f *Follower) Read(each func(payload []byte, at Position) error) error {
 			return nil
 		}
 		f.Close()
+		var err error
 		f.file, err = f.sys.Open(Path(f.dir, next), os.O_RDONLY)
 		f.at = At(next, 0)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // that was trimmed meanwhile

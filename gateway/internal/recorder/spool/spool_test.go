@@ -342,6 +342,37 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// TestFollowToTheEnd: what a process wrote before it removed all that it had is read
+// all the same, if its segment was.
+func TestFollowToTheEnd(t *testing.T) {
+	sys := disktest.NewMemory()
+	s, _ := open(t, sys, spool.SegmentSize)
+	f := spool.Follow(sys, dir)
+	defer f.Close()
+	var got []string
+	each := func(payload []byte, _ spool.Position) error {
+		got = append(got, string(payload))
+		return nil
+	}
+	if err := f.Read(each); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(s, "last", spool.Kind{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{spool.Path(dir, 1), dir + "/" + spool.AckFile, dir + "/" + disk.LockFile, dir} {
+		if err := sys.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Read(each); !errors.Is(err, fs.ErrNotExist) || !slices.Equal(got, []string{"last"}) {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
 // TestFollowGivenUp: an entry that was cut off in a segment that was given up holds
 // nobody up.
 func TestFollowGivenUp(t *testing.T) {
