@@ -15,7 +15,7 @@ import (
 
 const (
 	// rotated is how long SVIDs last in these tests; they are renewed at half.
-	rotated = 12 * time.Second
+	rotated = 16 * time.Second
 	// rotatedTwice is how long it takes until all have been renewed twice: certificates
 	// know no other clock.
 	rotatedTwice = 5 * rotated / 4

@@ -162,7 +162,7 @@ var forgeries = []forgery{
 	{name: "opening and end in one", as: "onprem-1", opening: func(f *crossingv1.Frame) {
 		fresh(f)
 		f.Refusal = &crossingv1.Refusal{Reason: crossingv1.Reason_MALFORMED, Count: 1, Second: timestamppb.Now(), Listener: "attach"}
-	}, why: "the frame has 2 of open, close, refusal and applied"},
+	}, why: "the frame says 2 things"},
 	{name: "endless text", as: "onprem-1", opening: func(f *crossingv1.Frame) { fresh(f); f.Open.Operation.Name = strings.Repeat("a", 5<<10) }, why: "the most is 4096"},
 	{name: "oversized frame", as: "onprem-1", raw: make([]byte, 1<<20), why: "the most is 65536"},
 	{name: "unknown field", as: "onprem-1", raw: []byte{0xfa, 0x07, 0x01, 'x'}, why: "does not know"},
