@@ -25,13 +25,5 @@ type direct struct{ *picked }
 
 // Open implements Tunnel.
 func (t direct) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
-	s, err := t.Tunnel.Open(ctx, h)
-	for tries := 1; tries < openTries && elsewhere(err); tries++ {
-		other, serr := t.pool.find(ctx, wanted{gateway: t.member.id, class: t.class})
-		if serr != nil {
-			return nil, fmt.Errorf("%w, and no other: %w", err, serr)
-		}
-		s, err = other.Tunnel.Open(ctx, h)
-	}
-	return s, err
+	return t.orElsewhere(ctx, func(in *picked, _ Choice) (Stream, error) { return in.Tunnel.Open(ctx, h) })
 }

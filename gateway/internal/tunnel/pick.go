@@ -274,13 +274,19 @@ func (t *picked) Info() Info {
 // is time enough for a tunnel to begin to drain, or to fall silent and have no
 // room. The stream is unsettled.
 func (t *picked) Open(ctx context.Context, h *crossingv1.Header) (Stream, error) {
-	s, err := t.open(ctx, h, 0)
+	return t.orElsewhere(ctx, func(in *picked, why Choice) (Stream, error) { return in.open(ctx, h, why) })
+}
+
+// orElsewhere opens a stream in this tunnel or, if that cannot be, in another one to
+// the same gateway. why is why in that one, 0 for this one.
+func (t *picked) orElsewhere(ctx context.Context, open func(in *picked, why Choice) (Stream, error)) (Stream, error) {
+	s, err := open(t, 0)
 	for tries := 1; tries < openTries && elsewhere(err); tries++ {
 		other, serr := t.pool.find(ctx, wanted{gateway: t.member.id, class: t.class})
 		if serr != nil {
 			return nil, fmt.Errorf("%w, and no other: %w", err, serr)
 		}
-		s, err = other.open(ctx, h, other.choice)
+		s, err = open(other, other.choice)
 	}
 	return s, err
 }
