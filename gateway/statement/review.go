@@ -215,6 +215,9 @@ func (r *Review) came(n uint64, what await) {
 	}
 }
 
+// Again says that the claim was answered before, and that the answer is that one.
+func (r *Review) Again() bool { return r.again }
+
 // Ready is closed when there is nothing left to wait for.
 func (r *Review) Ready() <-chan struct{} { return r.ready }
 

@@ -136,3 +136,14 @@ func readState(s *crossingv1.ChainState, side crossingv1.Side) (c Chain, last *S
 	}
 	return c, last, open, nil
 }
+
+// Ahead says that one state of a chain is newer than another of the same chain.
+func Ahead(a, b *crossingv1.ChainState) bool {
+	if a.GetEpoch() != b.GetEpoch() {
+		return a.GetEpoch() > b.GetEpoch()
+	}
+	if answered := len(a.GetLast().GetAnswer()) > 0; answered != (len(b.GetLast().GetAnswer()) > 0) {
+		return answered
+	}
+	return a.GetDone() && !b.GetDone()
+}

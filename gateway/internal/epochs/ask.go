@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -26,16 +27,24 @@ func (k *Keeper) ask(ctx context.Context, c *outgoing, claim *crossingv1.Stateme
 			return err
 		}
 	}
+	return k.speak(ctx, c.peer, func(ctx context.Context, s tunnel.Stream) error {
+		return heard(ctx, k.converse(c, s, claim, key))
+	})
+}
+
+// speak opens a stream to a peer, for as long as an exchange may take, and ends it in
+// order when something was said.
+func (k *Keeper) speak(ctx context.Context, peer spiffeid.ID, say func(ctx context.Context, s tunnel.Stream) error) error {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Exchange)
 	defer cancel()
-	s, err := k.cfg.Peers.Open(ctx, c.peer)
+	s, err := k.cfg.Peers.Open(ctx, peer)
 	if err != nil {
 		return err
 	}
 	defer s.Reset(tunnel.CallerGone) // nothing, if it ended in order
 	defer context.AfterFunc(ctx, func() { s.Reset(tunnel.CallerGone) })()
-	if err := k.converse(c, s, claim, key); err != nil {
-		return heard(ctx, err)
+	if err := say(ctx, s); err != nil {
+		return err
 	}
 	return ending(s)
 }

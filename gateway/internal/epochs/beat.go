@@ -52,18 +52,7 @@ func (k *Keeper) beat(ctx context.Context, now time.Time) {
 
 // saidTo says one thing to a peer that answers nothing.
 func (k *Keeper) saidTo(ctx context.Context, peer spiffeid.ID, t *crossingv1.Talk) error {
-	ctx, cancel := context.WithTimeout(ctx, k.cfg.Exchange)
-	defer cancel()
-	s, err := k.cfg.Peers.Open(ctx, peer)
-	if err != nil {
-		return err
-	}
-	defer s.Reset(tunnel.CallerGone) // nothing, if it ended in order
-	defer context.AfterFunc(ctx, func() { s.Reset(tunnel.CallerGone) })()
-	if err := statement.WriteTalk(s, t); err != nil {
-		return err
-	}
-	return ending(s)
+	return k.speak(ctx, peer, func(_ context.Context, s tunnel.Stream) error { return statement.WriteTalk(s, t) })
 }
 
 // beaten takes a peer's heartbeat.

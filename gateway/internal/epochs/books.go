@@ -51,30 +51,48 @@ func (k *Keeper) Unrecorded(h *crossingv1.Half) {
 
 // Opened implements recorder.Books.
 func (k *Keeper) Opened(h *crossingv1.Half, frame []byte, at uint64) {
+	if !k.opened(h, frame, at) {
+		k.recorder.Stated(at)
+	}
+}
+
+// opened enters an opening. It says whether the books hold on to its place.
+func (k *Keeper) opened(h *crossingv1.Half, frame []byte, at uint64) (kept bool) {
 	chain := statement.ChainOf(h.GetKey())
 	if h.GetSide() == crossingv1.Side_EGRESS {
 		if c := k.outgoingOf(chain); c.book.Opened(h, frame, at) {
 			c.stir()
 		}
-	} else if c := k.incomingOf(chain); c != nil {
-		c.book.Opened(h, frame, at)
-	} else {
-		k.recorder.Stated(at)
+		return true
 	}
+	c := k.incomingOf(chain)
+	if c != nil {
+		c.book.Opened(h, frame, at)
+	}
+	return c != nil
 }
 
 // Closed implements recorder.Books.
 func (k *Keeper) Closed(e *crossingv1.Close, frame []byte, at uint64) {
+	if !k.ended(e, frame, at) {
+		k.recorder.Stated(at)
+	}
+}
+
+// ended is opened for an end.
+func (k *Keeper) ended(e *crossingv1.Close, frame []byte, at uint64) (kept bool) {
 	chain := statement.ChainOf(e.GetKey())
 	if e.GetSide() == crossingv1.Side_EGRESS {
 		if c := k.outgoingOf(chain); c.book.Closed(e, frame, at) {
 			c.stir()
 		}
-	} else if c := k.incomingOf(chain); c != nil {
-		c.book.Closed(e, frame, at)
-	} else {
-		k.recorder.Stated(at)
+		return true
 	}
+	c := k.incomingOf(chain)
+	if c != nil {
+		c.book.Closed(e, frame, at)
+	}
+	return c != nil
 }
 
 // outgoingOf is a chain that this gateway counts.
@@ -169,27 +187,9 @@ func (k *Keeper) Reused(egress, run string, number uint64) {
 func (k *Keeper) Replay(f *crossingv1.Frame, frame []byte, at uint64) (kept bool) {
 	switch {
 	case f.GetOpen() != nil:
-		h := f.GetOpen()
-		if h.GetSide() == crossingv1.Side_EGRESS {
-			k.outgoingOf(statement.ChainOf(h.GetKey())).book.Opened(h, frame, at)
-			return true
-		}
-		c := k.incomingOf(statement.ChainOf(h.GetKey()))
-		if c != nil {
-			c.book.Opened(h, frame, at)
-		}
-		return c != nil
+		return k.opened(f.GetOpen(), frame, at)
 	case f.GetClose() != nil:
-		e := f.GetClose()
-		if e.GetSide() == crossingv1.Side_EGRESS {
-			k.outgoingOf(statement.ChainOf(e.GetKey())).book.Closed(e, frame, at)
-			return true
-		}
-		c := k.incomingOf(statement.ChainOf(e.GetKey()))
-		if c != nil {
-			c.book.Closed(e, frame, at)
-		}
-		return c != nil
+		return k.ended(f.GetClose(), frame, at)
 	case f.GetStatement() != nil:
 		k.restate(f.GetStatement())
 	case f.GetAnnouncement() != nil:
@@ -271,16 +271,8 @@ func catchUp(book interface {
 	Replay(s *crossingv1.Statement) error
 }, s *crossingv1.ChainState,
 ) error {
-	if s.GetLast() == nil || !behind(book.State(), s) {
+	if s.GetLast() == nil || !statement.Ahead(s, book.State()) {
 		return nil
 	}
 	return book.Replay(s.GetLast())
-}
-
-// behind says that one state of a chain is older than another.
-func behind(s, other *crossingv1.ChainState) bool {
-	if s.GetEpoch() != other.GetEpoch() {
-		return s.GetEpoch() < other.GetEpoch()
-	}
-	return len(s.GetLast().GetAnswer()) == 0 && len(other.GetLast().GetAnswer()) > 0
 }

@@ -146,8 +146,10 @@ func (k *Keeper) claim(c *outgoing) *crossingv1.Statement {
 		return nil
 	}
 	claim := c.book.Cut(statement.Facts{Now: now, Policy: k.policy(), Final: final, Empty: again}, k.keys.signer)
-	if s, err := statement.Read(claim); final && claim != nil && err == nil && !s.Claim.GetFinal() {
-		c.urgent.Store(true) // it has no room for all there is
+	if final && claim != nil {
+		if s, err := statement.Read(claim); err == nil && !s.Claim.GetFinal() {
+			c.urgent.Store(true) // it has no room for all there is
+		}
 	}
 	return claim
 }

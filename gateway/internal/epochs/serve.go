@@ -123,7 +123,7 @@ func (k *Keeper) review(ctx context.Context, from tunnel.Info, c *incoming, s tu
 		switch {
 		case err != nil:
 		case step.Answer != nil:
-			return k.answer(c, s, r, step.Answer)
+			return k.answer(s, r, step.Answer)
 		case step.Ask != nil:
 			err = inquire(s, r, step.Ask)
 		default:
@@ -162,7 +162,7 @@ func await(ctx context.Context, ready <-chan struct{}, most time.Duration) error
 }
 
 // answer spools an answer, takes it into the books and gives it.
-func (k *Keeper) answer(c *incoming, s tunnel.Stream, r *statement.Review, whole *crossingv1.Statement) error {
+func (k *Keeper) answer(s tunnel.Stream, r *statement.Review, whole *crossingv1.Statement) error {
 	key, err := k.keys.announcement(whole.GetIngress())
 	if err != nil { // it is of an earlier run, and was trimmed
 		whole = k.keys.signer.Answer(whole)
@@ -170,8 +170,8 @@ func (k *Keeper) answer(c *incoming, s tunnel.Stream, r *statement.Review, whole
 			return err
 		}
 	}
-	if string(c.book.State().GetLast().GetAnswer()) == string(whole.GetAnswer()) {
-		r.Commit() // it was given before
+	if r.Again() {
+		r.Commit()
 	} else if err := k.enter(r, whole); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/spool"
+	"github.com/sallyport-mesh/sallyport/gateway/statement"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -154,20 +155,9 @@ func newest(files ...[]*crossingv1.ChainState) []*crossingv1.ChainState {
 		case !ok:
 			where[n] = len(all)
 			all = append(all, c)
-		case ahead(c, all[i]):
+		case statement.Ahead(c, all[i]):
 			all[i] = c
 		}
 	}
 	return all
-}
-
-// ahead says that one state of a chain is newer than another.
-func ahead(a, b *crossingv1.ChainState) bool {
-	if a.GetEpoch() != b.GetEpoch() {
-		return a.GetEpoch() > b.GetEpoch()
-	}
-	if answered := len(a.GetLast().GetAnswer()) > 0; answered != (len(b.GetLast().GetAnswer()) > 0) {
-		return answered
-	}
-	return a.GetDone() && !b.GetDone()
 }

@@ -231,7 +231,11 @@ func (r *runs) others() ([]string, error) {
 		}
 	}
 	if len(dirs) > 1 {
-		slices.SortFunc(dirs, func(a, b string) int { return r.order(a) - r.order(b) })
+		order := make(map[string]int, len(dirs))
+		for _, dir := range dirs {
+			order[dir] = r.order(dir)
+		}
+		slices.SortFunc(dirs, func(a, b string) int { return order[a] - order[b] })
 	}
 	return dirs, nil
 }
