@@ -223,17 +223,7 @@ func records(t *testing.T, conn grpc.ClientConnInterface, req *controlv1.ListCro
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []*crossingv1.Record
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, r)
-	}
+	return all(t, stream)
 }
 
 // deliverBoth delivers both accounts of one crossing and gives its id.
@@ -253,4 +243,19 @@ func (p *plane) deliverBoth() string {
 		}
 	}
 	return id
+}
+
+// all are the answers of a stream, to its end.
+func all[T any](t *testing.T, stream grpc.ServerStreamingClient[T]) (answers []*T) {
+	t.Helper()
+	for {
+		one, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return answers
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, one)
+	}
 }

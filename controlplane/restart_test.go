@@ -3,7 +3,6 @@ package controlplane
 import (
 	"crypto"
 	"errors"
-	"io"
 	"io/fs"
 	"strings"
 	"testing"
@@ -53,17 +52,9 @@ func stateOf(t *testing.T, conn grpc.ClientConnInterface) state {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := state{
+	return state{
 		Policy: signed, Records: records(t, conn, &controlv1.ListCrossingsRequest{}), Bindings: bindings, Transitions: transitions,
-		Unmatched: unmatched(t, conn),
-	}
-	for {
-		if _, err := refusals.Recv(); errors.Is(err, io.EOF) {
-			return s
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		s.Refusals++
+		Refusals: len(all(t, refusals)), Unmatched: unmatched(t, conn),
 	}
 }
 
@@ -73,17 +64,7 @@ func unmatched(t *testing.T, conn grpc.ClientConnInterface) []*controlv1.Finding
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []*controlv1.Finding
-	for {
-		f, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, f)
-	}
+	return all(t, stream)
 }
 
 // lie has onprem-1 state another opening of the crossing than it delivered.

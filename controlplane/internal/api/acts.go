@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -227,7 +227,7 @@ func (a *acts) where(status *controlv1.ActStatus, applied []join.Applied) *contr
 	for _, one := range applied {
 		said[one.Gateway] = true
 		status.Applied = append(status.Applied, &controlv1.ActApplied{
-			Gateway: one.Gateway[strings.LastIndexByte(one.Gateway, '/')+1:], Id: one.Gateway, At: one.GetAt(),
+			Gateway: statements.Short(one.Gateway), Id: one.Gateway, At: one.GetAt(),
 		})
 	}
 	p := a.policies.compiled()

@@ -243,17 +243,7 @@ func TestListCrossings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []*crossingv1.Record
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, r)
-	}
+	got := all(t, stream)
 	// What is shown is stored: it has landed in the store, and in no sink that a
 	// gateway merely says it has.
 	want := []*crossingv1.Record{{Id: "1"}, {Id: "2", Transition: in("records", true)}, {Id: "3", Transition: in("siem", false)}}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -303,5 +304,20 @@ func wantCode(t *testing.T, what string, err error, want codes.Code) {
 	t.Helper()
 	if got := status.Code(err); got != want {
 		t.Errorf("%s = %v (%v), want %v", what, got, err, want)
+	}
+}
+
+// all are the answers of a stream, to its end.
+func all[T any](t *testing.T, stream grpc.ServerStreamingClient[T]) (answers []*T) {
+	t.Helper()
+	for {
+		one, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return answers
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, one)
 	}
 }

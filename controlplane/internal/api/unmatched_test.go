@@ -2,8 +2,6 @@ package api
 
 import (
 	"crypto"
-	"errors"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -210,17 +208,7 @@ func listUnmatched(t *testing.T, m *mesh, req *controlv1.ListUnmatchedRequest) [
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []*controlv1.Finding
-	for {
-		f, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, f)
-	}
+	return all(t, stream)
 }
 
 func TestListUnmatched(t *testing.T) {

@@ -91,7 +91,7 @@ func (c *chain) finding(kind controlv1.Finding_Kind, gateway string, epoch, numb
 
 // faults are what the statements show by themselves.
 func (c *chain) faults() []*controlv1.Finding {
-	e, i := short(c.name.Egress), short(c.name.Ingress)
+	e, i := Short(c.name.Egress), Short(c.name.Ingress)
 	var all []*controlv1.Finding
 	for _, f := range c.found {
 		if f.Fault == statement.BrokenLink && c.forkedAt(f.Epoch-1) {
@@ -142,7 +142,7 @@ func (c *chain) differences(f statement.Finding) []*controlv1.Finding {
 
 // words say what a kind of difference means.
 func (c *chain) words(kind crossingv1.Difference_Kind) string {
-	e, i := short(c.name.Egress), short(c.name.Ingress)
+	e, i := Short(c.name.Egress), Short(c.name.Ingress)
 	switch kind {
 	case crossingv1.Difference_UNSEEN:
 		return "it never came to " + i
@@ -173,7 +173,7 @@ func (c *chain) alterations() []*controlv1.Finding {
 		for s := range sides {
 			if a := e.accounts[s]; a.altered != "" {
 				all = append(all, c.finding(controlv1.Finding_ALTERED, c.gateway(s), e.number, 0, a.at,
-					"the %s that %s delivered are not those that it states in epoch %d", a.altered, short(c.gateway(s)), e.number))
+					"the %s that %s delivered are not those that it states in epoch %d", a.altered, Short(c.gateway(s)), e.number))
 			}
 		}
 	}
@@ -190,7 +190,7 @@ func (b *Book) losses(c *chain, now time.Time) []*controlv1.Finding {
 			if !a.waits() || !b.overdue(c.gateway(s), a, now) {
 				continue
 			}
-			who := short(c.gateway(s))
+			who := Short(c.gateway(s))
 			for n := range e.opened(s) {
 				if !c.openings[s].wants(n) {
 					continue
@@ -225,7 +225,7 @@ func (b *Book) overdue(gateway string, a *account, now time.Time) bool {
 // gaps are epochs that never came, although a later one has, or was named.
 func (b *Book) gaps(c *chain, now time.Time) []*controlv1.Finding {
 	var all []*controlv1.Finding
-	e, last := short(c.name.Egress), uint64(0)
+	e, last := Short(c.name.Egress), uint64(0)
 	if c.last != nil {
 		last = c.last.number
 		if a := c.last.accounts[egress]; !a.own.IsZero() && !now.Before(a.own.Add(Late)) {
@@ -262,7 +262,7 @@ func (c *chain) excesses() []*controlv1.Finding {
 		slices.Sort(numbers)
 		for _, n := range slices.Compact(numbers) {
 			all = append(all, c.finding(controlv1.Finding_UNSTATED, c.gateway(s), 0, n, c.last.at,
-				"%s delivered a record of it, and states none", short(c.gateway(s))))
+				"%s delivered a record of it, and states none", Short(c.gateway(s))))
 		}
 	}
 	return all
@@ -278,7 +278,7 @@ func (b *Book) unproven(now time.Time) []*controlv1.Finding {
 			}
 			c := chain{name: h.stated.Chain}
 			all = append(all, c.finding(controlv1.Finding_UNPROVEN, h.from, h.stated.Claim.GetEpoch(), 0, h.came,
-				"%s delivered a statement that is signed with a key which %s has not announced", short(h.from), short(name.gateway)))
+				"%s delivered a statement that is signed with a key which %s has not announced", Short(h.from), Short(name.gateway)))
 		}
 	}
 	slices.SortFunc(all, func(x, y *controlv1.Finding) int { return x.GetSince().AsTime().Compare(y.GetSince().AsTime()) })

@@ -122,8 +122,6 @@ type duo struct {
 	last  *crossingv1.Statement // the last that was made
 	next  uint64
 	epoch uint64
-	// halves are all frames that were made, by gateway, kind and number.
-	frames map[string][]byte
 }
 
 func newDuo(t testing.TB) *duo {
@@ -131,7 +129,7 @@ func newDuo(t testing.TB) *duo {
 	domains := certstest.Mesh(t, "onprem.demo", "azure.demo")
 	d := &duo{
 		t: t, e: newGate(t, domains["onprem.demo"], "onprem-1", runE), i: newGate(t, domains["azure.demo"], "azure-1", runI),
-		book: NewBook(), now: noon, next: 1, frames: map[string][]byte{},
+		book: NewBook(), now: noon, next: 1,
 	}
 	roots := map[string]*x509.CertPool{"onprem.demo": domains["onprem.demo"].Roots(), "azure.demo": domains["azure.demo"].Roots()}
 	d.trust = func(chain []*x509.Certificate, at time.Time) error {
@@ -380,7 +378,7 @@ func (d *duo) pass(for_ time.Duration) {
 func (d *duo) found() []string {
 	var all []string
 	for _, f := range d.book.Findings(d.now) {
-		text := fmt.Sprintf("%s %s epoch %d number %d", f.GetKind(), short(f.GetGateway()), f.GetEpoch(), f.GetNumber())
+		text := fmt.Sprintf("%s %s epoch %d number %d", f.GetKind(), Short(f.GetGateway()), f.GetEpoch(), f.GetNumber())
 		if f.GetKind() == controlv1.Finding_DIFFERENCE {
 			text += " " + f.GetDifference().String()
 		}

@@ -13,7 +13,7 @@ func (b *Book) silence(c *chain, now time.Time) *controlv1.Finding {
 	if c.final && (c.name.Ingress == "" || c.last.accounts[ingress].stated) {
 		return nil
 	}
-	e, i := short(c.name.Egress), short(c.name.Ingress)
+	e, i := Short(c.name.Egress), Short(c.name.Ingress)
 	say := func(s side, since time.Time, cause string, args ...any) *controlv1.Finding {
 		f := c.finding(controlv1.Finding_SILENT, c.gateway(s), 0, c.stated(), since, cause, args...)
 		f.Uncertain = true
@@ -68,5 +68,5 @@ func (b *Book) Delivered(gateway string) time.Time {
 	return time.Time{}
 }
 
-// short is the last segment of a gateway's SPIFFE ID: its name.
-func short(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
+// Short is the last segment of a gateway's SPIFFE ID: its name.
+func Short(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }

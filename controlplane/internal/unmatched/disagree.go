@@ -5,13 +5,14 @@ import (
 	"strings"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // disagree says in what two halves differ, with what each of them has.
 func disagree(h join.Halves) string {
-	egress, ingress := short(h.Key().GetEgress()), short(h.Key().GetIngress())
+	egress, ingress := statements.Short(h.Key().GetEgress()), statements.Short(h.Key().GetIngress())
 	words := make([]string, 0, len(h.Record.GetDifferences()))
 	for _, field := range h.Record.GetDifferences() {
 		at, there := value(h.Egress, field), value(h.Ingress, field)
@@ -102,6 +103,3 @@ func endValue(c *crossingv1.Close, field string) any {
 	}
 	return nil
 }
-
-// short is the last segment of a gateway's SPIFFE ID: its name.
-func short(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }

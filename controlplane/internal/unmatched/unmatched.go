@@ -157,7 +157,7 @@ func (x *Explainer) Record(h join.Halves) *controlv1.Finding {
 
 // oneSided says where the other half is.
 func (x *Explainer) oneSided(f *controlv1.Finding, h join.Halves) {
-	who, stopped := short(f.GetGateway()), stop(h)
+	who, stopped := statements.Short(f.GetGateway()), stop(h)
 	for _, known := range x.at[placeOf(f)] {
 		if lost := known.GetKind() == controlv1.Finding_LOST; apart(known) || lost && known.GetGateway() != f.GetGateway() {
 			continue
@@ -186,7 +186,7 @@ func (x *Explainer) stated(f, known *controlv1.Finding, h join.Halves) {
 	case known.GetKind() == controlv1.Finding_LOST:
 		f.Kind = controlv1.Finding_LOST
 	case is(known, crossingv1.Difference_UNSEEN):
-		f.Cause = unseen(short(f.GetGateway()), h) + " (UNSEEN)"
+		f.Cause = unseen(statements.Short(f.GetGateway()), h) + " (UNSEEN)"
 	case is(known, crossingv1.Difference_UNRECORDED):
 		f.Cause += x.outage(f.GetGateway())
 	}
