@@ -34,20 +34,6 @@ func withProofs(t *testing.T) *meshtest.Mesh {
 	return meshtest.WithPorts(t, []byte(text), "llm.azure.mesh:7000")
 }
 
-// proofOf is a JWT-SVID that a workload issued for an audience.
-func proofOf(t *testing.T, m *meshtest.Mesh, workload, audience string) string {
-	t.Helper()
-	source, err := m.Source(m.Context, workload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, _, err := source.FetchJWTSVID(m.Context, audience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
 // askModels asks for the llm's models, with that proof if it is not "".
 func askModels(ctx context.Context, t *testing.T, c *http.Client, url, proof string, header ...string) *http.Response {
 	t.Helper()
@@ -105,7 +91,7 @@ func TestWorkloadProof(t *testing.T) {
 	plain := &http.Client{Transport: &http.Transport{}}
 	defer plain.CloseIdleConnections()
 	loopback := "http://" + m.Gateways["onprem-1"].LoopbackAddr().String() + "/llm.azure.mesh:8000/v1/models"
-	proof := proofOf(t, m, "orchestrator", proofAudience)
+	proof := m.JWT(t, "orchestrator", proofAudience)
 	for _, c := range []struct {
 		name, url, proof string
 		client           *http.Client
@@ -153,7 +139,7 @@ func TestNoWorkloadProof(t *testing.T) {
 	client := m.As(t, "orchestrator")
 	for _, c := range []struct{ name, proof, reason, says string }{
 		{"none", "", "NO_PROOF", "no proof came"},
-		{"for another destination", proofOf(t, m, "orchestrator", crossing.ProofAudience("retriever.aws.mesh")), "BAD_PROOF", "not trusted"},
+		{"for another destination", m.JWT(t, "orchestrator", crossing.ProofAudience("retriever.aws.mesh")), "BAD_PROOF", "not trusted"},
 		{"for the gateway", m.Token(t, "orchestrator", "onprem"), "BAD_PROOF", "not trusted"},
 		{"of another workload", onprem.JWT("/ai/other", proofAudience), "BAD_PROOF", "it is of spiffe://onprem.demo/ai/other"},
 		{"of another trust domain", azure.JWT("/ai/orchestrator", proofAudience), "BAD_PROOF", "it is of spiffe://azure.demo/ai/orchestrator"},
@@ -198,7 +184,7 @@ func TestWorkloadProofOfBytes(t *testing.T) {
 		defer conn.Close()
 		fields := ""
 		if addr == m.Gateways["onprem-1"].LoopbackAddr() {
-			fields = "Proxy-Authorization: Bearer " + m.Token(t, "orchestrator", "onprem") + "\r\nsallyport-proof: " + proofOf(t, m, "orchestrator", proofAudience) + "\r\n"
+			fields = "Proxy-Authorization: Bearer " + m.Token(t, "orchestrator", "onprem") + "\r\nsallyport-proof: " + m.JWT(t, "orchestrator", proofAudience) + "\r\n"
 		}
 		fmt.Fprintf(conn, "CONNECT llm.azure.mesh:7000 HTTP/1.1\r\nHost: llm.azure.mesh:7000\r\n%s\r\n", fields)
 		resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodConnect})

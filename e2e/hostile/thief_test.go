@@ -269,20 +269,6 @@ func withProofs(t *testing.T) *meshtest.Mesh {
 	return meshtest.Start(t, func(cfg *localmesh.Config) { cfg.Policy = []byte(text) })
 }
 
-// proofOf is a JWT-SVID that a workload issued for an audience.
-func proofOf(t *testing.T, m *meshtest.Mesh, workload, audience string) string {
-	t.Helper()
-	source, err := m.Source(m.Context, workload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, _, err := source.FetchJWTSVID(m.Context, audience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
 // TestStolenGateway: who has an egress gateway's keys cannot speak for a workload of
 // its environment that must prove its calls; with what it has seen of another, or of
 // the same for another destination, it cannot either. It can with what it has seen
@@ -305,10 +291,10 @@ func TestStolenGateway(t *testing.T) {
 		{"without a proof", "", "no proof came", crossingv1.Reason_NO_PROOF},
 		{"another workload's", onprem.JWT("/ai/other", proofAudience), "it is of spiffe://onprem.demo/ai/other, and spiffe://onprem.demo/ai/orchestrator calls", crossingv1.Reason_BAD_PROOF},
 		{"its own", onprem.JWT("/sallyport/gateway/onprem-1", proofAudience), "it is of spiffe://onprem.demo/sallyport/gateway/onprem-1", crossingv1.Reason_BAD_PROOF},
-		{"for another destination", proofOf(t, m, "orchestrator", crossing.ProofAudience("retriever.aws.mesh")), "not trusted", crossingv1.Reason_BAD_PROOF},
+		{"for another destination", m.JWT(t, "orchestrator", crossing.ProofAudience("retriever.aws.mesh")), "not trusted", crossingv1.Reason_BAD_PROOF},
 		{"the workload's API key", m.Token(t, "orchestrator", "onprem"), "not trusted", crossingv1.Reason_BAD_PROOF},
 		{"seen seven minutes ago", at(-7 * time.Minute), "issued 7m", crossingv1.Reason_BAD_PROOF},
-		{"seen just now", proofOf(t, m, "orchestrator", proofAudience), "", crossingv1.Reason_REASON_UNSPECIFIED},
+		{"seen just now", m.JWT(t, "orchestrator", proofAudience), "", crossingv1.Reason_REASON_UNSPECIFIED},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := goodHeader(m)

@@ -2,9 +2,7 @@ package meshtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -87,17 +85,7 @@ func (m *Mesh) Refusals(t testing.TB) []*controlv1.GatewayRefusal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []*controlv1.GatewayRefusal
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, r)
-	}
+	return All(t, stream)
 }
 
 // Refusal waits for the count of what an intruder was refused.

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"google.golang.org/grpc/codes"
@@ -98,11 +100,17 @@ func (m *Mesh) As(t testing.TB, workload string) *http.Client {
 // Token is a JWT-SVID of a workload for its own environment's gateway.
 func (m *Mesh) Token(t testing.TB, workload, environment string) string {
 	t.Helper()
+	return m.JWT(t, workload, localmesh.GatewayID(environment).String())
+}
+
+// JWT is a JWT-SVID of a workload for an audience.
+func (m *Mesh) JWT(t testing.TB, workload, audience string) string {
+	t.Helper()
 	s, err := m.Source(m.Context, workload)
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, _, err := s.FetchJWTSVID(m.Context, localmesh.GatewayID(environment).String())
+	token, _, err := s.FetchJWTSVID(m.Context, audience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,17 +214,7 @@ func (m *Mesh) Unmatched(t testing.TB) []*controlv1.Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []*controlv1.Finding
-	for {
-		f, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, f)
-	}
+	return All(t, stream)
 }
 
 // Follow waits for a record that want accepts.
@@ -300,5 +298,20 @@ func (m *Mesh) Eventually(t testing.TB, holds func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not come to hold")
 		}
+	}
+}
+
+// All are the answers of a stream, to its end.
+func All[T any](t testing.TB, stream grpc.ServerStreamingClient[T]) (all []*T) {
+	t.Helper()
+	for {
+		one, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, one)
 	}
 }

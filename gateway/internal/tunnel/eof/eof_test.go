@@ -8,28 +8,9 @@ import (
 	"net"
 	"syscall"
 	"testing"
-)
 
-// pair is a connection to this very process.
-func pair(t *testing.T) (here, there *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	here, there = c.(*net.TCPConn), other.(*net.TCPConn)
-	t.Cleanup(func() { here.Close(); there.Close() })
-	return here, there
-}
+	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/tunneltest"
+)
 
 func reset(t *testing.T, c *net.TCPConn) bool {
 	t.Helper()
@@ -42,7 +23,7 @@ func reset(t *testing.T, c *net.TCPConn) bool {
 
 // TestResetThatAWriteHeardOf: the read that follows gives io.EOF, and it was none.
 func TestResetThatAWriteHeardOf(t *testing.T) {
-	here, there := pair(t)
+	here, there := tunneltest.TCPPair(t)
 	there.SetLinger(0)
 	there.Close()
 	for {
@@ -61,7 +42,7 @@ func TestResetThatAWriteHeardOf(t *testing.T) {
 }
 
 func TestEndInOrder(t *testing.T) {
-	here, there := pair(t)
+	here, there := tunneltest.TCPPair(t)
 	there.CloseWrite()
 	if _, err := here.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
@@ -73,7 +54,7 @@ func TestEndInOrder(t *testing.T) {
 
 // TestClosed: a connection that is closed here cannot be asked.
 func TestClosed(t *testing.T) {
-	here, _ := pair(t)
+	here, _ := tunneltest.TCPPair(t)
 	here.Close()
 	if reset(t, here) {
 		t.Error("a closed connection says that it was reset")
