@@ -31,11 +31,11 @@ func TestDue(t *testing.T) {
 	if p.egress.Due(p.now.Add(Epoch-1)) || !p.egress.Due(p.now.Add(Epoch)) {
 		t.Error("not due after an epoch with an end")
 	}
-	for n := range Full - 1 {
+	for n := range Full {
 		h := opening(testChain, egressSide, p.egress.Next())
 		frame, at := p.near.spool.half(h)
-		if due := p.egress.Opened(h, frame, at); due != (n == Full-2) {
-			t.Fatalf("due after %d: %t", n+2, due)
+		if due := p.egress.Opened(h, frame, at); due != (n == Full-1) {
+			t.Fatalf("due after %d: %t", n+1, due)
 		}
 	}
 	if !p.egress.Due(p.now) {

@@ -77,8 +77,10 @@ func (r *Review) freeze() {
 	i, c := r.ingress, r.claim
 	i.barred = max(i.barred, c.Claim.GetNext())
 	r.frozen = true
+	r.own = spareLists.Get().(*[2]list)
 	for at := range r.lists {
-		r.lists[at] = comparison{list: crossingv1.Ask_OPENED, chain: i.chain, frames: r.means.Frames, found: &r.found}
+		r.own[at].reset()
+		r.lists[at] = comparison{list: crossingv1.Ask_OPENED, chain: i.chain, frames: r.means.Frames, own: &r.own[at], found: &r.found}
 	}
 	r.lists[1].list = crossingv1.Ask_CLOSED
 	for n := c.Claim.GetFirst(); n < c.Claim.GetNext(); n++ {

@@ -212,6 +212,7 @@ func (b *book) endOf(n uint64) (*piece, []byte, condition) {
 // advance states numbers before next as opened, and the rising numbers of ends as
 // ended, but for those that are put off.
 func (b *book) advance(next uint64, ends, deferred []uint64) {
+	b.stated = slices.Grow(b.stated, min(b.held, len(ends)+int(next-b.base)))
 	for _, n := range ends {
 		switch off := has(deferred, n); {
 		case n < b.base:
@@ -220,17 +221,16 @@ func (b *book) advance(next uint64, ends, deferred []uint64) {
 			b.forgetEnd(n)
 		}
 	}
-	for n := range b.slots(next) {
-		s, p := b.slot(n, false)
-		b.age(n, s, p, has(deferred, n))
+	for n, s := range b.slots(next) {
+		b.age(n, s, has(deferred, n))
 	}
 	b.turn(next)
 	b.ended = slices.DeleteFunc(b.ended, func(n uint64) bool { o := b.older[n]; return o == nil || o.is&closed == 0 })
 }
 
 // slots are the numbers before next that there is a page for. A peer may jump far.
-func (b *book) slots(next uint64) iter.Seq[uint64] {
-	return func(yield func(uint64) bool) {
+func (b *book) slots(next uint64) iter.Seq2[uint64, *slot] {
+	return func(yield func(uint64, *slot) bool) {
 		first := b.base / pageSize
 		for at, p := range b.pages {
 			if p == nil {
@@ -238,7 +238,7 @@ func (b *book) slots(next uint64) iter.Seq[uint64] {
 			}
 			from := (first + uint64(at)) * pageSize
 			for n := max(from, b.base); n < min(from+pageSize, next); n++ {
-				if !yield(n) {
+				if !yield(n, &p.slots[n%pageSize]) {
 					return
 				}
 			}
@@ -290,7 +290,7 @@ func (b *book) forgetEnd(n uint64) {
 }
 
 // age states a number as opened.
-func (b *book) age(n uint64, s *slot, p *page, deferred bool) {
+func (b *book) age(n uint64, s *slot, deferred bool) {
 	if s.is&opened != 0 {
 		b.drop(&s.open)
 	}
@@ -299,7 +299,8 @@ func (b *book) age(n uint64, s *slot, p *page, deferred bool) {
 	case s.is&opened != 0:
 		o := &older{is: s.is, deferred: deferred}
 		if s.is&closed != 0 {
-			o.end, o.agreed = s.end, slices.Clone(p.agreed[s.end.from:s.end.to])
+			_, agreed, _ := b.endOf(n)
+			o.end, o.agreed = s.end, slices.Clone(agreed)
 			b.ended = append(b.ended, n)
 		}
 		b.older[n] = o
@@ -338,8 +339,8 @@ func (b *book) olders() []uint64 {
 // opened, rising.
 func (b *book) open(next uint64) []uint64 {
 	numbers := b.olders()
-	for n := range b.slots(next) {
-		if p, _, _ := b.openingOf(n); p != nil && !b.alone {
+	for n, s := range b.slots(next) {
+		if s.is&opened != 0 && !b.alone {
 			numbers = append(numbers, n)
 		}
 	}
@@ -351,8 +352,7 @@ func (b *book) clear() {
 	for n := range b.older {
 		b.forgetOlder(n)
 	}
-	for n := range b.slots(b.highest + 1) {
-		s, _ := b.slot(n, false)
+	for _, s := range b.slots(b.highest + 1) {
 		if s.is&opened != 0 {
 			b.drop(&s.open)
 		}

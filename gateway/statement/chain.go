@@ -26,7 +26,7 @@ const (
 	MaxOpened = 4000
 	// MaxClosed is the most numbers that one claim is about as ended.
 	MaxClosed = 4000
-	// Full is how many numbers that opened or ended make a claim due at once.
+	// Full is how many numbers that opened, or that ended, make a claim due at once.
 	Full = 1000
 	// Epoch is after how long a claim is due if anything opened or ended.
 	Epoch = time.Second

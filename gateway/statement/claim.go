@@ -60,7 +60,7 @@ func (e *Egress) settled(final bool) (next uint64, all bool) {
 			return next, false
 		default:
 			s.is |= void
-			e.unclaimed++
+			e.unclaimed.openings++
 		}
 	}
 	return next, next > given
@@ -70,9 +70,9 @@ func (e *Egress) settled(final bool) (next uint64, all bool) {
 // all.
 func (e *Egress) ends(next uint64) (ends []uint64, all bool) {
 	slices.Sort(e.book.ended)
-	ends = slices.Clone(e.book.ended)
-	for n := range e.book.slots(next) {
-		if s, _ := e.book.slot(n, false); s.is&(opened|closed) == opened|closed {
+	ends = append(make([]uint64, 0, len(e.book.ended)+int(next-e.book.base)), e.book.ended...)
+	for n, s := range e.book.slots(next) {
+		if s.is&(opened|closed) == opened|closed {
 			ends = append(ends, n)
 		}
 	}
@@ -84,7 +84,8 @@ func (e *Egress) ends(next uint64) (ends []uint64, all bool) {
 func (e *Egress) claim(next uint64, ends []uint64, f Facts) *crossingv1.Claim {
 	first := e.book.base
 	voids := e.makeLists(first, next, ends)
-	e.unclaimed -= int(next-first) + len(ends)
+	e.unclaimed.openings -= int(next - first)
+	e.unclaimed.ends -= len(ends)
 	c := &crossingv1.Claim{
 		Chain: e.chain.Message(), Epoch: 1, First: first, Next: next,
 		Voids: distances(voids, first), Closed: distances(ends, 0),

@@ -17,7 +17,7 @@ type comparison struct {
 	list   crossingv1.Ask_List
 	chain  Chain
 	frames Frames   // the ingress gateway's own
-	own    list     // what the ingress gateway has, by all numbers of the claim's list
+	own    *list    // what the ingress gateway has, by all numbers of the claim's list
 	skip   []uint64 // known to differ
 	denied []uint64 // those that the ingress gateway denied: their frames are compared
 	found  *findings

@@ -23,7 +23,7 @@ type Egress struct {
 
 	mu        sync.Mutex // guards what follows
 	book      book
-	unclaimed int       // openings, voids and ends that no claim is about
+	unclaimed pieces    // no claim is about them
 	since     time.Time // when the epoch began
 	last      *Stated   // the last claim, with its answer if there is one; nil before the first
 	pending   bool      // it may still be answered
@@ -32,6 +32,12 @@ type Egress struct {
 	lists     [2]list // of the outstanding claim: opened, closed
 	listed    bool    // lists are made
 }
+
+// pieces counts what a claim is to be about: numbers that opened or are void, and
+// numbers that ended.
+type pieces struct{ openings, ends int }
+
+func (p pieces) full() bool { return max(p.openings, p.ends) >= Full }
 
 // NewEgress begins a chain.
 func NewEgress(c Chain, began time.Time) *Egress {
@@ -52,7 +58,7 @@ func (e *Egress) Void(n uint64) {
 	defer e.mu.Unlock()
 	if s, _ := e.book.slot(n, true); s != nil && s.is&(opened|void) == 0 {
 		s.is |= void
-		e.unclaimed++
+		e.unclaimed.openings++
 	}
 }
 
@@ -63,7 +69,7 @@ func (e *Egress) Opened(h *crossingv1.Half, frame []byte, at uint64) (due bool) 
 	leaf := Leaf(frame)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.counts(e.book.opening(h, &leaf, at))
+	return e.counts(e.book.opening(h, &leaf, at), &e.unclaimed.openings)
 }
 
 // Closed says that a crossing ended: as Opened.
@@ -71,23 +77,23 @@ func (e *Egress) Closed(c *crossingv1.Close, frame []byte, at uint64) (due bool)
 	leaf := Leaf(frame)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.counts(e.book.ending(c, &leaf, at))
+	return e.counts(e.book.ending(c, &leaf, at), &e.unclaimed.ends)
 }
 
-// counts counts what is new.
-func (e *Egress) counts(isNew bool) (due bool) {
+// counts counts what is new. The caller holds mu.
+func (e *Egress) counts(isNew bool, of *int) (due bool) {
 	if isNew {
-		e.unclaimed++
+		*of++
 	}
-	return isNew && !e.pending && e.unclaimed == Full
+	return isNew && !e.pending && *of == Full
 }
 
 // Due says whether there is enough to claim: no claim is outstanding, and Full
-// numbers have opened or ended, or some and Epoch has passed since the last claim.
+// numbers have opened, or have ended, or some and Epoch has passed since the last claim.
 func (e *Egress) Due(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return !e.pending && (e.unclaimed >= Full || e.unclaimed > 0 && now.Sub(e.since) >= Epoch)
+	return !e.pending && (e.unclaimed.full() || e.unclaimed != pieces{} && now.Sub(e.since) >= Epoch)
 }
 
 // Pending is the outstanding claim; nil if there is none.
@@ -188,15 +194,14 @@ func (e *Egress) giveOut(n uint64) {
 }
 
 // waiting counts what no claim is about.
-func (e *Egress) waiting() int {
-	count := len(e.book.ended)
-	for n := range e.book.slots(e.book.highest + 1) {
-		s, _ := e.book.slot(n, false)
+func (e *Egress) waiting() pieces {
+	count := pieces{ends: len(e.book.ended)}
+	for _, s := range e.book.slots(e.book.highest + 1) {
 		if s.is&(opened|void) != 0 {
-			count++
+			count.openings++
 		}
 		if s.is&closed != 0 {
-			count++
+			count.ends++
 		}
 	}
 	return count

@@ -3,6 +3,7 @@ package statement
 import (
 	"bytes"
 	"fmt"
+	"sync"
 	"time"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -41,6 +42,7 @@ type Review struct {
 	hasGoing   bool
 	going      []uint64
 
+	own      *[2]list // nil but from freeze to release
 	lists    [2]comparison
 	asked    *comparison // whose question is out; nil if none of theirs is
 	found    findings
@@ -317,7 +319,7 @@ func (r *Review) Commit() {
 	if r.ingress.review != r || r.answered == nil {
 		return
 	}
-	r.ingress.review = nil
+	r.release()
 	if !r.again {
 		r.ingress.settle(r.answered, &r.strays)
 	}
@@ -329,6 +331,18 @@ func (r *Review) Drop() {
 	r.ingress.mu.Lock()
 	defer r.ingress.mu.Unlock()
 	if r.ingress.review == r {
-		r.ingress.review = nil
+		r.release()
+	}
+}
+
+// spareLists are pairs of lists, opened and closed, of reviews that are over.
+var spareLists = sync.Pool{New: func() any { return new([2]list) }}
+
+// release ends the review. The caller holds the ingress's lock.
+func (r *Review) release() {
+	r.ingress.review = nil
+	if r.own != nil {
+		spareLists.Put(r.own)
+		r.own, r.lists = nil, [2]comparison{}
 	}
 }
