@@ -302,3 +302,25 @@ func (p *pair) reviewed(s *crossingv1.Statement) *Stated {
 	}
 	return st
 }
+
+// TestEndOfChain: after the final claim nothing opens, and what still ends is let go of.
+func TestEndOfChain(t *testing.T) {
+	p := newPair(t)
+	p.cross()
+	odd := opening(testChain, ingressSide, 5)
+	p.in(odd)
+	if st := p.epoch(true); !slices.Equal(numbersNamed(st, crossingv1.Difference_UNOPENED), []uint64{5}) || !p.ingress.Done() {
+		t.Fatalf("final claim answered with %v", st.Answer.GetDifferences())
+	}
+	p.endIn(ending(odd, done))
+	if p.ingress.Waiting() {
+		t.Error("an end is held that nobody will claim")
+	}
+	p.far.spool.stated(t, p.ingress.Stated())
+	if len(p.far.spool.kept) > 0 {
+		t.Errorf("%d frames are not given back", len(p.far.spool.kept))
+	}
+	if p.ingress.Take(6) {
+		t.Error("a number opens after the final claim")
+	}
+}

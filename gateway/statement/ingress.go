@@ -39,12 +39,13 @@ func NewIngress(c Chain) *Ingress {
 func (i *Ingress) Chain() Chain { return i.chain }
 
 // Take says whether a number that has come may open: it is not barred, because an
-// answer said that it never came, and not too far ahead of the claims. After true,
+// answer said that it never came, the chain is not at its end, and it is not too far
+// ahead of the claims. After true,
 // Opened or Unrecorded must be called of it: a review waits for that.
 func (i *Ingress) Take(n uint64) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if n < i.barred {
+	if n < i.barred || i.done {
 		return false
 	}
 	s, _ := i.book.slot(n, true)
@@ -64,6 +65,7 @@ func (i *Ingress) Opened(h *crossingv1.Half, frame []byte, at uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.book.opening(h, &leaf, at)
+	i.letGo()
 	i.review.came(h.GetKey().GetSequence(), awaitOpen)
 }
 
@@ -73,7 +75,16 @@ func (i *Ingress) Closed(c *crossingv1.Close, frame []byte, at uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.book.ending(c, &leaf, at)
+	i.letGo()
 	i.review.came(c.GetKey().GetSequence(), awaitEnd)
+}
+
+// letGo drops what there is at the end of a chain: no claim is to come that could be
+// about it. The caller holds mu.
+func (i *Ingress) letGo() {
+	if i.done {
+		i.book.clear()
+	}
 }
 
 // Unrecorded says that a number came and was refused, because it could not be
@@ -253,6 +264,7 @@ func (i *Ingress) settle(st *Stated, s *strays) {
 	}
 	i.barred = max(i.barred, c.GetNext())
 	i.last, i.done = st, c.GetFinal() && len(st.deferred) == 0
+	i.letGo()
 }
 
 // forget drops what there is of numbers: of one that has not ended, its end will be

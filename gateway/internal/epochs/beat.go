@@ -70,25 +70,31 @@ func (k *Keeper) beaten(from tunnel.Info, said *crossingv1.Beat) error {
 	}
 	k.returned(from.Peer)
 	k.recall(from.Peer, h.GetStandings())
-	p, now := k.peerOf(from.Peer), k.cfg.Now().UnixNano()
-	p.last.Store(now)
+	k.peerOf(from.Peer).hears(k.cfg.Now())
+	k.spokenOf(from.Peer, h.GetStandings())
+	return nil
+}
+
+// spokenOf takes note of which of its chains a peer's heartbeat speaks.
+func (k *Keeper) spokenOf(peer spiffeid.ID, standings []*crossingv1.Standing) {
+	now, more := k.cfg.Now().UnixNano(), len(standings) >= maxStandings // there may be more
+	spoken := make(map[statement.Chain]bool, len(standings))
+	for _, s := range standings {
+		if chain, err := statement.ParseChain(s.GetChain()); err == nil {
+			spoken[chain] = true
+		}
+	}
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	if len(h.GetStandings()) >= maxStandings { // there may be more
-		for _, c := range k.in {
-			if c.peer == from.Peer {
-				c.last.Store(now)
-			}
+	for chain, c := range k.in {
+		switch {
+		case c.peer != peer:
+		case more || spoken[chain]:
+			c.spoken(now)
+		default:
+			c.unspoken.Add(1)
 		}
 	}
-	for _, standing := range h.GetStandings() {
-		if chain, err := statement.ParseChain(standing.GetChain()); err == nil {
-			if c := k.in[chain]; c != nil && c.peer == from.Peer {
-				c.last.Store(now)
-			}
-		}
-	}
-	return nil
 }
 
 // standings are where the chains stand that are this process's to speak of, those

@@ -23,6 +23,8 @@ type incoming struct {
 	peer spiffeid.ID
 	turn chan struct{} // who reviews a claim puts something in: it holds one
 	last atomic.Int64  // when something was claimed or said of it last, in Unix nanoseconds
+	// unspoken is how many heartbeats in a row did not speak of it.
+	unspoken atomic.Int32
 }
 
 func newIncoming(book *statement.Ingress, now time.Time) *incoming {
@@ -30,6 +32,12 @@ func newIncoming(book *statement.Ingress, now time.Time) *incoming {
 	c.peer, _ = spiffeid.FromString(book.Chain().Egress) // else it is nobody's
 	c.last.Store(now.UnixNano())
 	return c
+}
+
+// spoken takes note that something was said of the chain.
+func (c *incoming) spoken(at int64) {
+	c.last.Store(at)
+	c.unspoken.Store(0)
 }
 
 // peer is what is known of a peer gateway.

@@ -189,7 +189,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-beat.C:
 			k.forget(k.cfg.Now())
 			if k.answers.Load() {
-				k.abandon(k.cfg.Now())
+				k.abandon()
 			}
 			k.beat(ctx, k.cfg.Now())
 		}

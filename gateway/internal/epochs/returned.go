@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// abandoned is how many heartbeats a peer does not speak of a chain before that is
-	// taken to be one that it knows nothing of.
+	// abandoned is how many heartbeats in a row do not speak of a chain before it is
+	// taken to be one that the peer knows nothing of.
 	abandoned = 4
 	// maxOut is how many chains of its own a gateway knows before it believes nobody
 	// that there are more.
@@ -71,14 +71,13 @@ func (k *Keeper) recover(chain statement.Chain) {
 	k.start(c)
 }
 
-// abandon lets go of chains of which the peer does not speak any more, although it is
-// heard: it knows nothing of them, and will claim nothing.
-func (k *Keeper) abandon(now time.Time) {
-	heard, unheard := now.Add(-2*k.cfg.Heartbeat).UnixNano(), now.Add(-abandoned*k.cfg.Heartbeat).UnixNano()
+// abandon lets go of chains of which the peer's heartbeats do not speak any more: it
+// knows nothing of them, and will claim nothing.
+func (k *Keeper) abandon() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, c := range k.in {
-		if c.last.Load() < unheard && k.meet(c.peer).last.Load() > heard && !c.book.Done() {
+		if c.unspoken.Load() >= abandoned && !c.book.Done() {
 			k.cfg.Log.Error("chain is abandoned: its gateway knows nothing of it", zap.Stringer("peer", c.peer), zap.String("run", c.book.Chain().Run))
 			k.recorder.Stated(c.book.Abandon()...)
 			k.drop(c)

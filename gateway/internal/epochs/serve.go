@@ -65,7 +65,7 @@ func (k *Keeper) claimed(ctx context.Context, from tunnel.Info, s tunnel.Stream,
 		return faulty(tooMuch, fmt.Errorf("it counts more than %d chains", maxChains))
 	}
 	k.peerOf(from.Peer).hears(k.cfg.Now())
-	c.last.Store(k.cfg.Now().UnixNano())
+	c.spoken(k.cfg.Now().UnixNano())
 	select {
 	case c.turn <- struct{}{}:
 		defer func() { <-c.turn }()
