@@ -12,7 +12,7 @@ func TestNotAbandonedWhileCutOff(t *testing.T) {
 		w.cross(3)
 		pass(5 * time.Second)
 		w.cut(true)
-		pass(48 * time.Second)
+		pass(43 * time.Second)
 		w.far.keeper.peerOf(w.near.id).hears(time.Now()) // as when it answers a claim
 		pass(5 * time.Second)
 		w.cut(false)
