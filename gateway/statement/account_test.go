@@ -153,6 +153,9 @@ func TestStateRefused(t *testing.T) {
 			t.Errorf("a state %s restores %v", name, e.State())
 		}
 	}
+	if e, err := RestoreEgress(newPair(t).egress.State()); err == nil {
+		t.Errorf("a state of which nothing was claimed restores %v: since when?", e.State())
+	}
 	far := p.ingress.State()
 	far.Last = &crossingv1.Statement{Claim: far.Last.Claim, Egress: far.Last.Egress}
 	if i, err := RestoreIngress(far); err == nil {

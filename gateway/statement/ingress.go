@@ -168,7 +168,7 @@ func RestoreIngress(s *crossingv1.ChainState) (*Ingress, error) {
 		return nil, err
 	}
 	absent, err := numbersOf(s.GetAbsent(), 0, maxKept)
-	if err != nil || last != nil && last.Answer == nil {
+	if err != nil || last.Answer == nil {
 		return nil, fmt.Errorf("state of a chain: no answer, or absent numbers: %w", err)
 	}
 	i := NewIngress(c)

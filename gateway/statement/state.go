@@ -3,7 +3,6 @@ package statement
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -11,8 +10,9 @@ import (
 // maxKept bounds the numbers that a state has; more are refused when it is read.
 const maxKept = 1 << 26
 
-// State is what RestoreEgress goes on from. What Stated has given may be gone from
-// the spool when it is saved.
+// State is what RestoreEgress goes on from, once something was claimed: before, the
+// frames say all that there is. What Stated has given may be gone from the spool when it
+// is saved.
 func (e *Egress) State() *crossingv1.ChainState {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -34,14 +34,11 @@ func RestoreEgress(s *crossingv1.ChainState) (*Egress, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := NewEgress(c, time.Time{})
+	e := NewEgress(c, last.Claim.GetAt().AsTime())
 	e.last, e.done, e.resumed = last, s.GetDone(), s.GetResumed()
 	base := s.GetNext()
-	if last != nil {
-		e.since = last.Claim.GetAt().AsTime()
-		if last.Answer == nil && !s.GetAlone() {
-			e.pending, base = true, last.Claim.GetFirst()
-		}
+	if last.Answer == nil && !s.GetAlone() {
+		e.pending, base = true, last.Claim.GetFirst()
 	}
 	e.restore(base, open)
 	e.giveOut(s.GetNext() - 1)
@@ -120,16 +117,14 @@ func readState(s *crossingv1.ChainState, side crossingv1.Side) (c Chain, last *S
 	if s.GetSide() != side || s.GetNext() == 0 {
 		return fail(fmt.Errorf("side %s, next %d", s.GetSide(), s.GetNext()))
 	}
-	if s.GetLast() != nil {
-		if last, err = Read(s.GetLast()); err != nil {
-			return fail(err)
-		}
-		if last.Chain != c || last.Claim.GetEpoch() != s.GetEpoch() || last.Claim.GetNext() > s.GetNext() {
-			return fail(errors.New("the last claim is another"))
-		}
-	}
-	if (last == nil) != (s.GetEpoch() == 0) {
+	if s.GetLast() == nil {
 		return fail(errors.New("there is no last claim"))
+	}
+	if last, err = Read(s.GetLast()); err != nil {
+		return fail(err)
+	}
+	if last.Chain != c || last.Claim.GetEpoch() != s.GetEpoch() || last.Claim.GetNext() > s.GetNext() {
+		return fail(errors.New("the last claim is another"))
 	}
 	if open, err = numbersOf(s.GetOpen(), 0, maxKept); err != nil {
 		return fail(err)

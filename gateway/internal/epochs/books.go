@@ -1,7 +1,9 @@
 package epochs
 
 import (
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
@@ -60,7 +62,7 @@ func (k *Keeper) Opened(h *crossingv1.Half, frame []byte, at uint64) {
 func (k *Keeper) opened(h *crossingv1.Half, frame []byte, at uint64) (kept bool) {
 	chain := statement.ChainOf(h.GetKey())
 	if h.GetSide() == crossingv1.Side_EGRESS {
-		if c := k.outgoingOf(chain); c.book.Opened(h, frame, at) {
+		if c := k.outgoingOf(chain, h.GetEnd().GetOpen().AsTime()); c.book.Opened(h, frame, at) {
 			c.stir()
 		}
 		return true
@@ -83,7 +85,7 @@ func (k *Keeper) Closed(e *crossingv1.Close, frame []byte, at uint64) {
 func (k *Keeper) ended(e *crossingv1.Close, frame []byte, at uint64) (kept bool) {
 	chain := statement.ChainOf(e.GetKey())
 	if e.GetSide() == crossingv1.Side_EGRESS {
-		if c := k.outgoingOf(chain); c.book.Closed(e, frame, at) {
+		if c := k.outgoingOf(chain, k.cfg.Now()); c.book.Closed(e, frame, at) {
 			c.stir()
 		}
 		return true
@@ -95,8 +97,8 @@ func (k *Keeper) ended(e *crossingv1.Close, frame []byte, at uint64) (kept bool)
 	return c != nil
 }
 
-// outgoingOf is a chain that this gateway counts.
-func (k *Keeper) outgoingOf(chain statement.Chain) *outgoing {
+// outgoingOf is a chain that this gateway counts; one that is not known has begun then.
+func (k *Keeper) outgoingOf(chain statement.Chain, began time.Time) *outgoing {
 	k.mu.RLock()
 	c := k.out[chain]
 	k.mu.RUnlock()
@@ -107,7 +109,7 @@ func (k *Keeper) outgoingOf(chain statement.Chain) *outgoing {
 	defer k.mu.Unlock()
 	if c = k.out[chain]; c == nil {
 		chain = chain.Clone()
-		c = newOutgoing(statement.NewEgress(chain, k.cfg.Now()))
+		c = newOutgoing(statement.NewEgress(chain, began))
 		k.out[chain] = c
 	}
 	return c
@@ -204,7 +206,7 @@ func (k *Keeper) restate(s *crossingv1.Statement) {
 	switch self := k.cfg.Self.String(); {
 	case err != nil:
 	case stated.Chain.Egress == self:
-		err = k.outgoingOf(stated.Chain).book.Replay(s)
+		err = k.outgoingOf(stated.Chain, k.cfg.Now()).book.Replay(s)
 	case stated.Chain.Ingress == self:
 		if c := k.incomingOf(stated.Chain); c != nil {
 			err = c.book.Replay(s)
@@ -225,7 +227,8 @@ func (k *Keeper) Chains() []*crossingv1.ChainState {
 	for _, c := range in {
 		states = append(states, c.book.State())
 	}
-	return states
+	// Of a chain of which nothing was claimed the frames say all.
+	return slices.DeleteFunc(states, func(s *crossingv1.ChainState) bool { return s.GetLast() == nil })
 }
 
 // Restore implements recorder.Books.

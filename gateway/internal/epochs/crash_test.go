@@ -162,6 +162,26 @@ func TestHandover(t *testing.T) {
 	})
 }
 
+// TestUnclaimedIsNotKept: of a chain of which nothing was claimed yet the frames say all,
+// and since when.
+func TestUnclaimedIsNotKept(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		began := time.Now()
+		w.cross(2)
+		if kept := append(w.near.keeper.Chains(), w.far.keeper.Chains()...); len(kept) > 0 {
+			t.Errorf("states are kept that begin nowhere: %v", kept)
+		}
+		w.near.kill()
+		pass(time.Hour)
+		w.near.begin()
+		pass(15 * time.Second)
+		all := w.far.statements()
+		if len(all) == 0 || !all[0].Claim.GetSince().AsTime().Equal(began) {
+			t.Errorf("statements %v, want the first since %s", all, began)
+		}
+	})
+}
+
 // TestRunsOfOthers: the chains of a run that another process writes are its own to
 // state; those of one that was removed are the newest process's.
 func TestRunsOfOthers(t *testing.T) {
