@@ -39,7 +39,8 @@ type control struct {
 	slots    map[slot]handle     // by number
 	chains   map[statement.Chain]*kept
 	keys     map[statement.Hash]*statement.Key
-	unproven []held // statements whose keys are not announced
+	known    map[statement.Hash]bool // announcements
+	unproven []held                  // statements whose keys are not announced
 	findings []finding
 	harmed   int // frames that were
 }
@@ -93,7 +94,7 @@ func newControl(w *world) *control {
 	return &control{
 		world: w, random: rand.New(rand.NewPCG(w.seed, 2)), gone: make(chan struct{}), frames: w.delivered, unsure: w.unsure,
 		taken: make([]int, w.plan.gateways), batches: make([]int, w.plan.gateways), has: map[[32]byte]bool{}, records: map[handle]*account{},
-		slots: map[slot]handle{}, chains: map[statement.Chain]*kept{}, keys: map[statement.Hash]*statement.Key{},
+		slots: map[slot]handle{}, chains: map[statement.Chain]*kept{}, keys: map[statement.Hash]*statement.Key{}, known: map[statement.Hash]bool{},
 	}
 }
 
@@ -346,6 +347,10 @@ func (c *control) chain(name statement.Chain) *kept {
 
 // announce takes a key, and what waited for it. The caller holds mu.
 func (c *control) announce(a *crossingv1.Announcement) error {
+	hash := statement.HashAnnouncement(a)
+	if c.known[hash] {
+		return nil
+	}
 	k, err := statement.VerifyAnnouncement(a, a.GetGateway(), func(chain []*x509.Certificate, at time.Time) error {
 		_, err := certs.VerifyAt(c.world.source, chain, at, certs.AuthorizeAny())
 		return err
@@ -353,7 +358,7 @@ func (c *control) announce(a *crossingv1.Announcement) error {
 	if err != nil {
 		return err
 	}
-	c.keys[k.ID] = k
+	c.keys[k.ID], c.known[hash] = k, true
 	waited := c.unproven
 	c.unproven = nil
 	for _, h := range waited {

@@ -225,12 +225,12 @@ func (m *Memory) List(dir string) ([]disk.Entry, error) {
 		return nil, missing("list", dir)
 	}
 	var entries []disk.Entry
-	for _, name := range slices.Sorted(maps.Keys(m.names)) {
-		if filepath.Dir(name) == dir && name != dir {
-			n := m.names[name]
-			entries = append(entries, disk.Entry{Name: filepath.Base(name), Size: int64(len(n.now)), Dir: n.dir})
+	for path, n := range m.names {
+		if name, within := strings.CutPrefix(path, dir+"/"); within && !strings.Contains(name, "/") {
+			entries = append(entries, disk.Entry{Name: name, Size: int64(len(n.now)), Dir: n.dir})
 		}
 	}
+	slices.SortFunc(entries, func(a, b disk.Entry) int { return strings.Compare(a.Name, b.Name) })
 	return entries, nil
 }
 
