@@ -443,6 +443,16 @@ func (g *gateway) statements() []*statement.Stated {
 	return all
 }
 
+// last is the last statement on a disk.
+func last(t *testing.T, g *gateway) *statement.Stated {
+	t.Helper()
+	all := g.statements()
+	if len(all) == 0 {
+		t.Fatalf("%s states nothing", g.id)
+	}
+	return all[len(all)-1]
+}
+
 // beats are the heartbeats on a disk.
 func (g *gateway) beats() []*crossingv1.Heartbeat {
 	g.disk.mu.Lock()
