@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/statement"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 const (
@@ -22,8 +23,9 @@ const (
 type incoming struct {
 	book *statement.Ingress
 	peer spiffeid.ID
-	turn chan struct{} // who reviews a claim puts something in: it holds one
-	last atomic.Int64  // when something was claimed or said of it last, in Unix nanoseconds
+	turn chan struct{}            // who reviews a claim puts something in: it holds one
+	key  *crossingv1.Announcement // of the last claim's key; for who has the turn
+	last atomic.Int64             // when something was claimed or said of it last, in Unix nanoseconds
 }
 
 func newIncoming(book *statement.Ingress, now time.Time) *incoming {
