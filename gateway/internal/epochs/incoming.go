@@ -21,11 +21,12 @@ const (
 
 // incoming is a chain that a peer counts.
 type incoming struct {
+	key *crossingv1.Announcement // of what signed the last claim; for who has the turn
+
 	book *statement.Ingress
 	peer spiffeid.ID
-	turn chan struct{}            // who reviews a claim puts something in: it holds one
-	key  *crossingv1.Announcement // of the last claim's key; for who has the turn
-	last atomic.Int64             // when something was claimed or said of it last, in Unix nanoseconds
+	turn chan struct{} // who reviews a claim puts something in: it holds one
+	last atomic.Int64  // when something was claimed or said of it last, in Unix nanoseconds
 }
 
 func newIncoming(book *statement.Ingress, now time.Time) *incoming {
