@@ -126,6 +126,9 @@ func (k *Keeper) refused(c *outgoing, r *crossingv1.Refused) error {
 		return errLater
 	case crossingv1.Refused_BEHIND:
 		key, err := k.keys.ofOwn(r.GetLast().GetEgress())
+		if err != nil { // it may be lost too; who shows it cannot have made it
+			key, err = k.keys.of(k.cfg.Self, r.GetKey())
+		}
 		if err == nil {
 			err = c.book.Adopt(r.GetLast(), key)
 		}

@@ -313,6 +313,12 @@ func TestHostileAnswer(t *testing.T) {
 			last.Claim = append(last.Claim, 0)
 			return &crossingv1.Talk{Refused: &crossingv1.Refused{Code: crossingv1.Refused_BEHIND, Last: last}}
 		}, diverges},
+		{"a later claim that it made itself", func(w *world, said *crossingv1.Claimed) *crossingv1.Talk {
+			last := changed(w.t, said, func(c *crossingv1.Claim) { c.Epoch, c.Previous, c.First = 2, make([]byte, 32), c.GetNext() }).GetStatement()
+			return &crossingv1.Talk{Refused: &crossingv1.Refused{
+				Code: crossingv1.Refused_BEHIND, Last: w.far.keeper.keys.signer.Claim(last), Key: w.far.key(),
+			}}
+		}, diverges},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {

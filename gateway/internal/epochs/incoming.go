@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/gateway/statement"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 const (
@@ -19,6 +21,8 @@ const (
 
 // incoming is a chain that a peer counts.
 type incoming struct {
+	key *crossingv1.Announcement // of what signed the last claim; for who has the turn
+
 	book *statement.Ingress
 	peer spiffeid.ID
 	turn chan struct{} // who reviews a claim puts something in: it holds one
@@ -77,15 +81,21 @@ func (k *Keeper) meet(id spiffeid.ID) *peer {
 	return p
 }
 
-// forget drops the chains of peers of which all is stated, and nothing was heard for
-// long, and of its own those that were at their end so long ago.
+// forget drops the chains of peers of which nothing was heard for long, and of its own
+// those that were at their end so long ago. What such a peer never claimed is in the
+// record, in no statement, and not kept for one any more.
 func (k *Keeper) forget(now time.Time) {
 	before := now.Add(-k.cfg.Memory).UnixNano()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, c := range k.in {
-		if c.last.Load() < before && !c.book.Waiting() {
+		switch waits := c.book.Waiting(); {
+		case c.last.Load() >= before:
+		case !waits:
 			k.drop(c)
+		case k.answers.Load(): // else another process has heard more
+			k.cfg.Log.Error("chain is abandoned: its gateway was silent for too long", zap.Stringer("peer", c.peer), zap.String("run", c.book.Chain().Run))
+			k.giveUp(c)
 		}
 	}
 	for chain, c := range k.out {

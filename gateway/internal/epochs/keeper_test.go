@@ -271,6 +271,47 @@ func TestPart(t *testing.T) {
 	})
 }
 
+// TestLastClaim: the last claim to a peer that is none any more leaves nothing open, and
+// is not final: the peer may be one again in this run, and the chain goes on without a
+// gap to its one end.
+func TestLastClaim(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.cross(2)
+		long := w.send(true)
+		w.near.keeper.Part(t.Context(), w.near.keeper.SetPeers(nil))
+		if c := last(t, w.near).Claim; c.GetOpen() != 1 || c.GetNext() != 4 {
+			t.Fatalf("claimed at the parting: %v", c)
+		}
+		w.cut(true)
+		long.end()
+		pass(2 * time.Second)
+		if s := last(t, w.near); s.Claim.GetOpen() != 0 || s.Claim.GetFinal() || s.Answer != nil {
+			t.Errorf("the last claim is %v, answered with %v", s.Claim, s.Answer)
+		}
+		claims := len(w.near.statements())
+		pass(time.Hour)
+		if n := len(w.near.statements()); n != claims || w.near.heldPlaces() > 0 {
+			t.Errorf("%d claims came after it, %d places are held", n-claims, w.near.heldPlaces())
+		}
+		w.cut(false)
+		w.near.keeper.SetPeers([]spiffeid.ID{w.far.id})
+		w.cross(1)
+		pass(15 * time.Second)
+		w.near.keeper.Finish(t.Context())
+		if s := last(t, w.near); !s.Claim.GetFinal() || s.Answer == nil || s.Claim.GetNext() != 5 {
+			t.Errorf("the run's last claim is %v, answered with %v", s.Claim, s.Answer)
+		}
+		follow := statement.Follow(last(t, w.near).Chain)
+		for _, s := range append(w.near.statements(), w.far.statements()...) {
+			for _, f := range follow.Add(s) {
+				if f.Fault != statement.Missed && f.Fault != statement.Differs {
+					t.Errorf("epoch %d: %s", f.Epoch, f.Fault)
+				}
+			}
+		}
+	})
+}
+
 // TestRotate: a new SVID has the key announced again, before anything else is said.
 func TestRotate(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -79,10 +79,15 @@ func (k *Keeper) abandon() {
 	for _, c := range k.in {
 		if c.unspoken.Load() >= abandoned && !c.book.Done() {
 			k.cfg.Log.Error("chain is abandoned: its gateway knows nothing of it", zap.Stringer("peer", c.peer), zap.String("run", c.book.Chain().Run))
-			k.recorder.Stated(c.book.Abandon()...)
-			k.drop(c)
+			k.giveUp(c)
 		}
 	}
+}
+
+// giveUp drops a chain of which nobody will claim what there is. The caller holds mu.
+func (k *Keeper) giveUp(c *incoming) {
+	k.recorder.Stated(c.book.Abandon()...)
+	k.drop(c)
 }
 
 // stands says that the ingress gateway has not got the last claim, which was settled

@@ -79,11 +79,14 @@ func (k *Keeper) claimed(ctx context.Context, from tunnel.Info, s tunnel.Stream,
 	}
 	err = k.review(ctx, from, c, s, said.GetStatement(), key)
 	if why, is := errors.AsType[*statement.RefusedError](err); is {
-		if err := decline(s, why); err != nil || why.Code == crossingv1.Refused_LATER {
+		if err := c.decline(s, why); err != nil || why.Code == crossingv1.Refused_LATER {
 			return err
 		}
 		k.refuse(from.Peer, faulty(refusalOf(why), why))
 		return nil
+	}
+	if err == nil {
+		c.key = said.GetKey()
 	}
 	return err
 }
@@ -198,4 +201,14 @@ func (k *Keeper) enter(r *statement.Review, whole *crossingv1.Statement) error {
 // decline says why a claim is not answered.
 func decline(s tunnel.Stream, why *statement.RefusedError) error {
 	return statement.WriteTalk(s, &crossingv1.Talk{Refused: why.Message()})
+}
+
+// decline is decline with what the peer is to verify its last claim by, if it has lost
+// that too.
+func (c *incoming) decline(s tunnel.Stream, why *statement.RefusedError) error {
+	m := why.Message()
+	if m.GetLast() != nil {
+		m.Key = c.key
+	}
+	return statement.WriteTalk(s, &crossingv1.Talk{Refused: m})
 }

@@ -48,6 +48,7 @@ type gateway struct {
 	source *certs.Source
 	disk   *disk
 	others []string // runs that another process goes on with
+	memory time.Duration
 
 	*process
 }
@@ -197,7 +198,7 @@ func (w *world) other(g *gateway) *gateway {
 func (g *gateway) begin() {
 	g.t.Helper()
 	k := New(Config{
-		Self: g.id, Source: g.source, Peers: g, Meter: meter{g.disk},
+		Self: g.id, Source: g.source, Peers: g, Meter: meter{g.disk}, Memory: g.memory,
 		Policy: func() policy.Ref { return policy.Ref{Serial: 7, Revision: "sha256:07"} },
 	})
 	left := g.replay(k)
@@ -441,6 +442,16 @@ func (g *gateway) statements() []*statement.Stated {
 		}
 	}
 	return all
+}
+
+// last is the last statement on a disk.
+func last(t *testing.T, g *gateway) *statement.Stated {
+	t.Helper()
+	all := g.statements()
+	if len(all) == 0 {
+		t.Fatalf("%s states nothing", g.id)
+	}
+	return all[len(all)-1]
 }
 
 // beats are the heartbeats on a disk.

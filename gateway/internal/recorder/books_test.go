@@ -206,6 +206,42 @@ func TestRetiredTakesNothingOver(t *testing.T) {
 	})
 }
 
+// TestCrashedTogether: runs that crashed are told to the books all at once, and ended, while
+// nothing is delivered.
+func TestCrashedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys := disktest.NewMemory()
+		var runs []string
+		var open []*crossingv1.Half
+		for range 3 {
+			books := newLedger()
+			r, err := New(Config{System: sys, Dir: powerDir, Gateway: self, Connect: nobody, Books: books})
+			if err != nil {
+				t.Fatal(err)
+			}
+			books.attach(r)
+			runs, open = append(runs, r.RunID()), append(open, goesOn(t, r))
+			if err := r.CloseSpool(); err != nil { // none took the one before over
+				t.Fatal(err)
+			}
+		}
+		next := keeping(t, sys, nil)
+		<-time.After(2 * lookInterval)
+		if taken, others := next.books.runs(); !slices.Equal(taken, runs) || len(others) > 0 {
+			t.Errorf("%v were taken over, %v were not; want %v", taken, others, runs)
+		}
+		for _, h := range open {
+			if !next.books.hasEnd(h.GetKey()) {
+				t.Errorf("crossing of run %s has no end", h.GetKey().GetRun())
+			}
+		}
+		if n := next.Pending(); n == 0 {
+			t.Error("something was delivered")
+		}
+		next.stop()
+	})
+}
+
 // TestOrder: runs are read in the order in which they began.
 func TestOrder(t *testing.T) {
 	sys := disktest.NewMemory()

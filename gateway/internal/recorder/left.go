@@ -6,10 +6,14 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 )
+
+// maxLeft is how many earlier runs wait to be delivered at a time: each has files open.
+const maxLeft = 64
 
 // left is the earlier runs that this one has taken over and not removed yet.
 type left struct {
@@ -35,52 +39,67 @@ func (l *left) drop(r *Recorder) {
 	l.runs = slices.DeleteFunc(l.runs, func(other *Recorder) bool { return other == r })
 }
 
-// inherit takes over runs that have ended and delivers them, one after another, and
-// keeps this one's share of the spool, until the context ends.
+// inherit takes over runs that have ended, so that all of them are stated side by side,
+// delivers them one after another, and keeps this one's share of the spool, until the
+// context ends.
 func (r *Recorder) inherit(ctx context.Context) {
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
-	var over chan struct{} // closed when a run was delivered; nil while there is none
+	d := delivery{turn: make(chan struct{}, 1), over: make(chan struct{}, 1)}
 	for {
-		if over == nil && !r.retired.Load() {
-			over = r.deliverNext(ctx)
-		}
+		r.takeOver(ctx, &d)
 		tell := r.lookAtRuns() // before: what is gone by then has left its chains, which are taken over
 		r.removeLeft()
 		tell()
 		r.spool.Bound(r.cfg.MaxBytes - r.runs.size())
 		select {
-		case <-over:
-			over = nil
-			continue // there may be more
+		case <-d.over:
 		case <-ticker.C:
-			continue
 		case <-ctx.Done():
+			d.Wait()
+			r.closeLeft()
+			return
 		}
-		if over != nil {
-			<-over
-		}
-		r.closeLeft()
-		return
 	}
 }
 
-// deliverNext takes over the next run that has ended, if there is one, and delivers
-// it. The channel is closed when it was delivered.
-func (r *Recorder) deliverNext(ctx context.Context) chan struct{} {
-	next := r.runs.takeOver(r.cfg)
-	if next == nil {
-		return nil
+// delivery is of the runs that were taken over.
+type delivery struct {
+	sync.WaitGroup
+	runs atomic.Int32  // that are not delivered
+	turn chan struct{} // whose run is delivered puts something in: it holds one
+	over chan struct{} // holds one signal: a run was delivered
+}
+
+// takeOver takes over the runs that have ended, and has them delivered.
+func (r *Recorder) takeOver(ctx context.Context, d *delivery) {
+	for d.runs.Load() < maxLeft && !r.retired.Load() {
+		next := r.runs.takeOver(r.cfg)
+		if next == nil {
+			return
+		}
+		r.cfg.Log.Info("records of an earlier run are taken over",
+			zap.String("directory", next.cfg.Dir), zap.Uint64("bytes", next.Pending()))
+		r.left.add(next)
+		d.runs.Add(1)
+		d.Go(func() { d.deliver(ctx, next) })
 	}
-	r.cfg.Log.Info("records of an earlier run are taken over",
-		zap.String("directory", next.cfg.Dir), zap.Uint64("bytes", next.Pending()))
-	r.left.add(next)
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		next.exhaust(ctx)
-	}()
-	return over
+}
+
+// deliver delivers a run when it is its turn.
+func (d *delivery) deliver(ctx context.Context, next *Recorder) {
+	select {
+	case d.turn <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	next.exhaust(ctx)
+	d.runs.Add(-1)
+	<-d.turn
+	select {
+	case d.over <- struct{}{}:
+	default: // somebody is told already
+	}
 }
 
 // removeLeft removes what was delivered of earlier runs, and stated.
