@@ -2,6 +2,8 @@ package simulation
 
 import (
 	"bytes"
+	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -24,6 +26,10 @@ const (
 	foreign // one of the same turn comes in its place, of an exchange on another claim
 	harms
 )
+
+var harmNames = [harms]string{"intact", "dropped", "doubled", "reordered", "mutated", "severed", "stale", "behind", "foreign"}
+
+func (h harm) String() string { return harmNames[h] }
 
 // said is what one gateway has said to another of statements, and what is done to it.
 type said struct {
@@ -155,4 +161,67 @@ func (w *world) displaced() (n int) {
 		n += l.displaced()
 	}
 	return n
+}
+
+// TestTurns: of two gateways that have something to ask about in every epoch, each harm
+// of a question and of what is told is noticed by who hears it. Nothing is named then but
+// what was so, and each claim is answered.
+func TestTurns(t *testing.T) {
+	for _, h := range displacing {
+		for name, way := range map[string][2]int{"asked": {1, 0}, "told": {0, 1}} {
+			t.Run(h.String()+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p := turnsPlan()
+					for _, number := range []int{6, 10, 14, 18} {
+						harmOne(p.turns, way, number, h)
+					}
+					w := newWorld(t, p, false)
+					wrong := w.run()
+					for _, what := range wrong {
+						t.Error(what)
+					}
+					w.checkDisplaced(t, way)
+				})
+			})
+		}
+	}
+}
+
+// turnsPlan is a schedule of crossings from one gateway to another, of which some differ
+// and nothing else is harmed.
+func turnsPlan() *plan {
+	p := &plan{
+		seed: 1, gateways: 2, clocks: make([]time.Duration, 2), latency: 10 * time.Millisecond, room: 1 << 20,
+		turns: map[[2]int]map[int]harm{}, delivered: make([]map[int]harm, 2), unsure: make([]map[int]bool, 2),
+	}
+	for i := range 60 {
+		c := &planned{index: i, to: 1, at: time.Duration(i) * 100 * time.Millisecond, durable: true, request: 10, response: 10}
+		switch i % 10 {
+		case 3:
+			c.harm = otherSource
+		case 6:
+			c.harm = padded
+		}
+		p.crossings = append(p.crossings, c)
+	}
+	return p
+}
+
+// checkDisplaced holds that turns on a way were displaced, that who heard them has
+// refused them, and that every claim has its answer.
+func (w *world) checkDisplaced(t *testing.T, way [2]int) {
+	t.Helper()
+	if n := w.displaced(); n < 2 {
+		t.Errorf("%d turns were harmed", n)
+	}
+	if g := w.gateways[way[1]]; g.mistold["malformed"] == 0 {
+		t.Errorf("%s refused: %s", g.name, g.refused())
+	}
+	for c, k := range w.control.chains {
+		for _, s := range k.epochs() {
+			if c.Ingress != "" && s.Answer == nil {
+				t.Errorf("epoch %d of %.8s stands alone", s.Claim.GetEpoch(), c.Run)
+			}
+		}
+	}
 }
