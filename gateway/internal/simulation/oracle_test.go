@@ -166,7 +166,7 @@ func (o *oracle) judgeCrossings() {
 			o.fault("%s: its record is %s %v, and nobody names it", x, state, fields)
 		}
 		for _, kinds := range must[x.plan.harm] {
-			if x.touched && !o.shaken(x) && o.reached(x) && !o.unheard(x.chain) && !o.names.has(at, append(kinds, alone)...) {
+			if x.touched && !o.shaken(x) && o.reached(x) && !o.names.has(at, append(kinds, alone)...) {
 				o.fault("%s: want it named as %v, have %v", x, kinds, o.names[at])
 			}
 		}
@@ -184,16 +184,6 @@ func (o *oracle) forgiven(x *crossed) bool {
 		return true
 	}
 	return o.shaken(x, putBack) || !x.plan.durable && o.shaken(x, powerCut)
-}
-
-// unheard says that no statement on a chain can be verified, because a gateway's
-// announcement of its key was harmed on its way to the control plane.
-func (o *oracle) unheard(c statement.Chain) bool {
-	if k := o.control.chains[c]; k != nil && len(k.statements) > 0 {
-		return false
-	}
-	harmed := o.harmedRecords(c.Egress) || o.harmedRecords(c.Ingress)
-	return harmed && slices.ContainsFunc(o.control.unproven, func(h held) bool { return h.stated.Chain == c })
 }
 
 func (o *oracle) harmedRecords(gateway string) bool {
