@@ -201,7 +201,7 @@ func (p *pairOfSides) review(r *statement.Review) (*crossingv1.Statement, error)
 			p.now = step.Wait
 			continue
 		}
-		told, err := p.egress.Tell(step.Ask, p.frames(p.near))
+		told, err := p.egress.Tell(step.Ask.GetTurn(), step.Ask, p.frames(p.near))
 		if err != nil {
 			return nil, err
 		}

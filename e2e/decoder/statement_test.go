@@ -214,7 +214,7 @@ func (c *chain) epoch() *statement.Stated {
 		switch {
 		case step.Ask != nil:
 			var told *crossingv1.Told
-			if told, err = c.egress.Tell(step.Ask, c.near.read); err == nil {
+			if told, err = c.egress.Tell(step.Ask.GetTurn(), step.Ask, c.near.read); err == nil {
 				err = r.Told(told)
 			}
 		case step.Answer != nil:

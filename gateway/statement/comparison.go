@@ -2,6 +2,7 @@ package statement
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"slices"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -75,12 +76,12 @@ func (c *comparison) ask() *crossingv1.Ask {
 // told takes the answer to the last question.
 func (c *comparison) told(t *crossingv1.Told) error {
 	if len(t.GetDigests()) != len(c.sent) || len(t.GetFrames()) > len(c.wanted) || len(c.wanted) > 0 && len(t.GetFrames()) == 0 {
-		return refusef("%d digests and %d frames, asked for %d and %d", len(t.GetDigests()), len(t.GetFrames()), len(c.sent), len(c.wanted))
+		return fmt.Errorf("%d digests and %d frames, asked for %d and %d", len(t.GetDigests()), len(t.GetFrames()), len(c.sent), len(c.wanted))
 	}
 	for at, part := range c.sent {
 		digest := t.GetDigests()[at]
 		if len(digest) != sha256.Size {
-			return refusef("a digest of %d bytes", len(digest))
+			return fmt.Errorf("a digest of %d bytes", len(digest))
 		}
 		c.found.digests++
 		if Hash(digest) == c.rest.digest(int(part.from), int(part.to)) {

@@ -55,8 +55,8 @@ func FuzzTalk(f *testing.F) {
 	p, st := answered(f)
 	for _, talk := range []*crossingv1.Talk{
 		{Claimed: &crossingv1.Claimed{Statement: st.Statement, Key: announce(f, p.near.signer, nearGateway)}},
-		{Ask: &crossingv1.Ask{List: crossingv1.Ask_GOING}},
-		{Told: &crossingv1.Told{Frames: [][]byte{{1}}}},
+		{Ask: &crossingv1.Ask{List: crossingv1.Ask_GOING, Turn: 1, Claim: st.ClaimHash[:]}},
+		{Told: &crossingv1.Told{Frames: [][]byte{{1}}, Turn: 2, Claim: st.ClaimHash[:]}},
 	} {
 		var b bytes.Buffer
 		if err := WriteTalk(&b, talk); err != nil {
@@ -86,10 +86,13 @@ func FuzzTell(f *testing.F) {
 	for range 40 {
 		p.cross()
 	}
-	p.claim(false)
+	claim := must[*Stated](f)(Read(p.claim(false))).ClaimHash
+	const turn = 3
 	for _, a := range []*crossingv1.Ask{
-		{List: crossingv1.Ask_OPENED, Spans: []*crossingv1.Span{{To: 40}}, Skip: []uint64{3, 4}, Numbers: []uint64{40}},
-		{List: crossingv1.Ask_GOING},
+		{List: crossingv1.Ask_OPENED, Spans: []*crossingv1.Span{{To: 40}}, Skip: []uint64{3, 4}, Numbers: []uint64{40}, Turn: turn, Claim: claim[:]},
+		{List: crossingv1.Ask_GOING, Turn: turn, Claim: claim[:]},
+		{List: crossingv1.Ask_GOING, Turn: turn + 1, Claim: claim[:]},
+		{List: crossingv1.Ask_GOING, Turn: turn, Claim: claim[1:]},
 	} {
 		f.Add(encode(a))
 	}
@@ -98,20 +101,29 @@ func FuzzTell(f *testing.F) {
 		if decode(data, a) != nil {
 			return
 		}
-		told, err := p.egress.Tell(a, p.near.spool.read)
-		if err == nil && (len(told.GetDigests()) > fanOut*len(a.GetSpans()) || len(told.GetFrames()) > len(a.GetNumbers())) {
+		told, err := p.egress.Tell(turn, a, p.near.spool.read)
+		switch {
+		case err != nil:
+		case len(told.GetDigests()) > fanOut*len(a.GetSpans()) || len(told.GetFrames()) > len(a.GetNumbers()):
 			t.Fatalf("asked %v, told %v", a, told)
+		case a.GetTurn() != turn || told.GetTurn() != turn || Hash(told.GetClaim()) != claim:
+			t.Fatalf("asked %v in turn %d, told %v", a, turn, told)
 		}
 	})
 }
 
 // FuzzTold: whatever an egress gateway tells, a review ends, with an answer or without
-// one, and the honest one comes to the right answer after it.
+// one, and the honest one comes to the right answer after it. What is of another turn
+// than the question, or of another claim, is never taken.
 func FuzzTold(f *testing.F) {
 	frame, _ := newSpool(f, nearGateway, nearRun).half(opening(testChain, egressSide, 2))
-	f.Add(encode(&crossingv1.Told{Digests: slicesRepeat(make([]byte, 32), 3)}), encode(&crossingv1.Told{Frames: [][]byte{frame, {}, frame}}))
-	f.Add(encode(&crossingv1.Told{Going: []uint64{1, 2}}), []byte{})
-	f.Fuzz(func(t *testing.T, first, second []byte) {
+	digests, frames := &crossingv1.Told{Digests: slicesRepeat(make([]byte, 32), 3), Turn: 1}, &crossingv1.Told{Frames: [][]byte{frame, {}, frame}, Turn: 2}
+	f.Add(encode(digests), encode(frames), true)
+	f.Add(encode(digests), encode(digests), true)
+	f.Add(encode(frames), encode(digests), true)
+	f.Add(encode(digests), encode(frames), false)
+	f.Add(encode(&crossingv1.Told{Going: []uint64{1, 2}, Turn: 1}), []byte{}, true)
+	f.Fuzz(func(t *testing.T, first, second []byte, ofClaim bool) {
 		p := newPair(t)
 		for n := range uint64(3) {
 			p.out()
@@ -124,17 +136,25 @@ func FuzzTold(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		steps := 0
+		steps := uint32(0)
 		for _, data := range [][]byte{first, second} {
 			step, err := r.Step(p.now)
 			if err != nil || step.Answer != nil {
 				break
 			}
 			told := new(crossingv1.Told)
-			if decode(data, told) != nil || r.Told(told) != nil {
+			if decode(data, told) != nil {
 				break
 			}
-			steps++
+			if ofClaim { // which nobody would guess
+				told.Claim = step.Ask.GetClaim()
+			}
+			if r.Told(told) != nil {
+				break
+			}
+			if steps++; told.GetTurn() != steps || !bytes.Equal(told.GetClaim(), step.Ask.GetClaim()) {
+				t.Fatalf("asked %v, it takes %v", step.Ask, told)
+			}
 		}
 		r.Drop()
 		s, err := p.review(claim)
@@ -181,9 +201,9 @@ func FuzzReview(f *testing.F) {
 			case err != nil:
 				return
 			case step.Ask.GetList() == crossingv1.Ask_GOING:
-				err = r.Told(&crossingv1.Told{Going: []uint64{1}})
+				err = r.Told(answerTo(step.Ask, &crossingv1.Told{Going: []uint64{1}}))
 			case step.Ask != nil:
-				told := &crossingv1.Told{Frames: make([][]byte, len(step.Ask.GetNumbers()))}
+				told := answerTo(step.Ask, &crossingv1.Told{Frames: make([][]byte, len(step.Ask.GetNumbers()))})
 				for _, s := range step.Ask.GetSpans() {
 					told.Digests = append(told.Digests, slicesRepeat(make([]byte, 32), len(parts(s.GetFrom(), s.GetTo())))...)
 				}

@@ -207,6 +207,7 @@ type pair struct {
 	digests   int
 	frames    int
 	answers   []*Stated
+	talk      []*crossingv1.Talk // what was asked in the last review, and told
 }
 
 func newPair(t testing.TB) *pair {
@@ -283,16 +284,19 @@ func (p *pair) review(s *crossingv1.Statement) (*crossingv1.Statement, error) {
 		return nil, err
 	}
 	defer r.Drop()
-	for {
+	p.talk = nil
+	for turn := uint32(0); ; {
 		step, err := r.Step(p.now)
 		switch {
 		case err != nil:
 			return nil, err
 		case step.Ask != nil:
-			told, err := p.egress.Tell(overWire(p.t, step.Ask), p.near.spool.read)
+			turn++
+			told, err := p.egress.Tell(turn, overWire(p.t, step.Ask), p.near.spool.read)
 			if err != nil {
 				return nil, err
 			}
+			p.talk = append(p.talk, &crossingv1.Talk{Ask: step.Ask}, &crossingv1.Talk{Told: told})
 			p.asks++
 			p.digests += len(told.GetDigests())
 			p.frames += len(told.GetFrames())

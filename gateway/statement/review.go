@@ -2,6 +2,7 @@ package statement
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -45,6 +46,8 @@ type Review struct {
 	own      *[2]list // nil but from freeze to release
 	lists    [2]comparison
 	asked    *comparison // whose question is out; nil if none of theirs is
+	turn     uint32      // of the last question
+	asking   bool        // it is out: nothing was told to it
 	found    findings
 	strays   strays
 	answered *Stated // the answer, when it is made
@@ -232,12 +235,12 @@ func (r *Review) Step(now time.Time) (Step, error) {
 	case r.answered != nil:
 		return Step{Answer: r.answered.Statement}, nil
 	case r.wantsGoing && !r.hasGoing:
-		return Step{Ask: &crossingv1.Ask{List: crossingv1.Ask_GOING}}, nil
+		return r.ask(&crossingv1.Ask{List: crossingv1.Ask_GOING}), nil
 	}
 	for at := range r.lists {
 		if ask := r.lists[at].ask(); ask != nil {
 			r.asked = &r.lists[at]
-			return Step{Ask: ask}, nil
+			return r.ask(ask), nil
 		}
 		if r.lists[at].owed {
 			return Step{}, refusef("the digest of what was claimed is not that of its parts")
@@ -248,6 +251,14 @@ func (r *Review) Step(now time.Time) (Step, error) {
 		return Step{}, err
 	}
 	return Step{Answer: r.answered.Statement}, nil
+}
+
+// ask makes a question the next one of the exchange.
+func (r *Review) ask(a *crossingv1.Ask) Step {
+	r.turn++
+	r.asking = true
+	a.Turn, a.Claim = r.turn, r.claim.ClaimHash[:]
+	return Step{Ask: a}
 }
 
 // settled is until when to wait; when there is no more reason to, the account is
@@ -289,26 +300,43 @@ func (r *Review) wait(now time.Time) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// Told takes what the egress gateway told, to the last Ask. The error is a
-// *RefusedError: it is no answer to the question.
+// Told takes what the egress gateway told, to the last Ask. The error says that it is
+// no answer to that question. It says nothing of the claim: it is no *RefusedError, and
+// the review is to be dropped.
 func (r *Review) Told(t *crossingv1.Told) error {
-	switch {
-	case !r.frozen || r.answered != nil:
-		return refusef("told what was not asked")
-	case r.wantsGoing && !r.hasGoing:
-		going, err := numbersOf(t.GetGoing(), 0, maxGoing)
-		if err != nil {
-			return refusef("what goes on: %v", err)
-		}
-		r.ingress.mu.Lock()
-		defer r.ingress.mu.Unlock()
-		r.going, r.hasGoing = going, true
-		r.findStrays()
-		return nil
-	case r.asked == nil:
-		return refusef("told what was not asked")
+	if err := r.told(t); err != nil {
+		return fmt.Errorf("told about a claim: %w", err)
 	}
-	return r.asked.told(t)
+	return nil
+}
+
+func (r *Review) told(t *crossingv1.Told) error {
+	switch {
+	case !r.asking:
+		return errors.New("nothing was asked")
+	case t.GetTurn() != r.turn:
+		return fmt.Errorf("it is of turn %d, and asked was turn %d", t.GetTurn(), r.turn)
+	case !bytes.Equal(t.GetClaim(), r.claim.ClaimHash[:]):
+		return errors.New("it is of another claim")
+	}
+	r.asking = false
+	if r.asked != nil {
+		return r.asked.told(t)
+	}
+	return r.toldGoing(t.GetGoing())
+}
+
+// toldGoing takes which numbers go on at the egress gateway.
+func (r *Review) toldGoing(coded []uint64) error {
+	going, err := numbersOf(coded, 0, maxGoing)
+	if err != nil {
+		return fmt.Errorf("what goes on: %w", err)
+	}
+	r.ingress.mu.Lock()
+	defer r.ingress.mu.Unlock()
+	r.going, r.hasGoing = going, true
+	r.findStrays()
+	return nil
 }
 
 // Commit makes the answer the account's: what it is about is stated. Of an answer

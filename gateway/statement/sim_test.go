@@ -257,13 +257,14 @@ func (s *sim) exchange(claim *crossingv1.Statement) *crossingv1.Statement {
 		s.t.Fatal(err)
 	}
 	defer r.Drop()
-	for {
+	for turn := uint32(0); ; {
 		step, err := r.Step(s.now)
 		switch {
 		case err != nil:
 			s.t.Fatal(err)
 		case step.Ask != nil:
-			told, err := s.egress.Tell(step.Ask, s.near.spool.read)
+			turn++
+			told, err := s.egress.Tell(turn, step.Ask, s.near.spool.read)
 			if err != nil {
 				s.t.Fatal(err)
 			}

@@ -18,8 +18,8 @@ func TestTalk(t *testing.T) {
 	p, st := answered(t)
 	all := []*crossingv1.Talk{
 		{Claimed: &crossingv1.Claimed{Statement: st.Statement, Key: announce(t, p.near.signer, nearGateway)}},
-		{Ask: &crossingv1.Ask{List: crossingv1.Ask_OPENED, Spans: []*crossingv1.Span{{From: 0, To: 9}}, Skip: []uint64{1}}},
-		{Told: &crossingv1.Told{Frames: [][]byte{{1}, {}}, Digests: [][]byte{make([]byte, 32)}, Going: []uint64{1}}},
+		{Ask: &crossingv1.Ask{List: crossingv1.Ask_OPENED, Spans: []*crossingv1.Span{{From: 0, To: 9}}, Skip: []uint64{1}, Turn: 1, Claim: st.ClaimHash[:]}},
+		{Told: &crossingv1.Told{Frames: [][]byte{{1}, {}}, Digests: [][]byte{make([]byte, 32)}, Going: []uint64{1}, Turn: 1, Claim: st.ClaimHash[:]}},
 		{Refused: (&RefusedError{Why: "no", Code: crossingv1.Refused_LATER}).Message()},
 		{Beat: &crossingv1.Beat{Heartbeat: p.near.signer.Heartbeat(heartbeat(nearGateway))}},
 	}
@@ -70,13 +70,17 @@ func TestTalkRefused(t *testing.T) {
 // TestTellRefuses questions that are none, and tells no more than fits.
 func TestTellRefuses(t *testing.T) {
 	p := newPair(t)
-	if _, err := p.egress.Tell(&crossingv1.Ask{List: crossingv1.Ask_OPENED}, p.near.spool.read); err == nil {
+	if _, err := p.egress.Tell(1, &crossingv1.Ask{List: crossingv1.Ask_OPENED, Turn: 1}, p.near.spool.read); err == nil {
 		t.Error("told of no claim")
 	}
 	for range 20 {
 		p.cross()
 	}
-	p.claim(false)
+	claim := must[*Stated](t)(Read(p.claim(false))).ClaimHash
+	tell := func(a *crossingv1.Ask, frames Frames) (*crossingv1.Told, error) {
+		a.Turn, a.Claim = 1, claim[:]
+		return p.egress.Tell(1, a, frames)
+	}
 	many := make([]*crossingv1.Span, maxSpans+1)
 	for at := range many {
 		many[at] = &crossingv1.Span{To: 1}
@@ -95,17 +99,17 @@ func TestTellRefuses(t *testing.T) {
 		"many to skip":               {List: crossingv1.Ask_CLOSED, Skip: make([]uint64, 21)},
 		"skipping backwards":         {List: crossingv1.Ask_CLOSED, Skip: []uint64{1, 0}},
 	} {
-		if told, err := p.egress.Tell(a, p.near.spool.read); err == nil {
+		if told, err := tell(a, p.near.spool.read); err == nil {
 			t.Errorf("%s: told %v", name, told)
 		}
 	}
 	numbers := []uint64{1, 2, 3, 20}
 	big := func(uint64) ([]byte, error) { return make([]byte, maxTold/2), nil }
-	told, err := p.egress.Tell(&crossingv1.Ask{List: crossingv1.Ask_OPENED, Numbers: numbers}, big)
+	told, err := tell(&crossingv1.Ask{List: crossingv1.Ask_OPENED, Numbers: numbers}, big)
 	if err != nil || len(told.GetFrames()) != 2 {
 		t.Errorf("%d large frames told, %v", len(told.GetFrames()), err)
 	}
-	told, err = p.egress.Tell(&crossingv1.Ask{List: crossingv1.Ask_OPENED, Numbers: numbers}, func(uint64) ([]byte, error) { return nil, errGone })
+	told, err = tell(&crossingv1.Ask{List: crossingv1.Ask_OPENED, Numbers: numbers}, func(uint64) ([]byte, error) { return nil, errGone })
 	if err != nil || len(told.GetFrames()) != 4 || len(told.GetFrames()[0]) > 0 {
 		t.Errorf("frames that are gone: %v, %v", told, err)
 	}
@@ -149,20 +153,11 @@ func TestToldRefused(t *testing.T) {
 				t.Fatal("told before it was asked")
 			}
 			for range tt.skips {
-				step, err := r.Step(p.now)
-				if err != nil || step.Ask == nil {
-					t.Fatal(step, err)
-				}
-				told, err := p.egress.Tell(step.Ask, p.near.spool.read)
-				if err != nil || r.Told(told) != nil {
-					t.Fatal(err)
-				}
+				p.turn(r)
 			}
-			if step, err := r.Step(p.now); err != nil || step.Ask == nil {
-				t.Fatal(step, err)
-			}
-			if r.Told(tt.told) == nil {
-				t.Error("it is taken")
+			ask := p.asked(r)
+			if err := r.Told(answerTo(ask, tt.told)); err == nil || errors.As(err, new(*RefusedError)) {
+				t.Errorf("Told: %v", err)
 			}
 		})
 	}
@@ -173,6 +168,36 @@ func TestToldRefused(t *testing.T) {
 	if n := len(numbersNamed(p.answered(s), crossingv1.Difference_OPENED_OTHERWISE)); n != 20 {
 		t.Errorf("%d differ", n)
 	}
+}
+
+// asked is the next question of a review.
+func (p *pair) asked(r *Review) *crossingv1.Ask {
+	p.t.Helper()
+	step, err := r.Step(p.now)
+	if err != nil || step.Ask == nil {
+		p.t.Fatal(step, err)
+	}
+	return step.Ask
+}
+
+// turn is the next question of a review, and what it was told.
+func (p *pair) turn(r *Review) *crossingv1.Told {
+	p.t.Helper()
+	ask := p.asked(r)
+	told, err := p.egress.Tell(ask.GetTurn(), ask, p.near.spool.read)
+	if err == nil {
+		err = r.Told(told)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return told
+}
+
+// answerTo makes something told the answer to a question.
+func answerTo(a *crossingv1.Ask, t *crossingv1.Told) *crossingv1.Told {
+	t.Turn, t.Claim = a.GetTurn(), a.GetClaim()
+	return t
 }
 
 func slicesRepeat(b []byte, n int) (all [][]byte) {
@@ -205,15 +230,13 @@ func TestToldLies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		step, err := r.Step(p.now)
-		if err != nil || step.Ask == nil {
-			t.Fatal(step, err)
-		}
-		told, err := p.egress.Tell(step.Ask, p.near.spool.read)
-		if err != nil || r.Told(told) != nil {
+		ask := p.asked(r)
+		made := must[*Stated](t)(Read(p.egress.Pending())).ClaimHash
+		told, err := p.egress.Tell(1, &crossingv1.Ask{List: ask.GetList(), Spans: ask.GetSpans(), Turn: 1, Claim: made[:]}, p.near.spool.read)
+		if err != nil || r.Told(answerTo(ask, told)) != nil {
 			t.Fatal(err)
 		}
-		step, err = r.Step(p.now)
+		step, err := r.Step(p.now)
 		if same {
 			if err == nil || !strings.Contains(err.Error(), "not that of its parts") {
 				t.Fatalf("%v, %v", step, err)
@@ -241,8 +264,8 @@ func TestToldLies(t *testing.T) {
 		"none":            {nil, crossingv1.Difference_UNOPENED},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, r, _ := begin(t, false)
-			if err := r.Told(&crossingv1.Told{Frames: [][]byte{tt.frame}}); err != nil {
+			p, r, step := begin(t, false)
+			if err := r.Told(answerTo(step.Ask, &crossingv1.Told{Frames: [][]byte{tt.frame}})); err != nil {
 				t.Fatal(err)
 			}
 			step, err := r.Step(p.now)

@@ -1,6 +1,7 @@
 package statement
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -17,20 +18,25 @@ const (
 	maxGoing = 100_000
 )
 
-// Tell answers a question about the outstanding claim.
-func (e *Egress) Tell(a *crossingv1.Ask, frames Frames) (*crossingv1.Told, error) {
+// Tell answers a question about the outstanding claim. turn is which one of the
+// exchange it has to be, from 1: one of another turn, or about another claim, is refused.
+func (e *Egress) Tell(turn uint32, a *crossingv1.Ask, frames Frames) (*crossingv1.Told, error) {
+	if a.GetTurn() != turn {
+		return nil, fmt.Errorf("asked about a claim: turn %d, want %d", a.GetTurn(), turn)
+	}
 	told, err := e.tell(a, frames)
 	if err != nil {
 		return nil, fmt.Errorf("asked about a claim: %w", err)
 	}
+	told.Turn, told.Claim = a.GetTurn(), a.GetClaim()
 	return told, nil
 }
 
 func (e *Egress) tell(a *crossingv1.Ask, frames Frames) (*crossingv1.Told, error) {
 	e.mu.Lock()
-	if !e.pending {
+	if err := e.about(a); err != nil {
 		e.mu.Unlock()
-		return nil, errors.New("no claim is outstanding")
+		return nil, err
 	}
 	if a.GetList() == crossingv1.Ask_GOING {
 		going := e.book.olders()
@@ -47,6 +53,17 @@ func (e *Egress) tell(a *crossingv1.Ask, frames Frames) (*crossingv1.Told, error
 	}
 	tellFrames(told, places, frames)
 	return told, nil
+}
+
+// about holds that a question is about the outstanding claim. The caller holds mu.
+func (e *Egress) about(a *crossingv1.Ask) error {
+	switch {
+	case !e.pending:
+		return errors.New("no claim is outstanding")
+	case !bytes.Equal(a.GetClaim(), e.last.ClaimHash[:]):
+		return errors.New("another claim is outstanding")
+	}
+	return nil
 }
 
 // tellDigests tells what the account itself knows, and where the frames are that

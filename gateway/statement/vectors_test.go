@@ -50,7 +50,14 @@ type vectorStatement struct {
 	About  string        `json:"about"`
 	Frames []vectorFrame `json:"frames"`
 	Claim  vectorMessage `json:"claim"`
+	Talk   []vectorTalk  `json:"talk"`
 	Answer vectorMessage `json:"answer"`
+}
+
+// vectorTalk is one message between claim and answer: a question, or what was told.
+type vectorTalk struct {
+	Message json.RawMessage `json:"message"`
+	Hex     string          `json:"hex"`
 }
 
 type vectorFrame struct {
@@ -134,7 +141,7 @@ func makeVectors(t *testing.T) *vectors {
 	near, far := 0, 0
 	for _, scene := range scenes {
 		scene.run(p)
-		s := vectorStatement{About: scene.about}
+		s := vectorStatement{About: scene.about, Talk: []vectorTalk{}}
 		for _, w := range slices.Concat(p.near.spool.frames[near:], p.far.spool.frames[far:]) {
 			if w.frame != nil {
 				leaf := Leaf(w.frame)
@@ -144,6 +151,10 @@ func makeVectors(t *testing.T) *vectors {
 		st := p.epoch(scene.final)
 		near, far = len(p.near.spool.frames), len(p.far.spool.frames)
 		s.Claim = message(t, st.Claim, st.Statement.GetEgress().GetValue())
+		for _, said := range p.talk {
+			m := message(t, said, nil)
+			s.Talk = append(s.Talk, vectorTalk{m.Message, m.Hex})
+		}
 		s.Answer = message(t, st.Answer, st.Statement.GetIngress().GetValue())
 		v.Statements = append(v.Statements, s)
 	}
@@ -222,6 +233,7 @@ func TestVectorsByFormat(t *testing.T) {
 		before, answer = sha256.Sum256(unhex(s.Claim.Hex)), sha256.Sum256(unhex(s.Answer.Hex))
 		verify(v.Keys.Egress, s.Claim.Signature, "claim", before)
 		verify(v.Keys.Ingress, s.Answer.Signature, "answer", before, answer)
+		turnsByFormat(t, s.Talk, before)
 		for _, frame := range s.Frames {
 			data := unhex(frame.Hex)
 			if sum := sha256.Sum256(append([]byte{0}, data...)); hex.EncodeToString(sum[:]) != frame.Leaf {
@@ -245,6 +257,31 @@ func TestVectorsByFormat(t *testing.T) {
 			!bytes.Equal(agreedByFormat(t, books[egressSide][true], closed), c.GetAgreed().GetClosed()) {
 			t.Errorf("epoch %d: the digests are others", c.GetEpoch())
 		}
+	}
+}
+
+// turnsByFormat holds that questions and what was told to them take turns, from 1, and
+// are all of the claim.
+func turnsByFormat(t *testing.T, talk []vectorTalk, claim [32]byte) {
+	t.Helper()
+	for at, said := range talk {
+		m := new(crossingv1.Talk)
+		if err := proto.Unmarshal(must[[]byte](t)(hex.DecodeString(said.Hex)), m); err != nil {
+			t.Fatal(err)
+		}
+		var one interface {
+			GetTurn() uint32
+			GetClaim() []byte
+		} = m.GetAsk()
+		if at%2 == 1 {
+			one = m.GetTold()
+		}
+		if turn := uint32(at/2 + 1); one.GetTurn() != turn || !bytes.Equal(one.GetClaim(), claim[:]) {
+			t.Errorf("%v, want turn %d of %x", m, turn, claim)
+		}
+	}
+	if len(talk)%2 == 1 {
+		t.Error("a question was not answered")
 	}
 }
 

@@ -180,7 +180,7 @@ func (h *honest) finish(review *statement.Review) *crossingv1.Statement {
 		case step.Answer != nil:
 			return step.Answer
 		case step.Ask != nil:
-			told, err := h.egress.Tell(step.Ask, h.read(egress))
+			told, err := h.egress.Tell(step.Ask.GetTurn(), step.Ask, h.read(egress))
 			if err != nil {
 				h.t.Fatal(err)
 			}

@@ -65,7 +65,7 @@ func (k *Keeper) converse(c *outgoing, l io.ReadWriter, claim *crossingv1.Statem
 	if err := statement.WriteTalk(l, &crossingv1.Talk{Claimed: &crossingv1.Claimed{Statement: claim, Key: key}}); err != nil {
 		return err
 	}
-	for range statement.MaxAsks {
+	for turn := range uint32(statement.MaxAsks) {
 		t, err := hear(l)
 		if err != nil {
 			return err
@@ -78,7 +78,7 @@ func (k *Keeper) converse(c *outgoing, l io.ReadWriter, claim *crossingv1.Statem
 		case t.GetAsk() == nil:
 			return faulty(malformed, errors.New("a claim was answered with something else"))
 		}
-		told, err := c.book.Tell(t.GetAsk(), k.recorder.Frame)
+		told, err := c.book.Tell(turn+1, t.GetAsk(), k.recorder.Frame)
 		if err != nil {
 			return faulty(malformed, fmt.Errorf("answer a question: %w", err))
 		}

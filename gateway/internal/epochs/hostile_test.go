@@ -1,6 +1,7 @@
 package epochs
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -296,8 +297,9 @@ func TestHostileAnswer(t *testing.T) {
 		{"something else", func(*world, *crossingv1.Claimed) *crossingv1.Talk {
 			return &crossingv1.Talk{Told: &crossingv1.Told{}}
 		}, malformed},
-		{"an impossible question", func(*world, *crossingv1.Claimed) *crossingv1.Talk {
-			return &crossingv1.Talk{Ask: &crossingv1.Ask{List: crossingv1.Ask_OPENED, Numbers: []uint64{1 << 40}}}
+		{"an impossible question", func(_ *world, said *crossingv1.Claimed) *crossingv1.Talk {
+			claim := sha256.Sum256(said.GetStatement().GetClaim())
+			return &crossingv1.Talk{Ask: &crossingv1.Ask{List: crossingv1.Ask_OPENED, Numbers: []uint64{1 << 40}, Turn: 1, Claim: claim[:]}}
 		}, malformed},
 		{"nobody's key", func(_ *world, said *crossingv1.Claimed) *crossingv1.Talk {
 			return &crossingv1.Talk{Answered: &crossingv1.Answered{Statement: said.GetStatement()}}

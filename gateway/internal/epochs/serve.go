@@ -136,7 +136,7 @@ func (k *Keeper) review(ctx context.Context, from tunnel.Info, c *incoming, s tu
 	return err
 }
 
-// inquire asks the egress gateway.
+// inquire asks the egress gateway. What is no answer to that question ends the exchange.
 func inquire(s tunnel.Stream, r *statement.Review, a *crossingv1.Ask) error {
 	if err := statement.WriteTalk(s, &crossingv1.Talk{Ask: a}); err != nil {
 		return err
@@ -148,7 +148,7 @@ func inquire(s tunnel.Stream, r *statement.Review, a *crossingv1.Ask) error {
 	if t.GetTold() == nil {
 		return faulty(malformed, errors.New("a question was answered with something else"))
 	}
-	return r.Told(t.GetTold())
+	return faulty(malformed, r.Told(t.GetTold()))
 }
 
 // await waits until something is ready, for as long as may be.

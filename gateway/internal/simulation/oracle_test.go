@@ -296,16 +296,15 @@ func (o *oracle) explained(at place, what string) bool {
 	})
 }
 
-// misled says that what the egress gateway told of its frames was changed on its way,
-// which tunnels keep from being done.
+// misled says that what the egress gateway told of its frames, or what it was asked, was
+// changed on its way, which tunnels keep from being done. That it came twice or in
+// another's place explains nothing.
 func (o *oracle) misled(c statement.Chain) bool {
-	for way, harms := range o.said {
-		if o.gateways[way[0]].id.String() == c.Egress && o.gateways[way[1]].id.String() == c.Ingress {
-			for _, h := range harms {
-				if h == mutated || h == doubled || h == reordered {
-					return true
-				}
-			}
+	for way, l := range o.links {
+		asked, told := l.changed()
+		from, to := way.from.id.String(), way.to.id.String()
+		if told && from == c.Egress && to == c.Ingress || asked && from == c.Ingress && to == c.Egress {
+			return true
 		}
 	}
 	return false

@@ -101,6 +101,7 @@ type plan struct {
 	crossings []*planned
 	faults    []*fault
 	said      map[[2]int]map[int]harm // of messages between gateways, by number
+	turns     map[[2]int]map[int]harm // of questions and what is told to them, by their number
 	delivered []map[int]harm          // of frames delivered to the control plane, by gateway and number
 	unsure    []map[int]bool          // batches whose acknowledgement is lost
 }
@@ -119,7 +120,7 @@ func newPlan(seed uint64) *plan {
 	for i := range 5 + r.IntN(40) {
 		p.crossings = append(p.crossings, newCrossing(r, i, p.gateways, load))
 	}
-	p.said = map[[2]int]map[int]harm{}
+	p.said, p.turns = map[[2]int]map[int]harm{}, map[[2]int]map[int]harm{}
 	for range p.gateways {
 		p.delivered = append(p.delivered, map[int]harm{})
 		p.unsure = append(p.unsure, map[int]bool{})
@@ -151,7 +152,7 @@ func newCrossing(r *rand.Rand, index, gateways int, load time.Duration) *planned
 
 // fail plans faults, of one sort in half of all schedules, and of any in the others.
 func (p *plan) fail(r *rand.Rand, load time.Duration) {
-	sorts := []func(*rand.Rand, time.Duration){p.harmCrossings, p.harmTalk, p.harmRecords, p.strike, p.strike}
+	sorts := []func(*rand.Rand, time.Duration){p.harmCrossings, p.harmTalk, p.harmTurns, p.harmRecords, p.strike, p.strike}
 	if r.IntN(2) == 0 {
 		sorts[r.IntN(len(sorts))](r, load)
 		return
@@ -171,13 +172,35 @@ func (p *plan) harmCrossings(r *rand.Rand, _ time.Duration) {
 
 func (p *plan) harmTalk(r *rand.Rand, _ time.Duration) {
 	for range 1 + r.IntN(8) {
-		from := r.IntN(p.gateways)
-		way := [2]int{from, (from + 1 + r.IntN(p.gateways-1)) % p.gateways}
-		if p.said[way] == nil {
-			p.said[way] = map[int]harm{}
-		}
-		p.said[way][1+r.IntN(20)] = harm(1 + r.IntN(int(harms)-1))
+		harmOne(p.said, p.way(r), 1+r.IntN(20), harm(1+r.IntN(int(harms)-1)))
 	}
+}
+
+// displacing are the harms of a turn that the turn's own number shows: they end the
+// exchange at once, so that so many in a row leave no claim alone.
+var displacing = []harm{doubled, stale, behind, foreign}
+
+// harmTurns harms what is said between a claim and its answer, and some crossings, so that
+// there is something to say.
+func (p *plan) harmTurns(r *rand.Rand, load time.Duration) {
+	p.harmCrossings(r, load)
+	for range 1 + r.IntN(4) {
+		harmOne(p.turns, p.way(r), 1+r.IntN(8), displacing[r.IntN(len(displacing))])
+	}
+}
+
+// way is one from a gateway to another.
+func (p *plan) way(r *rand.Rand) [2]int {
+	from := r.IntN(p.gateways)
+	return [2]int{from, (from + 1 + r.IntN(p.gateways-1)) % p.gateways}
+}
+
+// harmOne plans the harm of one of the messages on a way.
+func harmOne(all map[[2]int]map[int]harm, way [2]int, number int, h harm) {
+	if all[way] == nil {
+		all[way] = map[int]harm{}
+	}
+	all[way][number] = h
 }
 
 func (p *plan) harmRecords(r *rand.Rand, _ time.Duration) {
@@ -216,6 +239,9 @@ func (p *plan) String() string {
 	}
 	for way, harms := range p.said {
 		fmt.Fprintf(&b, "  messages from %d to %d: %v\n", way[0], way[1], harms)
+	}
+	for way, harms := range p.turns {
+		fmt.Fprintf(&b, "  turns from %d to %d: %v\n", way[0], way[1], harms)
 	}
 	for g := range p.delivered {
 		if len(p.delivered[g])+len(p.unsure[g]) > 0 {

@@ -16,19 +16,6 @@ import (
 
 var errNoWay = errors.New("there is no way to the peer")
 
-// harm is what is done to one message.
-type harm int
-
-const (
-	intact harm = iota
-	dropped
-	doubled
-	reordered
-	mutated
-	severed // and the tunnel is lost with it
-	harms
-)
-
 // link is the tunnels from one gateway to another.
 type link struct {
 	latency time.Duration
@@ -36,8 +23,7 @@ type link struct {
 	mu     sync.Mutex // guards what follows
 	down   bool       // no stream can be opened, and those that were are lost
 	mute   bool       // what is said is lost
-	said   int        // messages of statements so far
-	harms  map[int]harm
+	said   said
 	random *rand.Rand // where a message is mutated
 }
 
@@ -52,7 +38,7 @@ func (l *link) cut(down, mute bool) {
 func (l *link) heal() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.harms = nil
+	l.said.harms, l.said.turnHarms = nil, nil
 }
 
 func (l *link) state() (down, mute bool) {
@@ -62,36 +48,6 @@ func (l *link) state() (down, mute bool) {
 }
 
 func (l *link) muted() bool { _, mute := l.state(); return mute }
-
-// tamper harms messages of statements by their numbers.
-func (l *link) tamper(s *stream) tamper {
-	return func(m []byte) (texts [][]byte, behind bool, late time.Duration) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.said++
-		switch l.harms[l.said] {
-		case dropped:
-			return nil, false, 0
-		case doubled:
-			return [][]byte{m, m}, false, 0
-		case reordered:
-			return [][]byte{m}, true, 0
-		case mutated:
-			return [][]byte{l.mutate(m)}, false, 0
-		case severed:
-			go s.lose()
-			return nil, false, 0
-		}
-		return [][]byte{m}, false, 0
-	}
-}
-
-// mutate changes one bit of a message. The caller holds mu.
-func (l *link) mutate(m []byte) []byte {
-	m = append([]byte(nil), m...)
-	m[l.random.IntN(len(m))] ^= 1 << l.random.IntN(8)
-	return m
-}
 
 // open opens a stream from one gateway to another. An end that serves is nil where
 // nobody hears of it.

@@ -65,7 +65,7 @@ func newWorld(t *testing.T, p *plan, verbose bool) *world {
 	for i, from := range w.gateways {
 		for j, to := range w.gateways {
 			way := [2]int{i, j}
-			w.links[pair{from, to}] = &link{latency: p.latency, harms: p.said[way], random: rand.New(rand.NewPCG(p.seed, uint64(i*8+j)))}
+			w.links[pair{from, to}] = &link{latency: p.latency, said: said{harms: p.said[way], turnHarms: p.turns[way]}, random: rand.New(rand.NewPCG(p.seed, uint64(i*8+j)))}
 		}
 	}
 	w.control = newControl(w)

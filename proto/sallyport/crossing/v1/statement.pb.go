@@ -180,7 +180,7 @@ const (
 	// CLOSED: the numbers of closed.
 	Ask_CLOSED Ask_List = 2
 	// GOING: no list of the claim, but the numbers before first that are not stated as
-	// ended. Nothing else is set: they are told as a whole.
+	// ended. No spans, numbers and skip are set: they are told as a whole.
 	Ask_GOING Ask_List = 3
 )
 
@@ -1441,7 +1441,7 @@ func (x *Claimed) GetKey() *Announcement {
 	return nil
 }
 
-// Ask is a question of the ingress gateway.
+// Ask is a question of the ingress gateway, about the claim of the exchange.
 type Ask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// list that it is about.
@@ -1451,7 +1451,11 @@ type Ask struct {
 	// numbers to have the frames of.
 	Numbers []uint64 `protobuf:"varint,3,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
 	// skip are numbers of the list that its places do not count, as in deferred.
-	Skip          []uint64 `protobuf:"varint,4,rep,packed,name=skip,proto3" json:"skip,omitempty"`
+	Skip []uint64 `protobuf:"varint,4,rep,packed,name=skip,proto3" json:"skip,omitempty"`
+	// turn counts the questions of the exchange, from 1.
+	Turn uint32 `protobuf:"varint,5,opt,name=turn,proto3" json:"turn,omitempty"`
+	// claim is the SHA-256 of the claim that it is about.
+	Claim         []byte `protobuf:"bytes,6,opt,name=claim,proto3" json:"claim,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1514,6 +1518,20 @@ func (x *Ask) GetSkip() []uint64 {
 	return nil
 }
 
+func (x *Ask) GetTurn() uint32 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
+func (x *Ask) GetClaim() []byte {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
 // Span is places in a list, from 0.
 type Span struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1569,7 +1587,8 @@ func (x *Span) GetTo() uint64 {
 	return 0
 }
 
-// Told is an answer to an Ask, in its order.
+// Told is an answer to an Ask, in its order. It is not signed: turn and claim say which
+// Ask it answers, and one of another is refused.
 type Told struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// digests of the parts of the spans.
@@ -1579,7 +1598,11 @@ type Told struct {
 	Frames [][]byte `protobuf:"bytes,2,rep,name=frames,proto3" json:"frames,omitempty"`
 	// going are numbers, rising, each as its distance from the one before, the first as
 	// itself.
-	Going         []uint64 `protobuf:"varint,3,rep,packed,name=going,proto3" json:"going,omitempty"`
+	Going []uint64 `protobuf:"varint,3,rep,packed,name=going,proto3" json:"going,omitempty"`
+	// turn of the Ask.
+	Turn uint32 `protobuf:"varint,4,opt,name=turn,proto3" json:"turn,omitempty"`
+	// claim of the Ask.
+	Claim         []byte `protobuf:"bytes,5,opt,name=claim,proto3" json:"claim,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1631,6 +1654,20 @@ func (x *Told) GetFrames() [][]byte {
 func (x *Told) GetGoing() []uint64 {
 	if x != nil {
 		return x.Going
+	}
+	return nil
+}
+
+func (x *Told) GetTurn() uint32 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
+func (x *Told) GetClaim() []byte {
+	if x != nil {
+		return x.Claim
 	}
 	return nil
 }
@@ -2058,12 +2095,14 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x04beat\x18\x06 \x01(\v2\x1b.sallyport.crossing.v1.BeatR\x04beat\"\x80\x01\n" +
 	"\aClaimed\x12>\n" +
 	"\tstatement\x18\x01 \x01(\v2 .sallyport.crossing.v1.StatementR\tstatement\x125\n" +
-	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\xdc\x01\n" +
+	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\x86\x02\n" +
 	"\x03Ask\x123\n" +
 	"\x04list\x18\x01 \x01(\x0e2\x1f.sallyport.crossing.v1.Ask.ListR\x04list\x121\n" +
 	"\x05spans\x18\x02 \x03(\v2\x1b.sallyport.crossing.v1.SpanR\x05spans\x12\x18\n" +
 	"\anumbers\x18\x03 \x03(\x04R\anumbers\x12\x12\n" +
-	"\x04skip\x18\x04 \x03(\x04R\x04skip\"?\n" +
+	"\x04skip\x18\x04 \x03(\x04R\x04skip\x12\x12\n" +
+	"\x04turn\x18\x05 \x01(\rR\x04turn\x12\x14\n" +
+	"\x05claim\x18\x06 \x01(\fR\x05claim\"?\n" +
 	"\x04List\x12\x14\n" +
 	"\x10LIST_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -2073,11 +2112,13 @@ const file_sallyport_crossing_v1_statement_proto_rawDesc = "" +
 	"\x05GOING\x10\x03\"*\n" +
 	"\x04Span\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\x04R\x02to\"N\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\"x\n" +
 	"\x04Told\x12\x18\n" +
 	"\adigests\x18\x01 \x03(\fR\adigests\x12\x16\n" +
 	"\x06frames\x18\x02 \x03(\fR\x06frames\x12\x14\n" +
-	"\x05going\x18\x03 \x03(\x04R\x05going\"\x81\x01\n" +
+	"\x05going\x18\x03 \x03(\x04R\x05going\x12\x12\n" +
+	"\x04turn\x18\x04 \x01(\rR\x04turn\x12\x14\n" +
+	"\x05claim\x18\x05 \x01(\fR\x05claim\"\x81\x01\n" +
 	"\bAnswered\x12>\n" +
 	"\tstatement\x18\x01 \x01(\v2 .sallyport.crossing.v1.StatementR\tstatement\x125\n" +
 	"\x03key\x18\x02 \x01(\v2#.sallyport.crossing.v1.AnnouncementR\x03key\"\xf6\x01\n" +
