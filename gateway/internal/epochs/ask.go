@@ -65,7 +65,7 @@ func (k *Keeper) converse(c *outgoing, l io.ReadWriter, claim *crossingv1.Statem
 	if err := statement.WriteTalk(l, &crossingv1.Talk{Claimed: &crossingv1.Claimed{Statement: claim, Key: key}}); err != nil {
 		return err
 	}
-	for turn := range uint32(statement.MaxAsks) {
+	for turn := uint32(1); ; turn++ {
 		t, err := hear(l)
 		if err != nil {
 			return err
@@ -77,8 +77,10 @@ func (k *Keeper) converse(c *outgoing, l io.ReadWriter, claim *crossingv1.Statem
 			return k.refused(c, t.GetRefused())
 		case t.GetAsk() == nil:
 			return faulty(malformed, errors.New("a claim was answered with something else"))
+		case turn > statement.MaxAsks:
+			return faulty(tooMuch, fmt.Errorf("it asks more than %d times about one claim", statement.MaxAsks))
 		}
-		told, err := c.book.Tell(turn+1, t.GetAsk(), k.recorder.Frame)
+		told, err := c.book.Tell(turn, t.GetAsk(), k.recorder.Frame)
 		if err != nil {
 			return faulty(malformed, fmt.Errorf("answer a question: %w", err))
 		}
@@ -86,7 +88,6 @@ func (k *Keeper) converse(c *outgoing, l io.ReadWriter, claim *crossingv1.Statem
 			return err
 		}
 	}
-	return faulty(tooMuch, fmt.Errorf("it asked %d times about one claim", statement.MaxAsks))
 }
 
 // answered takes an answer into the books, and the whole statement into the spool.

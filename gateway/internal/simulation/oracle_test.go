@@ -89,6 +89,8 @@ func (w *world) judge() []string {
 	o.judgeNames()
 	o.judgeChains()
 	o.judgeFindings()
+	o.judgeLies()
+	o.judgePromptness()
 	return o.wrong
 }
 
@@ -103,7 +105,7 @@ func (o *oracle) disturbed(c statement.Chain, from, to time.Time, blows ...blow)
 		switch f.blow {
 		case cutOff, muted:
 			return of == c.Egress && other == c.Ingress || of == c.Ingress && other == c.Egress
-		case away:
+		case away, forked:
 			return false
 		}
 		return of == c.Egress || of == c.Ingress
@@ -375,6 +377,7 @@ func (o *oracle) judgeFindings() {
 		case f.fault == statement.Differs, f.what == "conflict": // by number, above
 		case f.what == "rejected" && o.harmedRecords(f.gateway):
 		case f.fault == statement.Missed && (o.disturbed(c, o.began, o.stopped) || o.harmedTalk(c)):
+		case f.fault == statement.Forked && o.lied(c, f.epoch):
 		case f.what == "chain" && back:
 		default:
 			o.fault("%s: nothing was done that explains it", f)

@@ -64,10 +64,11 @@ const (
 	muted                // what one says to the other is lost, and nobody notices
 	diskFull             // nothing can be written
 	away                 // the control plane is away
+	forked               // a gateway signs a second claim of an epoch
 	allBlows
 )
 
-var blowNames = [allBlows]string{"killed", "power cut", "put back", "cut off", "muted", "disk full", "control plane away"}
+var blowNames = [allBlows]string{"killed", "power cut", "put back", "cut off", "muted", "disk full", "control plane away", "forked"}
 
 func (b blow) String() string { return blowNames[b] }
 
@@ -84,6 +85,7 @@ type fault struct {
 	before time.Duration
 
 	began, ended time.Time // when it really did
+	lie          *lie      // what was signed; nil if nothing was
 }
 
 func (f *fault) String() string {

@@ -203,6 +203,8 @@ func (w *world) strike(f *fault) {
 		w.control.leave(true)
 		pass(f.last)
 		w.control.leave(false)
+	case forked:
+		w.fork(f, g, w.gateways[f.other])
 	}
 	f.ended = time.Now()
 }
