@@ -257,12 +257,50 @@ func TestGap(t *testing.T) {
 	d.state(2, nil, nil)
 	lost := d.claim(3, nil, nil)
 	d.now = d.now.Add(time.Second)
-	d.state(4, nil, nil)
+	claim := d.claim(4, nil, nil)
+	whole := d.answer(func(a *crossingv1.Answer) { a.Missed = 1 })
+	d.deliver(stated(d.e, claim), stated(d.e, whole), stated(d.i, whole))
 	d.want("at once")
 	d.pass(Late)
 	d.want("a minute later", "GAP onprem-1 epoch 2 number 0")
 	d.deliver(stated(d.e, lost))
 	d.want("when it came")
+}
+
+// The answers of one chain may be in the spools of several runs, and come in any order:
+// what a later one says is held against the frames as if they had come in theirs.
+func TestAnswersOutOfOrder(t *testing.T) {
+	for name, change := range map[string]func(f *crossingv1.Frame){
+		"":                         func(*crossingv1.Frame) {},
+		"ALTERED azure-1 epoch 2 ": func(f *crossingv1.Frame) { f.Close.ResponseBytes = 1 },
+	} {
+		d := announced(t)
+		d.bothOpen(1)
+		d.deliver(d.opening(d.e, 2), d.ending(d.e, 1), d.ending(d.e, 2))
+		d.claim(3, nil, nil)
+		first := d.answer(func(a *crossingv1.Answer) {
+			a.Roots = d.roots(d.i, 1, 3, nil, []uint64{2}, nil)
+			a.Differences = []*crossingv1.Difference{{Kind: crossingv1.Difference_UNSEEN, Numbers: []uint64{2}}}
+		})
+		d.claim(3, nil, []uint64{1, 2})
+		second := d.answer(func(a *crossingv1.Answer) { a.Roots = d.roots(d.i, 3, 3, []uint64{1, 2}, nil, []uint64{2}) })
+		d.deliver(stated(d.e, second), stated(d.i, second))
+		end := d.ending(d.i, 1)
+		change(end)
+		d.deliver(end)
+		d.want("the second answer alone")
+		d.pass(2 * Late)
+		d.want("the first one missing", "GAP onprem-1 epoch 1 number 0")
+		bare := &crossingv1.Statement{Claim: first.GetClaim(), Egress: first.GetEgress()}
+		d.deliver(stated(d.e, bare))
+		d.want("its claim alone", "LOST azure-1 epoch 1 number 0")
+		d.deliver(stated(d.i, first))
+		want := []string{"DIFFERENCE  epoch 1 number 2 UNSEEN"}
+		if name != "" {
+			want = append(want, name+"number 0")
+		}
+		d.want("both", want...)
+	}
 }
 
 // An epoch that only heartbeats speak of is missing, too.

@@ -27,6 +27,7 @@ type chain struct {
 	waits    map[uint64]*epoch   // those with an account that was not held yet
 	altered  []*epoch            // those with one that was not what its frames are
 	absent   map[uint64]bool     // the numbers that never opened at the ingress gateway
+	early    map[uint64][]early  // answers whose predecessor has not come, by its epoch
 	follower *statement.Follower // nil until a statement came
 	found    []statement.Finding // by the follower
 	final    bool                // the run has ended, and its last claim says so
@@ -34,6 +35,13 @@ type chain struct {
 	answered time.Time           // when an answer came last, from either side
 	promised promise
 	silent   [sides]time.Time // since when the side is, by the other one's heartbeats
+}
+
+// early is an answer that came before the one that the ingress gateway gave before it.
+type early struct {
+	of     *epoch
+	stated *statement.Stated
+	came   time.Time
 }
 
 // promise is the highest epoch that the egress gateway's heartbeats name, and when one
@@ -46,6 +54,7 @@ type promise struct {
 func newChain(name statement.Chain, now time.Time) *chain {
 	c := &chain{
 		name: name, heard: now, answered: now, epochs: map[uint64]*epoch{}, waits: map[uint64]*epoch{}, absent: map[uint64]bool{},
+		early: map[uint64][]early{},
 	}
 	for s := range sides {
 		c.openings[s], c.ends[s] = newColumn(), newColumn()
@@ -141,9 +150,43 @@ func (c *chain) enter(s *statement.Stated, now time.Time) *epoch {
 	return e
 }
 
-// answer takes the answer to an epoch's claim.
+// answer takes the answer to an epoch's claim. What it means depends on what the ingress
+// gateway has answered before: that one may be in the spool of another run, and come
+// later.
 func (c *chain) answer(e *epoch, s *statement.Stated, now time.Time) {
 	e.answer, c.answered = s.AnswerHash, now
+	if before := answeredBefore(s); before > 0 && (c.epochs[before] == nil || !c.epochs[before].heeded) {
+		c.early[before] = append(c.early[before], early{e, s, now})
+		e.accounts[ingress] = account{stated: true, at: s.Answer.GetAt().AsTime(), came: now, after: before}
+		c.waits[e.number] = e
+		return
+	}
+	c.heed(e, s, now)
+	waited := c.early[e.number]
+	delete(c.early, e.number)
+	for _, w := range waited {
+		if w.of.accounts[ingress].after == e.number { // else it counts no more
+			own := w.of.accounts[ingress].own
+			c.answer(w.of, w.stated, w.came)
+			w.of.accounts[ingress].own = own
+			c.hold(w.of, ingress)
+		}
+	}
+}
+
+// answeredBefore is the epoch that the ingress gateway answered before this one; 0 if it
+// remembers none.
+func answeredBefore(s *statement.Stated) uint64 {
+	epoch, missed := s.Claim.GetEpoch(), s.Answer.GetMissed()
+	if missed >= epoch {
+		return 0
+	}
+	return epoch - 1 - missed
+}
+
+// heed takes an answer for what it says of the numbers.
+func (c *chain) heed(e *epoch, s *statement.Stated, now time.Time) {
+	e.heeded = true
 	if e.lists == nil {
 		e.lists = listsOf(s)
 	}
@@ -210,7 +253,7 @@ func (c *chain) expect(e *epoch, s side, a account) {
 // hold holds a side's account of an epoch against its frames, once all are here.
 func (c *chain) hold(e *epoch, s side) {
 	a := &e.accounts[s]
-	if !a.waits() || a.missing > 0 {
+	if !a.waits() || a.missing > 0 || a.after > 0 {
 		return
 	}
 	var altered []string

@@ -26,6 +26,7 @@ type epoch struct {
 	at            time.Time // its end, by the egress gateway's clock
 	accounts      [sides]account
 	lists         *lists // nil while no account is to be held
+	heeded        bool   // the answer was held against the claims and answers before
 	forked        bool   // another claim of it came when it was not followed any more
 }
 
@@ -46,6 +47,7 @@ type account struct {
 	at      time.Time         // when it was said, by the side's own clock
 	came    time.Time         // when that came here, from either side
 	own     time.Time         // when its own copy came; zero before
+	after   uint64            // the epoch whose answer has to come first; 0 if none has to
 	missing int               // frames that it states and that have not come
 	held    bool              // it was held against its frames
 	altered string            // what of them is not what it states: openings, ends or both

@@ -191,6 +191,14 @@ func (b *Book) losses(c *chain, now time.Time) []*controlv1.Finding {
 				continue
 			}
 			who := Short(c.gateway(s))
+			if a.after > 0 {
+				if c.epochs[a.after] == nil {
+					continue // the claim of that never came, which is named
+				}
+				all = append(all, c.finding(controlv1.Finding_LOST, c.gateway(s), a.after, 0, a.at,
+					"%s answers epoch %d after epoch %d, and its answer to that never came", who, e.number, a.after))
+				continue
+			}
 			for n := range e.opened(s) {
 				if !c.openings[s].wants(n) {
 					continue
