@@ -380,6 +380,7 @@ func testTokenExpired(t *testing.T, m *meshtest.Mesh) {
 // TestRevokePersists starts a gateway again while there is no control plane: it still
 // knows who is quarantined. One that cannot read whom does not start.
 func TestRevokePersists(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"onprem-1"} })
 	p := gatewayProcess(t, m.Bootstrap("onprem-1"))
 	p.start()
