@@ -136,7 +136,7 @@ func TestHostileFrames(t *testing.T) {
 			}
 			got := meshtest.GoAway(t, conn)
 			if c.want == mux.WindowExceeded {
-				err, got = cutOff(err, got, c.want)
+				got, err = cutOff(got, c.want, err)
 			}
 			if err != nil || got != c.want {
 				t.Errorf("GOAWAY says %q after %v, want %q", got, err, c.want)
@@ -154,14 +154,14 @@ func TestHostileFrames(t *testing.T) {
 // 3.10.7.4): the write fails with that, or as one to a pipe that is broken if the
 // gateway's end of the stream came before it. The reset may also have dropped the
 // GOAWAY, which then says nothing: its reason is held by what the gateway counts.
-func cutOff(err error, got, want mux.Reason) (error, mux.Reason) {
+func cutOff(got, want mux.Reason, err error) (mux.Reason, error) {
 	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		err = nil
 	}
 	if got == 0 {
 		got = want
 	}
-	return err, got
+	return got, err
 }
 
 // TestPeerBreaksOff begins a frame, says no more, and is then gone without a
