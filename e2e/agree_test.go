@@ -103,6 +103,7 @@ func (h *heard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestHeadAndContent: what a head says of its content stands in it, or the call goes
 // nowhere; the caller and the record are told why.
 func TestHeadAndContent(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	there := &heard{whole: map[string]string{}, asked: map[string]bool{}}
 	m.ServeChat(t, there.ServeHTTP)

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 )
@@ -74,21 +73,11 @@ func freeAdmin(t *testing.T) string {
 // was not when one of them was killed is stated when it is back.
 func TestEpochs(t *testing.T) {
 	admins := map[string]string{"onprem-1": freeAdmin(t), "azure-1": freeAdmin(t)}
-	m := meshtest.Start(t, func(cfg *localmesh.Config) {
-		cfg.External = []string{"onprem-1", "azure-1"}
-		cfg.Bootstrap = func(b *configv1.Bootstrap) {
-			if admin := admins[b.GetEnvironment()+"-1"]; admin != "" {
-				b.Admin = admin
-			}
+	m, gateways := startGateways(t, func(b *configv1.Bootstrap) {
+		if admin := admins[b.GetEnvironment()+"-1"]; admin != "" {
+			b.Admin = admin
 		}
 	})
-	gateways := map[string]*process{}
-	for name := range admins {
-		p := gatewayProcess(t, m.Bootstrap(name))
-		p.start()
-		t.Cleanup(p.kill)
-		gateways[name] = p
-	}
 	client := m.As(t, "orchestrator")
 	call := func() {
 		t.Helper()

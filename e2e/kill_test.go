@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -61,14 +60,7 @@ func (c *caller) run(ctx context.Context, client *http.Client) {
 // TestKill kills each gateway of a pair under load, more than once, and finds
 // a record for every crossing that a client had an answer for.
 func TestKill(t *testing.T) {
-	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"onprem-1", "azure-1"} })
-	gateways := map[string]*process{}
-	for _, name := range []string{"onprem-1", "azure-1"} {
-		p := gatewayProcess(t, m.Bootstrap(name))
-		p.start()
-		t.Cleanup(p.kill)
-		gateways[name] = p
-	}
+	m, gateways := startGateways(t, nil)
 	load, stop := context.WithCancel(m.Context)
 	defer stop()
 	c := &caller{answered: map[string]int{}}

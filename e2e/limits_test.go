@@ -35,8 +35,10 @@ func withLimits(t *testing.T, gateway string, policy []byte, l *configv1.Limits)
 // TestLimitsOfAnExchange: each limit is answered with its own status, at either
 // gateway, and has its record.
 func TestLimitsOfAnExchange(t *testing.T) {
+	t.Parallel()
 	for _, gateway := range []string{"onprem-1", "azure-1"} {
 		t.Run(gateway, func(t *testing.T) {
+			t.Parallel()
 			m := withLimits(t, gateway, nil, &configv1.Limits{
 				ExchangesPerCaller: 1, RequestBytes: 1 << 20, Total: durationpb.New(2 * time.Second),
 			})
@@ -96,8 +98,10 @@ func limited(t *testing.T, m *meshtest.Mesh, resp *http.Response, status int, re
 // TestLimitsOfByteStreams: a byte stream counts for its caller while it is open,
 // and ends with the total, which is no good end.
 func TestLimitsOfByteStreams(t *testing.T) {
+	t.Parallel()
 	for _, gateway := range []string{"onprem-1", "azure-1"} {
 		t.Run(gateway, func(t *testing.T) {
+			t.Parallel()
 			m := withLimits(t, gateway, policyWith(t, connectIntent), &configv1.Limits{ExchangesPerCaller: 1, Total: durationpb.New(2 * time.Second)})
 			ends := make(chan error, 2)
 			serveTCP(t, m, "vectors", func(c *net.TCPConn) {

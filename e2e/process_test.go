@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
+	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 )
 
 func TestMain(m *testing.M) { meshtest.Main(m) }
@@ -31,6 +33,26 @@ type process struct {
 func gatewayProcess(t *testing.T, bootstrap string) *process {
 	t.Helper()
 	return &process{t: t, argv: []string{meshtest.Binary(t, "sallyport-gateway"), "run", "--bootstrap", bootstrap}}
+}
+
+// startGateways brings up a mesh each of whose gateways is a process, which ends with
+// the test, at once. One that stops in order waits for a peer that was killed: over
+// QUIC nothing says that it is gone.
+func startGateways(t *testing.T, change func(*configv1.Bootstrap)) (*meshtest.Mesh, map[string]*process) {
+	t.Helper()
+	names := make([]string, 0, 3)
+	for _, env := range localmesh.Environments() {
+		names = append(names, env+"-1")
+	}
+	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External, cfg.Bootstrap = names, change })
+	gateways := map[string]*process{}
+	for _, name := range names {
+		p := gatewayProcess(t, m.Bootstrap(name))
+		p.start()
+		t.Cleanup(p.kill)
+		gateways[name] = p
+	}
+	return m, gateways
 }
 
 func (p *process) start() {

@@ -380,9 +380,9 @@ func testTokenExpired(t *testing.T, m *meshtest.Mesh) {
 // TestRevokePersists starts a gateway again while there is no control plane: it still
 // knows who is quarantined. One that cannot read whom does not start.
 func TestRevokePersists(t *testing.T) {
-	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"onprem-1"} })
-	p := gatewayProcess(t, m.Bootstrap("onprem-1"))
-	p.start()
+	t.Parallel()
+	m, gateways := startGateways(t, nil)
+	p := gateways["onprem-1"]
 	b := m.Started(t, "onprem-1")
 	listening := func() bool {
 		conn, err := net.Dial("tcp", b.GetAttach())
@@ -405,6 +405,7 @@ func TestRevokePersists(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = gatewayProcess(t, alone)
+	t.Cleanup(p.kill)
 	p.start()
 	m.Eventually(t, listening)
 	wantReason(t, m, "orchestrator", crossingv1.Reason_QUARANTINED)

@@ -428,7 +428,7 @@ func TestGatewaysAdd(t *testing.T) {
 	}
 	p := gatewayProcess(t, file)
 	p.start()
-	t.Cleanup(p.kill)
+	t.Cleanup(p.stop)
 	awaitGateway(t, m, "azure-1")
 	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
 	if body := meshtest.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
