@@ -164,7 +164,7 @@ func (o *oracle) judgeCrossings() {
 		case state == 0 && x.recorded && x.plan.durable && !o.forgiven(x):
 			o.fault("%s: it was recorded durably, and there is no record", x)
 		case state == 0 || complete(state):
-		case !o.named(at):
+		case !o.named(at) && !o.undone(x):
 			o.fault("%s: its record is %s %v, and nobody names it", x, state, fields)
 		}
 		for _, kinds := range must[x.plan.harm] {
@@ -173,6 +173,19 @@ func (o *oracle) judgeCrossings() {
 			}
 		}
 	}
+}
+
+// undone says that both gateways' spools were put back to before it had ended, so that
+// neither knows of it any more; and that the chain is named for it.
+func (o *oracle) undone(x *crossed) bool {
+	back := func(gateway string) bool {
+		return slices.ContainsFunc(o.faults, func(f *fault) bool {
+			return f.blow == putBack && o.gateways[f.of].id.String() == gateway && !f.began.IsZero() && (x.ended.IsZero() || f.began.Before(x.ended))
+		})
+	}
+	return back(x.chain.Egress) && back(x.chain.Ingress) && slices.ContainsFunc(o.control.findings, func(f finding) bool {
+		return f.chain == x.chain && (f.fault == statement.Forked || f.fault == statement.Resumed || f.fault == statement.Forgot)
+	})
 }
 
 func complete(s crossingv1.Record_State) bool {
