@@ -38,10 +38,10 @@ func NewIngress(c Chain) *Ingress {
 // Chain that it is of.
 func (i *Ingress) Chain() Chain { return i.chain }
 
-// Take says whether a number that has come may open: it is not barred, because an
-// answer said that it never came, the chain is not at its end, and it is not too far
-// ahead of the claims. After true,
-// Opened or Unrecorded must be called of it: a review waits for that.
+// Take says whether a number that has come may open: it has not come to an earlier
+// process, which may have died before anybody heard of that; no answer said that it never
+// came; the chain is not at its end; and it is not too far ahead of the claims. After
+// true, Opened or Unrecorded must be called of it: a review waits for that.
 func (i *Ingress) Take(n uint64) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -49,12 +49,10 @@ func (i *Ingress) Take(n uint64) bool {
 		return false
 	}
 	s, _ := i.book.slot(n, true)
-	if s == nil {
+	if s == nil || s.is&(opened|closed|unrecorded) != 0 {
 		return false
 	}
-	if s.is&(opened|unrecorded) == 0 {
-		s.is |= taken
-	}
+	s.is |= taken
 	return true
 }
 

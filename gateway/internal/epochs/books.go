@@ -171,7 +171,8 @@ func (k *Keeper) drop(c *incoming) {
 	k.meet(c.peer).chains--
 }
 
-// Take says whether a number may open here: no answer has said that it never came.
+// Take says whether a number may open here: no answer has said that it never came, and
+// it has not opened here before, not in an earlier run either.
 // After true, Opened or Unrecorded is called of it.
 func (k *Keeper) Take(egress, run string, number uint64) bool {
 	c := k.incomingOf(statement.Chain{Egress: egress, Ingress: k.cfg.Self.String(), Run: run})

@@ -212,3 +212,19 @@ func TestRunsOfOthers(t *testing.T) {
 		}
 	})
 }
+
+// TestTakenOnce: what came to a process that was killed does not come to the next one,
+// though the egress gateway has heard of neither.
+func TestTakenOnce(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.send(true)
+		w.far.kill()
+		w.far.begin()
+		if c.arrive() {
+			t.Error("a number has opened in two runs")
+		}
+		if c = w.send(false); !c.arrive() {
+			t.Error("a number that never came is not taken")
+		}
+	})
+}

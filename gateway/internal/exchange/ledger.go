@@ -13,7 +13,8 @@ import (
 // crossings that come here. Its methods may be called concurrently, and do not wait.
 type ledger interface {
 	// Take says whether a number may open here: it was not stated as one that never
-	// came. After true, its opening is recorded, or fails to be.
+	// came, and has not come to an earlier process of this gateway. After true, its
+	// opening is recorded, or fails to be.
 	Take(egress, run string, number uint64) bool
 	// Reused takes note that a number came with another crossing too.
 	Reused(egress, run string, number uint64)
@@ -33,7 +34,7 @@ func (i *Ingress) take(peer spiffeid.ID, h *crossingv1.Header) error {
 }
 
 // taken says whether the crossing may open: it was not stated meanwhile that it never
-// came.
+// came, and no earlier process has it.
 func (a *arrival) taken() bool {
 	return a.cfg.Ledger == nil || a.cfg.Ledger.Take(a.key.Egress, a.key.Run, a.key.Sequence)
 }

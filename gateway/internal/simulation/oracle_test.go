@@ -175,15 +175,17 @@ func (o *oracle) judgeCrossings() {
 	}
 }
 
-// undone says that both gateways' spools were put back to before it had ended, so that
-// neither knows of it any more; and that the chain is named for it.
+// undone says that the egress gateway's spool was put back to before it had ended, and
+// the other one's too, or they could not talk when that would have shown: the chain is
+// named for it then, and not the number.
 func (o *oracle) undone(x *crossed) bool {
 	back := func(gateway string) bool {
 		return slices.ContainsFunc(o.faults, func(f *fault) bool {
 			return f.blow == putBack && o.gateways[f.of].id.String() == gateway && !f.began.IsZero() && (x.ended.IsZero() || f.began.Before(x.ended))
 		})
 	}
-	return back(x.chain.Egress) && back(x.chain.Ingress) && slices.ContainsFunc(o.control.findings, func(f finding) bool {
+	apart := o.disturbed(x.chain, o.began, o.stopped, cutOff, muted)
+	return back(x.chain.Egress) && (back(x.chain.Ingress) || apart) && slices.ContainsFunc(o.control.findings, func(f finding) bool {
 		return f.chain == x.chain && (f.fault == statement.Forked || f.fault == statement.Resumed || f.fault == statement.Forgot)
 	})
 }
