@@ -267,6 +267,24 @@ func TestGap(t *testing.T) {
 	d.want("when it came")
 }
 
+// The frames of a claim may be in the spool of another run than the claim, and come after
+// it and its answer: what that puts off is put off all the same.
+func TestPutOffBeforeFramesCome(t *testing.T) {
+	d := announced(t)
+	d.bothOpen(1, 2)
+	claim := d.claim(3, nil, []uint64{1, 2})
+	whole := d.answer(func(a *crossingv1.Answer) {
+		a.Deferred = distances([]uint64{2}, 0)
+		a.Roots = d.roots(d.i, 1, 3, []uint64{1, 2}, nil, []uint64{2})
+	})
+	d.deliver(stated(d.e, claim), stated(d.e, whole), stated(d.i, whole))
+	d.bothEnd(1)
+	d.state(3, nil, []uint64{2})
+	d.bothEnd(2)
+	d.pass(2 * Late)
+	d.want("")
+}
+
 // The answers of one chain may be in the spools of several runs, and come in any order:
 // what a later one says is held against the frames as if they had come in theirs.
 func TestAnswersOutOfOrder(t *testing.T) {

@@ -190,6 +190,9 @@ func (c *chain) heed(e *epoch, s *statement.Stated, now time.Time) {
 	if e.lists == nil {
 		e.lists = listsOf(s)
 	}
+	for _, n := range s.Deferred() {
+		e.lists.unended[n] = true
+	}
 	for _, d := range s.Answer.GetDifferences() {
 		for _, n := range statement.Numbers(d) {
 			c.differs(e, d.GetKind(), n)

@@ -56,7 +56,7 @@ type account struct {
 // waits says that the account cannot be held against its frames yet.
 func (a *account) waits() bool { return a.stated && !a.held }
 
-// listsOf are the numbers that a statement names.
+// listsOf are the numbers that a claim names.
 func listsOf(s *statement.Stated) *lists {
 	l := &lists{
 		voids: map[uint64]bool{}, closed: s.Closed(),
@@ -64,9 +64,6 @@ func listsOf(s *statement.Stated) *lists {
 	}
 	for _, n := range s.Voids() {
 		l.voids[n] = true
-	}
-	for _, n := range s.Deferred() {
-		l.unended[n] = true
 	}
 	return l
 }
