@@ -104,22 +104,28 @@ func (o *oracle) putBacks(gateway string) []*fault {
 	})
 }
 
-// disturbed are the blows at one of the gateways, or at the way between them, from a
-// while before one time until a while after another.
+// disturbed says that a blow, or one of those, was at one of the gateways, or at the way
+// between them, in that time.
 func (o *oracle) disturbed(c statement.Chain, from, to time.Time, blows ...blow) bool {
 	return slices.ContainsFunc(o.faults, func(f *fault) bool {
-		if f.began.IsZero() || f.began.After(to) || f.ended.Before(from) || len(blows) > 0 && !slices.Contains(blows, f.blow) {
-			return false
-		}
-		of, other := o.gateways[f.of].id.String(), o.gateways[f.other].id.String()
-		switch f.blow {
-		case cutOff, muted:
-			return of == c.Egress && other == c.Ingress || of == c.Ingress && other == c.Egress
-		case away, forked:
-			return false
-		}
-		return of == c.Egress || of == c.Ingress
+		return (len(blows) == 0 || slices.Contains(blows, f.blow)) && o.touches(f, c, from, to)
 	})
+}
+
+// touches says that a fault was at one of the gateways, or at the way between them, in
+// that time.
+func (o *oracle) touches(f *fault, c statement.Chain, from, to time.Time) bool {
+	if f.began.IsZero() || f.began.After(to) || f.ended.Before(from) {
+		return false
+	}
+	of, other := o.gateways[f.of].id.String(), o.gateways[f.other].id.String()
+	switch f.blow {
+	case cutOff, muted:
+		return of == c.Egress && other == c.Ingress || of == c.Ingress && other == c.Egress
+	case away, forked:
+		return false
+	}
+	return of == c.Egress || of == c.Ingress
 }
 
 // around is the time in which a blow may have touched a crossing: its own, and until it was stated.
