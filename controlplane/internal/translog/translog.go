@@ -33,6 +33,8 @@ const (
 	shutdownIntervals = 10
 	// MaxEntry is the most bytes that an entry may have, as C2SP tlog-tiles has it.
 	MaxEntry = 1<<16 - 1
+	// MaxFrame is the most bytes of a frame that an entry has room for.
+	MaxFrame = MaxEntry - 32
 	// remembered is how many of the last entries are known again if they come once more: a
 	// gateway delivers again what it has no acknowledgement of. One that comes after more
 	// others is appended a second time, which says nothing false.
@@ -146,7 +148,7 @@ func (l *Log) recall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for e, err := range l.entries(ctx, size-min(size, remembered), size) {
+	for e, err := range l.Entries(ctx, size-min(size, remembered), size) {
 		if err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ func awaitSize(t testing.TB, r *Reader, size uint64) *Checkpoint {
 // said are the frames of a log's entries, in order.
 func said(t testing.TB, r *Reader, size uint64) (all []string) {
 	t.Helper()
-	for e, err := range r.entries(t.Context(), 0, size) {
+	for e, err := range r.Entries(t.Context(), 0, size) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestAtRises(t *testing.T) {
 	clock = clock.Add(2 * time.Hour)
 	add(t, l, frame(3))
 	var at []string
-	for e, err := range l.entries(t.Context(), 0, awaitSize(t, l.Reader, 4).Size) {
+	for e, err := range l.Entries(t.Context(), 0, awaitSize(t, l.Reader, 4).Size) {
 		if err != nil {
 			t.Fatal(err)
 		}
