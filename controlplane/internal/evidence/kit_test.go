@@ -258,7 +258,7 @@ func (m *mesh) enter(log *translog.Log, frames ...[]byte) {
 // prove waits until a crossing is proven.
 func (m *mesh) prove(x Crossing) ([]byte, error) {
 	m.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(20 * time.Millisecond) {
 		size, err := m.nearLog.Checkpoint(m.t.Context())
 		if err == nil && size.Size >= m.last.Claim.GetEpoch() || time.Now().After(deadline) {
 			return m.config().Prove(m.t.Context(), x)

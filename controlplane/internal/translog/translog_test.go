@@ -53,7 +53,7 @@ func add(t testing.TB, l *Log, entries ...*logv1.Entry) {
 // awaitSize waits for a checkpoint of that size.
 func awaitSize(t testing.TB, r *Reader, size uint64) *Checkpoint {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
 		c, err := r.Checkpoint(t.Context())
 		if err == nil && c.Size >= size {
 			return c
@@ -311,7 +311,7 @@ func TestForkWhileOpen(t *testing.T) {
 		}
 	}
 	add(t, l, frames(30, 45)...) // the tree has 25 entries now, of which 15 are others
-	for deadline := time.Now().Add(20 * time.Second); l.Failed() == nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); l.Failed() == nil; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it goes on")
 		}
