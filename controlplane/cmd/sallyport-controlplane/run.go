@@ -114,7 +114,7 @@ func newRoot(stderr io.Writer) *cobra.Command {
 	f := &flags{stderr: stderr}
 	root := &cobra.Command{
 		Use:           "sallyport-controlplane",
-		Short:         "Run the control plane, or an environment's authority",
+		Short:         "Run the control plane, an environment's authority, or a witness",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -135,6 +135,13 @@ func newRoot(stderr io.Writer) *cobra.Command {
 			Long:  bundlesHelp,
 			Args:  cobra.NoArgs,
 			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runBundles(cmd.Context()) },
+		},
+		&cobra.Command{
+			Use:   "witness --config FILE",
+			Short: "Cosign the checkpoints of others' logs: in another environment, or by an auditor",
+			Long:  witnessHelp,
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runWitness(cmd.Context()) },
 		},
 	)
 	return root
