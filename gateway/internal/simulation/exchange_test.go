@@ -32,7 +32,7 @@ type crossed struct {
 	recorded bool      // at egress, as far as the gateway knows
 	answered bool      // the caller had all of the answer
 	touched  bool      // its harm was done
-	again    time.Time // when its number came a second time; zero if it did not
+	again    time.Time // when its number came late, or a second time; zero if it did not
 }
 
 // send lets a crossing out, from the caller's first byte to its last.
@@ -148,7 +148,10 @@ func (p *process) hand(x *crossed, to *gateway, h *crossingv1.Header) (*end, err
 	switch {
 	case there == nil || c.harm == lost:
 	case c.harm == late:
-		p.world.after(c.late, func() { at.arrive(from, there) })
+		p.world.after(c.late, func() {
+			x.again = time.Now() // another may have come under its number
+			at.arrive(from, there)
+		})
 	default:
 		at.serving(func() { at.serve(from, there) })
 	}
