@@ -136,13 +136,7 @@ func newRoot(stderr io.Writer) *cobra.Command {
 			Args:  cobra.NoArgs,
 			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runBundles(cmd.Context()) },
 		},
-		&cobra.Command{
-			Use:   "witness --config FILE",
-			Short: "Cosign the checkpoints of others' logs: in another environment, or by an auditor",
-			Long:  witnessHelp,
-			Args:  cobra.NoArgs,
-			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runWitness(cmd.Context()) },
-		},
+		f.witnessCommand(),
 	)
 	return root
 }

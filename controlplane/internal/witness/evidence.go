@@ -21,11 +21,16 @@ const (
 	// contain the one cosigned. It forked, or whoever submitted it had no proof: ask
 	// the log for one.
 	unproven = "unproven"
+	// smaller: a checkpoint of fewer entries than the log had when it was cosigned. The
+	// log dropped its tail, or somebody submitted an earlier checkpoint: if the log has
+	// no proof that the one cosigned contains it, it forked.
+	smaller = "smaller"
 )
 
-// keptEvidence is how many files of a kind are kept of a log. Whoever has a
-// log's checkpoints can send them with wrong proofs; only the log can fork.
-var keptEvidence = map[string]int{forked: 1024, unproven: 64}
+// keptEvidence is how many files of a kind are kept of a log. Whoever has a log's
+// checkpoints can send earlier ones, or send them with wrong proofs; only the log can
+// fork.
+var keptEvidence = map[string]int{forked: 1024, unproven: 64, smaller: 64}
 
 // finding is what is wrong with a log, as a file of evidence has it.
 type finding struct {

@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,6 +29,8 @@ type Config struct {
 	Listen string
 	// Name is the witness's key name, by habit a URL without a scheme.
 	Name string
+	// URL is where logs reach the witness, for KeyLine; empty if nobody is told.
+	URL string
 	// Dir holds what was cosigned, evidence, and the key; made if it is missing.
 	Dir string
 	// Key is the file of the private key, made if it is missing; witness.key in Dir
@@ -53,8 +57,11 @@ func (c Config) Validate() error {
 	if _, _, err := net.SplitHostPort(c.Listen); c.Listen != "" && err != nil {
 		faults = append(faults, fmt.Errorf("listen: %q is not HOST:PORT", c.Listen))
 	}
-	if !validName(c.Name) {
-		faults = append(faults, fmt.Errorf("name: %q must be set, without spaces or plus: it is in each cosignature", c.Name))
+	if !validName(c.Name) || slices.Contains(policyWords, c.Name) || strings.Contains(c.Name, "#") {
+		faults = append(faults, fmt.Errorf("name: %q must be set, without spaces, plus or #, and no word of policy files: it is in each cosignature", c.Name))
+	}
+	if c.URL != "" && !validURL(c.URL) {
+		faults = append(faults, fmt.Errorf("url: %q is not http(s)://HOST with a path or none", c.URL))
 	}
 	if c.Dir == "" {
 		faults = append(faults, errors.New("dir: must be set: it is what the witness remembers by"))
@@ -152,9 +159,17 @@ func (w *Witness) Addr() net.Addr { return w.listener.Addr() }
 func (w *Witness) VKey() string { return w.key.vkey() }
 
 // Run serves until ctx ends, finishes the requests that are under way, and
-// closes everything then.
+// closes everything then. If it fails, the directory stays this process's until it
+// ends: a request may still be writing to it.
 func (w *Witness) Run(ctx context.Context) error {
-	defer w.close()
+	err := w.serve(ctx)
+	if err == nil {
+		w.close()
+	}
+	return err
+}
+
+func (w *Witness) serve(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           w.handler(),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,

@@ -53,9 +53,6 @@ func (w *Witness) add(body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.old > cp.size {
-		return nil, fmt.Errorf("%w: the old size %d is beyond the checkpoint's, %d", errMalformed, r.old, cp.size)
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.check(r, cp); err != nil {
@@ -91,6 +88,9 @@ func (l *witnessed) check(r request, cp checkpoint) error {
 	if l.last != nil {
 		last = l.last.checkpoint
 	}
+	if r.old > cp.size {
+		return fmt.Errorf("%w: the old size %d is beyond the checkpoint's, %d", errMalformed, r.old, cp.size)
+	}
 	if r.old != last.size {
 		return &conflictError{cosigned: last.size}
 	}
@@ -122,8 +122,7 @@ func (w *Witness) judge(l *witnessed, r request, cp checkpoint, body []byte) {
 	f := finding{Origin: l.origin, Time: w.now().UTC(), Cosigned: string(l.last.signed), Submitted: string(body)}
 	switch {
 	case cp.size < l.last.size:
-		w.log.Info("checkpoint is older than the one cosigned", fields...)
-		return
+		f.Kind = smaller
 	case cp.size == l.last.size && cp.root == l.last.root:
 		return
 	case cp.size == l.last.size:
@@ -137,12 +136,15 @@ func (w *Witness) judge(l *witnessed, r request, cp checkpoint, body []byte) {
 	if !isNew {
 		return // it was said
 	}
-	fields = append(fields, zap.String("evidence", path), zap.Error(err))
+	say, message := w.log.Warn, map[string]string{
+		forked:   "log forked: it signed two checkpoints of one size",
+		smaller:  "checkpoint has fewer entries than the one cosigned",
+		unproven: "checkpoint is not shown to contain the one cosigned",
+	}[f.Kind]
 	if f.Kind == forked {
-		w.log.Error("log forked: it signed two checkpoints of one size", fields...)
-		return
+		say = w.log.Error
 	}
-	w.log.Warn("checkpoint is not shown to contain the one cosigned", fields...)
+	say(message, append(fields, zap.String("evidence", path), zap.Error(err))...)
 }
 
 // cosign remembers the checkpoint and then gives its cosignature.

@@ -167,6 +167,13 @@ func TestMonitors(t *testing.T) {
 	}
 }
 
+// What a witness says of a log's operator.
+const (
+	isFork     = "log forked: it signed two checkpoints of one size"
+	isUnproven = "checkpoint is not shown to contain the one cosigned"
+	isSmaller  = "checkpoint has fewer entries than the one cosigned"
+)
+
 // TestTamper is what a log's operator may do to it: each is refused and named.
 func TestTamper(t *testing.T) {
 	l := newLog(t, testOrigin)
@@ -174,7 +181,6 @@ func TestTamper(t *testing.T) {
 	edited := append([]string{}, l.leaves...)
 	edited[3] = "another entry 3"
 	deleted := append(append([]string{}, l.leaves[:3]...), l.leaves[4:]...)
-	const isFork, isUnproven, isOlder = "log forked: it signed two checkpoints of one size", "checkpoint is not shown to contain the one cosigned", "checkpoint is older than the one cosigned"
 	for _, c := range []struct {
 		name   string
 		tamper func() string
@@ -193,7 +199,10 @@ func TestTamper(t *testing.T) {
 			other.grow(12)
 			return other.request(10, 12)
 		}, http.StatusUnprocessableEntity, isUnproven, unproven},
-		{"drops the tail", func() string { return l.request(7, 7) }, http.StatusConflict, isOlder, ""},
+		{"drops the tail", func() string { return l.request(0, 7) }, http.StatusConflict, isSmaller, smaller},
+		{"drops the tail, and knows where to begin", func() string { return body(10, nil, l.checkpoint(7)) }, http.StatusBadRequest, isSmaller, smaller},
+		{"deletes an entry", func() string { return l.with(deleted...).request(9, 9) }, http.StatusConflict, isSmaller, smaller},
+		{"drops everything", func() string { return l.request(0, 0) }, http.StatusConflict, isSmaller, smaller},
 		{"drops the tail and grows again", func() string { return l.with(append(l.leaves[:7:7], "x", "y", "z")...).request(7, 10) }, http.StatusConflict, isFork, forked},
 		{"forks, for a client that does not know the witness", func() string { return l.with(edited...).request(0, 10) }, http.StatusConflict, isFork, forked},
 	} {
@@ -208,9 +217,6 @@ func TestTamper(t *testing.T) {
 			if fields["cosigned_root"] != l.root(10).String() || fields["submitted_root"] != root || fields["origin"] != testOrigin {
 				t.Errorf("it was named with %v", fields)
 			}
-			if c.keeps == "" {
-				return
-			}
 			checkEvidence(t, fields["evidence"].(string), c.keeps, l, request)
 			w.refuses(request, c.code, "") // again: it is known
 			w = w.reopen()
@@ -221,18 +227,23 @@ func TestTamper(t *testing.T) {
 	}
 }
 
-// checkEvidence reads a file of evidence as an auditor would, with the log's key
-// alone.
-func checkEvidence(t *testing.T, path, kind string, l *testLog, request string) {
+func readFinding(t *testing.T, path string) (f finding) {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var f finding
 	if err := json.Unmarshal(text, &f); err != nil {
 		t.Fatal(err)
 	}
+	return f
+}
+
+// checkEvidence reads a file of evidence as an auditor would, with the log's key
+// alone.
+func checkEvidence(t *testing.T, path, kind string, l *testLog, request string) {
+	t.Helper()
+	f := readFinding(t, path)
 	if f.Kind != kind || f.Origin != l.origin || f.Submitted != request || time.Since(f.Time) > time.Minute {
 		t.Errorf("the evidence is %+v", f)
 	}
@@ -275,7 +286,7 @@ func TestEvidenceIsBounded(t *testing.T) {
 	count(keptEvidence[unproven])
 	w = w.reopen()
 	w.refuses(body(10, nil, l.checkpoint(len(l.leaves))), http.StatusUnprocessableEntity, "")
-	if fields := w.logged("checkpoint is not shown to contain the one cosigned", 1); fields["error"] != errEnough.Error() {
+	if fields := w.logged(isUnproven, 1); fields["error"] != errEnough.Error() {
 		t.Errorf("beyond the bound, %v", fields)
 	}
 	other := l.with(l.leaves[1:11]...)
