@@ -243,8 +243,11 @@ func TestGoesOn(t *testing.T) {
 	w.cosigns(l.request(5, 9))
 }
 
-// TestReplaceFull fills a real file system, if there is one that is always full.
+// TestReplaceFull writes to a disk that is always full, then to one that has room.
 func TestReplaceFull(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("needs /dev/full")
+	}
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.Symlink("/dev/full", path+".tmp"); err != nil {
 		t.Fatal(err)

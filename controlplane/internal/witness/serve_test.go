@@ -2,6 +2,7 @@ package witness
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -16,5 +17,18 @@ func TestRun(t *testing.T) {
 			t.Errorf("add-checkpoint = %+v, want %d", got, want)
 		}
 		stop()
+	}
+}
+
+// TestRunFails holds that the directory is not another's while a witness that failed
+// may still be writing to it.
+func TestRunFails(t *testing.T) {
+	w := open(t, testConfig(t, newLog(t, testOrigin)))
+	w.listener.Close()
+	if err := w.Run(t.Context()); err == nil {
+		t.Error("it ran without a listener")
+	}
+	if another, err := New(w.cfg); err == nil || !strings.Contains(err.Error(), "used by another witness") {
+		t.Errorf("New = %v, %v", another, err)
 	}
 }

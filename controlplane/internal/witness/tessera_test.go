@@ -59,8 +59,12 @@ func startTessera(t *testing.T, dir string, signer note.Signer, policy string, s
 // checkpoint. What witnesses said to it, they have said by then.
 func (l *tesseraLog) add(entries ...string) []byte {
 	l.t.Helper()
+	futures := make([]tessera.IndexFuture, 0, len(entries))
 	for _, entry := range entries {
-		if _, err := l.appender.Add(l.t.Context(), tessera.NewEntry([]byte(entry)))(); err != nil {
+		futures = append(futures, l.appender.Add(l.t.Context(), tessera.NewEntry([]byte(entry))))
+	}
+	for _, done := range futures {
+		if _, err := done(); err != nil {
 			l.t.Fatal(err)
 		}
 	}
