@@ -25,20 +25,37 @@ var gatewayMay = []string{
 	"google.golang.org/protobuf/...",
 }
 
-// TestGatewayLinksLittle follows the gateway command's imports through our own
-// packages and holds what they import of others to the list.
+// witnessMay is all that a witness links of others: an auditor is to read it.
+var witnessMay = []string{
+	"go.uber.org/zap/...",
+	"golang.org/x/mod/sumdb/note", // signed notes
+	"golang.org/x/mod/sumdb/tlog", // consistency proofs
+	"golang.org/x/net/netutil",
+	"golang.org/x/sys/...",
+}
+
 func TestGatewayLinksLittle(t *testing.T) {
+	linksLittle(t, "gateway/cmd/sallyport-gateway", gatewayMay)
+}
+
+func TestWitnessLinksLittle(t *testing.T) {
+	linksLittle(t, "controlplane/internal/witness", witnessMay)
+}
+
+// linksLittle follows a package's imports through our own packages and holds what
+// they import of others to the list.
+func linksLittle(t *testing.T, from string, may []string) {
+	t.Helper()
 	byPath := map[string]*pkg{}
 	for _, p := range packages(t) {
 		byPath[p.path] = p
 	}
-	const command = "gateway/cmd/sallyport-gateway"
-	if byPath[command] == nil {
-		t.Fatalf("no package %s", command)
+	if byPath[from] == nil {
+		t.Fatalf("no package %s", from)
 	}
 	used := map[string]bool{}
-	seen := map[string]bool{command: true}
-	for queue := []string{command}; len(queue) > 0; queue = queue[1:] {
+	seen := map[string]bool{from: true}
+	for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
 		for _, imported := range byPath[queue[0]].imports {
 			if ours, ok := strings.CutPrefix(imported, module); ok || imported == strings.TrimSuffix(module, "/") {
 				if !seen[ours] {
@@ -50,15 +67,15 @@ func TestGatewayLinksLittle(t *testing.T) {
 			if !strings.Contains(strings.SplitN(imported, "/", 2)[0], ".") {
 				continue // the standard library
 			}
-			i := slices.IndexFunc(gatewayMay, func(pattern string) bool { return match(pattern, imported) })
+			i := slices.IndexFunc(may, func(pattern string) bool { return match(pattern, imported) })
 			if i < 0 {
-				t.Errorf("%s imports %s: the gateway links little; is it worth it?", queue[0], imported)
+				t.Errorf("%s imports %s: %s links little; is it worth it?", queue[0], imported, from)
 				continue
 			}
-			used[gatewayMay[i]] = true
+			used[may[i]] = true
 		}
 	}
-	for _, pattern := range gatewayMay {
+	for _, pattern := range may {
 		if !used[pattern] {
 			t.Errorf("%s is on the list and not used", pattern)
 		}

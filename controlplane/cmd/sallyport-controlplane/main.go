@@ -1,7 +1,7 @@
-// Command sallyport-controlplane runs the control plane, or an environment's
-// authority. It is not the operator's tool, which is sallyport. Its one
-// invariant: it runs under a configuration file that was understood whole, or not
-// at all.
+// Command sallyport-controlplane runs the control plane, an environment's
+// authority, or a witness of others' logs. It is not the operator's tool, which is
+// sallyport. Its one invariant: it runs under a configuration file that was
+// understood whole, or not at all.
 package main
 
 import (

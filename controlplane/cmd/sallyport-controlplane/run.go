@@ -115,7 +115,7 @@ func newRoot(stderr io.Writer) *cobra.Command {
 	f := &flags{stderr: stderr}
 	root := &cobra.Command{
 		Use:           "sallyport-controlplane",
-		Short:         "Run the control plane, or an environment's authority",
+		Short:         "Run the control plane, an environment's authority, or a witness",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -137,6 +137,7 @@ func newRoot(stderr io.Writer) *cobra.Command {
 			Args:  cobra.NoArgs,
 			RunE:  func(cmd *cobra.Command, _ []string) error { return f.runBundles(cmd.Context()) },
 		},
+		f.witnessCommand(),
 	)
 	return root
 }
