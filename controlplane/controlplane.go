@@ -54,6 +54,8 @@ type Config struct {
 	// LogDir is the directory of the environments' logs; DIR/log if empty. With NATS and
 	// without it none are kept.
 	LogDir string
+	// Witnesses are asked to cosign the logs' checkpoints.
+	Witnesses []Witness
 	// NATS is the URL of an external NATS cluster with JetStream.
 	NATS string
 	// WorkloadAPI is the address of the SPIFFE Workload API that the control
@@ -92,8 +94,14 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%s: %q is not HOST:PORT", a.name, a.value))
 		}
 	}
+	for _, w := range c.Witnesses {
+		faults = append(faults, w.Check())
+	}
 	return errors.Join(faults...)
 }
+
+// Witness is one that cosigns checkpoints of logs (C2SP tlog-witness).
+type Witness = translog.Witness
 
 // ControlPlane is a running control plane. Make it with New, then Run it once.
 type ControlPlane struct {
@@ -188,7 +196,7 @@ func (c *ControlPlane) openLogs(ctx context.Context) (err error) {
 	if dir == "" {
 		dir = logDir(c.config.Dir)
 	}
-	c.logs, err = translog.OpenSet(ctx, dir, c.log)
+	c.logs, err = translog.OpenSet(ctx, dir, c.config.Witnesses, c.log)
 	return err
 }
 

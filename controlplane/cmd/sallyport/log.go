@@ -98,6 +98,7 @@ A crossing of just now is proven within seconds: the command waits for that.`,
 			return a.logProve(cmd.Context(), &request)
 		},
 	}
+	cmd.Flags().BoolVar(&request.Uncosigned, "uncosigned", false, "also from a checkpoint that no witness has cosigned")
 	cmd.Flags().BoolVar(&request.Both, "both", false, "what the ingress gateway recorded, too")
 	return cmd
 }

@@ -34,6 +34,10 @@ type Logs interface {
 	Readers() map[string]*translog.Reader
 	// Failed are those that take nothing more, and why.
 	Failed() map[string]error
+	// Witnesses are asked to cosign all of them.
+	Witnesses() []translog.Witness
+	// Cosigned is how far each witness has come with a log.
+	Cosigned(td string) []translog.Cosigned
 }
 
 // stated says that a frame goes to its environment's log: what gateways state, and with
@@ -105,9 +109,22 @@ func (l *logs) ListLogs(ctx context.Context, _ *controlv1.ListLogsRequest) (*con
 		if err := failed[td]; err != nil {
 			s.Failed = err.Error()
 		}
+		s.Witnesses = witnessed(l.config.Logs.Cosigned(td))
 		resp.Logs = append(resp.Logs, s)
 	}
 	return resp, nil
+}
+
+// witnessed is how far witnesses have come, as answers have it.
+func witnessed(all []translog.Cosigned) (out []*controlv1.WitnessStatus) {
+	for _, c := range all {
+		s := &controlv1.WitnessStatus{Name: c.Witness, Size: c.Size}
+		if c.Failed != nil {
+			s.Failed = c.Failed.Error()
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // Prove gives the proof of a crossing.
@@ -123,7 +140,9 @@ func (l *logs) Prove(ctx context.Context, req *controlv1.ProveRequest) (*control
 	if halves.Egress.Open == nil {
 		x.Side, x.Opened = crossingv1.Side_INGRESS, halves.Record.GetIngress().GetOpen().AsTime()
 	}
-	proof, err := l.proofs().Prove(ctx, x)
+	from := l.proofs()
+	from.Cosigned = len(l.config.Logs.Witnesses()) > 0 && !req.GetUncosigned()
+	proof, err := from.Prove(ctx, x)
 	if errors.Is(err, evidence.ErrNotYet) {
 		return nil, status.Errorf(codes.Unavailable, "%v: ask again in a few seconds", err)
 	}
@@ -186,6 +205,7 @@ func (l *logs) ListKeys(ctx context.Context, _ *controlv1.ListKeysRequest) (*con
 	for _, td := range slices.Sorted(maps.Keys(all)) {
 		k.line("log %s", all[td].Key())
 	}
+	k.witnesses(l.config.Logs.Witnesses())
 	for _, td := range slices.Sorted(maps.Keys(all)) {
 		if err := k.collect(ctx, all[td]); err != nil {
 			return nil, err
@@ -205,6 +225,20 @@ func (k *keyring) line(format string, args ...any) {
 		k.seen[line] = true
 		k.text.WriteString(line + "\n")
 	}
+}
+
+// witnesses takes the keys of witnesses, of which one has to have cosigned.
+func (k *keyring) witnesses(all []translog.Witness) {
+	if len(all) == 0 {
+		return
+	}
+	names := ""
+	for _, w := range all {
+		k.line("witness %s %s %s", w.Name(), w.Key, w.URL)
+		names += " " + w.Name()
+	}
+	k.line("group witnesses any%s", names)
+	k.line("quorum witnesses")
 }
 
 // collect takes the keys that a log has.

@@ -29,7 +29,7 @@ import (
 // withLogs is a mesh that keeps logs, and its logs. Nothing of it is read only.
 func withLogs(t *testing.T) (*mesh, *translog.Set) {
 	t.Helper()
-	set, err := translog.OpenSet(t.Context(), t.TempDir(), nil)
+	set, err := translog.OpenSet(t.Context(), t.TempDir(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +133,8 @@ func (b *brokenLogs) Add(_ context.Context, td string, entries ...*logv1.Entry) 
 	return nil
 }
 
+func (b *brokenLogs) Witnesses() []translog.Witness        { return nil }
+func (b *brokenLogs) Cosigned(string) []translog.Cosigned  { return nil }
 func (b *brokenLogs) Readers() map[string]*translog.Reader { return nil }
 func (b *brokenLogs) Failed() map[string]error             { return map[string]error{"onprem.demo": errBroken} }
 

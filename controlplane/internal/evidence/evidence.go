@@ -40,6 +40,9 @@ type Config struct {
 	Frames Frames
 	// Log is the log that has what a gateway states; nil if there is none.
 	Log func(gateway string) *translog.Reader
+	// Cosigned has proofs end at checkpoints that witnesses have cosigned. Without it that
+	// is as may be.
+	Cosigned bool
 }
 
 // Crossing is one that is to be proven.
@@ -68,7 +71,7 @@ func (c Config) Prove(ctx context.Context, x Crossing) ([]byte, error) {
 		text, err = c.prove(ctx, x, time.Time{})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("prove number %d of %s: %w", x.Key.GetSequence(), statement.ChainOf(x.Key), err)
+		return nil, fmt.Errorf("prove number %d of run %s of %s: %w", x.Key.GetSequence(), x.Key.GetRun(), x.Key.GetEgress(), err)
 	}
 	return text, nil
 }
@@ -82,25 +85,19 @@ func (c Config) prove(ctx context.Context, x Crossing, since time.Time) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	for _, gateway := range []string{x.Key.GetEgress(), x.Key.GetIngress()} {
-		log := c.Log(gateway)
-		if log == nil {
-			continue
-		}
-		var text []byte
-		if text, err = anchor(ctx, log, gateway, members, since); err == nil {
-			return text, nil
+	text, err := c.anchor(ctx, x.Key.GetEgress(), members, since)
+	if err != nil && x.Key.GetIngress() != "" {
+		if other, otherErr := c.anchor(ctx, x.Key.GetIngress(), members, since); otherErr == nil {
+			return other, nil
+		} else if errors.Is(err, errNoLog) {
+			err = otherErr
 		}
 	}
-	return nil, cmpError(err, errors.New("neither gateway's environment has a log"))
+	return text, err
 }
 
-func cmpError(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
-}
+// errNoLog is of an environment that keeps none.
+var errNoLog = errors.New("its environment has no log")
 
 // member is a frame with its way to the root of a statement's list.
 type member struct {
@@ -136,22 +133,43 @@ func (g *gathered) members(x Crossing) (all []member, err error) {
 	return all, nil
 }
 
-// anchor finds the statements of members in a gateway's log, and puts all together.
-func anchor(ctx context.Context, log *translog.Reader, gateway string, members []member, since time.Time) ([]byte, error) {
-	c, err := log.Checkpoint(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: the log %s has no checkpoint", ErrNotYet, log.Origin())
+// anchor finds the statements of members in a gateway's log, and puts all together: up to
+// the last checkpoint that witnesses have cosigned or, unless they must, the last one.
+func (c Config) anchor(ctx context.Context, gateway string, members []member, since time.Time) (text []byte, err error) {
+	log := c.Log(gateway)
+	if log == nil {
+		return nil, errNoLog
 	}
-	if err != nil {
-		return nil, err
+	read := []func() (*translog.Checkpoint, error){log.Cosigned}
+	if !c.Cosigned {
+		read = append(read, func() (*translog.Checkpoint, error) { return log.Checkpoint(ctx) })
 	}
+	for _, checkpoint := range read {
+		to, readErr := checkpoint()
+		if errors.Is(readErr, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: the log %s has no such checkpoint", ErrNotYet, log.Origin())
+			continue
+		}
+		if readErr != nil {
+			return nil, readErr
+		}
+		if text, err = assemble(ctx, log, to, gateway, members, since); !errors.Is(err, ErrNotYet) {
+			return text, err
+		}
+	}
+	return nil, err
+}
+
+// assemble puts a proof together that ends at a checkpoint.
+func assemble(ctx context.Context, log *translog.Reader, to *translog.Checkpoint, gateway string, members []member, since time.Time) ([]byte, error) {
 	last := members[len(members)-1].of
-	p := tlogproof.TLogProof{Checkpoint: c.Note}
+	p := tlogproof.TLogProof{Checkpoint: to.Note}
 	e := &logv1.Evidence{}
-	if p.Index, e.Entry, err = find(ctx, log, c.Size, last.frames[gateway], since); err != nil {
+	var err error
+	if p.Index, e.Entry, err = find(ctx, log, to.Size, last.frames[gateway], since); err != nil {
 		return nil, err
 	}
-	path, err := log.Inclusion(ctx, p.Index, c.Size)
+	path, err := log.Inclusion(ctx, p.Index, to.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +179,7 @@ func anchor(ctx context.Context, log *translog.Reader, gateway string, members [
 	for _, m := range members {
 		shown := &logv1.Member{Frame: m.frame, Path: flat(m.path)}
 		if m.of != last {
-			if shown.Statement, err = earlier(ctx, log, c.Size, e, m.of.frames[gateway], since); err != nil {
+			if shown.Statement, err = earlier(ctx, log, to.Size, e, m.of.frames[gateway], since); err != nil {
 				return nil, err
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/transparency-dev/tessera/api"
+	"github.com/transparency-dev/tessera/api/layout"
 	"github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/note"
 	"google.golang.org/protobuf/proto"
@@ -49,13 +50,23 @@ func (r *Reader) Key() string { return r.vkey }
 // Tiles is the directory that has what is to be served (C2SP tlog-tiles).
 func (r *Reader) Tiles() string { return r.tiles() }
 
-// Checkpoint is the last one that was published. The error is fs.ErrNotExist before the first.
-func (r *Reader) Checkpoint(ctx context.Context) (*Checkpoint, error) {
-	text, err := r.fetch.ReadCheckpoint(ctx)
+// Checkpoint is the last one that was published, with the log's signature. The error is
+// fs.ErrNotExist before the first.
+func (r *Reader) Checkpoint(context.Context) (*Checkpoint, error) {
+	return r.checkpointIn(filepath.Join(r.tiles(), layout.CheckpointPath))
+}
+
+// checkpointIn reads a file with a checkpoint that the log has signed.
+func (r *Reader) checkpointIn(path string) (*Checkpoint, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return openCheckpoint(text, r.verifier)
+	c, err := openCheckpoint(text, r.verifier)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
 }
 
 // tree is what Tessera has integrated: its size and root. Nobody has signed that.

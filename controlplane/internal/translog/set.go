@@ -21,9 +21,10 @@ import (
 // name of its trust domain. One that fails does not keep the others from going on. It is
 // safe for concurrent use.
 type Set struct {
-	dir      string
-	readOnly bool
-	log      *zap.Logger
+	dir       string
+	readOnly  bool
+	witnesses []Witness
+	log       *zap.Logger
 
 	mu     sync.Mutex // guards what follows
 	open   map[string]*Log
@@ -33,13 +34,14 @@ type Set struct {
 // ErrReadOnly is of a set that was opened to be read.
 var ErrReadOnly = errors.New("the logs are open for reading only")
 
-// OpenSet opens the logs in a directory, and makes it where there is none. A log that
-// cannot be opened is told of by Failed, and each time that it is added to.
-func OpenSet(ctx context.Context, dir string, log *zap.Logger) (*Set, error) {
+// OpenSet opens the logs in a directory, and makes it where there is none. Witnesses are
+// asked to cosign each of them, and say of which they do. A log that cannot be opened is
+// told of by Failed, and each time that it is added to.
+func OpenSet(ctx context.Context, dir string, witnesses []Witness, log *zap.Logger) (*Set, error) {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	s := &Set{dir: dir, log: log, open: map[string]*Log{}, failed: map[string]error{}}
+	s := &Set{dir: dir, witnesses: witnesses, log: log, open: map[string]*Log{}, failed: map[string]error{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -79,7 +81,7 @@ func (s *Set) of(ctx context.Context, td string) (*Log, error) {
 	if l := s.open[td]; l != nil {
 		return l, nil
 	}
-	l, err := Open(ctx, Config{Dir: filepath.Join(s.dir, td), Origin: OriginOf(td), Log: s.log})
+	l, err := Open(ctx, Config{Dir: filepath.Join(s.dir, td), Origin: OriginOf(td), Witnesses: s.witnesses, Log: s.log})
 	if err != nil {
 		s.failed[td] = err
 		return nil, err
@@ -119,6 +121,19 @@ func (s *Set) Readers() map[string]*Reader {
 		}
 	}
 	return all
+}
+
+// Witnesses are those that are asked.
+func (s *Set) Witnesses() []Witness { return s.witnesses }
+
+// Cosigned is how far each witness has come with the log of a trust domain.
+func (s *Set) Cosigned(td string) []Cosigned {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.open[td]; l != nil {
+		return l.Cosigned()
+	}
+	return nil
 }
 
 // Failed are the logs that take nothing more, and why, by trust domain.

@@ -114,7 +114,9 @@ type LogStatus struct {
 	// checkpoint is the last one, a C2SP tlog-checkpoint; empty before the first.
 	Checkpoint string `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// failed says why it takes nothing more; empty while it does.
-	Failed        string `protobuf:"bytes,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed string `protobuf:"bytes,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// witnesses that are asked to cosign it.
+	Witnesses     []*WitnessStatus `protobuf:"bytes,5,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -177,6 +179,77 @@ func (x *LogStatus) GetFailed() string {
 	return ""
 }
 
+func (x *LogStatus) GetWitnesses() []*WitnessStatus {
+	if x != nil {
+		return x.Witnesses
+	}
+	return nil
+}
+
+// WitnessStatus is how far a witness has come with a log.
+type WitnessStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name of the witness.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// size of the last tree that it has cosigned; 0 if none is known.
+	Size uint64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// failed says why it has not cosigned the last checkpoint; empty if it has.
+	Failed        string `protobuf:"bytes,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WitnessStatus) Reset() {
+	*x = WitnessStatus{}
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WitnessStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WitnessStatus) ProtoMessage() {}
+
+func (x *WitnessStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WitnessStatus.ProtoReflect.Descriptor instead.
+func (*WitnessStatus) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WitnessStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WitnessStatus) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *WitnessStatus) GetFailed() string {
+	if x != nil {
+		return x.Failed
+	}
+	return ""
+}
+
 // ProveRequest says which crossing.
 type ProveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -184,14 +257,17 @@ type ProveRequest struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// both has the frames of both gateways shown, and not only those of the egress gateway
 	// with which the ingress gateway agrees.
-	Both          bool `protobuf:"varint,2,opt,name=both,proto3" json:"both,omitempty"`
+	Both bool `protobuf:"varint,2,opt,name=both,proto3" json:"both,omitempty"`
+	// uncosigned has the proof end at a checkpoint that no witness has cosigned, if that is
+	// all there is.
+	Uncosigned    bool `protobuf:"varint,3,opt,name=uncosigned,proto3" json:"uncosigned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProveRequest) Reset() {
 	*x = ProveRequest{}
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[3]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -203,7 +279,7 @@ func (x *ProveRequest) String() string {
 func (*ProveRequest) ProtoMessage() {}
 
 func (x *ProveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[3]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -216,7 +292,7 @@ func (x *ProveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveRequest.ProtoReflect.Descriptor instead.
 func (*ProveRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ProveRequest) GetId() string {
@@ -233,6 +309,13 @@ func (x *ProveRequest) GetBoth() bool {
 	return false
 }
 
+func (x *ProveRequest) GetUncosigned() bool {
+	if x != nil {
+		return x.Uncosigned
+	}
+	return false
+}
+
 // ProveResponse is the proof.
 type ProveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -244,7 +327,7 @@ type ProveResponse struct {
 
 func (x *ProveResponse) Reset() {
 	*x = ProveResponse{}
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[4]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -256,7 +339,7 @@ func (x *ProveResponse) String() string {
 func (*ProveResponse) ProtoMessage() {}
 
 func (x *ProveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[4]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -269,7 +352,7 @@ func (x *ProveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveResponse.ProtoReflect.Descriptor instead.
 func (*ProveResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ProveResponse) GetProof() []byte {
@@ -288,7 +371,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[5]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -300,7 +383,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[5]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -313,7 +396,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{6}
 }
 
 // ListKeysResponse is the keys.
@@ -327,7 +410,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[6]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -339,7 +422,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[6]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -352,7 +435,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListKeysResponse) GetKeys() string {
@@ -371,7 +454,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[7]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +466,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[7]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +479,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{8}
 }
 
 // ExportResponse is the next piece of the pack.
@@ -410,7 +493,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[8]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +505,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_log_proto_msgTypes[8]
+	mi := &file_sallyport_control_v1_log_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +518,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExportResponse) GetData() []byte {
@@ -452,17 +535,25 @@ const file_sallyport_control_v1_log_proto_rawDesc = "" +
 	"\x1esallyport/control/v1/log.proto\x12\x14sallyport.control.v1\"\x11\n" +
 	"\x0fListLogsRequest\"G\n" +
 	"\x10ListLogsResponse\x123\n" +
-	"\x04logs\x18\x01 \x03(\v2\x1f.sallyport.control.v1.LogStatusR\x04logs\"x\n" +
+	"\x04logs\x18\x01 \x03(\v2\x1f.sallyport.control.v1.LogStatusR\x04logs\"\xbb\x01\n" +
 	"\tLogStatus\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x03 \x01(\tR\n" +
 	"checkpoint\x12\x16\n" +
-	"\x06failed\x18\x04 \x01(\tR\x06failed\"2\n" +
+	"\x06failed\x18\x04 \x01(\tR\x06failed\x12A\n" +
+	"\twitnesses\x18\x05 \x03(\v2#.sallyport.control.v1.WitnessStatusR\twitnesses\"O\n" +
+	"\rWitnessStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\tR\x06failed\"R\n" +
 	"\fProveRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04both\x18\x02 \x01(\bR\x04both\"%\n" +
+	"\x04both\x18\x02 \x01(\bR\x04both\x12\x1e\n" +
+	"\n" +
+	"uncosigned\x18\x03 \x01(\bR\n" +
+	"uncosigned\"%\n" +
 	"\rProveResponse\x12\x14\n" +
 	"\x05proof\x18\x01 \x01(\fR\x05proof\"\x11\n" +
 	"\x0fListKeysRequest\"&\n" +
@@ -490,33 +581,35 @@ func file_sallyport_control_v1_log_proto_rawDescGZIP() []byte {
 	return file_sallyport_control_v1_log_proto_rawDescData
 }
 
-var file_sallyport_control_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_sallyport_control_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_sallyport_control_v1_log_proto_goTypes = []any{
 	(*ListLogsRequest)(nil),  // 0: sallyport.control.v1.ListLogsRequest
 	(*ListLogsResponse)(nil), // 1: sallyport.control.v1.ListLogsResponse
 	(*LogStatus)(nil),        // 2: sallyport.control.v1.LogStatus
-	(*ProveRequest)(nil),     // 3: sallyport.control.v1.ProveRequest
-	(*ProveResponse)(nil),    // 4: sallyport.control.v1.ProveResponse
-	(*ListKeysRequest)(nil),  // 5: sallyport.control.v1.ListKeysRequest
-	(*ListKeysResponse)(nil), // 6: sallyport.control.v1.ListKeysResponse
-	(*ExportRequest)(nil),    // 7: sallyport.control.v1.ExportRequest
-	(*ExportResponse)(nil),   // 8: sallyport.control.v1.ExportResponse
+	(*WitnessStatus)(nil),    // 3: sallyport.control.v1.WitnessStatus
+	(*ProveRequest)(nil),     // 4: sallyport.control.v1.ProveRequest
+	(*ProveResponse)(nil),    // 5: sallyport.control.v1.ProveResponse
+	(*ListKeysRequest)(nil),  // 6: sallyport.control.v1.ListKeysRequest
+	(*ListKeysResponse)(nil), // 7: sallyport.control.v1.ListKeysResponse
+	(*ExportRequest)(nil),    // 8: sallyport.control.v1.ExportRequest
+	(*ExportResponse)(nil),   // 9: sallyport.control.v1.ExportResponse
 }
 var file_sallyport_control_v1_log_proto_depIdxs = []int32{
 	2, // 0: sallyport.control.v1.ListLogsResponse.logs:type_name -> sallyport.control.v1.LogStatus
-	0, // 1: sallyport.control.v1.LogService.ListLogs:input_type -> sallyport.control.v1.ListLogsRequest
-	3, // 2: sallyport.control.v1.LogService.Prove:input_type -> sallyport.control.v1.ProveRequest
-	5, // 3: sallyport.control.v1.LogService.ListKeys:input_type -> sallyport.control.v1.ListKeysRequest
-	7, // 4: sallyport.control.v1.LogService.Export:input_type -> sallyport.control.v1.ExportRequest
-	1, // 5: sallyport.control.v1.LogService.ListLogs:output_type -> sallyport.control.v1.ListLogsResponse
-	4, // 6: sallyport.control.v1.LogService.Prove:output_type -> sallyport.control.v1.ProveResponse
-	6, // 7: sallyport.control.v1.LogService.ListKeys:output_type -> sallyport.control.v1.ListKeysResponse
-	8, // 8: sallyport.control.v1.LogService.Export:output_type -> sallyport.control.v1.ExportResponse
-	5, // [5:9] is the sub-list for method output_type
-	1, // [1:5] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	3, // 1: sallyport.control.v1.LogStatus.witnesses:type_name -> sallyport.control.v1.WitnessStatus
+	0, // 2: sallyport.control.v1.LogService.ListLogs:input_type -> sallyport.control.v1.ListLogsRequest
+	4, // 3: sallyport.control.v1.LogService.Prove:input_type -> sallyport.control.v1.ProveRequest
+	6, // 4: sallyport.control.v1.LogService.ListKeys:input_type -> sallyport.control.v1.ListKeysRequest
+	8, // 5: sallyport.control.v1.LogService.Export:input_type -> sallyport.control.v1.ExportRequest
+	1, // 6: sallyport.control.v1.LogService.ListLogs:output_type -> sallyport.control.v1.ListLogsResponse
+	5, // 7: sallyport.control.v1.LogService.Prove:output_type -> sallyport.control.v1.ProveResponse
+	7, // 8: sallyport.control.v1.LogService.ListKeys:output_type -> sallyport.control.v1.ListKeysResponse
+	9, // 9: sallyport.control.v1.LogService.Export:output_type -> sallyport.control.v1.ExportResponse
+	6, // [6:10] is the sub-list for method output_type
+	2, // [2:6] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_log_proto_init() }
@@ -530,7 +623,7 @@ func file_sallyport_control_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_control_v1_log_proto_rawDesc), len(file_sallyport_control_v1_log_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
