@@ -113,10 +113,10 @@ func (r *Reader) Consistency(ctx context.Context, from, to uint64) ([][]byte, er
 	return builder.ConsistencyProof(ctx, from, to)
 }
 
-// Raw are the encoded entries from one index to before another, in order.
-func (r *Reader) Raw(ctx context.Context, from, to uint64) iter.Seq2[uint64, []byte] {
+// Raw are the encoded entries of a tree of that size from an index on, in order.
+func (r *Reader) Raw(ctx context.Context, from, size uint64) iter.Seq2[uint64, []byte] {
 	return func(yield func(uint64, []byte) bool) {
-		for i, data := range r.raw(ctx, from, to, func(error) {}) {
+		for i, data := range r.raw(ctx, from, size, func(error) {}) {
 			if !yield(i, data) {
 				return
 			}
@@ -124,11 +124,12 @@ func (r *Reader) Raw(ctx context.Context, from, to uint64) iter.Seq2[uint64, []b
 	}
 }
 
-// raw tells failed why it ends early.
-func (r *Reader) raw(ctx context.Context, from, to uint64, failed func(error)) iter.Seq2[uint64, []byte] {
+// raw tells failed why it ends early. The size has to be one that the tree once had: of
+// others there are no partial bundles.
+func (r *Reader) raw(ctx context.Context, from, size uint64, failed func(error)) iter.Seq2[uint64, []byte] {
 	return func(yield func(uint64, []byte) bool) {
-		for from < to {
-			bundle, err := client.GetEntryBundle(ctx, r.fetch.ReadEntryBundle, from/bundleWidth, to)
+		for from < size {
+			bundle, err := client.GetEntryBundle(ctx, r.fetch.ReadEntryBundle, from/bundleWidth, size)
 			if err != nil {
 				failed(fmt.Errorf("entries from %d on: %w", from, err))
 				return
@@ -139,7 +140,7 @@ func (r *Reader) raw(ctx context.Context, from, to uint64, failed func(error)) i
 				return
 			}
 			for _, data := range entries {
-				if from == to || !yield(from, data) {
+				if from == size || !yield(from, data) {
 					return
 				}
 				from++
@@ -156,11 +157,11 @@ func within(b api.EntryBundle, from uint64) [][]byte {
 	return b.Entries[min(from%bundleWidth, uint64(len(b.Entries))):]
 }
 
-// Entries are the entries from one index to before another, in order, each with its index.
-func (r *Reader) Entries(ctx context.Context, from, to uint64) iter.Seq2[*logv1.Entry, error] {
+// Entries are the entries of a tree of that size from an index on, in order.
+func (r *Reader) Entries(ctx context.Context, from, size uint64) iter.Seq2[*logv1.Entry, error] {
 	return func(yield func(*logv1.Entry, error) bool) {
 		var fault error
-		for i, data := range r.raw(ctx, from, to, func(err error) { fault = err }) {
+		for i, data := range r.raw(ctx, from, size, func(err error) { fault = err }) {
 			e := new(logv1.Entry)
 			if err := proto.Unmarshal(data, e); err != nil {
 				yield(nil, fmt.Errorf("entry %d: %w", i, err))
@@ -180,7 +181,7 @@ func (r *Reader) Entries(ctx context.Context, from, to uint64) iter.Seq2[*logv1.
 // for, of a tree of that size.
 func (r *Reader) Find(ctx context.Context, size uint64, since time.Time, is func(*logv1.Entry) bool) (index uint64, data []byte, found bool, err error) {
 	from := uint64(sort.Search(int(size), func(i int) bool { //nolint:gosec // a tree has less than 2^63 entries
-		for e, readErr := range r.Entries(ctx, uint64(i), uint64(i)+1) { //nolint:gosec // as above
+		for e, readErr := range r.Entries(ctx, uint64(i), size) { //nolint:gosec // as above
 			if readErr != nil {
 				err = readErr
 				return true

@@ -363,6 +363,35 @@ func hashes(path [][]byte) (all []tlog.Hash) {
 	return all
 }
 
+// TestFind: an entry is found by when it was taken and what it says, in a tree of any size
+// that was signed.
+func TestFind(t *testing.T) {
+	clock := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	l, err := Open(t.Context(), Config{Dir: t.TempDir(), Origin: origin, Interval: 100 * time.Millisecond, Now: func() time.Time { return clock }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for n := range 21 { // one after another: most bundles are partial
+		clock = clock.Add(time.Minute)
+		add(t, l, frame(n%7))
+		l.seen = newRecent(remembered)
+	}
+	size := awaitSize(t, l.Reader, 21).Size
+	for _, test := range []struct {
+		since time.Duration
+		n     int
+		want  uint64
+		found bool
+	}{{0, 0, 0, true}, {time.Minute, 3, 3, true}, {5 * time.Minute, 3, 10, true}, {11 * time.Minute, 3, 10, true}, {12 * time.Minute, 3, 17, true}, {19 * time.Minute, 3, 0, false}, {time.Hour, 6, 0, false}, {0, 8, 0, false}} {
+		since := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC).Add(test.since)
+		index, data, found, err := l.Find(t.Context(), size, since, func(e *logv1.Entry) bool { return string(e.GetFrame()) == fmt.Sprintf("frame %d", test.n) })
+		if err != nil || found != test.found || found && (index != test.want || !strings.Contains(string(data), "frame")) {
+			t.Errorf("frame %d since %s: %d, %q, %v, %v; want %d, %v", test.n, test.since, index, data, found, err, test.want, test.found)
+		}
+	}
+}
+
 // TestReaderWithoutLog: there is none.
 func TestReaderWithoutLog(t *testing.T) {
 	if _, err := OpenReader(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
