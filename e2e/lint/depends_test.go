@@ -34,48 +34,62 @@ var witnessMay = []string{
 	"golang.org/x/sys/...",
 }
 
+// verifyMay is all that sallyport-verify links of others: nothing but what an auditor
+// has who builds it, which is Go itself.
+var verifyMay []string
+
 func TestGatewayLinksLittle(t *testing.T) {
-	linksLittle(t, "gateway/cmd/sallyport-gateway", gatewayMay)
+	linksOnly(t, "gateway/cmd/sallyport-gateway", []string{"..."}, gatewayMay)
 }
 
 func TestWitnessLinksLittle(t *testing.T) {
-	linksLittle(t, "controlplane/internal/witness", witnessMay)
+	linksOnly(t, "controlplane/internal/witness", []string{"..."}, witnessMay)
 }
 
-// linksLittle follows a package's imports through our own packages and holds what
-// they import of others to the list.
-func linksLittle(t *testing.T, from string, may []string) {
+// TestVerifyLinksNothing: it checks what the rest of this repository makes, and shares no
+// code with it.
+func TestVerifyLinksNothing(t *testing.T) {
+	const command = "controlplane/cmd/sallyport-verify"
+	linksOnly(t, command, []string{command + "/..."}, verifyMay)
+}
+
+// linksOnly follows a package's imports through our own packages, and holds that it links
+// of ours and of others what it may, and all of the latter.
+func linksOnly(t *testing.T, command string, ours, others []string) {
 	t.Helper()
 	byPath := map[string]*pkg{}
 	for _, p := range packages(t) {
 		byPath[p.path] = p
 	}
-	if byPath[from] == nil {
-		t.Fatalf("no package %s", from)
+	if byPath[command] == nil {
+		t.Fatalf("no package %s", command)
 	}
 	used := map[string]bool{}
-	seen := map[string]bool{from: true}
-	for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
+	seen := map[string]bool{command: true}
+	for queue := []string{command}; len(queue) > 0; queue = queue[1:] {
 		for _, imported := range byPath[queue[0]].imports {
-			if ours, ok := strings.CutPrefix(imported, module); ok || imported == strings.TrimSuffix(module, "/") {
-				if !seen[ours] {
-					seen[ours] = true
-					queue = append(queue, ours)
+			if of, ok := strings.CutPrefix(imported, module); ok || imported == strings.TrimSuffix(module, "/") {
+				if !matchAny(ours, of) {
+					t.Errorf("%s imports %s: %s shares no code with it", queue[0], imported, command)
+				}
+				if !seen[of] {
+					seen[of] = true
+					queue = append(queue, of)
 				}
 				continue
 			}
 			if !strings.Contains(strings.SplitN(imported, "/", 2)[0], ".") {
 				continue // the standard library
 			}
-			i := slices.IndexFunc(may, func(pattern string) bool { return match(pattern, imported) })
+			i := slices.IndexFunc(others, func(pattern string) bool { return match(pattern, imported) })
 			if i < 0 {
-				t.Errorf("%s imports %s: %s links little; is it worth it?", queue[0], imported, from)
+				t.Errorf("%s imports %s: %s links little; is it worth it?", queue[0], imported, command)
 				continue
 			}
-			used[may[i]] = true
+			used[others[i]] = true
 		}
 	}
-	for _, pattern := range may {
+	for _, pattern := range others {
 		if !used[pattern] {
 			t.Errorf("%s is on the list and not used", pattern)
 		}

@@ -6,7 +6,10 @@
 // over, and a length that a message tells takes no memory before the bytes are there.
 package wire
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // kind of a field's values.
 type kind uint8
@@ -51,7 +54,7 @@ func New(name string, fields ...Field) *Schema {
 		if f.number <= last || f.number > 64 {
 			panic(fmt.Sprintf("%s: field %d after %d", name, f.number, last))
 		}
-		for ; last < f.number; last++ {
+		for last = f.number; len(s.place) < int(last); {
 			s.place = append(s.place, -1)
 		}
 		s.place = append(s.place, int8(at))
@@ -123,4 +126,34 @@ func (s *Schema) named(name string) int {
 		}
 	}
 	panic(fmt.Sprintf("%s has no field %q", s.name, name))
+}
+
+// Describe is the table in words: a line for each field, deeper ones behind theirs.
+func (s *Schema) Describe() string { return s.describe("") }
+
+func (s *Schema) describe(indent string) string {
+	var b strings.Builder
+	for _, f := range s.fields {
+		fmt.Fprintf(&b, "%s%d %s", indent, f.number, f.name)
+		if f.repeated {
+			b.WriteString(" repeated")
+		}
+		switch f.kind {
+		case kindMessage:
+			fmt.Fprintf(&b, " %s\n%s", f.of.name, f.of.describe(indent+" "))
+			continue
+		case kindEnum:
+			for n, v := range f.values {
+				fmt.Fprintf(&b, " %s=%d", v, n)
+			}
+		default:
+			b.WriteString(" " + kinds[f.kind])
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+var kinds = [...]string{
+	kindUint32: "uint32", kindUint64: "uint64", kindInt32: "int32", kindInt64: "int64", kindBool: "bool", kindText: "string", kindBytes: "bytes",
 }

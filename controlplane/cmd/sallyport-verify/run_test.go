@@ -1,0 +1,117 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/verifytest"
+)
+
+// given writes files, and gives their paths.
+func given(t testing.TB, contents ...string) (paths []string) {
+	t.Helper()
+	dir := t.TempDir()
+	for i, c := range contents {
+		path := filepath.Join(dir, string(rune('a'+i)))
+		if err := os.WriteFile(path, []byte(c), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// told is what the command says, and its exit code.
+func told(t testing.TB, args ...string) (string, int) {
+	t.Helper()
+	var out, errs strings.Builder
+	code := run(args, &out, &errs)
+	if errs.Len() > 0 {
+		t.Logf("%v: %s", args, &errs)
+	}
+	return out.String() + errs.String(), code
+}
+
+func crossed(t testing.TB) *verifytest.Mesh {
+	m := verifytest.New(t)
+	for range 5 {
+		m.Cross()
+	}
+	m.Epoch(false)
+	return m
+}
+
+// TestProof: a proof of a crossing says who called whom, when, and what both signed.
+func TestProof(t *testing.T) {
+	m := crossed(t)
+	whole := string(m.Proof(m.Near, 3, verifytest.Egress, verifytest.Ingress))
+	files := given(t, m.Keys(), whole)
+	out, code := told(t, "--keys", files[0], files[1])
+	for _, want := range []string{
+		"Proven: crossing 01a207e6-e4d8-7d3e-9a54-000000000003, number 3 of near-1 ─► far-1",
+		"spiffe://near.example/ai/orchestrator ─► spiffe://far.example/ai/llm", "ml-platform, of near ─► far; lands in siem",
+		"POST /v1/chat/completions of chat (openai) at llm.far.mesh:8000",
+		"ALLOW by plan-with-the-llm under policy 41", "ended 1.904s later: DONE, status 200, 2,210 B there, 9,433 B back",
+		"opening and end alike by both", "epoch 1 is entry 2 of near.example/sallyport/log", "seen by w1 at",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	if code != proven {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	out, code = told(t, "--keys", files[0], "-o", "json", files[1])
+	var said struct {
+		Verdict  string
+		Crossing struct {
+			ID       string
+			Accounts map[string]struct {
+				Close struct{ ResponseBytes string }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &said); err != nil || code != proven || said.Verdict != "proven" ||
+		said.Crossing.Accounts[m.Far.ID].Close.ResponseBytes != "9433" {
+		t.Errorf("%+v, %v, exit code %d:\n%s", said, err, code, out)
+	}
+}
+
+// TestExitCodes: yes, no, and could not tell.
+func TestExitCodes(t *testing.T) {
+	m := crossed(t)
+	whole := string(m.Proof(m.Near, 3, verifytest.Egress))
+	files := given(t, m.Keys(), whole, strings.Replace(whole, "index ", "index 1", 1), "log nothing", "neither", m.RootLine(m.Near))
+	for _, c := range []struct {
+		name string
+		args []string
+		want int
+		says string
+	}{
+		{"a proof", []string{"--keys", files[0], files[1]}, proven, "Proven"},
+		{"not proven", []string{"--keys", files[0], files[2]}, notProven, "Not proven: entry 12"},
+		{"bad keys", []string{"--keys", files[3], files[1]}, notTold, "line 1"},
+		{"other keys", []string{"--keys", files[5], files[1]}, notTold, "cannot be told"},
+		{"neither proof nor pack", []string{"--keys", files[0], files[4]}, notTold, "neither"},
+		{"no file", []string{"--keys", files[0], files[1] + ".gone"}, notTold, "no such file"},
+		{"no keys", []string{files[1]}, notTold, "--keys is missing"},
+		{"two files", []string{"--keys", files[0], files[1], files[1]}, notTold, "want one file"},
+		{"another form", []string{"--keys", files[0], "-o", "xml", files[1]}, notTold, "-o xml"},
+		{"since of a proof", []string{"--keys", files[0], "--since", files[1], files[1]}, notTold, "--since is of packs"},
+		{"help", []string{"--help"}, proven, "usage"},
+	} {
+		if out, code := told(t, c.args...); code != c.want || !strings.Contains(out, c.says) {
+			t.Errorf("%s: exit code %d, want %d, and %q in\n%s", c.name, code, c.want, c.says, out)
+		}
+	}
+}
+
+// TestSafe: what a file has does not come to the terminal as it is.
+func TestSafe(t *testing.T) {
+	if got := safe("a\x1b[2Jb"); strings.Contains(got, "\x1b") {
+		t.Errorf("%q", got)
+	}
+}
