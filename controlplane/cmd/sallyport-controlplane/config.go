@@ -59,6 +59,8 @@ type asked struct {
 	VKey string `yaml:"vkey"`
 	// URL is where it listens.
 	URL string `yaml:"url"`
+	// For are the trust domains whose logs it is asked to cosign; all if absent.
+	For []string `yaml:"for"`
 }
 
 // authorityFile is the configuration file of `authority`. Paths in it are
@@ -198,7 +200,7 @@ func readControlPlane(path string) (controlplane.Config, error) {
 		Federation:  f.federates(file.Federates),
 	}
 	for _, w := range file.Witnesses {
-		cfg.Witnesses = append(cfg.Witnesses, controlplane.Witness{Key: w.VKey, URL: w.URL})
+		cfg.Witnesses = append(cfg.Witnesses, controlplane.Witness{Key: w.VKey, URL: w.URL, For: w.For})
 	}
 	if err := cfg.Validate(); len(f.errs) == 0 && err != nil {
 		f.errs = append(f.errs, fmt.Errorf("%s: %w", path, err))

@@ -53,6 +53,7 @@ The configuration, YAML or JSON, with paths relative to the file:
   logDir: state/log                   # of the environments' signed logs; DIR/log if absent
   witnesses:                          # that are asked to cosign their checkpoints
     - {vkey: auditor.example/witness+1a2b3c4d+BA..., url: https://witness.auditor.example/}
+    - {vkey: aws.example/witness+5e6f7a8b+BA..., url: https://witness.aws.example/, for: [onprem.example, azure.example]}
   workloadApi: unix:///run/cp.sock    # of its own SVID; SPIFFE_ENDPOINT_SOCKET if absent
   policyKeys: keyset.json             # who may sign a policy
   operators: [spiffe://mesh.example/operators/alice]

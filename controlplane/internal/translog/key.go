@@ -12,6 +12,25 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
+// Prepare makes the key of the log of a trust domain, beside those of a set's others, if it
+// has none, and gives its public half: so that witnesses can know the log before it begins.
+func Prepare(dir, td string) (vkey string, err error) {
+	dir = filepath.Join(dir, td)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	held, err := takeLock(dir)
+	if err != nil {
+		return "", err
+	}
+	defer held.release() //nolint:errcheck // a lock's file was not written to
+	if _, err := loadKey(dir, OriginOf(td)); err != nil {
+		return "", err
+	}
+	_, vkey, err = verifierOf(dir)
+	return vkey, err
+}
+
 // loadKey gives the log's key, an Ed25519 key of C2SP signed-note, which is made with the
 // log. A log whose key is gone is not given another: who follows it would not believe it.
 func loadKey(dir, origin string) (note.Signer, error) {

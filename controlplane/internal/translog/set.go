@@ -81,7 +81,8 @@ func (s *Set) of(ctx context.Context, td string) (*Log, error) {
 	if l := s.open[td]; l != nil {
 		return l, nil
 	}
-	l, err := Open(ctx, Config{Dir: filepath.Join(s.dir, td), Origin: OriginOf(td), Witnesses: s.witnesses, Log: s.log})
+	asked := slices.DeleteFunc(slices.Clone(s.witnesses), func(w Witness) bool { return !w.asksFor(td) })
+	l, err := Open(ctx, Config{Dir: filepath.Join(s.dir, td), Origin: OriginOf(td), Witnesses: asked, Log: s.log})
 	if err != nil {
 		s.failed[td] = err
 		return nil, err

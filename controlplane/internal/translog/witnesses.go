@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,7 +33,12 @@ type Witness struct {
 	Key string
 	// URL is what "/add-checkpoint" comes behind.
 	URL string
+	// For are the trust domains whose logs it is asked to cosign; all if there are none.
+	For []string
 }
+
+// asksFor says that it is asked to cosign the log of a trust domain.
+func (w Witness) asksFor(td string) bool { return len(w.For) == 0 || slices.Contains(w.For, td) }
 
 // Name is the witness's name; "" of one that is none.
 func (w Witness) Name() string { name, _, _ := strings.Cut(w.Key, "+"); return name }

@@ -176,7 +176,7 @@ func TestHostileWitness(t *testing.T) {
 			defer server.Close()
 			own := t.TempDir()
 			copyTree(t, dir, own)
-			l := openWitnessed(t, own, Witness{good.Key, server.URL})
+			l := openWitnessed(t, own, Witness{Key: good.Key, URL: server.URL})
 			add(t, l, frames(0, 5)...)
 			for deadline := time.Now().Add(20 * time.Second); l.Cosigned()[0].Failed == nil; <-time.After(10 * time.Millisecond) {
 				if time.Now().After(deadline) {

@@ -75,6 +75,7 @@ func (l layout) policy() string              { return filepath.Join(string(l), "
 func (l layout) lock() string                { return filepath.Join(string(l), "lock") }
 func (l layout) meshFile() string            { return filepath.Join(string(l), "mesh.json") }
 func (l layout) controlPlane() string        { return filepath.Join(string(l), "controlplane") }
+func (l layout) logs() string                { return filepath.Join(l.controlPlane(), "log") }
 func (l layout) socket(name string) string   { return filepath.Join(l.run(), name+".sock") }
 func (l layout) authority(env string) string { return filepath.Join(string(l), env, "authority") }
 func (l layout) gatewayDir(gw string) string { return filepath.Join(string(l), gw[:len(gw)-2], gw) }

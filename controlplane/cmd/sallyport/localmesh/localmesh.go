@@ -68,8 +68,10 @@ type Mesh struct {
 	authorities map[string]*controlplane.Authority // by environment; "mesh" is the control plane's
 	fail        context.CancelCauseFunc
 	issuing     *stage // the authorities
+	witnessing  *stage // the witnesses
 	controlling *stage // the control plane
 	carrying    *stage // gateways and workloads
+	witnesses   []controlplane.Witness
 	plane       string // the control plane's address
 	conn        *grpc.ClientConn
 	tunnels     map[string]string // gateway to address
@@ -94,7 +96,7 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Mesh) err
 	defer fail(nil)
 	m := &Mesh{
 		cfg: cfg, layout: layout(dir), fail: fail,
-		issuing: newStage(ctx), controlling: newStage(ctx), carrying: newStage(ctx),
+		issuing: newStage(ctx), witnessing: newStage(ctx), controlling: newStage(ctx), carrying: newStage(ctx),
 		Gateways: map[string]*gateway.Gateway{}, sources: map[string]*certs.Source{},
 		tunnels: map[string]string{}, given: map[string]bool{},
 	}
@@ -118,7 +120,7 @@ func Run(ctx context.Context, cfg Config, ready func(context.Context, *Mesh) err
 // down stops everything and gives the reason, if it was another than the end
 // of the context.
 func (m *Mesh) down(ctx context.Context, cause error) error {
-	err := errors.Join(m.carrying.end(), m.controlling.end())
+	err := errors.Join(m.carrying.end(), m.controlling.end(), m.witnessing.end())
 	m.closeSources()
 	err = errors.Join(err, m.issuing.end())
 	if cause != nil && !errors.Is(cause, ctx.Err()) {
@@ -133,6 +135,7 @@ func (m *Mesh) up(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"start the authorities", m.startAuthorities},
+		{"start the witnesses", m.startWitnesses},
 		{"start the control plane", m.startControlPlane},
 		{"have the authorities join it", m.joinAuthorities},
 		{"start the gateways", m.startGateways},

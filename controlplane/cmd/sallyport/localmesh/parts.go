@@ -80,6 +80,7 @@ func (m *Mesh) runControlPlane(ctx context.Context, at string, keys *policyv1.Ke
 		WorkloadAPI: m.layout.workloadAPI("controlplane"),
 		PolicyKeys:  keys,
 		Operators:   []spiffeid.ID{ID("operator")},
+		Witnesses:   m.witnesses,
 		Log:         m.cfg.Log,
 	}
 	m.plane = at
@@ -101,8 +102,12 @@ func (m *Mesh) runControlPlane(ctx context.Context, at string, keys *policyv1.Ke
 
 // writeControlPlane writes the file that `sallyport-controlplane run` starts from.
 func (m *Mesh) writeControlPlane(cfg *controlplane.Config) (string, error) {
+	witnesses := make([]map[string]any, len(cfg.Witnesses))
+	for i, w := range cfg.Witnesses {
+		witnesses[i] = map[string]any{"vkey": w.Key, "url": w.URL, "for": w.For}
+	}
 	text, err := json.Marshal(map[string]any{
-		"listen": cfg.Listen, "dir": cfg.Dir, "workloadApi": cfg.WorkloadAPI,
+		"witnesses": witnesses, "listen": cfg.Listen, "dir": cfg.Dir, "workloadApi": cfg.WorkloadAPI,
 		"policyKeys": m.layout.keySet(), "operators": cfg.Operators,
 	})
 	if err != nil {
