@@ -35,6 +35,10 @@ type controlPlaneFile struct {
 	Dir string `yaml:"dir"`
 	// NATS is the URL of an external NATS cluster with JetStream.
 	NATS string `yaml:"nats"`
+	// LogDir is the directory of the environments' logs; DIR/log if empty.
+	LogDir string `yaml:"logDir"`
+	// Witnesses are asked to cosign the logs' checkpoints.
+	Witnesses []asked `yaml:"witnesses"`
 	// WorkloadAPI is where the control plane's SVID comes from, such as
 	// unix:///run/sallyport/cp.sock; SPIFFE_ENDPOINT_SOCKET if empty.
 	WorkloadAPI string `yaml:"workloadApi"`
@@ -47,6 +51,14 @@ type controlPlaneFile struct {
 	Bundles map[string]string `yaml:"bundles"`
 	// Federates are trust domains whose bundle endpoints are followed.
 	Federates []federates `yaml:"federates"`
+}
+
+// asked is a witness that is asked.
+type asked struct {
+	// VKey is its verifier key, as "witness keys" prints it.
+	VKey string `yaml:"vkey"`
+	// URL is where it listens.
+	URL string `yaml:"url"`
 }
 
 // authorityFile is the configuration file of `authority`. Paths in it are
@@ -178,11 +190,15 @@ func readControlPlane(path string) (controlplane.Config, error) {
 		Advertise:   file.Advertise,
 		Dir:         f.resolve(file.Dir),
 		NATS:        file.NATS,
+		LogDir:      f.resolve(file.LogDir),
 		WorkloadAPI: file.WorkloadAPI,
 		PolicyKeys:  f.keySet("policyKeys", file.PolicyKeys),
 		Operators:   f.ids("operators", file.Operators),
 		Bundles:     f.bundles(file.Bundles),
 		Federation:  f.federates(file.Federates),
+	}
+	for _, w := range file.Witnesses {
+		cfg.Witnesses = append(cfg.Witnesses, controlplane.Witness{Key: w.VKey, URL: w.URL})
 	}
 	if err := cfg.Validate(); len(f.errs) == 0 && err != nil {
 		f.errs = append(f.errs, fmt.Errorf("%s: %w", path, err))

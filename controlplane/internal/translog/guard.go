@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 
@@ -120,18 +119,11 @@ func (r *Reader) signedPath() string { return filepath.Join(r.dir, signedName) }
 
 // signed is the last checkpoint that was signed; nil if none was.
 func (r *Reader) signed() (*Checkpoint, error) {
-	text, err := os.ReadFile(r.signedPath())
+	c, err := r.checkpointIn(r.signedPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	c, err := openCheckpoint(text, r.verifier)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.signedPath(), err)
-	}
-	return c, nil
+	return c, err
 }
 
 // consistent holds that a tree is the beginning of another.

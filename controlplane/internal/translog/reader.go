@@ -3,6 +3,7 @@ package translog
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,8 +11,11 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"sort"
+	"time"
 
 	"github.com/transparency-dev/tessera/api"
+	"github.com/transparency-dev/tessera/api/layout"
 	"github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/note"
 	"google.golang.org/protobuf/proto"
@@ -46,13 +50,23 @@ func (r *Reader) Key() string { return r.vkey }
 // Tiles is the directory that has what is to be served (C2SP tlog-tiles).
 func (r *Reader) Tiles() string { return r.tiles() }
 
-// Checkpoint is the last one that was published. The error is fs.ErrNotExist before the first.
-func (r *Reader) Checkpoint(ctx context.Context) (*Checkpoint, error) {
-	text, err := r.fetch.ReadCheckpoint(ctx)
+// Checkpoint is the last one that was published, with the log's signature. The error is
+// fs.ErrNotExist before the first.
+func (r *Reader) Checkpoint(context.Context) (*Checkpoint, error) {
+	return r.checkpointIn(filepath.Join(r.tiles(), layout.CheckpointPath))
+}
+
+// checkpointIn reads a file with a checkpoint that the log has signed.
+func (r *Reader) checkpointIn(path string) (*Checkpoint, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return openCheckpoint(text, r.verifier)
+	c, err := openCheckpoint(text, r.verifier)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
 }
 
 // tree is what Tessera has integrated: its size and root. Nobody has signed that.
@@ -143,7 +157,7 @@ func within(b api.EntryBundle, from uint64) [][]byte {
 }
 
 // Entries are the entries from one index to before another, in order, each with its index.
-func (r *Reader) entries(ctx context.Context, from, to uint64) iter.Seq2[*logv1.Entry, error] {
+func (r *Reader) Entries(ctx context.Context, from, to uint64) iter.Seq2[*logv1.Entry, error] {
 	return func(yield func(*logv1.Entry, error) bool) {
 		var fault error
 		for i, data := range r.raw(ctx, from, to, func(err error) { fault = err }) {
@@ -154,6 +168,56 @@ func (r *Reader) entries(ctx context.Context, from, to uint64) iter.Seq2[*logv1.
 			}
 			if !yield(e, nil) {
 				return
+			}
+		}
+		if fault != nil {
+			yield(nil, fault)
+		}
+	}
+}
+
+// Find is the first entry that was taken at that time or later and that is what is looked
+// for, of a tree of that size.
+func (r *Reader) Find(ctx context.Context, size uint64, since time.Time, is func(*logv1.Entry) bool) (index uint64, data []byte, found bool, err error) {
+	from := uint64(sort.Search(int(size), func(i int) bool { //nolint:gosec // a tree has less than 2^63 entries
+		for e, readErr := range r.Entries(ctx, uint64(i), uint64(i)+1) { //nolint:gosec // as above
+			if readErr != nil {
+				err = readErr
+				return true
+			}
+			return !e.GetAt().AsTime().Before(since)
+		}
+		return true
+	}))
+	if err != nil {
+		return 0, nil, false, err
+	}
+	for i, data := range r.raw(ctx, from, size, func(failed error) { err = failed }) {
+		e := new(logv1.Entry)
+		if err := proto.Unmarshal(data, e); err != nil {
+			return 0, nil, false, fmt.Errorf("entry %d: %w", i, err)
+		}
+		if is(e) {
+			return i, data, true, nil
+		}
+	}
+	return 0, nil, false, err
+}
+
+// Bundles are the entry bundles of a tree of that size, as they are served: entries, each
+// behind its length in two bytes, big-endian. The last one has what is left.
+func (r *Reader) Bundles(ctx context.Context, size uint64) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		var bundle []byte
+		var fault error
+		for i, data := range r.raw(ctx, 0, size, func(err error) { fault = err }) {
+			bundle = binary.BigEndian.AppendUint16(bundle, uint16(len(data))) //nolint:gosec // at most MaxEntry
+			bundle = append(bundle, data...)
+			if i%bundleWidth == bundleWidth-1 || i == size-1 {
+				if !yield(bundle, nil) {
+					return
+				}
+				bundle = nil
 			}
 		}
 		if fault != nil {

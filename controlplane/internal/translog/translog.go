@@ -33,6 +33,8 @@ const (
 	shutdownIntervals = 10
 	// MaxEntry is the most bytes that an entry may have, as C2SP tlog-tiles has it.
 	MaxEntry = 1<<16 - 1
+	// MaxFrame is the most bytes of a frame that an entry has room for.
+	MaxFrame = MaxEntry - 32
 	// remembered is how many of the last entries are known again if they come once more: a
 	// gateway delivers again what it has no acknowledgement of. One that comes after more
 	// others is appended a second time, which says nothing false.
@@ -50,6 +52,8 @@ type Config struct {
 	Origin string
 	// Interval is the time between two checkpoints; DefaultInterval if 0, at least 100 ms.
 	Interval time.Duration
+	// Witnesses are asked to cosign the log's checkpoints.
+	Witnesses []Witness
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	// Log takes the log of the program; nil for none.
@@ -66,6 +70,9 @@ type Log struct {
 	appender *tessera.Appender
 	shutdown func(context.Context) error
 	cancel   context.CancelFunc
+	ctx      context.Context // ends with the log
+	cosigns  *witnesses
+	parts    sync.WaitGroup
 
 	mu   sync.Mutex // guards what follows, and the order of entries
 	at   time.Time  // of the last entry
@@ -116,17 +123,23 @@ func open(ctx context.Context, cfg Config) (l *Log, err error) {
 	if l.guard, err = newGuard(ctx, l.Reader, signer, cfg.Log); err != nil {
 		return l, err
 	}
+	if l.cosigns, err = newWitnesses(l.Reader, cfg.Witnesses, cfg.Log); err != nil {
+		return l, err
+	}
 	if err := l.start(cfg.Interval); err != nil {
 		return l, err
 	}
-	return l, l.recall(ctx)
+	if err := l.recall(ctx); err != nil {
+		return l, err
+	}
+	l.parts.Go(func() { l.cosigns.run(l.ctx, cfg.Interval) })
+	return l, nil
 }
 
 // start has Tessera take entries.
 func (l *Log) start(interval time.Duration) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	l.cancel = cancel
-	driver, err := posix.New(ctx, posix.Config{Path: l.tiles()})
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	driver, err := posix.New(l.ctx, posix.Config{Path: l.tiles()})
 	if err != nil {
 		return err
 	}
@@ -136,7 +149,7 @@ func (l *Log) start(interval time.Duration) error {
 		WithCheckpointRepublishInterval(0).
 		WithBatching(batchEntries, batchAge).
 		WithShutdownTimeout(shutdownIntervals * interval)
-	l.appender, l.shutdown, _, err = tessera.NewAppender(ctx, driver, options)
+	l.appender, l.shutdown, _, err = tessera.NewAppender(l.ctx, driver, options)
 	return err
 }
 
@@ -146,7 +159,7 @@ func (l *Log) recall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for e, err := range l.entries(ctx, size-min(size, remembered), size) {
+	for e, err := range l.Entries(ctx, size-min(size, remembered), size) {
 		if err != nil {
 			return err
 		}
@@ -247,6 +260,9 @@ func (l *Log) settle(c content, err error) {
 // Failed is why the log takes nothing more; nil while it does.
 func (l *Log) Failed() error { return l.guard.failed() }
 
+// Cosigned is how far each witness has come.
+func (l *Log) Cosigned() []Cosigned { return l.cosigns.cosigned() }
+
 // Close waits for a checkpoint with all that was added, and closes the log.
 func (l *Log) Close() error {
 	var errs []error
@@ -256,6 +272,7 @@ func (l *Log) Close() error {
 	if l.cancel != nil {
 		l.cancel()
 	}
+	l.parts.Wait()
 	errs = append(errs, l.lock.release())
 	return errors.Join(errs...)
 }

@@ -53,7 +53,7 @@ func add(t testing.TB, l *Log, entries ...*logv1.Entry) {
 // awaitSize waits for a checkpoint of that size.
 func awaitSize(t testing.TB, r *Reader, size uint64) *Checkpoint {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
 		c, err := r.Checkpoint(t.Context())
 		if err == nil && c.Size >= size {
 			return c
@@ -67,7 +67,7 @@ func awaitSize(t testing.TB, r *Reader, size uint64) *Checkpoint {
 // said are the frames of a log's entries, in order.
 func said(t testing.TB, r *Reader, size uint64) (all []string) {
 	t.Helper()
-	for e, err := range r.entries(t.Context(), 0, size) {
+	for e, err := range r.Entries(t.Context(), 0, size) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestAtRises(t *testing.T) {
 	clock = clock.Add(2 * time.Hour)
 	add(t, l, frame(3))
 	var at []string
-	for e, err := range l.entries(t.Context(), 0, awaitSize(t, l.Reader, 4).Size) {
+	for e, err := range l.Entries(t.Context(), 0, awaitSize(t, l.Reader, 4).Size) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +311,7 @@ func TestForkWhileOpen(t *testing.T) {
 		}
 	}
 	add(t, l, frames(30, 45)...) // the tree has 25 entries now, of which 15 are others
-	for deadline := time.Now().Add(20 * time.Second); l.Failed() == nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); l.Failed() == nil; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it goes on")
 		}

@@ -36,7 +36,7 @@ type Entry struct {
 	// frame is an encoded sallyport.crossing.v1.Frame, byte for byte as its gateway delivered
 	// it: a statement, the announcement of a statement key, or a heartbeat.
 	Frame []byte `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"`
-	// act is an encoded sallyport.policy.v1.SignedAct or SignedPolicy that was published.
+	// act is something that an operator had the control plane do.
 	Act *Act `protobuf:"bytes,3,opt,name=act,proto3" json:"act,omitempty"`
 	// bundle is an encoded sallyport.config.v1.SignedBundle: what a trust domain's roots were.
 	Bundle []byte `protobuf:"bytes,4,opt,name=bundle,proto3" json:"bundle,omitempty"`
@@ -114,11 +114,13 @@ func (x *Entry) GetRead() *Read {
 // Act is what an operator had the control plane do.
 type Act struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// by is the SPIFFE ID of the operator.
+	// by is the SPIFFE ID of the operator; empty of what was in force when the control plane
+	// started.
 	By string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
-	// policy is the signed policy that was published.
+	// policy is an encoded sallyport.policy.v1.SignedPolicy that came into force, without the
+	// policy itself, whose digest the manifest has.
 	Policy []byte `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
-	// act is the signed act that was made.
+	// act is an encoded sallyport.policy.v1.SignedAct.
 	Act           []byte `protobuf:"bytes,3,opt,name=act,proto3" json:"act,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

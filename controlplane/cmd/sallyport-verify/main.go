@@ -1,0 +1,23 @@
+// Command sallyport-verify checks evidence of what crossed between environments: the proof
+// of one crossing, or a pack of all of them. It is given public keys, needs no network and
+// believes nobody else.
+//
+//	sallyport-verify --keys KEYS [--since CHECKPOINT] [-o text|json] FILE
+//
+// FILE is a proof, as "sallyport log prove" writes it, or a pack, as "sallyport log export"
+// does; its first bytes say which. KEYS names whom to believe. FORMAT.md specifies all
+// three. It shares no code with what makes them: whoever doubts that has only this
+// directory and the Go standard library to read.
+//
+// Of a pack, --since gives a checkpoint that was kept from before: what it is over must be
+// the beginning of what there is now.
+//
+// The invariant is the exit code. 0: all that is in FILE is proven. 1: it is not, and what
+// is wrong with it is printed. 2: it could not be told, because FILE or KEYS could not be
+// read, or something is signed by somebody of whom KEYS says nothing. No answer is never
+// taken for a good one.
+package main
+
+import "os"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/frame"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/message"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/proof"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/spiffe"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/statement"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/wire"
+)
+
+// answer is what is said of a file.
+type answer struct {
+	code     int
+	why      string
+	crossing *proof.Crossing
+}
+
+func (a *answer) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(w)
+	}
+	var err error
+	switch {
+	case a.code == notTold:
+		_, err = fmt.Fprintf(w, "It cannot be told: %s.\n", safe(a.why))
+	case a.code == notProven:
+		_, err = fmt.Fprintf(w, "Not proven: %s.\n", safe(a.why))
+	default:
+		err = printCrossing(w, a.crossing)
+	}
+	return err
+}
+
+// safe has what came from a file show as text, whatever it is.
+func safe(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+const clockForm = "2006-01-02 15:04:05.000"
+
+// printCrossing says what is proven of a crossing.
+func printCrossing(w io.Writer, c *proof.Crossing) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(t, "  %s\t%s\n", safe(name), safe(fmt.Sprintf(format, args...)))
+	}
+	fmt.Fprintf(w, "Proven: crossing %s, number %d of %s\n", safe(c.ID), c.Number, safe(c.Chain.String()))
+	if first := c.First(); first != nil {
+		line("who", "%s ─► %s", first.Text("source"), first.Text("destination"))
+		on := first.Sub("transition")
+		line("owner", "%s, of %s ─► %s; lands in %s", on.Text("owner"), on.Text("from"), on.Text("to"), on.Text("sink"))
+		if what := first.Sub("operation"); what != nil {
+			line("what", "%s of %s (%s) at %s", what.Text("name"), what.Text("service"), what.Text("protocol"), what.Text("authority"))
+		}
+	}
+	for _, side := range c.Sides() {
+		line(spiffe.Name(side.Gateway), "%s", account(&side.Account))
+	}
+	for _, said := range signed(c) {
+		line("signed", "%s", said)
+	}
+	for _, s := range c.Statements {
+		line("logged", "epoch %d is entry %d of %s, since %s, delivered by %s", s.Epoch, s.Index, c.Checkpoint.Origin, s.Taken.Format(clockForm), spiffe.Name(s.Gateway))
+	}
+	line("checkpoint", "of %d entries, %s", c.Checkpoint.Size, seen(c))
+	return t.Flush()
+}
+
+// account is what one gateway wrote, in words.
+func account(a *frame.Account) string {
+	var parts []string
+	if open := a.Open; open != nil {
+		end := open.Sub("end")
+		part := "opened " + end.Time("open").Format(clockForm) + ": " + end.Value("decision")
+		if intent := end.Text("intent"); intent != "" {
+			part += " by " + intent
+		}
+		if serial := end.Sub("policy").Uint("serial"); serial > 0 {
+			part += fmt.Sprintf(" under policy %d", serial)
+		}
+		if reason := end.Value("reason"); reason != "" {
+			part += ", " + reason
+		}
+		parts = append(parts, part)
+	}
+	if end := a.Close; end != nil {
+		part := fmt.Sprintf("ended %s later: %s", end.Duration("duration").Round(time.Microsecond), end.Value("cause"))
+		if reason := end.Value("reason"); reason != "" {
+			part += ", " + reason
+		}
+		part += fmt.Sprintf(", status %d, %s B there, %s B back", end.Uint("status"), thousands(end.Uint("requestBytes")), thousands(end.Uint("responseBytes")))
+		parts = append(parts, part+transferred(end.Sub("transfer")))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// transferred is what was moved of an object, in words.
+func transferred(t *wire.Message) string {
+	if t == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %s of %s, sha256 %s", t.Value("direction"), t.Text("object"), t.Text("contentSha256"))
+}
+
+// thousands has a comma after each three digits.
+func thousands(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for at := len(s) - 3; at > 0; at -= 3 {
+		s = s[:at] + "," + s[at:]
+	}
+	return s
+}
+
+// signed is what both gateways have signed of the crossing, in words.
+func signed(c *proof.Crossing) (all []string) {
+	for i := range c.Statements {
+		s := &c.Statements[i]
+		what := strings.Join(c.Covers(s.Statement), " and ")
+		at := fmt.Sprintf("epoch %d, of %s", s.Epoch, s.At.Format(clockForm))
+		egress, ingress := spiffe.Name(c.Chain.Egress), spiffe.Name(c.Chain.Ingress)
+		switch differs := s.Differs(c.Number); {
+		case c.Chain.Ingress == "":
+			all = append(all, fmt.Sprintf("%s by %s alone, which refused it (%s)", what, egress, at))
+		case s.Answer == nil:
+			all = append(all, fmt.Sprintf("%s by %s; %s has not answered (%s)", what, egress, ingress, at))
+		case len(differs) > 0:
+			for _, d := range differs {
+				all = append(all, fmt.Sprintf("both have signed that %s (%s)", difference(d, egress, ingress), at))
+			}
+		case c.Goes(s.Statement):
+			all = append(all, fmt.Sprintf("%s by both; it goes on at %s (%s)", what, ingress, at))
+		default:
+			all = append(all, fmt.Sprintf("%s alike by both (%s)", what, at))
+		}
+	}
+	if fields := frame.Differences(c.Egress, c.Ingress); len(fields) > 0 {
+		all = append(all, "the two accounts differ in "+strings.Join(fields, ", "))
+	}
+	return all
+}
+
+// difference is one that both have signed, in words.
+func difference(d statement.Difference, egress, ingress string) string {
+	words := map[uint64]string{
+		message.Unseen:          "it never came to " + ingress,
+		message.Unrecorded:      ingress + " could not record it, and refused it",
+		message.Unopened:        ingress + " has it, and " + egress + " has no record of it",
+		message.OpenedOtherwise: "it opened otherwise at either",
+		message.EndedOtherwise:  "it ended otherwise at either",
+		message.Reused:          "its number came to " + ingress + " with another crossing too",
+		message.Unended:         "it ended at " + egress + ", and " + ingress + " does not know that it did",
+		message.Denied:          ingress + " denied it",
+		message.BrokenOff:       "it was broken off",
+		message.Unclaimed:       ingress + " has it, and no claim was about it",
+		message.UnclaimedEnd:    "it ended at " + ingress + ", and no claim was about that",
+	}[d.Kind]
+	if len(d.Fields) > 0 {
+		words += " in " + strings.Join(d.Fields, ", ")
+	}
+	return words
+}
+
+// seen is who has seen the checkpoint, in words.
+func seen(c *proof.Crossing) string {
+	if len(c.Checkpoint.Cosigned) == 0 {
+		return "which no witness of the keys file has seen"
+	}
+	var all []string
+	for _, s := range c.Checkpoint.Cosigned {
+		all = append(all, fmt.Sprintf("%s at %s", s.Witness, s.At.Format("2006-01-02 15:04:05")))
+	}
+	return "seen by " + strings.Join(all, ", ")
+}
+
+func (a *answer) printJSON(w io.Writer) error {
+	said := map[string]any{"verdict": [...]string{"proven", "not proven", "could not tell"}[a.code]}
+	if a.why != "" {
+		said["why"] = a.why
+	}
+	if a.crossing != nil {
+		said["crossing"] = crossingJSON(a.crossing)
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(said)
+}
+
+func crossingJSON(c *proof.Crossing) any {
+	var statements []any
+	for i := range c.Statements {
+		s := &c.Statements[i]
+		one := map[string]any{
+			"log": c.Checkpoint.Origin, "index": s.Index, "loggedAt": s.Taken, "deliveredBy": s.Gateway, "epoch": s.Epoch,
+			"claimedAt": s.At, "covers": c.Covers(s.Statement), "answered": s.Answer != nil,
+		}
+		if s.Answer != nil {
+			one["answeredAt"] = s.Answer.At
+		}
+		var differences []any
+		for _, d := range s.Differs(c.Number) {
+			differences = append(differences, map[string]any{"kind": message.DifferenceName(d.Kind), "fields": d.Fields})
+		}
+		one["differences"] = differences
+		statements = append(statements, one)
+	}
+	accounts := map[string]any{}
+	for _, s := range c.Sides() {
+		accounts[s.Gateway] = map[string]any{"open": s.Open, "close": s.Close}
+	}
+	return map[string]any{
+		"id": c.ID, "number": c.Number, "chain": map[string]any{"egress": c.Chain.Egress, "ingress": c.Chain.Ingress, "run": c.Chain.Run},
+		"accounts": accounts, "statements": statements, "differences": frame.Differences(c.Egress, c.Ingress),
+		"checkpoint": map[string]any{"origin": c.Checkpoint.Origin, "size": c.Checkpoint.Size, "root": c.Checkpoint.Root[:], "cosigned": c.Checkpoint.Cosigned},
+	}
+}
