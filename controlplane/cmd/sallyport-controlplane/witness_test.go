@@ -13,9 +13,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/keys"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
+	logv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/log/v1"
 )
 
 const logOrigin = "aws.example/sallyport/log"
@@ -136,5 +141,78 @@ func TestWitness(t *testing.T) {
 	}
 	if code, _, errs := tool(t, "witness", "--config", config); code != exitFailed || !strings.Contains(errs, "cannot be told") {
 		t.Errorf("with an incomplete directory: %d, %q", code, errs)
+	}
+}
+
+// TestWitnessedLog has a log cosigned by a witness that both know of each other by what
+// their commands print, and verifies that as an auditor does.
+func TestWitnessedLog(t *testing.T) {
+	home := t.TempDir()
+	cfg := translog.Config{Dir: filepath.Join(home, "log"), Origin: logOrigin, Interval: 100 * time.Millisecond}
+	l, err := translog.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vkey := l.Key()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port.Close()
+	config := filepath.Join(write(t, map[string]string{"witness.yaml": fmt.Sprintf(
+		"name: auditor.example/witness\nurl: http://%s/\ndir: state\nlisten: %[1]s\nlogs:\n  - {origin: %s, vkey: %s}\n", port.Addr(), logOrigin, vkey)}), "witness.yaml")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p := start(ctx, "witness", config, "witness ready")
+	select {
+	case <-p.said:
+	case code := <-p.done:
+		t.Fatalf("the witness ended with %d: %s", code, p.text())
+	}
+	code, line, errs := tool(t, "witness", "keys", "--config", config)
+	if code != exitOK {
+		t.Fatalf("keys = %d, %q", code, errs)
+	}
+	fields := strings.Fields(line)
+	cfg.Witnesses = []translog.Witness{{Key: fields[2], URL: fields[3]}}
+	if l, err = translog.Open(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Add(t.Context(), &logv1.Entry{Frame: []byte("one")}, &logv1.Entry{Frame: []byte("two")}); err != nil {
+		t.Fatal(err)
+	}
+	auditor, err := keys.Parse([]byte("log " + vkey + "\n" + line + "quorum " + fields[1] + "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := auditor.Checkpoint(cosignedAt(t, l, 2))
+	if err != nil || c.Size != 2 || len(c.Cosigned) != 1 || c.Cosigned[0].Witness != "auditor.example/witness" || time.Since(c.Cosigned[0].At).Abs() > time.Minute {
+		t.Errorf("the auditor reads %+v, %v", c, err)
+	}
+	cancel()
+	if code := <-p.done; code != exitOK {
+		t.Errorf("the witness ended with %d: %s", code, p.text())
+	}
+}
+
+// cosignedAt waits until a checkpoint of that size is cosigned.
+func cosignedAt(t *testing.T, l *translog.Log, size uint64) []byte {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond) // nothing says when
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); ; {
+		c, err := l.Reader.Cosigned()
+		if err == nil && c.Size >= size {
+			return c.Note
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%d entries are not cosigned: %+v, %v", size, c, err)
+		}
 	}
 }

@@ -89,6 +89,10 @@ func TestForgotten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "its cosignature"},
+		{"what was cosigned first is damaged before it was listed", func(t testing.TB, dir string) {
+			edit(originsName, testOrigin+"\n", "")(t, dir)
+			edit(head, "\n5\n", "\n4\n")(t, dir)
+		}, "its cosignature"},
 		{"what was cosigned is of another log", func(t testing.TB, dir string) {
 			other := newLog(t, "gcp.example/sallyport/log")
 			other.grow(1)

@@ -97,7 +97,7 @@ func TestMalformed(t *testing.T) {
 		"a size beyond all trees":   strings.Replace(good, "old 10", "old 4611686018427387905", 1),
 		"a size beyond all numbers": strings.Replace(good, "old 10", "old 92233720368547758080", 1),
 		"a carriage return":         strings.Replace(good, "old 10\n", "old 10\r\n", 1),
-		"64 hashes":                 strings.Replace(good, "old 10\n", "old 10\n"+strings.Repeat(hash+"\n", 64), 1),
+		"64 hashes":                 body(10, make([]tlog.Hash, 64), l.checkpoint(20)),
 		"a short hash":              strings.Replace(good, "old 10\n", "old 10\n"+hash[4:]+"\n", 1),
 		"a hash with a line end":    strings.Replace(good, "old 10\n", "old 10\n"+hash[:43]+"\r=\n", 1),
 		"a hash in another form":    strings.Replace(good, "old 10\n", "old 10\n"+strings.Repeat("A", 42)+"B=\n", 1),
@@ -113,6 +113,7 @@ func TestMalformed(t *testing.T) {
 			w.refuses(body, http.StatusBadRequest, "")
 		})
 	}
+	w.refuses(body(10, make([]tlog.Hash, 63), l.checkpoint(20)), http.StatusUnprocessableEntity, "proof")
 	w.refuses(good+strings.Repeat("x", maxBody), http.StatusRequestEntityTooLarge, "")
 	for _, other := range []struct{ method, path string }{{http.MethodGet, "/add-checkpoint"}, {http.MethodPut, "/add-checkpoint"}} {
 		if answer := w.call(other.method, other.path, good); answer.Code != http.StatusMethodNotAllowed {
