@@ -20,6 +20,7 @@ var varying = []struct {
 }{
 	{regexp.MustCompile(`sha256:[0-9a-f]+…`), "sha256:…"},
 	{regexp.MustCompile(`trace [0-9a-f]{32}`), "trace ID"},
+	{regexp.MustCompile(`prove [0-9a-f-]{36}`), "prove ID"},
 	{regexp.MustCompile(`--dir \S+`), "--dir DIR"},
 	{regexp.MustCompile(`\d+(\.\d+)? (ms|s)\b`), "TIME"},
 	{regexp.MustCompile(`TIME\. Without`), "TIME. Without"},

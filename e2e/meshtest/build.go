@@ -14,6 +14,7 @@ const module = "github.com/sallyport-mesh/sallyport/"
 // commands are those that users run.
 var commands = map[string]func() (string, error){
 	"sallyport":              builtOnce("sallyport", module+"controlplane/cmd/sallyport"),
+	"sallyport-verify":       builtOnce("sallyport-verify", module+"controlplane/cmd/sallyport-verify"),
 	"sallyport-gateway":      builtOnce("sallyport-gateway", module+"gateway/cmd/sallyport-gateway"),
 	"sallyport-controlplane": builtOnce("sallyport-controlplane", module+"controlplane/cmd/sallyport-controlplane"),
 }

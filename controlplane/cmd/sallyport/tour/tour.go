@@ -233,6 +233,9 @@ func (t *Tour) summary() error {
 	}
 	fmt.Fprintf(t.out, "\n  %d attempts: %d crossed, recorded at both ends and agreeing; %d denied at the near gateway, which is all there is to record.\n",
 		len(t.records), crossed, denied)
+	fmt.Fprintf(t.out, "\nEach can be proven to somebody who trusts nobody:\n"+
+		"  $ %[1]s log keys > keys\n  $ %[1]s log prove %[2]s > crossing.tlog-proof\n  $ sallyport-verify --keys keys crossing.tlog-proof\n",
+		t.tool, t.records[0].GetId())
 	return nil
 }
 
