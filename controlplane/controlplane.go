@@ -15,12 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"path/filepath"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -38,6 +40,12 @@ import (
 // DefaultListen is where a control plane listens if it is not told.
 const DefaultListen = "127.0.0.1:8444"
 
+// What readers of the logs may use: anybody may come.
+const (
+	readerTimeout = 30 * time.Second
+	maxReaders    = 256 // at a time; the others wait
+)
+
 // identityTimeout bounds the wait for the Workload API's first SVID.
 const identityTimeout = 30 * time.Second
 
@@ -54,6 +62,9 @@ type Config struct {
 	// LogDir is the directory of the environments' logs; DIR/log if empty. With NATS and
 	// without it none are kept.
 	LogDir string
+	// LogListen is the host:port where the logs are served for reading, over HTTP; nowhere
+	// if empty.
+	LogListen string
 	// Witnesses are asked to cosign the logs' checkpoints.
 	Witnesses []Witness
 	// NATS is the URL of an external NATS cluster with JetStream.
@@ -89,7 +100,7 @@ func (c Config) Validate() error {
 	if len(c.Operators) == 0 {
 		faults = append(faults, errors.New("operators: there are none, so nobody could publish a policy"))
 	}
-	for _, a := range []struct{ name, value string }{{"listen", c.Listen}, {"advertise", c.Advertise}} {
+	for _, a := range []struct{ name, value string }{{"listen", c.Listen}, {"advertise", c.Advertise}, {"logListen", c.LogListen}} {
 		if _, _, err := net.SplitHostPort(a.value); a.value != "" && err != nil {
 			faults = append(faults, fmt.Errorf("%s: %q is not HOST:PORT", a.name, a.value))
 		}
@@ -111,6 +122,7 @@ type ControlPlane struct {
 	ownSource bool
 	store     *store.Store
 	logs      *translog.Set // nil if none are kept
+	tiles     net.Listener  // of the logs; nil if they are not served
 	keeper    *federation.Keeper
 	carried   *bundles.Bundles
 	view      *view
@@ -196,8 +208,38 @@ func (c *ControlPlane) openLogs(ctx context.Context) (err error) {
 	if dir == "" {
 		dir = logDir(c.config.Dir)
 	}
-	c.logs, err = translog.OpenSet(ctx, dir, c.config.Witnesses, c.log)
-	return err
+	if c.logs, err = translog.OpenSet(ctx, dir, c.config.Witnesses, c.log); err != nil || c.config.LogListen == "" {
+		return err
+	}
+	if c.tiles, err = net.Listen("tcp", c.config.LogListen); err != nil {
+		return fmt.Errorf("listen for readers of the logs: %w", err)
+	}
+	return nil
+}
+
+// LogAddr is where the logs are served; nil if they are not.
+func (c *ControlPlane) LogAddr() net.Addr {
+	if c.tiles == nil {
+		return nil
+	}
+	return c.tiles.Addr()
+}
+
+// serveLogs serves the logs for reading until ctx ends.
+func (c *ControlPlane) serveLogs(ctx context.Context) error {
+	if c.tiles == nil {
+		return nil
+	}
+	server := &http.Server{
+		Handler: c.logs.Handler(), ReadHeaderTimeout: readerTimeout, WriteTimeout: readerTimeout, IdleTimeout: 2 * readerTimeout,
+		MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(c.log.Named("log").WithOptions(zap.IncreaseLevel(zap.WarnLevel))),
+	}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(netutil.LimitListener(c.tiles, maxReaders)); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the logs: %w", err)
+	}
+	return nil
 }
 
 // logDir is where the logs are beside an embedded store.
@@ -229,6 +271,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.view.run(running) })
 	group.Go(func() error { return c.runFederation(running) })
+	group.Go(func() error { return c.serveLogs(running) })
 	group.Go(func() error { c.refusals.serve(running); return nil })
 	group.Go(func() error { c.clients.Run(running); return nil })
 	group.Go(func() error { return serve(running, c.server, c.listener, c.view.stop) })
@@ -243,6 +286,11 @@ func (c *ControlPlane) close() error {
 	var errs []error
 	if c.listener != nil {
 		if err := c.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if c.tiles != nil {
+		if err := c.tiles.Close(); !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}

@@ -37,6 +37,8 @@ type controlPlaneFile struct {
 	NATS string `yaml:"nats"`
 	// LogDir is the directory of the environments' logs; DIR/log if empty.
 	LogDir string `yaml:"logDir"`
+	// LogListen is the host:port where the logs are served for reading; nowhere if empty.
+	LogListen string `yaml:"logListen"`
 	// Witnesses are asked to cosign the logs' checkpoints.
 	Witnesses []asked `yaml:"witnesses"`
 	// WorkloadAPI is where the control plane's SVID comes from, such as
@@ -193,6 +195,7 @@ func readControlPlane(path string) (controlplane.Config, error) {
 		Dir:         f.resolve(file.Dir),
 		NATS:        file.NATS,
 		LogDir:      f.resolve(file.LogDir),
+		LogListen:   file.LogListen,
 		WorkloadAPI: file.WorkloadAPI,
 		PolicyKeys:  f.keySet("policyKeys", file.PolicyKeys),
 		Operators:   f.ids("operators", file.Operators),

@@ -51,6 +51,7 @@ The configuration, YAML or JSON, with paths relative to the file:
   dir: state                          # the embedded store; or
   nats: nats://nats-1:4222            # an external NATS cluster with JetStream
   logDir: state/log                   # of the environments' signed logs; DIR/log if absent
+  logListen: 127.0.0.1:8447           # where they are served for reading, over HTTP; nowhere if absent
   witnesses:                          # that are asked to cosign their checkpoints
     - {vkey: auditor.example/witness+1a2b3c4d+BA..., url: https://witness.auditor.example/}
     - {vkey: aws.example/witness+5e6f7a8b+BA..., url: https://witness.aws.example/, for: [onprem.example, azure.example]}
