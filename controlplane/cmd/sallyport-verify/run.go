@@ -7,7 +7,10 @@ import (
 	"io"
 	"os"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/finding"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/keys"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/note"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/pack"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/proof"
 )
 
@@ -93,7 +96,37 @@ func (r request) answer() *answer {
 	case isProof:
 		return checkProof(file, k)
 	}
-	return unknown(fmt.Errorf("%s: it is neither a proof nor a pack", r.file))
+	isPack, err := begins(file, pack.First+"\x00")
+	if err == nil && !isPack {
+		err = errors.New("it is neither a proof nor a pack")
+	}
+	if err != nil {
+		return unknown(fmt.Errorf("%s: %w", r.file, err))
+	}
+	return r.checkPack(file, k)
+}
+
+func (r request) checkPack(file *os.File, k *keys.File) *answer {
+	var since *keys.Checkpoint
+	if r.since != "" {
+		text, err := readAll(r.since, note.MaxSize)
+		if err == nil {
+			since, err = k.Checkpoint(text)
+		}
+		if err != nil {
+			return unknown(fmt.Errorf("%s: %w", r.since, err))
+		}
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return unknown(err)
+	}
+	report, err := pack.Check(file, info.Size(), k, since)
+	if err != nil {
+		return &answer{code: notProven, why: err.Error()}
+	}
+	codes := map[finding.Weight]int{finding.Note: proven, finding.Unknown: notTold, finding.Fault: notProven}
+	return &answer{code: codes[report.Findings.Worst()], report: report, since: since}
 }
 
 // begins says whether a file begins with a text, and goes back to its begin.

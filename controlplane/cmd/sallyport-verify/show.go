@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/frame"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/keys"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/message"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/pack"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/proof"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/spiffe"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/statement"
@@ -22,23 +24,26 @@ type answer struct {
 	code     int
 	why      string
 	crossing *proof.Crossing
+	report   *pack.Report
+	since    *keys.Checkpoint
 }
 
 func (a *answer) print(w io.Writer, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(w)
 	}
-	var err error
 	switch {
-	case a.code == notTold:
-		_, err = fmt.Fprintf(w, "It cannot be told: %s.\n", safe(a.why))
-	case a.code == notProven:
-		_, err = fmt.Fprintf(w, "Not proven: %s.\n", safe(a.why))
-	default:
-		err = printCrossing(w, a.crossing)
+	case a.crossing != nil:
+		return printCrossing(w, a.crossing)
+	case a.report != nil:
+		return printReport(w, a)
 	}
+	_, err := fmt.Fprintf(w, "%s: %s.\n", verdicts[a.code], safe(a.why))
 	return err
 }
+
+// verdicts are the exit codes in words.
+var verdicts = [...]string{proven: "Proven", notProven: "Not proven", notTold: "It cannot be told"}
 
 // safe has what came from a file show as text, whatever it is.
 func safe(s string) string {
@@ -74,7 +79,7 @@ func printCrossing(w io.Writer, c *proof.Crossing) error {
 	for _, s := range c.Statements {
 		line("logged", "epoch %d is entry %d of %s, since %s, delivered by %s", s.Epoch, s.Index, c.Checkpoint.Origin, s.Taken.Format(clockForm), spiffe.Name(s.Gateway))
 	}
-	line("checkpoint", "of %d entries, %s", c.Checkpoint.Size, seen(c))
+	line("checkpoint", "of %d entries, %s", c.Checkpoint.Size, seen(c.Checkpoint))
 	return t.Flush()
 }
 
@@ -173,12 +178,12 @@ func difference(d statement.Difference, egress, ingress string) string {
 }
 
 // seen is who has seen the checkpoint, in words.
-func seen(c *proof.Crossing) string {
-	if len(c.Checkpoint.Cosigned) == 0 {
+func seen(c *keys.Checkpoint) string {
+	if len(c.Cosigned) == 0 {
 		return "which no witness of the keys file has seen"
 	}
 	var all []string
-	for _, s := range c.Checkpoint.Cosigned {
+	for _, s := range c.Cosigned {
 		all = append(all, fmt.Sprintf("%s at %s", s.Witness, s.At.Format("2006-01-02 15:04:05")))
 	}
 	return "seen by " + strings.Join(all, ", ")
@@ -191,6 +196,9 @@ func (a *answer) printJSON(w io.Writer) error {
 	}
 	if a.crossing != nil {
 		said["crossing"] = crossingJSON(a.crossing)
+	}
+	if a.report != nil {
+		said["pack"] = reportJSON(a.report)
 	}
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)

@@ -154,7 +154,7 @@ func (f *File) defined(name string) bool {
 
 func (f *File) group(args []string) error {
 	if len(args) < 3 {
-		return errors.New("want group NAME all|any|K MEMBER...")
+		return errors.New("want group NAME all|any|K and its members")
 	}
 	name, members := args[0], args[2:]
 	if f.defined(name) {

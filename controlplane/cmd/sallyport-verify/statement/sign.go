@@ -16,9 +16,10 @@ const (
 	announcementText = "sallyport.statement.v1 announcement\x00"
 )
 
-var errSignature = errors.New("the signature is not right")
+// ErrSignature is of a signature that the key which it names did not make.
+var ErrSignature = errors.New("the signature is not right")
 
-// Verify holds that a key made the signature of hashes behind a text.
+// verify holds that a key made the signature of hashes behind a text.
 func (s *Signature) verify(key ed25519.PublicKey, text string, hashes ...merkle.Hash) error {
 	signed := make([]byte, 0, 3*sha256.Size+sha256.Size)
 	signed = append(signed, text...)
@@ -26,7 +27,7 @@ func (s *Signature) verify(key ed25519.PublicKey, text string, hashes ...merkle.
 		signed = append(signed, h[:]...)
 	}
 	if sha256.Sum256(key) != s.Key || !ed25519.Verify(key, signed, s.Value) {
-		return errSignature
+		return ErrSignature
 	}
 	return nil
 }
@@ -40,3 +41,7 @@ func (s *Statement) VerifyClaim(key ed25519.PublicKey) error {
 func (s *Statement) VerifyAnswer(key ed25519.PublicKey) error {
 	return s.Answer.Signature.verify(key, answerText, s.Hash, s.Answer.Hash)
 }
+
+// Announced is what the key of an SVID signs of an announcement: its hash, without the
+// signature.
+func Announced(hash merkle.Hash) []byte { return append([]byte(announcementText), hash[:]...) }

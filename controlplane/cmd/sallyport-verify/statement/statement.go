@@ -117,7 +117,8 @@ type Difference struct {
 	Numbers []uint64
 }
 
-// Read reads a frame's statement. It refuses what is not well formed, whoever signed it.
+// Read reads a frame's statement, and keeps nothing of the frame. It refuses what is not
+// well formed, whoever signed it.
 func Read(m *wire.Message) (*Statement, error) {
 	claim, answer := m.Bytes("claim"), m.Bytes("answer")
 	if n := len(claim) + len(answer); n > maxSigned {
@@ -153,7 +154,7 @@ func (s *Statement) readClaim(data []byte) error {
 		return err
 	}
 	s.Epoch, s.First, s.Next = c.Uint("epoch"), c.Uint("first"), c.Uint("next")
-	s.Previous, s.Answered = c.Bytes("previous"), c.Bytes("answered")
+	s.Previous, s.Answered = bytes.Clone(c.Bytes("previous")), bytes.Clone(c.Bytes("answered"))
 	s.Since, s.At, s.Final, s.Resumed = c.Time("since"), c.Time("at"), c.Is("final"), c.Is("resumed")
 	if s.Chain, err = readChain(c.Sub("chain")); err != nil {
 		return err
@@ -291,7 +292,7 @@ func readSignature(m *wire.Message) (s Signature, err error) {
 	if m == nil || m.Uint("algorithm") != message.Ed25519 || len(key) != sha256.Size || len(value) != ed25519.SignatureSize {
 		return s, errors.New("its signature is none of Ed25519")
 	}
-	return Signature{[sha256.Size]byte(key), value}, nil
+	return Signature{[sha256.Size]byte(key), bytes.Clone(value)}, nil
 }
 
 // rising are the numbers that distances are of, the first from a number.

@@ -84,7 +84,7 @@ func NewWitness(t testing.TB, name string) *Witness {
 		t.Fatal(err)
 	}
 	typed := append([]byte{4}, public...)
-	id := statement.Hash(sum(append([]byte(name+"\n"), typed...)))
+	id := sum(append([]byte(name+"\n"), typed...))
 	return &Witness{
 		Name: name, Key: fmt.Sprintf("%s+%x+%s", name, id[:4], base64.StdEncoding.EncodeToString(typed)), private: private, id: id[:4],
 	}

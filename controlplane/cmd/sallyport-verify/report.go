@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/finding"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/pack"
+)
+
+// printReport says what a pack proves, and what is wrong with it.
+func printReport(w io.Writer, a *answer) error {
+	r := a.report
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "%s: %s crossings of %d chains, from %s to %s\n", verdicts[a.code],
+		thousands(uint64(r.Crossings)), r.Chains, r.From.Format(clockForm), r.To.Format(clockForm))
+	for _, l := range r.Logs {
+		fmt.Fprintf(t, "  %s\t%s of %s entries, to %s; %s\n", safe(l.Origin), thousands(l.Entries), thousands(l.Checkpoint.Size),
+			l.Last.Format(clockForm), safe(seen(l.Checkpoint)))
+	}
+	fmt.Fprintf(t, "  held\t%s frames against %s statements\n", thousands(uint64(r.Frames)), thousands(uint64(r.Statements)))
+	if s := a.since; s != nil {
+		fmt.Fprintf(t, "  since\t%s entries of %s\n", thousands(s.Size), safe(s.Origin))
+	}
+	for _, weight := range []finding.Weight{finding.Fault, finding.Unknown, finding.Note} {
+		for i := range r.Findings.All {
+			if f := &r.Findings.All[i]; f.Weight == weight {
+				fmt.Fprintf(t, "  %s\t%s: %s\n", marks[weight]+string(f.Kind), safe(f.Where()), safe(f.Why))
+			}
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.Findings.More)) {
+		fmt.Fprintf(t, "  %s\t%s more\n", kind, thousands(uint64(r.Findings.More[kind])))
+	}
+	return t.Flush()
+}
+
+// marks show how much a finding weighs.
+var marks = [...]string{finding.Note: "note: ", finding.Unknown: "cannot tell: ", finding.Fault: ""}
+
+func reportJSON(r *pack.Report) any {
+	logs, findings := []any{}, []any{}
+	for _, l := range r.Logs {
+		logs = append(logs, map[string]any{
+			"origin": l.Origin, "size": l.Checkpoint.Size, "root": l.Checkpoint.Root[:], "entries": l.Entries, "first": l.First, "last": l.Last,
+			"cosigned": l.Checkpoint.Cosigned,
+		})
+	}
+	weights := [...]string{finding.Note: "note", finding.Unknown: "unknown", finding.Fault: "fault"}
+	for i := range r.Findings.All {
+		f := &r.Findings.All[i]
+		one := map[string]any{"weight": weights[f.Weight], "kind": f.Kind, "why": f.Why}
+		if f.Log != "" {
+			one["log"] = f.Log
+		}
+		if f.Index != nil {
+			one["index"] = *f.Index
+		}
+		if f.Chain != nil {
+			one["chain"] = map[string]any{"egress": f.Chain.Egress, "ingress": f.Chain.Ingress, "run": f.Chain.Run}
+		}
+		if f.Epoch > 0 {
+			one["epoch"] = f.Epoch
+		}
+		if f.Number > 0 {
+			one["number"] = f.Number
+		}
+		findings = append(findings, one)
+	}
+	return map[string]any{
+		"from": r.From, "to": r.To, "logs": logs, "chains": r.Chains, "statements": r.Statements, "crossings": r.Crossings, "frames": r.Frames,
+		"findings": findings, "more": r.Findings.More,
+	}
+}
