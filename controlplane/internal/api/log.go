@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -40,12 +41,6 @@ type Logs interface {
 	Cosigned(td string) []translog.Cosigned
 }
 
-// stated says that a frame goes to its environment's log: what gateways state, and with
-// what key.
-func stated(f *crossingv1.Frame) bool {
-	return f.GetStatement() != nil || f.GetAnnouncement() != nil || f.GetHeartbeat() != nil
-}
-
 // entries are what of a batch goes to the log of its gateway's environment, and accepted
 // without what is too large for a log, which is rejected in ack.
 func (c *crossings) entries(caller spiffeid.ID, batch *controlv1.Batch, accepted []checked, ack *controlv1.Ack) ([]*logv1.Entry, []checked) {
@@ -55,7 +50,7 @@ func (c *crossings) entries(caller spiffeid.ID, batch *controlv1.Batch, accepted
 	var entries []*logv1.Entry
 	accepted = slices.DeleteFunc(accepted, func(a checked) bool {
 		data := batch.GetFrames()[a.index]
-		if !stated(a.frame) {
+		if !translog.Takes(a.frame) {
 			return false
 		}
 		if len(data) > translog.MaxFrame {
@@ -103,6 +98,9 @@ func (l *logs) ListLogs(ctx context.Context, _ *controlv1.ListLogsRequest) (*con
 		if r := all[td]; r != nil {
 			s.Key = r.Key()
 			if c, err := r.Checkpoint(ctx); err == nil {
+				s.Checkpoint = string(c.Note)
+			}
+			if c, err := r.Cosigned(); err == nil {
 				s.Checkpoint = string(c.Note)
 			}
 		}
@@ -286,7 +284,7 @@ func (l *logs) Export(_ *controlv1.ExportRequest, stream grpc.ServerStreamingSer
 	}
 	ctx := stream.Context()
 	w := &pieces{send: func(data []byte) error { return stream.Send(&controlv1.ExportResponse{Data: data}) }}
-	if err := evidence.Pack(ctx, w, l.config.Frames, l.config.Logs.Readers()); err != nil {
+	if err := evidence.Pack(ctx, w, l.config.Frames, l.config.Logs.Readers(), time.Now()); err != nil {
 		return err
 	}
 	l.read(ctx, "all of it")

@@ -48,6 +48,7 @@ type mesh struct {
 	voids            []uint64
 	unseen, unended  []uint64 // at the ingress gateway, in the next statement
 	deferred, absent []uint64
+	entered          uint64 // into the egress gateway's environment's log
 }
 
 type batch struct {
@@ -252,15 +253,18 @@ func (m *mesh) enter(log *translog.Log, frames ...[]byte) {
 		if err := log.Add(m.t.Context(), &logv1.Entry{Frame: data}); err != nil {
 			m.t.Fatal(err)
 		}
+		if log == m.nearLog {
+			m.entered++
+		}
 	}
 }
 
-// prove waits until a crossing is proven.
+// prove waits for a checkpoint with all that was entered, and proves a crossing from there.
 func (m *mesh) prove(x Crossing) ([]byte, error) {
 	m.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(20 * time.Millisecond) {
 		size, err := m.nearLog.Checkpoint(m.t.Context())
-		if err == nil && size.Size >= m.last.Claim.GetEpoch() || time.Now().After(deadline) {
+		if err == nil && size.Size >= m.entered || time.Now().After(deadline) {
 			return m.config().Prove(m.t.Context(), x)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/transparency-dev/tessera/api/layout"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 )
 
 const (
@@ -25,12 +26,21 @@ const (
 	packFile = 4 << 20
 )
 
-// Pack writes an evidence pack: a tar with the logs as they are served (C2SP tlog-tiles),
-// and all frames. The logs come as of their checkpoints before the frames are read, so that
-// every frame that they state is there.
-func Pack(ctx context.Context, w io.Writer, all Frames, logs map[string]*translog.Reader) error {
+// Pack writes an evidence pack of all there is until now: a tar with the logs as they are
+// served (C2SP tlog-tiles), and all frames. The logs come as of their checkpoints before
+// the frames are read, so that every frame that they state is there.
+func Pack(ctx context.Context, w io.Writer, all Frames, logs map[string]*translog.Reader, now time.Time) error {
 	p := &packer{tar: tar.NewWriter(w)}
-	if err := p.file(packName, []byte(packForm)); err != nil {
+	began := now
+	for _, r := range logs {
+		for e, err := range r.Entries(ctx, 0, 1) {
+			if at := e.GetAt().AsTime(); err == nil && at.Before(began) {
+				began = at
+			}
+		}
+	}
+	head := fmt.Sprintf("%sfrom %s\nto %s\n", packForm, began.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	if err := p.file(packName, []byte(head)); err != nil {
 		return err
 	}
 	for _, td := range slices.Sorted(maps.Keys(logs)) {
@@ -63,7 +73,10 @@ func (p *packer) file(name string, data []byte) error {
 }
 
 func (p *packer) log(ctx context.Context, td string, r *translog.Reader) error {
-	c, err := r.Checkpoint(ctx)
+	c, err := r.Cosigned()
+	if errors.Is(err, fs.ErrNotExist) {
+		c, err = r.Checkpoint(ctx)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was ever signed
 	}
@@ -94,6 +107,9 @@ func (p *packer) log(ctx context.Context, td string, r *translog.Reader) error {
 func (p *packer) frames(ctx context.Context, all Frames) error {
 	err := all.Replay(ctx, time.Time{}, func(_ string, _ time.Time, frames [][]byte) error {
 		for _, data := range frames {
+			if f, err := crossing.UnmarshalFrame(data); err == nil && translog.Takes(f) {
+				continue // it is in a log
+			}
 			if len(p.room)+binary.MaxVarintLen32+len(data) > packFile {
 				if err := p.flush(); err != nil {
 					return err

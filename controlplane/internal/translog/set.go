@@ -2,6 +2,7 @@ package translog
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,6 +46,9 @@ func OpenSet(ctx context.Context, dir string, witnesses []Witness, log *zap.Logg
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	if err := s.writeWitnesses(); err != nil {
+		return nil, err
+	}
 	names, err := s.names()
 	for _, td := range names {
 		s.mu.Lock()
@@ -57,7 +61,30 @@ func OpenSet(ctx context.Context, dir string, witnesses []Witness, log *zap.Logg
 }
 
 // ReadSet reads the logs in a directory.
-func ReadSet(dir string) *Set { return &Set{dir: dir, readOnly: true} }
+func ReadSet(dir string) *Set {
+	s := &Set{dir: dir, readOnly: true}
+	s.readWitnesses()
+	return s
+}
+
+// witnessesName is the file that says which witnesses were asked last, for those who read.
+const witnessesName = "witnesses.json"
+
+func (s *Set) writeWitnesses() error {
+	text, err := json.Marshal(s.witnesses)
+	if err != nil {
+		return err
+	}
+	return replace(filepath.Join(s.dir, witnessesName), append(text, '\n'), 0o600)
+}
+
+// readWitnesses reads that. Where it is not to be had, proofs have signatures that a keys
+// file does not know, and who verifies them says so.
+func (s *Set) readWitnesses() {
+	if text, err := os.ReadFile(filepath.Join(s.dir, witnessesName)); err == nil {
+		_ = json.Unmarshal(text, &s.witnesses)
+	}
+}
 
 // names are the trust domains that have a log.
 func (s *Set) names() (names []string, err error) {

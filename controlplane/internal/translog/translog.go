@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	logv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/log/v1"
 )
 
@@ -40,6 +41,12 @@ const (
 	// others is appended a second time, which says nothing false.
 	remembered = 1 << 16
 )
+
+// Takes says that a frame belongs into its gateway's environment's log: what gateways
+// state, and with what key.
+func Takes(f *crossingv1.Frame) bool {
+	return f.GetStatement() != nil || f.GetAnnouncement() != nil || f.GetHeartbeat() != nil
+}
 
 // ErrTooLarge is of an entry that has more than MaxEntry bytes.
 var ErrTooLarge = errors.New("the entry is too large for the log")

@@ -62,5 +62,7 @@ func TestWhole(t *testing.T) {
 	}
 }
 
-var _ = finding.Fault
-var _ = time.Second
+var (
+	_ = finding.Fault
+	_ = time.Second
+)

@@ -111,7 +111,8 @@ type LogStatus struct {
 	TrustDomain string `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
 	// key is its public key, as C2SP signed-note writes it.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// checkpoint is the last one, a C2SP tlog-checkpoint; empty before the first.
+	// checkpoint is the last one that witnesses have cosigned or, if there is none, the last;
+	// a C2SP tlog-checkpoint. Empty before the first.
 	Checkpoint string `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// failed says why it takes nothing more; empty while it does.
 	Failed string `protobuf:"bytes,4,opt,name=failed,proto3" json:"failed,omitempty"`
