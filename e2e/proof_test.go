@@ -51,7 +51,13 @@ func (a *auditor) has(name string, data []byte) {
 // verify checks a file, and gives what is said of it and the exit code.
 func (a *auditor) verify(name string) (said string, code int) {
 	a.t.Helper()
-	cmd := exec.Command(meshtest.Binary(a.t, "sallyport-verify"), "--keys", "keys", name)
+	return a.run("--keys", "keys", name)
+}
+
+// run runs sallyport-verify, and gives what it says and the exit code.
+func (a *auditor) run(args ...string) (said string, code int) {
+	a.t.Helper()
+	cmd := exec.Command(meshtest.Binary(a.t, "sallyport-verify"), args...)
 	cmd.Dir, cmd.Env = a.dir, []string{}
 	out, err := cmd.CombinedOutput()
 	if _, ran := err.(*exec.ExitError); err != nil && !ran {
