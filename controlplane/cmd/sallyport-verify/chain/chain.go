@@ -24,14 +24,15 @@ type Delivery struct {
 	Entered time.Time
 	// Gateway is the SPIFFE ID of who delivered it.
 	Gateway string
+	// Key that it was signed with there. What one process of a gateway has signed, the next
+	// one may sign again.
+	Key *trust.Key
 }
 
 // Claim is one of an epoch, with the answers to it.
 type Claim struct {
 	*statement.Statement
 
-	// Key that it was signed with.
-	Key *trust.Key
 	// Delivered is where it is, in the order of logs and entries.
 	Delivered []Delivery
 	// Answers that were signed: one, or none; more are a fork.
@@ -42,8 +43,6 @@ type Claim struct {
 type Answer struct {
 	*statement.Answer
 
-	// Key that it was signed with.
-	Key *trust.Key
 	// Delivered as that of a claim.
 	Delivered []Delivery
 }
@@ -74,10 +73,11 @@ func (c *Chain) Add(s *statement.Statement, claim, answer *trust.Key, d Delivery
 			return
 		}
 		at = len(all)
-		all = append(all, &Claim{Statement: s, Key: claim})
+		all = append(all, &Claim{Statement: s})
 		c.epochs[s.Epoch] = all
 	}
 	one := all[at]
+	d.Key = claim
 	one.Delivered = append(one.Delivered, d)
 	if s.Answer == nil {
 		return
@@ -88,8 +88,9 @@ func (c *Chain) Add(s *statement.Statement, claim, answer *trust.Key, d Delivery
 			return
 		}
 		at = len(one.Answers)
-		one.Answers = append(one.Answers, &Answer{Answer: s.Answer, Key: answer})
+		one.Answers = append(one.Answers, &Answer{Answer: s.Answer})
 	}
+	d.Key = answer
 	one.Answers[at].Delivered = append(one.Answers[at].Delivered, d)
 }
 

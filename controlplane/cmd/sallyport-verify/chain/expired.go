@@ -2,6 +2,7 @@ package chain
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,10 +14,13 @@ import (
 // gateway's clock is its own word, and whoever has stolen an expired key can put any time
 // into what he signs with it. So two things are asked:
 //
-//   - that its time is within that of the SVIDs that announced the key;
+//   - that its time is not after the last of the SVIDs that announced the key;
 //   - that it came into a log while one of them was good, or within trust.Grace. If it came
 //     later, it must be what a claim names by its hash that came in time, itself or through
 //     others: that claim was signed when nobody could have known of another.
+//
+// It may be from before the first of them: what one process of a gateway had signed, the
+// next one signs again with its own key.
 func (c *Chain) expired() (all []finding.Finding) {
 	epochs := c.Epochs()
 	v := vouched{}
@@ -38,38 +42,39 @@ func (c *Chain) expired() (all []finding.Finding) {
 // vouched are claims that came in time, or that such a claim follows.
 type vouched map[*Claim]bool
 
-func timely(claim *Claim) bool { return claim.Key.Timely(entered(claim.Delivered).Entered) }
+func timely(claim *Claim) bool { return anyTimely(claim.Delivered) }
 
-func (c *Chain) claimed(claim *Claim, v vouched) []finding.Finding {
-	who := spiffe.Name(c.Name.Egress)
-	if !claim.Key.Covers(claim.At) {
-		return []finding.Finding{c.at(finding.Fault, finding.BackDated, claim,
-			"%s claims it at %s, and the SVIDs that announced its key were good from %s to %s", who, clock(claim.At), clock(claim.Key.From), clock(claim.Key.Until))}
-	}
-	if v[claim] {
-		return nil
-	}
-	d := entered(claim.Delivered)
-	return []finding.Finding{c.at(finding.Fault, finding.BackDated, claim,
-		"the claim of %s is dated %s and came into a log at %s, when the SVIDs that announced its key had expired at %s; no claim that came in time follows it",
-		who, clock(claim.At), clock(d.Entered), clock(claim.Key.Until))}
+func anyTimely(all []Delivery) bool {
+	return slices.ContainsFunc(all, func(d Delivery) bool { return d.Key.Timely(d.Entered) })
 }
 
-func (c *Chain) answered(claim *Claim, a *Answer, v vouched, after []*Claim) []finding.Finding {
-	who := spiffe.Name(c.Name.Ingress)
-	if !a.Key.Covers(a.At) {
-		return []finding.Finding{c.at(finding.Fault, finding.BackDated, claim,
-			"%s answers it at %s, and the SVIDs that announced its key were good from %s to %s", who, clock(a.At), clock(a.Key.From), clock(a.Key.Until))}
+// judge says what is wrong with the time of what a gateway has signed, and why nobody
+// vouches for it; empty if nothing is.
+func judge(who string, at time.Time, all []Delivery, vouched bool) string {
+	d := entered(all)
+	switch {
+	case !slices.ContainsFunc(all, func(d Delivery) bool { return d.Key.Covers(at) }):
+		return fmt.Sprintf("%s dates it %s, and the last SVID that announced its key was good until %s", who, clock(at), clock(d.Key.Until))
+	case !vouched && !anyTimely(all):
+		return fmt.Sprintf("%s dates it %s, and it came into a log at %s: the last SVID that announced its key was good until %s, and nothing that came in time follows it",
+			who, clock(at), clock(d.Entered), clock(d.Key.Until))
 	}
-	d := entered(a.Delivered)
-	if a.Key.Timely(d.Entered) || slices.ContainsFunc(after, func(next *Claim) bool {
-		return v[next] && bytes.Equal(next.Statement.Answered, a.Hash[:])
-	}) {
-		return nil
+	return ""
+}
+
+func (c *Chain) claimed(claim *Claim, v vouched) (all []finding.Finding) {
+	if why := judge(spiffe.Name(c.Name.Egress), claim.At, claim.Delivered, v[claim]); why != "" {
+		all = append(all, c.at(finding.Fault, finding.BackDated, claim, "claim: %s", why))
 	}
-	return []finding.Finding{c.at(finding.Fault, finding.BackDated, claim,
-		"the answer of %s is dated %s and came into a log at %s, when the SVIDs that announced its key had expired at %s; no claim that came in time countersigns it",
-		who, clock(a.At), clock(d.Entered), clock(a.Key.Until))}
+	return all
+}
+
+func (c *Chain) answered(claim *Claim, a *Answer, v vouched, after []*Claim) (all []finding.Finding) {
+	named := slices.ContainsFunc(after, func(next *Claim) bool { return v[next] && bytes.Equal(next.Statement.Answered, a.Hash[:]) })
+	if why := judge(spiffe.Name(c.Name.Ingress), a.At, a.Delivered, named); why != "" {
+		all = append(all, c.at(finding.Fault, finding.BackDated, claim, "answer: %s", why))
+	}
+	return all
 }
 
 func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05") }

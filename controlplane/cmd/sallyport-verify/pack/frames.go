@@ -120,7 +120,7 @@ func (r *reader) file(f *files, name string, b *batch) {
 	r.buffer = data
 	for at := 0; at < len(data); {
 		size, n := binary.Uvarint(data[at:])
-		if n <= 0 || n > 1 && data[at+n-1] == 0 || size == 0 || size > uint64(len(data)-at-n) {
+		if n <= 0 || n > 1 && data[at+n-1] == 0 || size == 0 || size > min(frame.MaxSize, uint64(len(data)-at-n)) {
 			b.fault(finding.Malformed, "%s: at byte %d there is no frame", name, at)
 			return
 		}

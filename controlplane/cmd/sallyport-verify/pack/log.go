@@ -152,14 +152,31 @@ func (l *log) tiles(f *files) (n int) {
 	return n
 }
 
-// lost names the entries that are missing, from bundle n on.
+// lost names the entries that are missing, from bundle n on. A smaller bundle in its place
+// has the first of them.
 func (l *log) lost(f *files, n uint64, expected int, err error) {
+	want := min(l.Checkpoint.Size-n*width, width)
+	for some := want - 1; some > 0; some-- {
+		name := logsDir + l.TrustDomain + "/" + entriesDir + tileName(n, some)
+		if _, is := f.place[name]; !is {
+			continue
+		}
+		expected++
+		data, readErr := f.read(name, maxBundle, nil)
+		if readErr == nil {
+			readErr = l.bundle(data, some)
+		}
+		if readErr != nil {
+			err = readErr
+		}
+		break
+	}
 	l.Entries = l.tree.Size()
 	if l.tiles(f) > expected {
-		l.find(finding.Fault, finding.Dropped, "entries from %d on are missing, and there are later ones or fewer than were signed: %v", n*width, err)
+		l.find(finding.Fault, finding.Dropped, "it has signed %d entries, and of those from %d on some are missing: %v", l.Checkpoint.Size, l.Entries, err)
 		return
 	}
-	l.find(finding.Fault, finding.DroppedTail, "it has signed %d entries, and those from %d on are missing", l.Checkpoint.Size, n*width)
+	l.find(finding.Fault, finding.DroppedTail, "it has signed %d entries, and those from %d on are missing", l.Checkpoint.Size, l.Entries)
 }
 
 // tileName is the name of a bundle's file (C2SP tlog-tiles, "Merkle Tree").

@@ -32,15 +32,15 @@ const (
 type Key struct {
 	// Public is the key.
 	Public ed25519.PublicKey
-	// From and Until are when the first of the SVIDs that announced it began, and when the
-	// last one ended. Both are zero of a key that the keys file names, and nobody announced.
-	From, Until time.Time
+	// Until is when the last of the SVIDs that announced it ended; zero of a key that the
+	// keys file names, and nobody announced.
+	Until time.Time
 }
 
-// Covers says that it was the gateway's at that time, by the gateway's own clock.
-func (k *Key) Covers(at time.Time) bool {
-	return k.Until.IsZero() || !at.Before(k.From.Add(-Skew)) && !at.After(k.Until)
-}
+// Covers says that what is dated so, by the gateway's own clock, may be signed with it.
+// It may be older than the key: a gateway's next process signs again what the one before
+// had.
+func (k *Key) Covers(at time.Time) bool { return k.Until.IsZero() || !at.After(k.Until) }
 
 // Timely says that what the key has signed came into a log while it was the gateway's, or
 // so soon after that it was on its way.
@@ -48,13 +48,9 @@ func (k *Key) Timely(entered time.Time) bool {
 	return k.Until.IsZero() || !entered.After(k.Until.Add(Grace))
 }
 
-const (
-	// Skew is what a gateway's clock may be behind its authority's.
-	Skew = 5 * time.Minute
-	// Grace is how long after its SVID has expired what a gateway has signed may be on its
-	// way to a log.
-	Grace = time.Hour
-)
+// Grace is how long after its SVID has expired what a gateway has signed may be on its way
+// to a log.
+const Grace = time.Hour
 
 // id names a key: whose it is, and its hash.
 type id struct {
@@ -132,11 +128,8 @@ func (b *Book) Announce(m *wire.Message) error {
 func (b *Book) extend(name id, public []byte, svid *x509.Certificate) {
 	k := b.keys[name]
 	if k == nil {
-		k = &Key{Public: append([]byte(nil), public...), From: svid.NotBefore, Until: svid.NotAfter}
+		k = &Key{Public: append([]byte(nil), public...), Until: svid.NotAfter}
 		b.keys[name] = k
-	}
-	if svid.NotBefore.Before(k.From) {
-		k.From = svid.NotBefore
 	}
 	if svid.NotAfter.After(k.Until) {
 		k.Until = svid.NotAfter

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -311,4 +312,38 @@ func (m *Mesh) RootLine(g *Gateway) string {
 // KeyLine is the line of a gateway's statement key.
 func (g *Gateway) KeyLine() string {
 	return "gateway " + g.ID + " " + base64.StdEncoding.EncodeToString(g.Public) + "\n"
+}
+
+// Claimed is a statement with a claim that a gateway with the egress gateway's key might
+// sign instead: that one, changed, and without its answer.
+func (m *Mesh) Claimed(s *crossingv1.Statement, change func(c *crossingv1.Claim)) *crossingv1.Statement {
+	m.t.Helper()
+	c := new(crossingv1.Claim)
+	if err := proto.Unmarshal(s.GetClaim(), c); err != nil {
+		m.t.Fatal(err)
+	}
+	change(c)
+	return m.Near.Signer.Claim(&crossingv1.Statement{Claim: must[[]byte](m.t)(proto.MarshalOptions{Deterministic: true}.Marshal(c))})
+}
+
+// Answers is a statement with an answer that a gateway with the ingress gateway's key might
+// sign instead.
+func (m *Mesh) Answers(s *crossingv1.Statement, change func(a *crossingv1.Answer)) *crossingv1.Statement {
+	m.t.Helper()
+	a := new(crossingv1.Answer)
+	if err := proto.Unmarshal(s.GetAnswer(), a); err != nil {
+		m.t.Fatal(err)
+	}
+	change(a)
+	again := proto.CloneOf(s)
+	again.Answer = must[[]byte](m.t)(proto.MarshalOptions{Deterministic: true}.Marshal(a))
+	return m.Far.Signer.Answer(again)
+}
+
+// Rest lets time pass in which nothing crosses: both gateways say so every ten seconds.
+func (m *Mesh) Rest(beats int) {
+	for range beats {
+		m.Now = m.Now.Add(10 * time.Second)
+		m.Beat()
+	}
 }
