@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -60,7 +61,7 @@ func (a *auditor) run(args ...string) (said string, code int) {
 	cmd := exec.Command(meshtest.Binary(a.t, "sallyport-verify"), args...)
 	cmd.Dir, cmd.Env = a.dir, []string{}
 	out, err := cmd.CombinedOutput()
-	if _, ran := err.(*exec.ExitError); err != nil && !ran {
+	if _, ran := errors.AsType[*exec.ExitError](err); err != nil && !ran {
 		a.t.Fatal(err)
 	}
 	return string(out), cmd.ProcessState.ExitCode()

@@ -2,21 +2,26 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/verifier"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
 func (a *app) logCommand() *cobra.Command {
 	return group("log", "Show what the environments' signed logs prove",
-		a.logCheckpointCommand(), a.logProveCommand(), a.logKeysCommand(), a.logExportCommand())
+		a.logVerifyCommand(), a.logProveCommand(), a.logCheckpointCommand(), a.logKeysCommand(), a.logExportCommand())
 }
 
 func (a *app) logCheckpointCommand() *cobra.Command {
@@ -137,17 +142,78 @@ func (a *app) logKeysCommand() *cobra.Command {
 domains, as the logs have them, in the form that sallyport-verify reads. Whoever trusts
 nobody gets them from the environments' owners, and holds them against this list.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.ask(cmd.Context(), func(c *connection) error {
-				resp, err := controlv1.NewLogServiceClient(c).ListKeys(cmd.Context(), &controlv1.ListKeysRequest{})
-				if err != nil {
-					return answered("list keys", c, err)
-				}
-				_, err = fmt.Fprint(a.stdout, resp.GetKeys())
-				return err
-			})
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.logKeys(cmd.Context()) },
 	}
+}
+
+func (a *app) logKeys(ctx context.Context) error {
+	return a.ask(ctx, func(c *connection) error {
+		resp, err := controlv1.NewLogServiceClient(c).ListKeys(ctx, &controlv1.ListKeysRequest{})
+		if err != nil {
+			return answered("list keys", c, err)
+		}
+		_, err = fmt.Fprint(a.stdout, resp.GetKeys())
+		return err
+	})
+}
+
+func (a *app) logVerifyCommand() *cobra.Command {
+	var keys, since string
+	format := "text"
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check all that the logs and the archive have",
+		Long: `Take an evidence pack of all there is and check it as sallyport-verify does: every root
+is computed again, every signature verified, every chain of statements followed, and all
+frames are held against what was stated.
+
+Without --keys the keys are those that the mesh itself tells. That shows what went wrong;
+somebody who trusts nobody takes the pack elsewhere, with keys that the mesh did not give.
+
+Exit codes: 0 all of it is proven; 1 it is not; 2 it could not be told.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.logVerify(cmd.Context(), keys, since, format) },
+	}
+	cmd.Flags().StringVar(&keys, "keys", "", "file of the keys to believe")
+	cmd.Flags().StringVar(&since, "since", "", "file with a checkpoint that was kept from before")
+	cmd.Flags().StringVarP(&format, "output", "o", format, "text or json")
+	return cmd
+}
+
+func (a *app) logVerify(ctx context.Context, keys, since, format string) error {
+	dir, err := os.MkdirTemp("", "sallyport-pack-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	pack, err := os.Create(filepath.Join(dir, "pack.tar"))
+	if err != nil {
+		return err
+	}
+	to := *a
+	to.stdout = pack
+	if err := errors.Join(to.logExport(ctx), pack.Close()); err != nil {
+		return err
+	}
+	if keys == "" {
+		keys = filepath.Join(dir, "keys")
+		var text strings.Builder
+		to.stdout = &text
+		if err := to.logKeys(ctx); err != nil {
+			return err
+		}
+		if err := os.WriteFile(keys, []byte(text.String()), 0o600); err != nil {
+			return err
+		}
+	}
+	args := []string{"--keys", keys, "-o", format}
+	if since != "" {
+		args = append(args, "--since", since)
+	}
+	if code := verifier.Run(append(args, pack.Name()), a.stdout, a.stderr); code != yes {
+		return quiet(code)
+	}
+	return nil
 }
 
 func (a *app) logExportCommand() *cobra.Command {
