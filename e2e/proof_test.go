@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -106,6 +107,38 @@ func TestProof(t *testing.T) {
 		}
 	}
 	flip(t, newAuditor(t, tool(t, m, "log", "keys")), proof)
+}
+
+// TestQuestions: of a live mesh, the first, second and fifth of the five questions are
+// answered, and of the others it is said what is missing.
+func TestQuestions(t *testing.T) {
+	t.Parallel()
+	m := meshtest.Start(t, nil)
+	resp, err := m.As(t, "orchestrator").Get("https://registry.aws.mesh:5000/v2/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	meshtest.ReadAll(t, resp)
+	m.Record(t, resp.Header.Get("sallyport-crossing"))
+	cmd := exec.Command(meshtest.Binary(t, "sallyport"), "--dir", m.Dir(), "questions", "-o", "json")
+	out, err := cmd.Output()
+	if code := cmd.ProcessState.ExitCode(); code != 2 {
+		t.Errorf("exit %d, want 2: two answers are unknown: %v", code, err)
+	}
+	var all []struct {
+		Number         int
+		Answer, Detail string
+	}
+	if err := json.Unmarshal(out, &all); err != nil || len(all) != 5 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for i, want := range []struct{ answer, detail string }{
+		{"1", "1 crossing, 0 unmatched"}, {"0", "(ml-platform)"}, {"unknown", "proven yet"}, {"unknown", "incidents"}, {"0", "ml-platform"},
+	} {
+		if q := all[i]; q.Number != i+1 || q.Answer != want.answer || !strings.Contains(q.Detail, want.detail) {
+			t.Errorf("question %d: %q, %q; want %q, %q", i+1, q.Answer, q.Detail, want.answer, want.detail)
+		}
+	}
 }
 
 // flip holds that a proof of which any bit was changed proves nothing, and says why.

@@ -42,6 +42,14 @@ func TestSessions(t *testing.T) {
 		"unreachable": func(f *fakeMesh) { f.fail = status.Error(codes.Unavailable, "connection refused") },
 		"forbidden":   func(f *fakeMesh) { f.fail = status.Error(codes.PermissionDenied, "no") },
 		"empty":       func(f *fakeMesh) { *f = fakeMesh{} },
+		"quiet": func(f *fakeMesh) {
+			f.findings = nil
+			for _, t := range f.transitions {
+				if t.GetStatements() != nil {
+					t.Statements.Silent = nil
+				}
+			}
+		},
 		"silent": func(f *fakeMesh) {
 			f.findings = slices.DeleteFunc(f.findings, func(one *controlv1.Finding) bool { return !one.GetUncertain() })
 		},

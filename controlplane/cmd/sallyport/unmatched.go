@@ -36,21 +36,13 @@ what is missing may still come, or a gateway is silent.`,
 }
 
 func (a *app) unmatched(ctx context.Context, format render.Format, request *controlv1.ListUnmatchedRequest) error {
-	const doing = "list what is unmatched"
-	list := render.List{}
-	var findings []*controlv1.Finding
-	err := a.ask(ctx, func(c *connection) error {
-		stream, err := controlv1.NewCrossingServiceClient(c).ListUnmatched(ctx, request)
-		if err != nil {
-			return answered(doing, c, err)
-		}
-		return each(doing, c, stream.Recv, func(f *controlv1.Finding) error {
-			findings, list = append(findings, f), append(list, render.Message(f))
-			return nil
-		})
-	})
+	findings, err := a.findings(ctx, request)
 	if err != nil {
 		return err
+	}
+	list := make(render.List, len(findings))
+	for i, f := range findings {
+		list[i] = render.Message(f)
 	}
 	if err := a.print(format, list, func(w io.Writer) error {
 		if len(findings) == 0 {
@@ -62,6 +54,22 @@ func (a *app) unmatched(ctx context.Context, format render.Format, request *cont
 		return err
 	}
 	return told(findings)
+}
+
+// findings asks for what is unmatched.
+func (a *app) findings(ctx context.Context, request *controlv1.ListUnmatchedRequest) (findings []*controlv1.Finding, err error) {
+	const doing = "list what is unmatched"
+	err = a.ask(ctx, func(c *connection) error {
+		stream, err := controlv1.NewCrossingServiceClient(c).ListUnmatched(ctx, request)
+		if err != nil {
+			return answered(doing, c, err)
+		}
+		return each(doing, c, stream.Recv, func(f *controlv1.Finding) error {
+			findings = append(findings, f)
+			return nil
+		})
+	})
+	return findings, err
 }
 
 // told is what findings answer: whoever misses something that may still come cannot

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+)
+
+func (a *app) questionsCommand() *cobra.Command {
+	var format render.Format
+	cmd := &cobra.Command{
+		Use:   "questions",
+		Short: "Answer the five questions of a security team, from what is there now",
+		Long: `Answer, from what crossed and what the gateways state now: how many systems have to be
+opened to trace a request; which open transitions nobody owns; how many policy languages
+it takes to prove segmentation; whether signals of all environments are joined; and which
+teams see only their own layer.
+
+Exit codes: 0 all is as it should be; 1 an answer is not; 2 an answer is unknown.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.questions(cmd.Context(), format) },
+	}
+	formatFlag(cmd, &format)
+	return cmd
+}
+
+func (a *app) questions(ctx context.Context, format render.Format) error {
+	transitions, err := a.transitions(ctx)
+	if err != nil {
+		return err
+	}
+	findings, err := a.findings(ctx, &controlv1.ListUnmatchedRequest{})
+	if err != nil {
+		return err
+	}
+	all := render.Answers(transitions, findings)
+	list := make(render.List, len(all))
+	code := yes
+	for i, q := range all {
+		list[i] = q
+		switch {
+		case q.Answer == render.Unknown:
+			code = couldNotSay
+		case q.Bad && code == yes:
+			code = refused
+		}
+	}
+	if err := a.print(format, list, func(w io.Writer) error { return render.Questions(w, all) }); err != nil || code == yes {
+		return err
+	}
+	return quiet(code)
+}
+
+// transitions asks for all pairs of environments.
+func (a *app) transitions(ctx context.Context) ([]*controlv1.TransitionStatus, error) {
+	r, err := call(ctx, a, "list transitions", controlv1.CrossingServiceClient.ListTransitions,
+		controlv1.NewCrossingServiceClient, &controlv1.ListTransitionsRequest{})
+	return r.GetTransitions(), err
+}
+
+func (a *app) ownerCommand() *cobra.Command {
+	var format render.Format
+	cmd := &cobra.Command{
+		Use:   "owner FROM TO",
+		Short: "Say who answers for a transition, and where its records land",
+		Long: `Say who owns security for the transition from one environment to another, where its log
+entries land, when it is reviewed next, and what crossed it.
+
+Exit codes: 0 somebody owns it; 1 it is shut: nobody does; 2 could not tell.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.owner(cmd.Context(), format, args[0], args[1]) },
+	}
+	formatFlag(cmd, &format)
+	return cmd
+}
+
+func (a *app) owner(ctx context.Context, format render.Format, from, to string) error {
+	transitions, err := a.transitions(ctx)
+	if err != nil {
+		return err
+	}
+	o := render.Ownership{Now: a.now()}
+	err = a.withPolicy(ctx, func(p *published) error {
+		o.Policy, o.Serial = p.policy, p.manifest.GetSerial()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	known := slices.Sorted(maps.Keys(o.Policy.GetEnvironments()))
+	for _, name := range []string{from, to} {
+		if !slices.Contains(known, name) {
+			return usage("%q is no environment of the policy%s", name, nearest.Hint(name, known))
+		}
+	}
+	if from == to {
+		return usage("a transition is from one environment to another; what stays in %s crosses nothing", from)
+	}
+	for _, t := range transitions {
+		if t.GetFrom() == from && t.GetTo() == to {
+			o.Status = t
+		}
+	}
+	if o.Status == nil {
+		o.Status = &controlv1.TransitionStatus{From: from, To: to}
+	}
+	if err := a.print(format, render.Message(o.Status), func(w io.Writer) error { return render.Owner(w, o) }); err != nil {
+		return err
+	}
+	if !o.Status.GetOpen() || o.Status.GetOwner() == "" {
+		return quiet(refused)
+	}
+	return nil
+}
+
+func (a *app) matrixCommand() *cobra.Command {
+	var format render.Format
+	cmd := &cobra.Command{
+		Use:   "matrix",
+		Short: "Show what crossed from each environment to each other one",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			transitions, err := a.transitions(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return listed(a, format, "transition", transitions, render.Matrix)
+		},
+	}
+	formatFlag(cmd, &format)
+	return cmd
+}
