@@ -17,11 +17,12 @@ import (
 func believing(t testing.TB, m *verifytest.Mesh) *keys.File {
 	t.Helper()
 	text := strings.NewReplacer(m.Near.KeyLine(), "", m.Far.KeyLine(), "").Replace(m.Keys())
-	k, err := keys.Parse([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
+	return parsed(t, text)
+}
+
+func parsed(t testing.TB, text string) *keys.File {
+	t.Helper()
+	return must[*keys.File](t)(keys.Parse([]byte(text)))
 }
 
 func check(t testing.TB, k *keys.File, data []byte, since *keys.Checkpoint) *Report {

@@ -115,3 +115,40 @@ func TestSafe(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestPack: a pack says how much it proves; what is wrong with one, where.
+func TestPack(t *testing.T) {
+	m := crossed(t)
+	since := m.Checkpoint(m.Near)
+	m.Epoch(true)
+	bad := m.Files()
+	bad[len(bad)-1].Data[200] ^= 1
+	other := verifytest.New(t)
+	files := given(t, m.Keys(), string(m.Pack()), string(verifytest.Tar(bad)), since, string(m.Pack()[:4096]), other.Checkpoint(other.Near))
+	for _, c := range []struct {
+		name string
+		args []string
+		want int
+		says []string
+	}{
+		{"whole", []string{"--keys", files[0], files[1]}, proven, []string{
+			"Proven: 5 crossings of 1 chains", "near.example/sallyport/log  5 of 5 entries", "held", "20 frames against 6 statements",
+		}},
+		{"since", []string{"--keys", files[0], "--since", files[3], files[1]}, proven, []string{"since", "3 entries of near.example/sallyport/log"}},
+		{"a byte", []string{"--keys", files[0], files[2]}, notProven, []string{"Not proven", "changed", "number"}},
+		{"cut", []string{"--keys", files[0], files[4]}, notProven, []string{"Not proven"}},
+		{"since of others", []string{"--keys", files[0], "--since", files[5], files[1]}, notTold, []string{"cannot be told"}},
+		{"since that is none", []string{"--keys", files[0], "--since", files[0], files[1]}, notTold, []string{"cannot be told"}},
+	} {
+		out, code := told(t, c.args...)
+		for _, want := range c.says {
+			if !strings.Contains(out, want) || code != c.want {
+				t.Errorf("%s: exit code %d, want %d, and %q in\n%s", c.name, code, c.want, want, out)
+			}
+		}
+		jsonOut, jsonCode := told(t, append([]string{"-o", "json"}, c.args...)...)
+		if !json.Valid([]byte(jsonOut)) || jsonCode != c.want {
+			t.Errorf("%s: exit code %d, want %d:\n%s", c.name, jsonCode, c.want, jsonOut)
+		}
+	}
+}
