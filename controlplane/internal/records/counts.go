@@ -1,0 +1,165 @@
+package records
+
+import (
+	"context"
+	"database/sql"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+const (
+	minute = 60 * 1_000_000 // microseconds
+	hour   = 60             // minutes
+)
+
+// cell is a class in one minute.
+type cell struct {
+	minute int64
+	Class
+}
+
+// change of a cell's counts.
+type change struct {
+	crossings int64
+	volume
+}
+
+// changes are what a transaction changes of the counts.
+type changes map[cell]change
+
+// add a record n times: once, or -1 times.
+func (c changes) add(r *row, n int64) {
+	at := cell{floor(r.opened, minute), r.class}
+	d := c[at]
+	d.crossings += n
+	d.request += float64(n) * r.bytes.request
+	d.response += float64(n) * r.bytes.response
+	c[at] = d
+}
+
+// hours are the same changes by the hour.
+func (c changes) hours() changes {
+	sum := changes{}
+	for at, d := range c {
+		at.minute = floor(at.minute, hour)
+		s := sum[at]
+		s.crossings += d.crossings
+		s.request += d.request
+		s.response += d.response
+		sum[at] = s
+	}
+	return sum
+}
+
+// write adds the changes to the tables.
+func (c changes) write(ctx context.Context, tx *sql.Tx) error {
+	if err := c.writeTo(ctx, tx, addMinute, tidyMinute); err != nil {
+		return err
+	}
+	return c.hours().writeTo(ctx, tx, addHour, tidyHour)
+}
+
+func (c changes) writeTo(ctx context.Context, tx *sql.Tx, add, tidy string) error {
+	adding, err := tx.PrepareContext(ctx, add)
+	if err != nil {
+		return err
+	}
+	defer adding.Close()
+	for at, d := range c {
+		if d == (change{}) {
+			continue
+		}
+		if _, err := adding.ExecContext(ctx, at.minute, at.From, at.To, at.Owner, at.Denied, int32(at.State), d.crossings, d.request, d.response); err != nil {
+			return err
+		}
+		if d.crossings >= 0 {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, tidy, at.minute, at.From, at.To, at.Owner, at.Denied, int32(at.State)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// matrix sums whole hours by the hour, and the minutes on either side of them.
+const matrix = `SELECT origin, target, owner, denied, state, sum(crossings), sum(request), sum(response) FROM (
+		SELECT * FROM hours WHERE at >= ?1 AND at < ?2
+		UNION ALL SELECT * FROM minutes WHERE at >= ?3 AND at < ?4
+		UNION ALL SELECT * FROM minutes WHERE at >= ?5 AND at < ?6
+	) GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5`
+
+// Matrix counts by class. See Store.
+func (s *SQLite) Matrix(ctx context.Context, w Window) ([]Cell, error) {
+	at, err := w.span()
+	if err != nil {
+		return nil, err
+	}
+	since, until := floor(at.since, minute), -floor(-at.until, minute)
+	firstHour, lastHour := -floor(-since, hour), floor(until, hour)
+	if firstHour > lastHour { // all within one hour
+		firstHour = lastHour
+	}
+	before, after := firstHour*hour, lastHour*hour
+	if firstHour == lastHour {
+		before, after = until, until
+	}
+	rows, err := s.reader.QueryContext(ctx, matrix, firstHour, lastHour, since, before, after, until)
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	defer rows.Close()
+	var all []Cell
+	for rows.Next() {
+		var c Cell
+		var state int32
+		var v volume
+		if err := rows.Scan(&c.From, &c.To, &c.Owner, &c.Denied, &state, &c.Crossings, &v.request, &v.response); err != nil {
+			return nil, s.explain(err)
+		}
+		c.State, c.Counts = crossingv1.Record_State(state), v.counts(c.Crossings)
+		all = append(all, c)
+	}
+	return all, s.explain(rows.Err())
+}
+
+const talkers = `SELECT source, destination, count(*), sum(request), sum(response), sum(denied) FROM crossings INDEXED BY crossings_transition
+	WHERE origin = ? AND target = ? AND opened >= ? AND opened < ?
+	GROUP BY 1, 2 ORDER BY sum(request) + sum(response) DESC, 3 DESC, 1, 2 LIMIT ?`
+
+// Talkers are those that speak most. See Store. It reads the records of the window:
+// by source and destination there are about as many counts as records.
+func (s *SQLite) Talkers(ctx context.Context, from, to string, w Window, n int) ([]Talker, error) {
+	at, err := w.span()
+	if err == nil {
+		err = checkLimit(n)
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.reader.QueryContext(ctx, talkers, from, to, at.since, at.until, n)
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	defer rows.Close()
+	var all []Talker
+	for rows.Next() {
+		var t Talker
+		var v volume
+		if err := rows.Scan(&t.Source, &t.Destination, &t.Crossings, &v.request, &v.response, &t.Denied); err != nil {
+			return nil, s.explain(err)
+		}
+		t.Counts = v.counts(t.Crossings)
+		all = append(all, t)
+	}
+	return all, s.explain(rows.Err())
+}
+
+// floor of a division, before 1970 too.
+func floor(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
