@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
@@ -29,6 +30,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/bundles"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -49,6 +51,9 @@ type Config struct {
 	Advertise string
 	// Dir is the directory of the embedded store. Exactly one of Dir and NATS is set.
 	Dir string
+	// LogDir is the directory of the environments' logs; DIR/log if empty. With NATS and
+	// without it none are kept.
+	LogDir string
 	// NATS is the URL of an external NATS cluster with JetStream.
 	NATS string
 	// WorkloadAPI is the address of the SPIFFE Workload API that the control
@@ -97,6 +102,7 @@ type ControlPlane struct {
 	source    *certs.Source
 	ownSource bool
 	store     *store.Store
+	logs      *translog.Set // nil if none are kept
 	keeper    *federation.Keeper
 	carried   *bundles.Bundles
 	view      *view
@@ -135,6 +141,9 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.openLogs(ctx); err != nil {
+		return err
+	}
 	if err := c.federate(ctx); err != nil {
 		return err
 	}
@@ -142,7 +151,7 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	c.view, err = newView(ctx, c.store, api.Config{
+	parts := api.Config{
 		Keys:      c.config.PolicyKeys,
 		Operators: c.config.Operators,
 		Bootstrap: c.bootstrap,
@@ -152,8 +161,11 @@ func (c *ControlPlane) build(ctx context.Context) error {
 			return err
 		},
 		Log: c.log,
-	})
-	if err != nil {
+	}
+	if c.logs != nil {
+		parts.Logs = c.logs
+	}
+	if c.view, err = newView(ctx, c.store, parts); err != nil {
 		return err
 	}
 	c.refusals = newRefusals(c.source, c.view.keep, c.log)
@@ -164,6 +176,24 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	c.log.Info("control plane ready", zap.Stringer("id", c.source.ID()), zap.Stringer("address", c.Addr()))
 	return nil
 }
+
+// openLogs opens the environments' logs. One that does not open takes nothing, and its
+// gateways keep what they have: the others go on.
+func (c *ControlPlane) openLogs(ctx context.Context) (err error) {
+	dir := c.config.LogDir
+	if dir == "" && c.config.Dir == "" {
+		c.log.Warn("no log is kept: set logDir")
+		return nil
+	}
+	if dir == "" {
+		dir = logDir(c.config.Dir)
+	}
+	c.logs, err = translog.OpenSet(ctx, dir, c.log)
+	return err
+}
+
+// logDir is where the logs are beside an embedded store.
+func logDir(dir string) string { return filepath.Join(dir, "log") }
 
 // identify gets the control plane's own SVID.
 func (c *ControlPlane) identify(ctx context.Context) error {
@@ -207,6 +237,9 @@ func (c *ControlPlane) close() error {
 		if err := c.listener.Close(); !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if c.logs != nil {
+		errs = append(errs, c.logs.Close())
 	}
 	if c.store != nil {
 		errs = append(errs, c.store.Close())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
 )
 
 // pipeBytes is the buffer between the reader and the API, each way.
@@ -65,6 +66,7 @@ func (r *readOnly) open(ctx context.Context, dir string, log *zap.Logger) error 
 		Operators: []spiffeid.ID{self},
 		Identify:  func(context.Context) (spiffeid.ID, error) { return self, nil },
 		Bootstrap: func() (api.Bootstrap, error) { return api.Bootstrap{}, nil }, // not reached
+		Logs:      translog.ReadSet(logDir(dir)),
 		ReadOnly:  true,
 		Log:       log,
 	})

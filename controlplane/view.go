@@ -58,7 +58,7 @@ func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
 		return nil, err
 	}
 	c.Store, c.Memory, c.Gateways, c.Inventory, c.Records = s, s.Gateways(), distributor{v.xds, v}, registrar{v.inventory, v}, v.records
-	c.Acts, c.Statements = s.Acts(), v.book
+	c.Acts, c.Statements, c.Frames = s.Acts(), v.book, s
 	if v.api, err = api.New(ctx, c); err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
 // replay takes up the frames that are in the store. They were checked when they
 // came: what was a good frame then stays one, whatever is checked today.
 func (v *view) replay(ctx context.Context) error {
-	return v.store.Replay(ctx, func(gateway string, at time.Time, frames [][]byte) error {
+	return v.store.Replay(ctx, time.Time{}, func(gateway string, at time.Time, frames [][]byte) error {
 		for _, data := range frames {
 			frame, err := crossing.UnmarshalFrame(data)
 			if err != nil {

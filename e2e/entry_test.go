@@ -73,10 +73,7 @@ func startProcesses(t *testing.T, change func(*configv1.Bootstrap)) (*meshtest.M
 	t.Helper()
 	plane := &process{t: t, argv: []string{meshtest.Binary(t, "sallyport-controlplane"), "run", "--config", ""}}
 	t.Cleanup(plane.kill)
-	names := make([]string, 0, 3)
-	for _, env := range localmesh.Environments() {
-		names = append(names, env+"-1")
-	}
+	names := gatewayNames()
 	m := meshtest.Start(t, func(cfg *localmesh.Config) {
 		cfg.Policy, cfg.External, cfg.Bootstrap = policyWith(t, connectIntent), names, change
 		cfg.ControlPlane = func(file string) error {

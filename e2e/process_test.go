@@ -35,15 +35,21 @@ func gatewayProcess(t *testing.T, bootstrap string) *process {
 	return &process{t: t, argv: []string{meshtest.Binary(t, "sallyport-gateway"), "run", "--bootstrap", bootstrap}}
 }
 
+// gatewayNames are those of a local mesh.
+func gatewayNames() []string {
+	var names []string
+	for _, env := range localmesh.Environments() {
+		names = append(names, env+"-1")
+	}
+	return names
+}
+
 // startGateways brings up a mesh each of whose gateways is a process, which ends with
 // the test, at once. One that stops in order waits for a peer that was killed: over
 // QUIC nothing says that it is gone.
 func startGateways(t *testing.T, change func(*configv1.Bootstrap)) (*meshtest.Mesh, map[string]*process) {
 	t.Helper()
-	names := make([]string, 0, 3)
-	for _, env := range localmesh.Environments() {
-		names = append(names, env+"-1")
-	}
+	names := gatewayNames()
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External, cfg.Bootstrap = names, change })
 	gateways := map[string]*process{}
 	for _, name := range names {

@@ -51,7 +51,6 @@ func wantCut(t *testing.T, m *meshtest.Mesh, streams map[string]*unending, by ti
 // TestStreamsOutliveRenewalAndNotTheirSVID: that an SVID is renewed cuts no stream;
 // one that goes on beyond the end of what it was made with is cut then.
 func TestStreamsOutliveRenewalAndNotTheirSVID(t *testing.T) {
-	t.Parallel()
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.X509TTL = rotated })
 	streams := openUnending(t, m)
 	by := time.Now().Add(rotated + 2*time.Second)

@@ -22,18 +22,19 @@ const (
 	// rotatedStream is how long a stream goes on: it is sure of a fifth of half an
 	// SVID's life, and a busy machine may need all the rest of that.
 	rotatedStream = 250 * time.Millisecond
+	// enoughCalls is how many a rotation has to be seen by, however long that takes.
+	enoughCalls = 1000
 )
 
 // TestRotate replaces everything that an identity rests on, while all kinds of
 // calls go on: SVIDs of seconds, the intermediates that sign them, and the roots of
 // every trust domain. No call fails; the records and the issuing logs show that
-// what was replaced is another. It waits for clocks most of the time, and so does what
-// runs beside it.
+// what was replaced is another. How often that is in a given time, a busy machine changes:
+// nothing runs beside it.
 func TestRotate(t *testing.T) {
-	t.Parallel()
-	t.Run("leaf", func(t *testing.T) { t.Parallel(); rotateLeaf(t) }) // also beside restarts, in TestDrain
-	t.Run("intermediate", func(t *testing.T) { t.Parallel(); rotateIntermediate(t) })
-	t.Run("root", func(t *testing.T) { t.Parallel(); rotateRoot(t) })
+	t.Run("leaf", rotateLeaf) // also beside restarts, in TestDrain
+	t.Run("intermediate", rotateIntermediate)
+	t.Run("root", rotateRoot)
 }
 
 func rotateLeaf(t *testing.T) {
@@ -41,9 +42,9 @@ func rotateLeaf(t *testing.T) {
 	l := startLoad(t, m, rotatedStream)
 	phase := l.phase("leaf")
 	<-time.After(rotatedTwice)
-	phase.await(t, 100)
+	phase.await(t, max(100, enoughCalls-phase.count()))
 	l.stop(t)
-	phase.judge(t, 1000)
+	phase.judge(t, enoughCalls)
 	l.awaitRecords(t, m)
 	seen := l.shown(t)
 	for _, name := range []string{"orchestrator", "llm"} {
@@ -62,9 +63,9 @@ func rotateIntermediate(t *testing.T) {
 	phase, enough := l.phase("intermediate"), time.Now().Add(rotatedTwice)
 	awaitIntermediates(t, m, times)
 	<-time.After(time.Until(enough))
-	phase.await(t, 100)
+	phase.await(t, max(100, enoughCalls-phase.count()))
 	l.stop(t)
-	phase.judge(t, 1000)
+	phase.judge(t, enoughCalls)
 	l.awaitRecords(t, m)
 	seen := l.shown(t)
 	for _, name := range []string{"orchestrator", "llm"} {

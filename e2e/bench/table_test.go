@@ -63,6 +63,9 @@ func (f *figures) judge(g goal) line {
 		l.peer = describe(theirs)
 		value /= median(theirs)
 		l.ratio = fmt.Sprintf("%.2f", value)
+		if value < 0.1 {
+			l.ratio = fmt.Sprintf("%.3g", value)
+		}
 	}
 	l.verdict = g.verdict(value)
 	return l

@@ -35,6 +35,8 @@ type controlPlaneFile struct {
 	Dir string `yaml:"dir"`
 	// NATS is the URL of an external NATS cluster with JetStream.
 	NATS string `yaml:"nats"`
+	// LogDir is the directory of the environments' logs; DIR/log if empty.
+	LogDir string `yaml:"logDir"`
 	// WorkloadAPI is where the control plane's SVID comes from, such as
 	// unix:///run/sallyport/cp.sock; SPIFFE_ENDPOINT_SOCKET if empty.
 	WorkloadAPI string `yaml:"workloadApi"`
@@ -178,6 +180,7 @@ func readControlPlane(path string) (controlplane.Config, error) {
 		Advertise:   file.Advertise,
 		Dir:         f.resolve(file.Dir),
 		NATS:        file.NATS,
+		LogDir:      f.resolve(file.LogDir),
 		WorkloadAPI: file.WorkloadAPI,
 		PolicyKeys:  f.keySet("policyKeys", file.PolicyKeys),
 		Operators:   f.ids("operators", file.Operators),

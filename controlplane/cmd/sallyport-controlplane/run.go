@@ -50,6 +50,7 @@ The configuration, YAML or JSON, with paths relative to the file:
   advertise: cp.example:8444          # in gateways' bootstrap files; listen if absent
   dir: state                          # the embedded store; or
   nats: nats://nats-1:4222            # an external NATS cluster with JetStream
+  logDir: state/log                   # of the environments' signed logs; DIR/log if absent
   workloadApi: unix:///run/cp.sock    # of its own SVID; SPIFFE_ENDPOINT_SOCKET if absent
   policyKeys: keyset.json             # who may sign a policy
   operators: [spiffe://mesh.example/operators/alice]

@@ -68,6 +68,10 @@ func access(method string) (rule, bool) {
 		controlv1.CrossingService_ListRefusals_FullMethodName,
 		controlv1.CrossingService_ListTransitions_FullMethodName,
 		controlv1.CrossingService_ListUnmatched_FullMethodName,
+		controlv1.LogService_ListLogs_FullMethodName,
+		controlv1.LogService_Prove_FullMethodName,
+		controlv1.LogService_ListKeys_FullMethodName,
+		controlv1.LogService_Export_FullMethodName,
 		controlv1.GatewayService_ListGateways_FullMethodName,
 		controlv1.ActService_ListActs_FullMethodName,
 		controlv1.WorkloadService_ListBindings_FullMethodName:

@@ -39,6 +39,7 @@ type acts struct {
 
 	config   Config
 	policies *policies
+	journal  *journal
 	log      *zap.Logger
 	current  atomic.Pointer[keptActs]
 }
@@ -96,6 +97,7 @@ func (a *acts) Make(ctx context.Context, req *controlv1.MakeRequest) (*controlv1
 	if err != nil {
 		return nil, err
 	}
+	a.journal.made(a.policies.current.Load(), req.GetSigned(), caller.String())
 	// It goes on when the caller has gone: the act is stored by now.
 	result, err := a.config.Gateways.Apply(context.WithoutCancel(ctx), set.Message())
 	if err != nil {

@@ -12,12 +12,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/evidence"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
@@ -120,6 +122,10 @@ type Config struct {
 	Bundles   Bundles
 	// Statements holds frames against what gateways state.
 	Statements *statements.Book
+	// Logs are the environments' logs; nil if none are kept.
+	Logs Logs
+	// Frames are all frames, of which proofs are made.
+	Frames evidence.Frames
 	// Trust judges the SVIDs under which gateways announce the keys of statements. With
 	// ReadOnly it is not asked.
 	Trust statements.Trust
@@ -153,6 +159,8 @@ type Server struct {
 	workloads *workloads
 	bundles   *bundleService
 	acts      *acts
+	logs      *logs
+	journal   *journal
 }
 
 // New makes the API and takes up the policy and the operators' acts that the store
@@ -185,6 +193,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	for _, id := range c.Operators {
 		s.operators[id] = true
 	}
+	s.journal = newJournal(c.Logs, log)
+	s.policies.journal = s.journal
+	s.logs = &logs{config: c, journal: s.journal}
 	rejections := newRejections()
 	s.crossings = &crossings{config: c, policies: s.policies, charters: newCharters(c.Store, log), rejections: rejections, log: log}
 	remembered, err := newMemory(ctx, c.Memory, log)
@@ -195,9 +206,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	s.gateways = &gateways{
 		config: c, policies: s.policies, rejections: rejections, memory: remembered, reports: map[spiffeid.ID]report{},
 	}
-	s.acts = &acts{config: c, policies: s.policies, log: log}
+	s.acts = &acts{config: c, policies: s.policies, journal: s.journal, log: log}
 	s.workloads = &workloads{inventory: c.Inventory, denies: s.acts.denies}
-	s.bundles = &bundleService{bundles: c.Bundles, gateways: s.gateways, self: c.Bootstrap}
+	s.bundles = &bundleService{bundles: c.Bundles, gateways: s.gateways, self: c.Bootstrap, journal: s.journal}
 	if err := errors.Join(s.policies.load(ctx), s.acts.load(ctx)); err != nil {
 		s.end()
 		return nil, err
@@ -205,11 +216,39 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	return s, nil
 }
 
-// Run keeps what gateways say in the store until ctx ends. Without it they are
-// known for as long as the process lives.
+// Run keeps what gateways say in the store, and enters administrative acts into the logs,
+// until ctx ends. Without it what gateways say is known for as long as the process lives.
 func (s *Server) Run(ctx context.Context) error {
+	var parts sync.WaitGroup
+	if s.journal.logs != nil {
+		s.enterStanding()
+		parts.Go(func() { s.journal.run(ctx, s.enterBundles) })
+	}
 	s.gateways.run(ctx)
+	parts.Wait()
 	return nil
+}
+
+// enterStanding enters what is in force when the process starts: the one before may not
+// have come to it.
+func (s *Server) enterStanding() {
+	s.enterBundles()
+	g := s.policies.current.Load()
+	if g == nil {
+		return
+	}
+	s.journal.published(g, "")
+	for _, a := range s.acts.set().Message().GetActs() {
+		s.journal.made(g, a, "")
+	}
+}
+
+// enterBundles enters the bundles that are handed on.
+func (s *Server) enterBundles() {
+	all, _ := s.bundles.bundles.Newest()
+	for _, b := range all {
+		s.journal.bundle(b)
+	}
 }
 
 // Close ends all streams, each with UNAVAILABLE. Stop the gRPC server after it,
@@ -229,6 +268,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	controlv1.RegisterWorkloadServiceServer(r, s.workloads)
 	controlv1.RegisterBundleServiceServer(r, s.bundles)
 	controlv1.RegisterActServiceServer(r, s.acts)
+	controlv1.RegisterLogServiceServer(r, s.logs)
 }
 
 // Current is the policy in force, signed and as its manifest names it; nil if

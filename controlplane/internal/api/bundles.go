@@ -15,6 +15,7 @@ type bundleService struct {
 	bundles  Bundles
 	gateways *gateways
 	self     func() (Bootstrap, error)
+	journal  *journal
 }
 
 // Publish takes the bundle of the caller's own trust domain.
@@ -29,6 +30,7 @@ func (s *bundleService) Publish(ctx context.Context, req *controlv1.PublishBundl
 	if err := s.bundles.Publish(ctx, req.GetSigned()); err != nil {
 		return nil, err
 	}
+	s.journal.bundle(req.GetSigned())
 	return &controlv1.PublishBundleResponse{}, nil
 }
 

@@ -116,6 +116,10 @@ func (c *crossings) take(ctx context.Context, caller spiffeid.ID, batch *control
 	if err != nil {
 		return nil, err
 	}
+	entries, accepted := c.entries(caller, batch, accepted, ack)
+	if err := c.enter(ctx, caller, entries); err != nil {
+		return nil, err
+	}
 	if err := c.append(ctx, caller, batch, accepted); err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func refusalFrame(t *testing.T, gateway string, count uint64) []byte {
 func stored(m *mesh) [][]byte {
 	m.t.Helper()
 	var all [][]byte
-	if err := m.store.Replay(m.t.Context(), func(_ string, _ time.Time, frames [][]byte) error {
+	if err := m.store.Replay(m.t.Context(), time.Time{}, func(_ string, _ time.Time, frames [][]byte) error {
 		all = append(all, frames...)
 		return nil
 	}); err != nil {

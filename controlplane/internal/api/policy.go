@@ -37,8 +37,9 @@ type generation struct {
 type policies struct {
 	controlv1.UnimplementedPolicyServiceServer
 
-	config Config
-	log    *zap.Logger
+	config  Config
+	journal *journal
+	log     *zap.Logger
 	// turn is full while somebody publishes. It is no mutex, so that a caller who
 	// waits for its turn can go away.
 	turn    chan struct{}
@@ -134,6 +135,10 @@ func (p *policies) Publish(ctx context.Context, req *controlv1.PublishRequest) (
 	if err != nil {
 		return nil, invalid("the policy is not accepted: %v", err)
 	}
+	caller, err := Peer(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if faults := policy.ValidateDates(next.source, time.Now()); len(faults) > 0 {
 		return nil, invalid("the policy's dates are not accepted: %v", faults)
 	}
@@ -146,6 +151,7 @@ func (p *policies) Publish(ctx context.Context, req *controlv1.PublishRequest) (
 	if err := p.succeed(ctx, next); err != nil {
 		return nil, err
 	}
+	p.journal.published(next, caller.String())
 	return p.distribute(ctx, next)
 }
 

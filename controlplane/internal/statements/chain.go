@@ -162,16 +162,6 @@ func (c *chain) answer(e *epoch, s *statement.Stated, now time.Time) {
 		return
 	}
 	c.heed(e, s, now)
-	waited := c.early[e.number]
-	delete(c.early, e.number)
-	for _, w := range waited {
-		if w.of.accounts[ingress].after == e.number { // else it counts no more
-			own := w.of.accounts[ingress].own
-			c.answer(w.of, w.stated, w.came)
-			w.of.accounts[ingress].own = own
-			c.hold(w.of, ingress)
-		}
-	}
 }
 
 // answeredBefore is the epoch that the ingress gateway answered before this one; 0 if it
@@ -184,8 +174,9 @@ func answeredBefore(s *statement.Stated) uint64 {
 	return epoch - 1 - missed
 }
 
-// heed takes an answer for what it says of the numbers.
-func (c *chain) heed(e *epoch, s *statement.Stated, now time.Time) {
+// heed takes an answer, which came then, for what it says of the numbers, and after it
+// those that waited for it.
+func (c *chain) heed(e *epoch, s *statement.Stated, came time.Time) {
 	e.heeded = true
 	if e.lists == nil {
 		e.lists = listsOf(s)
@@ -201,7 +192,15 @@ func (c *chain) heed(e *epoch, s *statement.Stated, now time.Time) {
 	if s.Claim.GetResumed() {
 		c.repeated(e)
 	}
-	c.expect(e, ingress, account{roots: s.Answer.GetRoots(), at: s.Answer.GetAt().AsTime(), came: now})
+	c.expect(e, ingress, account{roots: s.Answer.GetRoots(), at: s.Answer.GetAt().AsTime(), came: came})
+	waited := c.early[e.number]
+	delete(c.early, e.number)
+	for _, w := range waited {
+		if w.of.accounts[ingress].after == e.number { // else it counts no more
+			c.heed(w.of, w.stated, w.came)
+			c.hold(w.of, ingress)
+		}
+	}
 }
 
 // differs takes up of which number the ingress gateway has a frame, or has none, other
@@ -238,7 +237,7 @@ func (c *chain) repeated(e *epoch) {
 
 // expect takes up a side's account of an epoch, and which of its frames are missing.
 func (c *chain) expect(e *epoch, s side, a account) {
-	a.stated = true
+	a.stated, a.own = true, e.accounts[s].own
 	for n, stated := range e.opened(s) {
 		if stated && c.openings[s].want(n, e) {
 			a.missing++

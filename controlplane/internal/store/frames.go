@@ -73,18 +73,23 @@ func fit(frames [][]byte) int {
 	return len(frames)
 }
 
-// Replay calls each with every batch that was appended before the call, and when that
-// was, oldest first, until each fails or all were seen. A batch that cannot be read is
-// logged and passed over: one bad message must not take all records with it.
-func (s *Store) Replay(ctx context.Context, each func(gateway string, at time.Time, frames [][]byte) error) error {
+// Replay calls each with every batch that was appended at that time or later, and before
+// the call, and when that was, oldest first, until each fails or all were seen. A batch
+// that cannot be read is logged and passed over: one bad message must not take all records
+// with it.
+func (s *Store) Replay(ctx context.Context, since time.Time, each func(gateway string, at time.Time, frames [][]byte) error) error {
 	info, err := s.frames.Info(ctx)
 	if err != nil {
 		return unavailable("replay frames", err)
 	}
-	if info.State.Msgs == 0 {
+	if info.State.Msgs == 0 || info.State.LastTime.Before(since) {
 		return nil
 	}
-	consumer, err := s.frames.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	from := jetstream.OrderedConsumerConfig{}
+	if since.After(info.State.FirstTime) {
+		from.DeliverPolicy, from.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+	}
+	consumer, err := s.frames.OrderedConsumer(ctx, from)
 	if err != nil {
 		return unavailable("replay frames", err)
 	}

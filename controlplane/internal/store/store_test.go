@@ -39,7 +39,7 @@ type delivered struct{ Gateway, Frame string }
 func replay(t *testing.T, s *Store) []delivered {
 	t.Helper()
 	var all []delivered
-	err := s.Replay(t.Context(), func(gateway string, _ time.Time, frames [][]byte) error {
+	err := s.Replay(t.Context(), time.Time{}, func(gateway string, _ time.Time, frames [][]byte) error {
 		for _, f := range frames {
 			all = append(all, delivered{gateway, string(f)})
 		}
@@ -264,7 +264,7 @@ func TestReplayStopsAtAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := errors.New("stop")
-	if err := s.Replay(t.Context(), func(string, time.Time, [][]byte) error { return stop }); !errors.Is(err, stop) {
+	if err := s.Replay(t.Context(), time.Time{}, func(string, time.Time, [][]byte) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("Replay() with a failing callback = %v, want %v", err, stop)
 	}
 }

@@ -22,6 +22,15 @@ func (g *gateway) size() int {
 	return len(g.disk.frames)
 }
 
+// stays holds that the near gateway claims nothing after an epoch.
+func (w *world) stays(epoch uint64) {
+	w.t.Helper()
+	pass(time.Minute)
+	if n := last(w.t, w.near).Claim.GetEpoch(); n != epoch {
+		w.t.Errorf("it is claimed again and again, to epoch %d", n)
+	}
+}
+
 // TestReturned: of a peer that is back the chain is claimed again, though nothing has
 // crossed since: what it had and was never told of is named.
 func TestReturned(t *testing.T) {
@@ -40,10 +49,7 @@ func TestReturned(t *testing.T) {
 		if c := s.Claim; c.GetEpoch() != 3 || c.GetFirst() != c.GetNext() || s.Answer.GetMissed() != 1 || w.near.counted("UNCLAIMED") != 1 {
 			t.Errorf("last is %v, answered with %v", s.Claim, s.Answer)
 		}
-		pass(time.Minute)
-		if n := last(t, w.near).Claim.GetEpoch(); n != 3 {
-			t.Errorf("it is claimed again and again, to epoch %d", n)
-		}
+		w.stays(3)
 	})
 }
 
@@ -63,10 +69,7 @@ func TestRecall(t *testing.T) {
 		if s := last(t, w.near); s.Claim.GetEpoch() != 3 || !s.Answer.GetForgot() {
 			t.Errorf("last is %v, answered with %v", s.Claim, s.Answer)
 		}
-		pass(time.Minute)
-		if n := last(t, w.near).Claim.GetEpoch(); n != 3 {
-			t.Errorf("it is claimed again and again, to epoch %d", n)
-		}
+		w.stays(3)
 	})
 }
 

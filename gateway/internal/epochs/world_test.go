@@ -445,7 +445,7 @@ func (g *gateway) statements() []*statement.Stated {
 }
 
 // last is the last statement on a disk.
-func last(t *testing.T, g *gateway) *statement.Stated {
+func last(t testing.TB, g *gateway) *statement.Stated {
 	t.Helper()
 	all := g.statements()
 	if len(all) == 0 {

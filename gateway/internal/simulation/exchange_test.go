@@ -29,9 +29,10 @@ type crossed struct {
 	number   uint64
 	opened   time.Time // in virtual time, as are all that follow
 	ended    time.Time
-	recorded bool // at egress, as far as the gateway knows
-	answered bool // the caller had all of the answer
-	touched  bool // its harm was done
+	recorded bool      // at egress, as far as the gateway knows
+	answered bool      // the caller had all of the answer
+	touched  bool      // its harm was done
+	again    time.Time // when its number came late, or a second time; zero if it did not
 }
 
 // send lets a crossing out, from the caller's first byte to its last.
@@ -147,23 +148,27 @@ func (p *process) hand(x *crossed, to *gateway, h *crossingv1.Header) (*end, err
 	switch {
 	case there == nil || c.harm == lost:
 	case c.harm == late:
-		p.world.after(c.late, func() { at.arrive(from, there) })
+		p.world.after(c.late, func() {
+			x.again = time.Now() // another may have come under its number
+			at.arrive(from, there)
+		})
 	default:
 		at.serving(func() { at.serve(from, there) })
 	}
 	switch c.harm {
 	case repeated:
-		p.world.after(c.late, func() { p.world.again(p, to, h) })
+		p.world.after(c.late, func() { p.world.again(p, x, to, h) })
 	case reused:
 		h.Id = crossing.NewID(p.now())
-		p.world.after(c.late, func() { p.world.again(p, to, h) })
+		p.world.after(c.late, func() { p.world.again(p, x, to, h) })
 	}
 	return here, nil
 }
 
 // again says a header once more, in a stream of its own that nobody reads.
-func (w *world) again(p *process, to *gateway, h *crossingv1.Header) {
+func (w *world) again(p *process, x *crossed, to *gateway, h *crossingv1.Header) {
 	here, there, at, err := w.open(p, to, h)
+	x.again = time.Now()
 	if err != nil {
 		return
 	}
@@ -292,6 +297,7 @@ func (p *process) admit(from *gateway, s *end, h *crossingv1.Header) {
 	}
 	end.Duration = durationpb.New(time.Since(began))
 	p.recorder.Close(end)
+	p.world.isOver(c)
 }
 
 // answer asks the destination, and tells the egress gateway what it says.

@@ -42,6 +42,13 @@ type gateway struct {
 	disk    *disktest.Memory
 	clock   time.Duration // how far its clock is ahead
 	mistold map[string]int
+	runs    []run
+}
+
+// run is when a process began, and how far its clock was ahead.
+type run struct {
+	began time.Time
+	clock time.Duration
 }
 
 // process is one run of a gateway, from its start to its end, or until it is killed.
@@ -88,6 +95,7 @@ func (g *gateway) start() error {
 	p.serving(func() { p.keeper.Run(p.ctx) })
 	p.serving(func() { p.recorder.Run(p.ctx) })
 	g.running = p
+	g.runs = append(g.runs, run{time.Now(), p.clock})
 	return nil
 }
 

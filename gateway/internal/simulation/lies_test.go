@@ -13,53 +13,86 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// lie is a second claim of an epoch that was stated, with another root.
+// lie is a second claim of an epoch that was stated, or a second answer to its claim,
+// with another root.
 type lie struct {
-	chain statement.Chain
-	epoch uint64
+	chain   statement.Chain
+	epoch   uint64
+	refused bool // by the other gateway, which was told it
 }
 
 // fork has a gateway sign a second claim of the last epoch that it and another have
-// stated, with a key of its own. The control plane is given it, and so is the other
-// gateway, which is to refuse it.
+// stated, with a key of its own, or has the other one sign a second answer to it. The
+// control plane is given that, and a claim is told the other gateway, which is to refuse it.
 func (w *world) fork(f *fault, g, other *gateway) {
 	was := w.control.lastStated(g.id.String(), other.id.String())
 	if was == nil {
 		return
 	}
-	signer := statement.NewSigner()
-	claim, key, err := g.forge(signer, was)
+	liar, forge := g, forgeClaim
+	if f.answer {
+		liar, forge = other, forgeAnswer
+	}
+	second, key, err := forge(liar, was)
 	if err != nil {
-		w.t.Errorf("seed %d: forge a claim: %v", w.seed, err)
+		w.t.Errorf("seed %d: forge: %v", w.seed, err)
 		return
 	}
-	if err := w.control.takeAll(g, was.Chain.Run, &crossingv1.Frame{Announcement: key}, &crossingv1.Frame{Statement: claim}); err != nil {
-		w.t.Errorf("seed %d: a forged claim is not taken: %v", w.seed, err)
+	if err := w.control.takeAll(liar, was.Chain.Run, &crossingv1.Frame{Announcement: key}, &crossingv1.Frame{Statement: second}); err != nil {
+		w.t.Errorf("seed %d: what is forged is not taken: %v", w.seed, err)
 	}
-	f.lie = &lie{was.Chain, was.Claim.GetEpoch()}
+	f.lie = &lie{chain: was.Chain, epoch: was.Claim.GetEpoch()}
 	p := g.process()
-	if p == nil {
+	if f.answer || p == nil {
 		return
 	}
-	if reply := p.tellForged(other, claim, key); reply != nil && reply.GetRefused() == nil {
+	reply := p.tellForged(other, second, key)
+	if f.lie.refused = reply.GetRefused() != nil; reply != nil && !f.lie.refused {
 		w.t.Errorf("seed %d: a second claim of epoch %d was answered with %v", w.seed, f.lie.epoch, reply)
 	}
 }
 
-// forge makes a claim with another root, and announces the key that signs it.
-func (g *gateway) forge(signer *statement.Signer, was *statement.Stated) (*crossingv1.Statement, *crossingv1.Announcement, error) {
+// forgeClaim makes a claim with another root, and announces the key that signs it.
+func forgeClaim(g *gateway, was *statement.Stated) (*crossingv1.Statement, *crossingv1.Announcement, error) {
 	c := proto.CloneOf(was.Claim)
 	c.Roots.Opened[0] ^= 1
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
 	if err != nil {
 		return nil, nil, err
 	}
+	signer, key, err := g.liar(was.Chain.Run)
+	if err != nil {
+		return nil, nil, err
+	}
+	return signer.Claim(&crossingv1.Statement{Claim: data}), key, nil
+}
+
+// forgeAnswer makes an answer with another root, and announces the key that signs it.
+func forgeAnswer(g *gateway, was *statement.Stated) (*crossingv1.Statement, *crossingv1.Announcement, error) {
+	a := proto.CloneOf(was.Answer)
+	a.Roots.Opened[0] ^= 1
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, key, err := g.liar(a.GetRun())
+	if err != nil {
+		return nil, nil, err
+	}
+	second := proto.CloneOf(was.Statement)
+	second.Answer = data
+	return signer.Answer(second), key, nil
+}
+
+// liar is a second statement key of a gateway's run.
+func (g *gateway) liar(run string) (*statement.Signer, *crossingv1.Announcement, error) {
 	svid, err := g.source.GetX509SVID()
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := signer.Announce(g.id.String(), was.Chain.Run, certs.Certificate(svid).Certificate, svid.PrivateKey, time.Now().Add(g.ahead()))
-	return signer.Claim(&crossingv1.Statement{Claim: data}), key, err
+	signer := statement.NewSigner()
+	key, err := signer.Announce(g.id.String(), run, certs.Certificate(svid).Certificate, svid.PrivateKey, time.Now().Add(g.ahead()))
+	return signer, key, err
 }
 
 // tellForged says a claim to another gateway, and gives what it replies; nil if nothing.
@@ -117,17 +150,25 @@ func (c *control) takeAll(g *gateway, run string, frames ...*crossingv1.Frame) e
 	return nil
 }
 
-// lies is how many epochs were claimed twice.
-func (w *world) lies() (n int) {
+// lies is how many epochs were claimed twice or answered twice, and how many of those
+// claims were refused.
+func (w *world) lies() (claims, answers, refused int) {
 	for _, f := range w.faults {
-		if f.lie != nil {
-			n++
+		switch {
+		case f.lie == nil:
+		case f.answer:
+			answers++
+		default:
+			claims++
+			if f.lie.refused {
+				refused++
+			}
 		}
 	}
-	return n
+	return claims, answers, refused
 }
 
-// lied says that a gateway has signed a second claim of that epoch.
+// lied says that a gateway has signed a second claim of that epoch, or a second answer.
 func (o *oracle) lied(chain statement.Chain, epoch uint64) bool {
 	for _, f := range o.faults {
 		if f.lie != nil && f.lie.chain == chain && f.lie.epoch == epoch {
@@ -137,7 +178,8 @@ func (o *oracle) lied(chain statement.Chain, epoch uint64) bool {
 	return false
 }
 
-// judgeLies: each second claim is found, by chain and epoch.
+// judgeLies: each second claim and answer is found, by chain and epoch, and a claim is
+// refused by who hears it.
 func (o *oracle) judgeLies() {
 	for _, f := range o.faults {
 		if f.lie == nil {
@@ -148,65 +190,14 @@ func (o *oracle) judgeLies() {
 			found = found || is.fault == statement.Forked && is.chain == f.lie.chain && is.epoch == f.lie.epoch
 		}
 		if !found {
-			o.fault("epoch %d of %.8s %s>%s was claimed twice, and nobody names it",
-				f.lie.epoch, f.lie.chain.Run, short(f.lie.chain.Egress), short(f.lie.chain.Ingress))
+			o.fault("%s was claimed or answered twice, and nobody names it", f.lie)
+		}
+		if !f.answer && !f.lie.refused && !o.disturbed(f.lie.chain, f.began, f.ended) && !o.harmedTalk(f.lie.chain) {
+			o.fault("%s was claimed twice, and the other gateway did not refuse it", f.lie)
 		}
 	}
 }
 
-// soon is how many epochs after the one that claims a number a difference may be named
-// at most: an end may be put off once.
-const soon = 1
-
-// judgePromptness: what is harmed is named in the epoch that claims it, or in the next.
-// Of a number that was reused nobody knows when, but by its second crossing.
-func (o *oracle) judgePromptness() {
-	for _, x := range o.crossed {
-		if !x.touched || x.plan.harm == reused || o.shaken(x) || !o.reached(x) {
-			continue
-		}
-		at := place{x.chain, x.number}
-		opened, ended := o.control.claimedIn(at)
-		for _, kinds := range must[x.plan.harm] {
-			from := opened
-			if kinds[0] == crossingv1.Difference_ENDED_OTHERWISE.String() {
-				from = ended
-			}
-			if n, is := o.names.first(at, kinds...); is && n.epoch > from+soon {
-				o.fault("%s: %s, and epoch %d has claimed it", x, n, from)
-			}
-		}
-	}
-}
-
-// claimedIn are the first epochs that claim the opening and the end of a number; 0 of
-// what none does. The caller holds mu.
-func (c *control) claimedIn(at place) (opened, ended uint64) {
-	k := c.chains[at.chain]
-	if k == nil {
-		return 0, 0
-	}
-	for _, s := range k.epochs() {
-		if opened == 0 && s.Claim.GetFirst() <= at.number && at.number < s.Claim.GetNext() {
-			opened = s.Claim.GetEpoch()
-		}
-		for _, n := range s.Closed() {
-			if ended == 0 && n == at.number {
-				ended = s.Claim.GetEpoch()
-			}
-		}
-	}
-	return opened, ended
-}
-
-// first is the first name of that kind that a number has; false if it has none.
-func (n names) first(at place, what ...string) (first name, is bool) {
-	for _, w := range what {
-		for _, other := range n[at] {
-			if other.what == w && (!is || other.epoch < first.epoch) {
-				first, is = other, true
-			}
-		}
-	}
-	return first, is
+func (l *lie) String() string {
+	return fmt.Sprintf("epoch %d of %.8s %s>%s", l.epoch, l.chain.Run, short(l.chain.Egress), short(l.chain.Ingress))
 }

@@ -54,8 +54,7 @@ func (w *world) waiting() []string {
 		for _, s := range p.keeper.Chains() {
 			// What an ingress gateway that was put back has taken a second time waits for the
 			// next claim, or the last.
-			chain, _ := statement.ParseChain(s.GetChain())
-			again := s.GetSide() == crossingv1.Side_INGRESS && o.disturbed(chain, w.began, w.stopped, putBack)
+			again := s.GetSide() == crossingv1.Side_INGRESS && len(o.putBacks(g.id.String())) > 0
 			if len(s.GetOpen()) > 0 && !again {
 				o.fault("%s: %s chain %s: %d numbers from %v are open", g.name, s.GetSide(), s.GetChain(), len(s.GetOpen()), s.GetOpen()[0])
 			}
@@ -98,22 +97,35 @@ func (w *world) judge() []string {
 	return o.wrong
 }
 
-// disturbed are the blows at one of the gateways, or at the way between them, from a
-// while before one time until a while after another.
+// putBacks are the times that a gateway's spool was put back.
+func (o *oracle) putBacks(gateway string) []*fault {
+	return slices.DeleteFunc(slices.Clone(o.faults), func(f *fault) bool {
+		return f.blow != putBack || f.began.IsZero() || o.gateways[f.of].id.String() != gateway
+	})
+}
+
+// disturbed says that a blow, or one of those, was at one of the gateways, or at the way
+// between them, in that time.
 func (o *oracle) disturbed(c statement.Chain, from, to time.Time, blows ...blow) bool {
 	return slices.ContainsFunc(o.faults, func(f *fault) bool {
-		if f.began.IsZero() || f.began.After(to) || f.ended.Before(from) || len(blows) > 0 && !slices.Contains(blows, f.blow) {
-			return false
-		}
-		of, other := o.gateways[f.of].id.String(), o.gateways[f.other].id.String()
-		switch f.blow {
-		case cutOff, muted:
-			return of == c.Egress && other == c.Ingress || of == c.Ingress && other == c.Egress
-		case away, forked:
-			return false
-		}
-		return of == c.Egress || of == c.Ingress
+		return (len(blows) == 0 || slices.Contains(blows, f.blow)) && o.touches(f, c, from, to)
 	})
+}
+
+// touches says that a fault was at one of the gateways, or at the way between them, in
+// that time.
+func (o *oracle) touches(f *fault, c statement.Chain, from, to time.Time) bool {
+	if f.began.IsZero() || f.began.After(to) || f.ended.Before(from) {
+		return false
+	}
+	of, other := o.gateways[f.of].id.String(), o.gateways[f.other].id.String()
+	switch f.blow {
+	case cutOff, muted:
+		return of == c.Egress && other == c.Ingress || of == c.Ingress && other == c.Egress
+	case away, forked:
+		return false
+	}
+	return of == c.Egress || of == c.Ingress
 }
 
 // around is the time in which a blow may have touched a crossing: its own, and until it was stated.
@@ -195,8 +207,8 @@ func (o *oracle) halfNamed(x *crossed) bool {
 // named for it then, and not the number.
 func (o *oracle) undone(x *crossed) bool {
 	back := func(gateway string) bool {
-		return slices.ContainsFunc(o.faults, func(f *fault) bool {
-			return f.blow == putBack && o.gateways[f.of].id.String() == gateway && !f.began.IsZero() && (x.ended.IsZero() || f.began.Before(x.ended))
+		return slices.ContainsFunc(o.putBacks(gateway), func(f *fault) bool {
+			return (x.ended.IsZero() || f.began.Before(x.ended)) && !x.opened.After(f.ended)
 		})
 	}
 	apart := o.disturbed(x.chain, o.began, o.stopped, cutOff, muted)

@@ -64,7 +64,7 @@ const (
 	muted                // what one says to the other is lost, and nobody notices
 	diskFull             // nothing can be written
 	away                 // the control plane is away
-	forked               // a gateway signs a second claim of an epoch
+	forked               // a gateway signs a second claim of an epoch, or another a second answer
 	allBlows
 )
 
@@ -83,9 +83,10 @@ type fault struct {
 	clock time.Duration // by how much the next process's clock is ahead
 	// before is how much earlier a disk was put by that is put back.
 	before time.Duration
+	answer bool // it is an answer that is signed a second time, by the other
 
 	began, ended time.Time // when it really did
-	lie          *lie      // what was signed; nil if nothing was
+	lie          *lie      // what was signed twice; nil if nothing was
 }
 
 func (f *fault) String() string {
@@ -217,7 +218,7 @@ func (p *plan) strike(r *rand.Rand, load time.Duration) {
 		blow: blow(r.IntN(int(allBlows))), at: time.Duration(r.Int64N(int64(load))), last: time.Duration(100+r.IntN(8000)) * time.Millisecond,
 		of: r.IntN(p.gateways), calls: 1 + r.IntN(60), before: time.Duration(100+r.IntN(4000)) * time.Millisecond,
 	}
-	f.other = (f.of + 1 + r.IntN(p.gateways-1)) % p.gateways
+	f.other, f.answer = (f.of+1+r.IntN(p.gateways-1))%p.gateways, f.blow == forked && f.calls > 30
 	switch {
 	case r.IntN(3) == 0 && (f.blow == cutOff || f.blow == muted):
 		f.last = time.Duration(15+r.IntN(40)) * time.Second

@@ -41,10 +41,11 @@ type world struct {
 	mu      sync.Mutex // guards what follows
 	streams map[*stream][]*process
 	crossed []*crossed
+	over    map[*planned]time.Time // when they last ended at an ingress gateway
 }
 
 func newWorld(t *testing.T, p *plan, verbose bool) *world {
-	w := &world{plan: p, t: t, verbose: verbose, links: map[pair]*link{}}
+	w := &world{plan: p, t: t, verbose: verbose, links: map[pair]*link{}, over: map[*planned]time.Time{}}
 	names := []string{"a", "b", "c"}[:p.gateways]
 	tds := []string{"mesh.test"}
 	for _, n := range names {
@@ -163,6 +164,13 @@ func (w *world) cross(c *planned) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.crossed = append(w.crossed, x)
+}
+
+// isOver takes note that a crossing has ended at an ingress gateway.
+func (w *world) isOver(c *planned) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over[c] = time.Now()
 }
 
 // finish ends all gateways in order, with their last words.

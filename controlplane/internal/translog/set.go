@@ -1,0 +1,150 @@
+package translog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+
+	logv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/log/v1"
+)
+
+// Set is the logs of several environments, each in a directory of its own that has the
+// name of its trust domain. One that fails does not keep the others from going on. It is
+// safe for concurrent use.
+type Set struct {
+	dir      string
+	readOnly bool
+	log      *zap.Logger
+
+	mu     sync.Mutex // guards what follows
+	open   map[string]*Log
+	failed map[string]error // why one does not open
+}
+
+// ErrReadOnly is of a set that was opened to be read.
+var ErrReadOnly = errors.New("the logs are open for reading only")
+
+// OpenSet opens the logs in a directory, and makes it where there is none. A log that
+// cannot be opened is told of by Failed, and each time that it is added to.
+func OpenSet(ctx context.Context, dir string, log *zap.Logger) (*Set, error) {
+	if log == nil {
+		log = zap.NewNop()
+	}
+	s := &Set{dir: dir, log: log, open: map[string]*Log{}, failed: map[string]error{}}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	names, err := s.names()
+	for _, td := range names {
+		s.mu.Lock()
+		if _, openErr := s.of(ctx, td); openErr != nil {
+			log.Error("log not opened", zap.String("trust_domain", td), zap.Error(openErr))
+		}
+		s.mu.Unlock()
+	}
+	return s, err
+}
+
+// ReadSet reads the logs in a directory.
+func ReadSet(dir string) *Set { return &Set{dir: dir, readOnly: true} }
+
+// names are the trust domains that have a log.
+func (s *Set) names() (names []string, err error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+// of is the log of a trust domain, which is opened if it is not. The caller holds mu.
+func (s *Set) of(ctx context.Context, td string) (*Log, error) {
+	if s.readOnly {
+		return nil, ErrReadOnly
+	}
+	if l := s.open[td]; l != nil {
+		return l, nil
+	}
+	l, err := Open(ctx, Config{Dir: filepath.Join(s.dir, td), Origin: OriginOf(td), Log: s.log})
+	if err != nil {
+		s.failed[td] = err
+		return nil, err
+	}
+	delete(s.failed, td)
+	s.open[td] = l
+	return l, nil
+}
+
+// OriginOf is the origin of the log of a trust domain.
+func OriginOf(td string) string { return td + "/sallyport/log" }
+
+// Add appends entries to the log of a trust domain, as Log.Add does.
+func (s *Set) Add(ctx context.Context, td string, entries ...*logv1.Entry) error {
+	if td == "" || strings.ContainsAny(td, "/\\") || strings.HasPrefix(td, ".") {
+		return fmt.Errorf("%q is no trust domain", td)
+	}
+	s.mu.Lock()
+	l, err := s.of(ctx, td)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return l.Add(ctx, entries...)
+}
+
+// Readers are the logs, by trust domain. One that cannot be read is not among them.
+func (s *Set) Readers() map[string]*Reader {
+	names, err := s.names()
+	if err != nil {
+		return nil
+	}
+	all := map[string]*Reader{}
+	for _, td := range names {
+		if r, err := OpenReader(filepath.Join(s.dir, td)); err == nil {
+			all[td] = r
+		}
+	}
+	return all
+}
+
+// Failed are the logs that take nothing more, and why, by trust domain.
+func (s *Set) Failed() map[string]error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]error{}
+	maps.Copy(all, s.failed)
+	for td, l := range s.open {
+		if err := l.Failed(); err != nil {
+			all[td] = err
+		}
+	}
+	return all
+}
+
+// Close closes all of them, as Log.Close does.
+func (s *Set) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var closing sync.WaitGroup
+	errs := make([]error, len(s.open))
+	for i, td := range slices.Sorted(maps.Keys(s.open)) {
+		closing.Go(func() { errs[i] = s.open[td].Close() })
+	}
+	closing.Wait()
+	s.open = nil
+	return errors.Join(errs...)
+}
