@@ -53,10 +53,10 @@ var windows = []Window{
 
 // TestAnswersAreTheReferences asks every kind of question of both.
 func TestAnswersAreTheReferences(t *testing.T) {
-	all := day(5_000)
+	all := day(1_200)
 	want, have := Store(newMemory()), Store(openIn(t, t.TempDir()))
 	for _, s := range []Store{want, have} {
-		for batch := range slices.Chunk(all, 700) {
+		for batch := range slices.Chunk(all, 500) {
 			put(t, s, batch...)
 		}
 		put(t, s, changed(all)...)
@@ -64,11 +64,19 @@ func TestAnswersAreTheReferences(t *testing.T) {
 	for _, w := range windows {
 		for _, q := range questions(all) {
 			q.Window = w
-			if d := cmp.Diff(find(t, want, q), find(t, have, q), protocmp.Transform()); d != "" {
-				t.Errorf("%+v:\n%s", q, d)
-			}
+			sameRecords(t, q, find(t, want, q), find(t, have, q))
 		}
 		sameCounts(t, want, have, w)
+	}
+}
+
+func sameRecords(t *testing.T, q Query, want, have []Joined) {
+	t.Helper()
+	same := func(a, b Joined) bool {
+		return a.Egress == b.Egress && a.Ingress == b.Ingress && proto.Equal(a.Record, b.Record)
+	}
+	if !slices.EqualFunc(want, have, same) {
+		t.Errorf("%+v:\n%s", q, cmp.Diff(want, have, protocmp.Transform()))
 	}
 }
 
@@ -83,6 +91,8 @@ func questions(all []Joined) []Query {
 		{Owner: "team-1", Limit: 10},
 		{From: "aws", To: "azure"},
 		{To: "gcp", Limit: 1},
+		{Service: r.GetOperation().GetService()},
+		{Denied: true},
 		{Unmatched: true},
 		{Unmatched: true, From: "edge", Limit: 3},
 		{Limit: MaxLimit},
@@ -191,7 +201,7 @@ func TestBadRecordKeepsNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onEach(t, func(t *testing.T, s Store) {
-				all := day(2)
+				all := joined(2)
 				spoil(&all[1])
 				if err := s.Put(t.Context(), all); !errors.Is(err, ErrInvalid) {
 					t.Errorf("error %v", err)
@@ -228,7 +238,7 @@ func TestHostileQuestions(t *testing.T) {
 	for _, text := range []string{"%", "_", "a' OR '1'='1", "\x00", "\xff", "*", `"`, "?1"} {
 		onEach(t, func(t *testing.T, s Store) {
 			put(t, s, day(20)...)
-			for _, q := range []Query{{ID: text}, {Trace: text}, {Identity: text}, {Owner: text}, {From: text}, {To: text}} {
+			for _, q := range []Query{{ID: text}, {Trace: text}, {Identity: text}, {Owner: text}, {From: text}, {To: text}, {Service: text}} {
 				if found := find(t, s, q); len(found) != 0 {
 					t.Errorf("%+v: %v", q, found)
 				}
@@ -255,10 +265,9 @@ func TestOddValuesAreKept(t *testing.T) {
 // TestHugeClaimsDoNotWrap: two gateways claim all the bytes that there are.
 func TestHugeClaimsDoNotWrap(t *testing.T) {
 	s := openIn(t, t.TempDir())
-	all := day(2)
+	all := joined(2)
 	for _, j := range all {
 		j.Record.Transition = &crossingv1.Transition{From: "aws", To: "azure"}
-		j.Record.State = crossingv1.Record_JOINED
 		j.Record.Egress.RequestBytes = math.MaxUint64
 	}
 	put(t, s, all...)
@@ -274,9 +283,9 @@ func TestHugeClaimsDoNotWrap(t *testing.T) {
 // TestTimesBefore1970 and at the ends of what a record can say.
 func TestOddTimes(t *testing.T) {
 	onEach(t, func(t *testing.T, s Store) {
-		all := day(3)
+		all := joined(3)
 		for i, at := range []time.Time{time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(1969, 12, 31, 23, 59, 59, 999_999_000, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)} {
-			all[i].Record.State, all[i].Record.Egress.Open = crossingv1.Record_JOINED, timestamppb.New(at)
+			all[i].Record.Egress.Open = timestamppb.New(at)
 		}
 		put(t, s, all...)
 		if found := find(t, s, Query{}); len(found) != 3 || found[1].Record.GetId() != all[1].Record.GetId() {

@@ -64,7 +64,7 @@ func (c changes) writeTo(ctx context.Context, tx *sql.Tx, add, tidy string) erro
 	if err != nil {
 		return err
 	}
-	defer adding.Close()
+	defer adding.Close() //nolint:errcheck // it holds nothing that is not written
 	for at, d := range c {
 		if d == (change{}) {
 			continue
@@ -108,7 +108,7 @@ func (s *SQLite) Matrix(ctx context.Context, w Window) ([]Cell, error) {
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err has told
 	var all []Cell
 	for rows.Next() {
 		var c Cell
@@ -141,7 +141,7 @@ func (s *SQLite) Talkers(ctx context.Context, from, to string, w Window, n int) 
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err has told
 	var all []Talker
 	for rows.Next() {
 		var t Talker

@@ -91,6 +91,7 @@ func (q Query) where(at span) (string, []any) {
 		{"origin = ?", q.From},
 		{"target = ?", q.To},
 		{"owner = ?", q.Owner},
+		{"service = ?", q.Service},
 	} {
 		if c.value != "" {
 			b.WriteString(" AND " + c.condition)
@@ -100,6 +101,9 @@ func (q Query) where(at span) (string, []any) {
 	if q.Identity != "" {
 		b.WriteString(" AND (source = ? OR destination = ?)")
 		args = append(args, q.Identity, q.Identity)
+	}
+	if q.Denied {
+		b.WriteString(" AND denied = 1")
 	}
 	if q.Unmatched {
 		b.WriteString(" AND unmatched = 1")
@@ -113,7 +117,7 @@ func (s *SQLite) page(ctx context.Context, where string, args []any) ([]Joined, 
 	if err != nil {
 		return nil, place{}, s.explain(err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err has told
 	var all []Joined
 	var last place
 	for rows.Next() {

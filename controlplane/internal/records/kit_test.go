@@ -3,6 +3,7 @@ package records
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,7 +17,9 @@ var noon = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 
 var environments = []string{"aws", "azure", "gcp", "onprem", "edge"}
 
-func gateway(env string) string { return "spiffe://" + env + ".example/sallyport/gateway/" + env + "-1" }
+func gateway(env string) string {
+	return "spiffe://" + env + ".example/sallyport/gateway/" + env + "-1"
+}
 
 // crossingAt is the i-th crossing of a made-up day: the same for the same i and random
 // numbers.
@@ -37,7 +40,7 @@ func crossingAt(rnd *rand.Rand, i int, at time.Time) Joined {
 		Transition: &crossingv1.Transition{From: o, To: t, Owner: fmt.Sprintf("team-%d", from%3)},
 		Source:     fmt.Sprintf("spiffe://%s.example/agent/%d", o, rnd.IntN(200)), Destination: fmt.Sprintf("spiffe://%s.example/model/%d", t, rnd.IntN(50)),
 		Trace:     fmt.Sprintf("%032x", i/4+1),
-		Operation: &crossingv1.Operation{Protocol: "openai", Name: "chat", Service: "completions"},
+		Operation: &crossingv1.Operation{Protocol: "openai", Name: "chat", Service: "model-" + string(rune('a'+rnd.IntN(8)))},
 		Egress:    end(gateway(o), 0), Ingress: end(gateway(t), time.Millisecond),
 		Evidence: &crossingv1.Evidence{Pair: o + "-1 " + t + "-1", Run: "5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c", Sequence: uint64(i)},
 	}}
@@ -86,4 +89,10 @@ func find(t testing.TB, s Store, q Query) []Joined {
 		all = append(all, j)
 	}
 	return all
+}
+
+// joined are n crossings of which both halves are there, and agree.
+func joined(n int) []Joined {
+	all := day(2*n + 20)
+	return slices.DeleteFunc(all, func(j Joined) bool { return j.Record.GetState() != crossingv1.Record_JOINED })[:n]
 }

@@ -52,7 +52,7 @@ func (w *putting) all(ctx context.Context, rows []*row) error {
 		if *stmt, err = w.tx.PrepareContext(ctx, text); err != nil {
 			return err
 		}
-		defer (*stmt).Close()
+		defer (*stmt).Close() //nolint:errcheck // it holds nothing that is not written
 	}
 	for _, r := range rows {
 		if err := w.one(ctx, r); err != nil {
@@ -77,7 +77,7 @@ func (w *putting) one(ctx context.Context, r *row) error {
 		w.changes.add(old, -1)
 	}
 	w.changes.add(r, 1)
-	_, err = w.insert.ExecContext(ctx, r.opened, r.id, r.egress, r.ingress, r.trace, r.source, r.destination,
+	_, err = w.insert.ExecContext(ctx, r.opened, r.id, r.egress, r.ingress, r.trace, r.source, r.destination, r.service,
 		r.class.From, r.class.To, r.class.Owner, r.class.Denied, int32(r.class.State),
 		r.bytes.request, r.bytes.response, r.unmatched(), r.record)
 	return err

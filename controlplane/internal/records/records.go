@@ -61,6 +61,10 @@ type Query struct {
 	Owner string
 	// From and To are environments.
 	From, To string
+	// Service is the name of the service in the policy, such as that of a model.
+	Service string
+	// Denied are those that one of the gateways denied.
+	Denied bool
 	// Unmatched are those that are one-sided, or whose halves disagree.
 	Unmatched bool
 	// Limit of records, at most MaxLimit, the newest kept; none if 0.

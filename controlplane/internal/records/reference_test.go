@@ -94,6 +94,7 @@ func meant(q Query, r *crossingv1.Record) bool {
 	t, s := r.GetTransition(), r.GetState()
 	return is(q.ID, r.GetId()) && is(q.Trace, r.GetTrace()) && is(q.Identity, r.GetSource(), r.GetDestination()) &&
 		is(q.Owner, t.GetOwner()) && is(q.From, t.GetFrom()) && is(q.To, t.GetTo()) &&
+		is(q.Service, r.GetOperation().GetService()) && (!q.Denied || classOf(r).Denied) &&
 		(!q.Unmatched || s == crossingv1.Record_ONE_SIDED || s == crossingv1.Record_DISAGREE)
 }
 

@@ -20,6 +20,7 @@ type row struct {
 	opened              int64 // microseconds since 1970
 	trace               string
 	source, destination string
+	service             string
 	class               Class
 	bytes               volume
 	record              []byte
@@ -52,6 +53,7 @@ func rowOf(j Joined) (*row, error) {
 		trace:       r.GetTrace(),
 		source:      r.GetSource(),
 		destination: r.GetDestination(),
+		service:     r.GetOperation().GetService(),
 		class:       classOf(r),
 		bytes:       volumeOf(r),
 		record:      encoded,

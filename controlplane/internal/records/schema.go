@@ -10,7 +10,7 @@ const version = 1
 const schema = `
 CREATE TABLE crossings (
 	opened INTEGER NOT NULL, id TEXT NOT NULL, egress TEXT NOT NULL, ingress TEXT NOT NULL,
-	trace TEXT NOT NULL, source TEXT NOT NULL, destination TEXT NOT NULL,
+	trace TEXT NOT NULL, source TEXT NOT NULL, destination TEXT NOT NULL, service TEXT NOT NULL,
 	origin TEXT NOT NULL, target TEXT NOT NULL, owner TEXT NOT NULL, denied INTEGER NOT NULL, state INTEGER NOT NULL,
 	request REAL NOT NULL, response REAL NOT NULL, unmatched INTEGER NOT NULL, record BLOB NOT NULL
 ) STRICT;
@@ -21,6 +21,8 @@ CREATE INDEX crossings_transition ON crossings (origin, target, opened);
 CREATE INDEX crossings_source ON crossings (source, opened);
 CREATE INDEX crossings_destination ON crossings (destination, opened);
 CREATE INDEX crossings_owner ON crossings (owner, opened);
+CREATE INDEX crossings_service ON crossings (service, opened);
+CREATE INDEX crossings_denied ON crossings (opened) WHERE denied = 1;
 CREATE INDEX crossings_unmatched ON crossings (opened) WHERE unmatched = 1;
 CREATE TABLE minutes (
 	at INTEGER NOT NULL, origin TEXT NOT NULL, target TEXT NOT NULL, owner TEXT NOT NULL, denied INTEGER NOT NULL, state INTEGER NOT NULL,
@@ -37,8 +39,8 @@ CREATE TABLE hours (
 const (
 	lookUp = `SELECT rowid, opened, origin, target, owner, denied, state, request, response, record
 		FROM crossings WHERE id = ? AND egress = ? AND ingress = ?`
-	insert = `INSERT INTO crossings (opened, id, egress, ingress, trace, source, destination, origin, target, owner, denied, state,
-		request, response, unmatched, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insert = `INSERT INTO crossings (opened, id, egress, ingress, trace, source, destination, service, origin, target, owner, denied, state,
+		request, response, unmatched, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	remove = `DELETE FROM crossings WHERE rowid = ?`
 
 	addMinute  = `INSERT INTO minutes` + addTo

@@ -58,7 +58,7 @@ func TestDamageIsFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := openIn(t, dir)
-			all := day(500)
+			all := day(100)
 			put(t, s, all...)
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
