@@ -1,8 +1,11 @@
 package records
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"maps"
+	"slices"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -123,9 +126,18 @@ func (s *SQLite) Matrix(ctx context.Context, w Window) ([]Cell, error) {
 	return all, s.explain(rows.Err())
 }
 
-const talkers = `SELECT source, destination, count(*), sum(request), sum(response), sum(denied) FROM crossings INDEXED BY crossings_transition
-	WHERE origin = ? AND target = ? AND opened >= ? AND opened < ?
-	GROUP BY 1, 2 ORDER BY sum(request) + sum(response) DESC, 3 DESC, 1, 2 LIMIT ?`
+const talking = `SELECT source, destination, max(rowid), count(*), sum(request), sum(response), sum(denied)
+	FROM crossings INDEXED BY crossings_transition
+	WHERE origin = ? AND target = ? AND opened >= ? AND opened < ? GROUP BY 1, 2`
+
+// talks are those of one source and destination. What they are called is looked up
+// late: of few is it asked.
+type talks struct {
+	Talker
+	volume
+
+	row int64 // one of theirs, if the names are not there
+}
 
 // Talkers are those that speak most. See Store. It reads the records of the window:
 // by source and destination there are about as many counts as records.
@@ -134,25 +146,70 @@ func (s *SQLite) Talkers(ctx context.Context, from, to string, w Window, n int) 
 	if err == nil {
 		err = checkLimit(n)
 	}
-	if err != nil {
+	if err != nil || n == 0 {
 		return nil, err
 	}
-	rows, err := s.reader.QueryContext(ctx, talkers, from, to, at.since, at.until, n)
+	sums, err := s.talking(ctx, from, to, at)
 	if err != nil {
 		return nil, s.explain(err)
 	}
+	all := slices.Collect(maps.Values(sums))
+	slices.SortFunc(all, (*talks).compare)
+	if n < len(all) { // and all that only a name can tell from the last
+		more := slices.IndexFunc(all[n:], func(t *talks) bool { return t.compare(all[n-1]) != 0 })
+		if more >= 0 {
+			all = all[:n+more]
+		}
+	}
+	return s.named(ctx, all, n)
+}
+
+func (t *talks) compare(o *talks) int {
+	return cmp.Or(cmp.Compare(o.request+o.response, t.request+t.response), cmp.Compare(o.Crossings, t.Crossings))
+}
+
+// talking sums up, by the marks of source and destination.
+func (s *SQLite) talking(ctx context.Context, from, to string, at span) (map[[2]int64]*talks, error) {
+	rows, err := s.reader.QueryContext(ctx, talking, mark(from), mark(to), at.since, at.until)
+	if err != nil {
+		return nil, err
+	}
 	defer rows.Close() //nolint:errcheck // rows.Err has told
-	var all []Talker
+	sums := map[[2]int64]*talks{}
 	for rows.Next() {
-		var t Talker
-		var v volume
-		if err := rows.Scan(&t.Source, &t.Destination, &t.Crossings, &v.request, &v.response, &t.Denied); err != nil {
+		var pair [2]int64
+		t := &talks{}
+		if err := rows.Scan(&pair[0], &pair[1], &t.row, &t.Crossings, &t.request, &t.response, &t.Denied); err != nil {
+			return nil, err
+		}
+		sums[pair] = t
+	}
+	return sums, rows.Err()
+}
+
+// named are the first n of them, with their names.
+func (s *SQLite) named(ctx context.Context, all []*talks, n int) ([]Talker, error) {
+	for _, t := range all {
+		t.Counts = t.counts(t.Crossings)
+		if t.row == 0 {
+			continue
+		}
+		one, err := s.read(ctx, "rowid = ?", []any{t.row})
+		if err != nil {
 			return nil, s.explain(err)
 		}
-		t.Counts = v.counts(t.Crossings)
-		all = append(all, t)
+		if len(one) == 1 {
+			t.Source, t.Destination = one[0].Record.GetSource(), one[0].Record.GetDestination()
+		}
 	}
-	return all, s.explain(rows.Err())
+	slices.SortFunc(all, func(a, b *talks) int {
+		return cmp.Or(a.compare(b), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination))
+	})
+	talkers := make([]Talker, min(n, len(all)))
+	for i := range talkers {
+		talkers[i] = all[i].Talker
+	}
+	return talkers, nil
 }
 
 // floor of a division, before 1970 too.

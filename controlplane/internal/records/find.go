@@ -1,6 +1,7 @@
 package records
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -22,6 +23,27 @@ type place struct {
 	key
 }
 
+func (p place) compare(o place) int {
+	return cmp.Or(cmp.Compare(p.opened, o.opened), cmp.Compare(p.id, o.id), cmp.Compare(p.egress, o.egress), cmp.Compare(p.ingress, o.ingress))
+}
+
+// found is a record and its place.
+type found struct {
+	place
+	Joined
+}
+
+// reading is how far a question has been answered: from the oldest on, or from the
+// newest back.
+type reading struct {
+	Query
+
+	back bool
+	left span   // in which the rest is
+	last *place // of what was read last; the rest of its microsecond is beyond it
+	most int    // records in a page
+}
+
 // Find yields what matches. See Store.
 func (s *SQLite) Find(ctx context.Context, q Query) iter.Seq2[Joined, error] {
 	return func(yield func(Joined, error) bool) {
@@ -34,60 +56,105 @@ func (s *SQLite) Find(ctx context.Context, q Query) iter.Seq2[Joined, error] {
 			return
 		}
 		if q.Limit > 0 {
-			s.newest(ctx, q, at, yield)
+			s.newest(ctx, &reading{Query: q, back: true, left: at}, yield)
 			return
 		}
-		s.every(ctx, q, at, yield)
+		for f, err := range s.pages(ctx, &reading{Query: q, left: at, most: pageSize}) {
+			if !yield(f.Joined, err) {
+				return
+			}
+		}
 	}
 }
 
 // newest yields the last of what matches, which it holds all at once.
-func (s *SQLite) newest(ctx context.Context, q Query, at span, yield func(Joined, error) bool) {
-	where, args := q.where(at)
-	found, _, err := s.page(ctx, where+` ORDER BY opened DESC, id DESC, egress DESC, ingress DESC LIMIT ?`, append(args, q.Limit))
-	if err != nil {
-		yield(Joined{}, err)
-		return
+func (s *SQLite) newest(ctx context.Context, r *reading, yield func(Joined, error) bool) {
+	r.most = min(r.Limit, pageSize)
+	var all []Joined
+	for f, err := range s.pages(ctx, r) {
+		if err != nil {
+			yield(Joined{}, err)
+			return
+		}
+		if all = append(all, f.Joined); len(all) == r.Limit {
+			break
+		}
 	}
-	for _, j := range slices.Backward(found) {
+	for _, j := range slices.Backward(all) {
 		if !yield(j, nil) {
 			return
 		}
 	}
 }
 
-// every yields all that matches, page by page.
-func (s *SQLite) every(ctx context.Context, q Query, at span, yield func(Joined, error) bool) {
-	where, args := q.where(at)
-	const order = ` ORDER BY opened, id, egress, ingress LIMIT ?`
-	text, full := where+order, append(slices.Clip(args), pageSize)
-	for {
-		found, last, err := s.page(ctx, text, full)
-		if err != nil {
-			yield(Joined{}, err)
-			return
-		}
-		for _, j := range found {
-			if !yield(j, nil) {
+// pages yields all that matches, page by page.
+func (s *SQLite) pages(ctx context.Context, r *reading) iter.Seq2[found, error] {
+	return func(yield func(found, error) bool) {
+		for r.left.since < r.left.until {
+			page, err := s.page(ctx, r)
+			if err != nil {
+				yield(found{}, s.explain(err))
 				return
 			}
+			for _, f := range page {
+				if !yield(f, nil) {
+					return
+				}
+			}
 		}
-		if len(found) < pageSize {
-			return
-		}
-		text = where + ` AND opened >= ? AND (opened, id, egress, ingress) > (?, ?, ?, ?)` + order
-		full = append(slices.Clip(args), last.opened, last.opened, last.id, last.egress, last.ingress, pageSize)
 	}
 }
 
-// where is the question's condition. The text is made of constants only.
+// page reads some records, and takes them off what is left.
+func (s *SQLite) page(ctx context.Context, r *reading) ([]found, error) {
+	where, args := r.where(r.left)
+	order := ` ORDER BY opened, id, egress, ingress LIMIT ?`
+	beyond := ` AND (opened, id, egress, ingress) > (?, ?, ?, ?)`
+	if r.back {
+		order = ` ORDER BY opened DESC, id DESC, egress DESC, ingress DESC LIMIT ?`
+		beyond = ` AND (opened, id, egress, ingress) < (?, ?, ?, ?)`
+	}
+	if l := r.last; l != nil {
+		where, args = where+beyond, append(args, l.opened, l.id, l.egress, l.ingress)
+	}
+	all, err := s.read(ctx, where+order, append(args, r.most))
+	if err != nil {
+		return nil, err
+	}
+	r.advance(all, len(all) < r.most, r.left)
+	return slices.DeleteFunc(all, func(f found) bool { return !r.holds(f.Record) }), nil
+}
+
+// advance takes off what is left what was read of a part of it: all there is if done.
+func (r *reading) advance(read []found, done bool, of span) {
+	switch {
+	case done && r.back:
+		r.left.until, r.last = of.since, nil
+	case done:
+		r.left.since, r.last = of.until, nil
+	default:
+		last := read[len(read)-1].place
+		r.last = &last
+		if r.back {
+			r.left.until = last.opened + 1
+		} else {
+			r.left.since = last.opened
+		}
+	}
+}
+
+// where is the question's condition, and that of a few more for which holds says no.
+// The text is made of constants only.
 func (q Query) where(at span) (string, []any) {
 	var b strings.Builder
 	b.WriteString("opened >= ? AND opened < ?")
 	args := []any{at.since, at.until}
+	if q.ID != "" {
+		b.WriteString(" AND id = ?")
+		args = append(args, q.ID)
+	}
 	for _, c := range []struct{ condition, value string }{
-		{"id = ?", q.ID},
-		{"trace <> '' AND trace = ?", q.Trace},
+		{"trace <> 0 AND trace = ?", q.Trace},
 		{"origin = ?", q.From},
 		{"target = ?", q.To},
 		{"owner = ?", q.Owner},
@@ -95,12 +162,12 @@ func (q Query) where(at span) (string, []any) {
 	} {
 		if c.value != "" {
 			b.WriteString(" AND " + c.condition)
-			args = append(args, c.value)
+			args = append(args, mark(c.value))
 		}
 	}
 	if q.Identity != "" {
 		b.WriteString(" AND (source = ? OR destination = ?)")
-		args = append(args, q.Identity, q.Identity)
+		args = append(args, mark(q.Identity), mark(q.Identity))
 	}
 	if q.Denied {
 		b.WriteString(" AND denied = 1")
@@ -111,25 +178,34 @@ func (q Query) where(at span) (string, []any) {
 	return b.String(), args
 }
 
-// page reads some records, and where the last of them stands.
-func (s *SQLite) page(ctx context.Context, where string, args []any) ([]Joined, place, error) {
+// holds says that every field but the window holds of a record.
+func (q *Query) holds(r *crossingv1.Record) bool {
+	c := classOf(r)
+	is := func(asked, has string) bool { return asked == "" || asked == has }
+	return is(q.ID, r.GetId()) && is(q.Trace, r.GetTrace()) && is(q.From, c.From) && is(q.To, c.To) && is(q.Owner, c.Owner) &&
+		is(q.Service, r.GetOperation().GetService()) && (is(q.Identity, r.GetSource()) || is(q.Identity, r.GetDestination())) &&
+		(!q.Denied || c.Denied) && (!q.Unmatched || unmatched(c.State))
+}
+
+// read runs a question on the database.
+func (s *SQLite) read(ctx context.Context, where string, args []any) ([]found, error) {
 	rows, err := s.reader.QueryContext(ctx, `SELECT opened, id, egress, ingress, record FROM crossings WHERE `+where, args...)
 	if err != nil {
-		return nil, place{}, s.explain(err)
+		return nil, err
 	}
 	defer rows.Close() //nolint:errcheck // rows.Err has told
-	var all []Joined
-	var last place
+	var all []found
 	for rows.Next() {
+		var f found
 		var encoded []byte
-		if err := rows.Scan(&last.opened, &last.id, &last.egress, &last.ingress, &encoded); err != nil {
-			return nil, place{}, s.explain(err)
+		if err := rows.Scan(&f.opened, &f.id, &f.place.egress, &f.place.ingress, &encoded); err != nil {
+			return nil, err
 		}
-		r := &crossingv1.Record{}
-		if err := proto.Unmarshal(encoded, r); err != nil {
-			return nil, place{}, s.explain(fmt.Errorf("crossing %q: %w: %w", last.id, err, ErrDamaged))
+		f.Joined = Joined{f.place.egress, f.place.ingress, &crossingv1.Record{}}
+		if err := proto.Unmarshal(encoded, f.Record); err != nil {
+			return nil, fmt.Errorf("crossing %q: %w: %w", f.id, err, ErrDamaged)
 		}
-		all = append(all, Joined{Egress: last.egress, Ingress: last.ingress, Record: r})
+		all = append(all, f)
 	}
-	return all, last, s.explain(rows.Err())
+	return all, rows.Err()
 }

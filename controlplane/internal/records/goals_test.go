@@ -6,13 +6,15 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
 
 var goalRecords = flag.Int("n", 0, "records of TestStoreGoals; none, and it is skipped, if 0")
 
-// TestStoreGoals prints what a store of -n records takes, and holds it to its goals.
+// TestStoreGoals prints what a store of -n records takes, in rows that e2e/bench
+// reads. It fails on a wrong answer, never on a figure.
 func TestStoreGoals(t *testing.T) {
 	if *goalRecords == 0 {
 		t.Skip("say how many records: -n 1000000")
@@ -20,41 +22,78 @@ func TestStoreGoals(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one core
 	dir := t.TempDir()
 	s := openIn(t, dir)
-	all := day(*goalRecords)
-	began := time.Now()
-	for batch := range slices.Chunk(all, 2_000) {
-		put(t, s, batch...)
-	}
-	rate := float64(len(all)) / time.Since(began).Seconds()
-	t.Logf("ingest: %.0f records/s, %d bytes each", rate, size(t, dir)/int64(len(all)))
-	if rate < 20_000 {
-		t.Errorf("ingest: %.0f records/s, and 20,000 are the goal", rate)
-	}
-	hour, whole := Window{noon.Add(-time.Hour), noon}, Window{noon.Add(-24 * time.Hour), noon}
-	goal(t, "trace", time.Millisecond, func(i int) int {
-		return len(find(t, s, Query{Trace: all[i*7919%len(all)].Record.GetTrace()}))
+	n := *goalRecords
+	figure(t, "ingest", "records/s of CPU", ingest(t, s, n))
+	figure(t, "hot store", "bytes/crossing", float64(size(t, filepath.Join(dir, liveName)))/float64(n))
+	last := sample(t, s)
+	goal(t, "trace by id", func(i int) int {
+		return len(find(t, s, Query{Trace: last[i*37%len(last)].Record.GetTrace()}))
 	})
-	goal(t, "pair-hour", 10*time.Millisecond, func(int) int {
-		found, err := s.Talkers(t.Context(), "aws", "azure", hour, 10)
+	hour, whole := Window{noon.Add(-time.Hour), noon}, Window{noon.Add(-24 * time.Hour), noon}
+	goal(t, "pair-hour", func(int) int {
+		all, err := s.Talkers(t.Context(), "aws", "azure", hour, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(found)
+		return len(all)
 	})
-	goal(t, "24 h matrix", 50*time.Millisecond, func(int) int {
+	goal(t, "24 h matrix", func(int) int {
 		cells, err := s.Matrix(t.Context(), whole)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return len(cells)
 	})
-	goal(t, "unmatched of an hour", 10*time.Millisecond, func(int) int {
+	goal(t, "unmatched of an hour", func(int) int {
 		return len(find(t, s, Query{Unmatched: true, Window: hour, Limit: 100}))
 	})
 }
 
-// goal asks a hundred times, and holds the median to the goal.
-func goal(t *testing.T, name string, most time.Duration, ask func(i int) int) {
+// ingest puts n records, and says how many it could in a second of one core.
+func ingest(t *testing.T, s Store, n int) float64 {
+	t.Helper()
+	var took, waited time.Duration
+	keep := func(all []Joined) {
+		at, cpu := time.Now(), cpuTime(t)
+		put(t, s, all...)
+		took += cpuTime(t) - cpu
+		waited += time.Since(at)
+	}
+	batch := make([]Joined, 0, 2_000)
+	for j := range throughDay(n) {
+		if batch = append(batch, j); len(batch) == cap(batch) {
+			keep(batch)
+			batch = batch[:0]
+		}
+	}
+	keep(batch)
+	t.Logf("ingest: %.0f records/s by the clock, fsyncs and neighbours included", float64(n)/waited.Seconds())
+	return float64(n) / took.Seconds()
+}
+
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// sample of the records that are kept.
+func sample(t *testing.T, s Store) []Joined {
+	t.Helper()
+	return find(t, s, Query{Limit: 10_000})
+}
+
+// figure prints a figure.
+func figure(t *testing.T, name, unit string, value float64) {
+	t.Helper()
+	t.Logf("goal\t%s\t%s\t%g", name, unit, value)
+}
+
+// goal asks a hundred times, and prints the median.
+func goal(t *testing.T, name string, ask func(i int) int) {
 	t.Helper()
 	took := make([]time.Duration, 100)
 	for i := range took {
@@ -65,17 +104,15 @@ func goal(t *testing.T, name string, most time.Duration, ask func(i int) int) {
 		took[i] = time.Since(began)
 	}
 	slices.Sort(took)
-	t.Logf("%s: p50 %v, p99 %v", name, took[50], took[99])
-	if took[50] > most {
-		t.Errorf("%s: p50 %v, and %v is the goal", name, took[50], most)
-	}
+	figure(t, name, "p50 ms", took[50].Seconds()*1e3)
+	t.Logf("%s: p99 %v", name, took[99])
 }
 
-// size of the files of a store.
+// size of the files of a directory.
 func size(t *testing.T, dir string) int64 {
 	t.Helper()
 	var sum int64
-	files, err := filepath.Glob(filepath.Join(dir, liveName, "*"))
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}

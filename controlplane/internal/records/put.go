@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -24,74 +27,117 @@ func (s *SQLite) Put(ctx context.Context, all []Joined) error {
 }
 
 func (s *SQLite) put(ctx context.Context, rows []*row) error {
-	tx, err := s.writer.BeginTx(ctx, nil)
+	return s.transact(ctx, func(w *putting) error {
+		for _, r := range rows {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := w.one(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// putting is one transaction. Its statements are not told of the caller's context,
+// which would cost each of them a goroutine: what it does is short.
+type putting struct {
+	tx                     *sql.Tx
+	lookUp, insert, remove *sql.Stmt
+	changes                changes
+	stale                  map[int64]struct{} // hours that changed
+}
+
+// transact does everything or nothing. s.writing is held.
+func (s *SQLite) transact(ctx context.Context, do func(*putting) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	tx, err := s.writer.Begin() //nolint:noctx // see putting
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back, and before it the error is another
-	w := &putting{tx: tx, changes: changes{}}
-	if err := w.all(ctx, rows); err != nil {
+	w := &putting{tx: tx, changes: changes{}, stale: map[int64]struct{}{}}
+	for text, stmt := range map[string]**sql.Stmt{lookUp: &w.lookUp, insert: &w.insert, remove: &w.remove} {
+		if *stmt, err = tx.Prepare(text); err != nil { //nolint:noctx // see putting
+			return err
+		}
+		defer (*stmt).Close() //nolint:errcheck // it holds nothing that is not written
+	}
+	if err := do(w); err != nil {
 		return err
 	}
-	if err := w.changes.write(ctx, tx); err != nil {
+	if err := w.finish(ctx); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-// putting is one transaction.
-type putting struct {
-	tx                     *sql.Tx
-	lookUp, insert, remove *sql.Stmt
-	changes                changes
-}
-
-func (w *putting) all(ctx context.Context, rows []*row) error {
-	for text, stmt := range map[string]**sql.Stmt{lookUp: &w.lookUp, insert: &w.insert, remove: &w.remove} {
-		var err error
-		if *stmt, err = w.tx.PrepareContext(ctx, text); err != nil {
-			return err
-		}
-		defer (*stmt).Close() //nolint:errcheck // it holds nothing that is not written
-	}
-	for _, r := range rows {
-		if err := w.one(ctx, r); err != nil {
+// finish writes what follows from the rows.
+func (w *putting) finish(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	for h := range w.stale {
+		if _, err := w.tx.ExecContext(ctx, addStale, h); err != nil {
 			return err
 		}
 	}
-	return nil
+	return w.changes.write(ctx, w.tx)
 }
 
 // one puts a record in the place of what there was of it.
-func (w *putting) one(ctx context.Context, r *row) error {
-	number, old, err := w.old(ctx, r.key)
-	switch {
-	case err != nil:
+func (w *putting) one(r *row) error {
+	inserted, err := w.add(r)
+	if err != nil || inserted {
 		return err
-	case old != nil && r.same(old.record):
-		return nil
-	case old != nil:
-		if _, err := w.remove.ExecContext(ctx, number); err != nil {
-			return err
-		}
-		w.changes.add(old, -1)
 	}
-	w.changes.add(r, 1)
-	_, err = w.insert.ExecContext(ctx, r.opened, r.id, r.egress, r.ingress, r.trace, r.source, r.destination, r.service,
-		r.class.From, r.class.To, r.class.Owner, r.class.Denied, int32(r.class.State),
-		r.bytes.request, r.bytes.response, r.unmatched(), r.record)
+	number, old, err := w.old(r.key)
+	if err != nil || r.same(old.record) {
+		return err
+	}
+	if _, err := w.remove.Exec(number); err != nil { //nolint:noctx // see putting
+		return err
+	}
+	w.count(old, -1)
+	_, err = w.add(r)
 	return err
 }
 
-// old is what is kept of a crossing, as far as it counts; nil if nothing is.
-func (w *putting) old(ctx context.Context, k key) (number int64, old *row, err error) {
-	old = &row{key: k}
-	var state int32
-	err = w.lookUp.QueryRowContext(ctx, k.id, k.egress, k.ingress).Scan(&number, &old.opened,
-		&old.class.From, &old.class.To, &old.class.Owner, &old.class.Denied, &state, &old.bytes.request, &old.bytes.response, &old.record)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil, nil
+// add a row, unless there is one with its key.
+func (w *putting) add(r *row) (bool, error) {
+	done, err := w.insert.Exec(r.columns()...) //nolint:noctx // see putting
+	if err != nil {
+		return false, err
 	}
-	old.class.State = crossingv1.Record_State(state)
+	n, err := done.RowsAffected()
+	if n == 0 || err != nil {
+		return false, err
+	}
+	w.count(r, 1)
+	return true, nil
+}
+
+// count a row that came or went.
+func (w *putting) count(r *row, n int64) {
+	w.changes.add(r, n)
+	w.stale[r.hour()] = struct{}{}
+}
+
+// old is what is kept of a crossing.
+func (w *putting) old(k key) (number int64, old *row, err error) {
+	var encoded []byte
+	err = w.lookUp.QueryRow(k.id, k.gateways()).Scan(&number, &encoded) //nolint:noctx // see putting
+	if err != nil {
+		return 0, nil, err
+	}
+	r := &crossingv1.Record{}
+	if err := proto.Unmarshal(encoded, r); err != nil {
+		return 0, nil, fmt.Errorf("crossing %q: %w: %w", k.id, err, ErrDamaged)
+	}
+	old, err = rowOf(Joined{k.egress, k.ingress, r})
+	if errors.Is(err, ErrInvalid) {
+		err = fmt.Errorf("%w: %w", err, ErrDamaged)
+	}
 	return number, old, err
 }

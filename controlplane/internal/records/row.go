@@ -2,6 +2,8 @@ package records
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -17,13 +19,11 @@ type key struct{ id, egress, ingress string }
 type row struct {
 	key
 
-	opened              int64 // microseconds since 1970
-	trace               string
-	source, destination string
-	service             string
-	class               Class
-	bytes               volume
-	record              []byte
+	opened int64 // microseconds since 1970
+	class  Class
+	bytes  volume
+	joined *crossingv1.Record
+	record []byte // joined, encoded: the same for the same record
 }
 
 // volume of payload. Floating point, so that no claim of a gateway can make a sum
@@ -48,15 +48,12 @@ func rowOf(j Joined) (*row, error) {
 		return nil, fmt.Errorf("crossing %q: %w: %w", r.GetId(), err, ErrInvalid)
 	}
 	return &row{
-		key:         key{r.GetId(), j.Egress, j.Ingress},
-		opened:      end.GetOpen().AsTime().UnixMicro(),
-		trace:       r.GetTrace(),
-		source:      r.GetSource(),
-		destination: r.GetDestination(),
-		service:     r.GetOperation().GetService(),
-		class:       classOf(r),
-		bytes:       volumeOf(r),
-		record:      encoded,
+		key:    key{r.GetId(), j.Egress, j.Ingress},
+		opened: end.GetOpen().AsTime().UnixMicro(),
+		class:  classOf(r),
+		bytes:  volumeOf(r),
+		joined: r,
+		record: encoded,
 	}, nil
 }
 
@@ -92,9 +89,41 @@ func volumeOf(r *crossingv1.Record) volume {
 	return volume{float64(end.GetRequestBytes()), float64(end.GetResponseBytes())}
 }
 
+// hour in which it opened, since 1970.
+func (r *row) hour() int64 { return floor(r.opened, minute*hour) }
+
+// joins is the row as it was put.
+func (r *row) joins() Joined { return Joined{r.egress, r.ingress, r.joined} }
+
+// columns of the row, in the order of insert.
+func (r *row) columns() []any {
+	c, j := &r.class, r.joined
+	return []any{
+		r.opened, mark(c.From), mark(c.To), mark(j.GetSource()), mark(j.GetDestination()),
+		mark(j.GetOperation().GetService()), mark(c.Owner), mark(j.GetTrace()), c.Denied, unmatched(c.State),
+		r.bytes.request, r.bytes.response, r.gateways(), r.id, r.egress, r.ingress, r.record,
+	}
+}
+
 // unmatched says that it is one-sided, or that its halves disagree.
-func (r *row) unmatched() bool {
-	return r.class.State == crossingv1.Record_ONE_SIDED || r.class.State == crossingv1.Record_DISAGREE
+func unmatched(s crossingv1.Record_State) bool {
+	return s == crossingv1.Record_ONE_SIDED || s == crossingv1.Record_DISAGREE
+}
+
+// gateways are the mark of both. An egress gateway that finds two ingress gateways
+// with one mark has confused crossings of its own.
+func (k key) gateways() int64 {
+	return mark(fmt.Sprintf("%d:%s%s", len(k.egress), k.egress, k.ingress))
+}
+
+// mark of a text, 0 if it is empty. Others may have the same.
+func mark(text string) int64 {
+	if text == "" {
+		return 0
+	}
+	var short [128]byte
+	sum := sha256.Sum256(append(short[:0], text...))
+	return int64(binary.BigEndian.Uint64(sum[:])) //nolint:gosec // any 64 bits are a mark
 }
 
 // same says that the other record, of the same crossing, is no other.

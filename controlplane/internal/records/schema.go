@@ -5,17 +5,18 @@ package records
 const version = 1
 
 // schema of the database. Times are microseconds, minutes and hours since 1970.
-// Nothing is looked up by a pattern, so no value that is asked for has a meaning
-// beyond itself.
+// Texts that are asked for are there as their marks, which are shorter than most: an
+// index finds the rows, and the record itself says whether it is one of them.
+// So no text that is asked for has a meaning beyond itself.
 const schema = `
 CREATE TABLE crossings (
-	opened INTEGER NOT NULL, id TEXT NOT NULL, egress TEXT NOT NULL, ingress TEXT NOT NULL,
-	trace TEXT NOT NULL, source TEXT NOT NULL, destination TEXT NOT NULL, service TEXT NOT NULL,
-	origin TEXT NOT NULL, target TEXT NOT NULL, owner TEXT NOT NULL, denied INTEGER NOT NULL, state INTEGER NOT NULL,
-	request REAL NOT NULL, response REAL NOT NULL, unmatched INTEGER NOT NULL, record BLOB NOT NULL
+	opened INTEGER NOT NULL, origin INTEGER NOT NULL, target INTEGER NOT NULL, source INTEGER NOT NULL, destination INTEGER NOT NULL,
+	service INTEGER NOT NULL, owner INTEGER NOT NULL, trace INTEGER NOT NULL, denied INTEGER NOT NULL, unmatched INTEGER NOT NULL,
+	request REAL NOT NULL, response REAL NOT NULL,
+	gateways INTEGER NOT NULL, id TEXT NOT NULL, egress TEXT NOT NULL, ingress TEXT NOT NULL, record BLOB NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX crossings_key ON crossings (id, egress, ingress);
-CREATE INDEX crossings_trace ON crossings (trace) WHERE trace <> '';
+CREATE UNIQUE INDEX crossings_key ON crossings (id, gateways);
+CREATE INDEX crossings_trace ON crossings (trace) WHERE trace <> 0;
 CREATE INDEX crossings_opened ON crossings (opened);
 CREATE INDEX crossings_transition ON crossings (origin, target, opened);
 CREATE INDEX crossings_source ON crossings (source, opened);
@@ -34,13 +35,16 @@ CREATE TABLE hours (
 	crossings INTEGER NOT NULL, request REAL NOT NULL, response REAL NOT NULL,
 	PRIMARY KEY (at, origin, target, owner, denied, state)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE stale (hour INTEGER PRIMARY KEY, puts INTEGER NOT NULL) STRICT;
+CREATE TABLE cold (hour INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE clock (last INTEGER NOT NULL, steady INTEGER NOT NULL) STRICT;
 `
 
 const (
-	lookUp = `SELECT rowid, opened, origin, target, owner, denied, state, request, response, record
-		FROM crossings WHERE id = ? AND egress = ? AND ingress = ?`
-	insert = `INSERT INTO crossings (opened, id, egress, ingress, trace, source, destination, service, origin, target, owner, denied, state,
-		request, response, unmatched, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insert = `INSERT INTO crossings (opened, origin, target, source, destination, service, owner, trace, denied, unmatched,
+		request, response, gateways, id, egress, ingress, record)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+	lookUp = `SELECT rowid, record FROM crossings WHERE id = ? AND gateways = ?`
 	remove = `DELETE FROM crossings WHERE rowid = ?`
 
 	addMinute  = `INSERT INTO minutes` + addTo
@@ -51,4 +55,8 @@ const (
 	addTo = ` VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 		crossings = crossings + excluded.crossings, request = request + excluded.request, response = response + excluded.response`
 	ofNone = ` WHERE at = ? AND origin = ? AND target = ? AND owner = ? AND denied = ? AND state = ? AND crossings = 0`
+
+	// An hour is stale while its records are not in the archive as they are here.
+	// puts tells whether it changed while it was written there.
+	addStale = `INSERT INTO stale VALUES (?, 1) ON CONFLICT DO UPDATE SET puts = puts + 1`
 )

@@ -90,7 +90,7 @@ func lockDir(dir string) (*os.File, error) {
 
 func (s *SQLite) open(ctx context.Context) error {
 	var err error
-	if s.writer, err = connect(s.path, "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-65536)", "journal_size_limit(67108864)"); err != nil {
+	if s.writer, err = connect(s.path, "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-65536)", "journal_size_limit(67108864)", "wal_autocheckpoint(8000)"); err != nil {
 		return err
 	}
 	s.writer.SetMaxOpenConns(1)
