@@ -20,11 +20,32 @@ import (
 var stores = map[string]func(t *testing.T) Store{
 	"memory": func(*testing.T) Store { return newMemory() },
 	"sqlite": func(t *testing.T) Store { return openIn(t, t.TempDir()) },
+	"sqlite, cold": func(t *testing.T) Store {
+		return &upkept{keeper: openFor(t, t.TempDir(), Config{Hot: time.Nanosecond})}
+	},
+	"memory, upkept": func(*testing.T) Store { return &upkept{keeper: newMemory()} },
 }
 
-func openIn(t testing.TB, dir string) *SQLite {
+// upkept is a store that is maintained after each put, half a year from now as the
+// records have it: all of it is in the archive alone as soon as it is there.
+type upkept struct{ keeper }
+
+// keeper is only what hides the name of the interface within upkept.
+type keeper interface{ Keeper }
+
+func (u *upkept) Put(ctx context.Context, all []Joined) error {
+	if err := u.keeper.Put(ctx, all); err != nil {
+		return err
+	}
+	_, err := u.Maintain(ctx, noon.Add(100*24*time.Hour))
+	return err
+}
+
+func openIn(t testing.TB, dir string) *SQLite { t.Helper(); return openFor(t, dir, Config{}) }
+
+func openFor(t testing.TB, dir string, c Config) *SQLite {
 	t.Helper()
-	s, err := OpenSQLite(context.Background(), dir)
+	s, err := c.Open(context.Background(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,16 +72,42 @@ var windows = []Window{
 	{noon, noon},
 }
 
-// TestAnswersAreTheReferences asks every kind of question of both.
+// TestAnswersAreTheReferences asks every kind of question of both: of the database, of
+// one half in the archive, and of all in the archive.
 func TestAnswersAreTheReferences(t *testing.T) {
-	all := day(1_200)
-	want, have := Store(newMemory()), Store(openIn(t, t.TempDir()))
-	for _, s := range []Store{want, have} {
-		for batch := range slices.Chunk(all, 500) {
-			put(t, s, batch...)
-		}
-		put(t, s, changed(all)...)
+	for name, upkeep := range map[string][]time.Duration{"hot": nil, "half cold": {-6 * time.Hour}, "cold": {30 * time.Hour}, "in steps": {-20 * time.Hour, 0}} {
+		t.Run(name, func(t *testing.T) {
+			all := day(1_200)
+			want, have := newMemory(), openFor(t, t.TempDir(), Config{Hot: time.Hour})
+			for _, s := range []Keeper{want, have} {
+				for batch := range slices.Chunk(all, 500) {
+					put(t, s, batch...)
+					for _, at := range upkeep {
+						maintain(t, s, noon.Add(at))
+					}
+				}
+				put(t, s, changed(all)...)
+				put(t, s, all[7])
+				for _, at := range upkeep {
+					maintain(t, s, noon.Add(at))
+				}
+			}
+			sameAnswers(t, want, have, all)
+		})
 	}
+}
+
+func maintain(t testing.TB, s Keeper, now time.Time) Upkeep {
+	t.Helper()
+	done, err := s.Maintain(t.Context(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+func sameAnswers(t *testing.T, want, have Store, all []Joined) {
+	t.Helper()
 	for _, w := range windows {
 		for _, q := range questions(all) {
 			q.Window = w

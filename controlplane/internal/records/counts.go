@@ -85,45 +85,99 @@ func (c changes) writeTo(ctx context.Context, tx *sql.Tx, add, tidy string) erro
 	return nil
 }
 
-// matrix sums whole hours by the hour, and the minutes on either side of them.
-const matrix = `SELECT origin, target, owner, denied, state, sum(crossings), sum(request), sum(response) FROM (
-		SELECT * FROM hours WHERE at >= ?1 AND at < ?2
-		UNION ALL SELECT * FROM minutes WHERE at >= ?3 AND at < ?4
-		UNION ALL SELECT * FROM minutes WHERE at >= ?5 AND at < ?6
-	) GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5`
+const (
+	fromHours   = `SELECT origin, target, owner, denied, state, sum(crossings), sum(request), sum(response) FROM hours` + duringThose
+	fromMinutes = `SELECT origin, target, owner, denied, state, sum(crossings), sum(request), sum(response) FROM minutes` + duringThose
+	duringThose = ` WHERE at >= ? AND at < ? GROUP BY 1, 2, 3, 4, 5`
+)
 
-// Matrix counts by class. See Store.
+// Matrix counts by class. See Store. It sums whole hours by the hour, and the minutes
+// on either side of them.
 func (s *SQLite) Matrix(ctx context.Context, w Window) ([]Cell, error) {
 	at, err := w.span()
 	if err != nil {
 		return nil, err
 	}
+	s.tiers.RLock()
+	defer s.tiers.RUnlock()
 	since, until := floor(at.since, minute), -floor(-at.until, minute)
 	firstHour, lastHour := -floor(-since, hour), floor(until, hour)
+	sums := sums{}
 	if firstHour > lastHour { // all within one hour
-		firstHour = lastHour
+		err = s.sumMinutes(ctx, sums, span{since, until})
+	} else {
+		err = cmp.Or(s.sumMinutes(ctx, sums, span{since, firstHour * hour}),
+			s.sum(ctx, sums, fromHours, span{firstHour, lastHour}),
+			s.sumMinutes(ctx, sums, span{lastHour * hour, until}))
 	}
-	before, after := firstHour*hour, lastHour*hour
-	if firstHour == lastHour {
-		before, after = until, until
-	}
-	rows, err := s.reader.QueryContext(ctx, matrix, firstHour, lastHour, since, before, after, until)
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err has told
-	var all []Cell
-	for rows.Next() {
-		var c Cell
-		var state int32
-		var v volume
-		if err := rows.Scan(&c.From, &c.To, &c.Owner, &c.Denied, &state, &c.Crossings, &v.request, &v.response); err != nil {
-			return nil, s.explain(err)
-		}
-		c.State, c.Counts = crossingv1.Record_State(state), v.counts(c.Crossings)
-		all = append(all, c)
+	return sums.cells(), nil
+}
+
+// sums are counts by class.
+type sums map[Class]change
+
+func (s *SQLite) sum(ctx context.Context, to sums, question string, at span) error {
+	rows, err := s.reader.QueryContext(ctx, question, at.since, at.until)
+	if err != nil {
+		return err
 	}
-	return all, s.explain(rows.Err())
+	defer rows.Close() //nolint:errcheck // rows.Err has told
+	for rows.Next() {
+		var c Class
+		var state int32
+		var d change
+		if err := rows.Scan(&c.From, &c.To, &c.Owner, &c.Denied, &state, &d.crossings, &d.request, &d.response); err != nil {
+			return err
+		}
+		c.State = crossingv1.Record_State(state)
+		to.add(c, d)
+	}
+	return rows.Err()
+}
+
+// sumMinutes of an hour, of which not all are asked for.
+func (s *SQLite) sumMinutes(ctx context.Context, to sums, at span) error {
+	asked := span{at.since * minute, at.until * minute}
+	for _, h := range s.coldIn(asked) {
+		for r, err := range s.coldRows(ctx, during(asked), h) {
+			if err != nil {
+				return err
+			}
+			to.add(r.class, change{1, r.bytes})
+		}
+	}
+	return s.sum(ctx, to, fromMinutes, at)
+}
+
+func (s sums) add(c Class, d change) {
+	was := s[c]
+	s[c] = change{was.crossings + d.crossings, volume{was.request + d.request, was.response + d.response}}
+}
+
+func (s sums) cells() []Cell {
+	var all []Cell
+	for c, d := range s {
+		all = append(all, Cell{c, d.counts(uint64(d.crossings))}) //nolint:gosec // never negative
+	}
+	slices.SortFunc(all, func(a, b Cell) int { return a.compare(b.Class) })
+	return all
+}
+
+// compare in the order of the fields.
+func (c Class) compare(o Class) int {
+	return cmp.Or(cmp.Compare(c.From, o.From), cmp.Compare(c.To, o.To), cmp.Compare(c.Owner, o.Owner),
+		cmp.Compare(one(c.Denied), one(o.Denied)), cmp.Compare(c.State, o.State))
+}
+
+// one if true, else none.
+func one(is bool) uint64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 const talking = `SELECT source, destination, max(rowid), count(*), sum(request), sum(response), sum(denied)
@@ -149,28 +203,27 @@ func (s *SQLite) Talkers(ctx context.Context, from, to string, w Window, n int) 
 	if err != nil || n == 0 {
 		return nil, err
 	}
-	sums, err := s.talking(ctx, from, to, at)
+	s.tiers.RLock()
+	defer s.tiers.RUnlock()
+	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	all := slices.Collect(maps.Values(sums))
-	slices.SortFunc(all, (*talks).compare)
-	if n < len(all) { // and all that only a name can tell from the last
-		more := slices.IndexFunc(all[n:], func(t *talks) bool { return t.compare(all[n-1]) != 0 })
-		if more >= 0 {
-			all = all[:n+more]
-		}
+	defer tx.Rollback() //nolint:errcheck // it was only read
+	sums, err := talkingIn(ctx, tx, from, to, at)
+	if err != nil {
+		return nil, s.explain(err)
 	}
-	return s.named(ctx, all, n)
+	if err := s.talkingOnce(ctx, sums, from, to, at); err != nil {
+		return nil, s.explain(err)
+	}
+	talkers, err := named(ctx, tx, loudest(sums, n), n)
+	return talkers, s.explain(err)
 }
 
-func (t *talks) compare(o *talks) int {
-	return cmp.Or(cmp.Compare(o.request+o.response, t.request+t.response), cmp.Compare(o.Crossings, t.Crossings))
-}
-
-// talking sums up, by the marks of source and destination.
-func (s *SQLite) talking(ctx context.Context, from, to string, at span) (map[[2]int64]*talks, error) {
-	rows, err := s.reader.QueryContext(ctx, talking, mark(from), mark(to), at.since, at.until)
+// talkingIn sums up what is in the database, by the marks of source and destination.
+func talkingIn(ctx context.Context, db database, from, to string, at span) (map[[2]int64]*talks, error) {
+	rows, err := db.QueryContext(ctx, talking, mark(from), mark(to), at.since, at.until)
 	if err != nil {
 		return nil, err
 	}
@@ -187,20 +240,66 @@ func (s *SQLite) talking(ctx context.Context, from, to string, at span) (map[[2]
 	return sums, rows.Err()
 }
 
+// talkingOnce adds what is in the archive.
+func (s *SQLite) talkingOnce(ctx context.Context, sums map[[2]int64]*talks, from, to string, at span) error {
+	want := during(at)
+	want.From, want.To = from, to
+	for _, h := range s.coldIn(at) {
+		for r, err := range s.coldRows(ctx, want, h) {
+			if err != nil {
+				return err
+			}
+			if r.class.From != from || r.class.To != to { // one of them is empty
+				continue
+			}
+			pair := [2]int64{mark(r.joined.GetSource()), mark(r.joined.GetDestination())}
+			if sums[pair] == nil {
+				sums[pair] = &talks{}
+			}
+			sums[pair].add(r)
+		}
+	}
+	return nil
+}
+
+func (t *talks) add(r *row) {
+	t.row, t.Source, t.Destination = 0, r.joined.GetSource(), r.joined.GetDestination()
+	t.Crossings++
+	t.request += r.bytes.request
+	t.response += r.bytes.response
+	t.Denied += one(r.class.Denied)
+}
+
+// loudest are n of them, and those that only a name can tell from the last.
+func loudest(sums map[[2]int64]*talks, n int) []*talks {
+	all := slices.Collect(maps.Values(sums))
+	slices.SortFunc(all, (*talks).compare)
+	if n >= len(all) {
+		return all
+	}
+	more := slices.IndexFunc(all[n:], func(t *talks) bool { return t.compare(all[n-1]) != 0 })
+	if more < 0 {
+		return all
+	}
+	return all[:n+more]
+}
+
+func (t *talks) compare(o *talks) int {
+	return cmp.Or(cmp.Compare(o.request+o.response, t.request+t.response), cmp.Compare(o.Crossings, t.Crossings))
+}
+
 // named are the first n of them, with their names.
-func (s *SQLite) named(ctx context.Context, all []*talks, n int) ([]Talker, error) {
+func named(ctx context.Context, db database, all []*talks, n int) ([]Talker, error) {
 	for _, t := range all {
 		t.Counts = t.counts(t.Crossings)
 		if t.row == 0 {
 			continue
 		}
-		one, err := s.read(ctx, "rowid = ?", []any{t.row})
-		if err != nil {
-			return nil, s.explain(err)
+		one, err := read(ctx, db, "rowid = ?", []any{t.row})
+		if err != nil || len(one) != 1 {
+			return nil, cmp.Or(err, sql.ErrNoRows)
 		}
-		if len(one) == 1 {
-			t.Source, t.Destination = one[0].Record.GetSource(), one[0].Record.GetDestination()
-		}
+		t.Source, t.Destination = one[0].Record.GetSource(), one[0].Record.GetDestination()
 	}
 	slices.SortFunc(all, func(a, b *talks) int {
 		return cmp.Or(a.compare(b), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination))

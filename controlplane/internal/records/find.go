@@ -3,6 +3,7 @@ package records
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"iter"
 	"slices"
@@ -40,7 +41,7 @@ type reading struct {
 
 	back bool
 	left span   // in which the rest is
-	last *place // of what was read last; the rest of its microsecond is beyond it
+	last *place // of what was read last, unless all of its tier was
 	most int    // records in a page
 }
 
@@ -107,7 +108,23 @@ func (s *SQLite) pages(ctx context.Context, r *reading) iter.Seq2[found, error] 
 
 // page reads some records, and takes them off what is left.
 func (s *SQLite) page(ctx context.Context, r *reading) ([]found, error) {
-	where, args := r.where(r.left)
+	s.tiers.RLock()
+	defer s.tiers.RUnlock()
+	part, cold := s.part(r.left, r.back)
+	if cold {
+		return s.coldPage(ctx, r, part)
+	}
+	return hotPage(ctx, s.reader, r, part)
+}
+
+// database that can be read from: all of it, or as it was at one time.
+type database interface {
+	QueryContext(ctx context.Context, question string, args ...any) (*sql.Rows, error)
+}
+
+// hotPage is a page out of the database.
+func hotPage(ctx context.Context, db database, r *reading, part span) ([]found, error) {
+	where, args := r.where(part)
 	order := ` ORDER BY opened, id, egress, ingress LIMIT ?`
 	beyond := ` AND (opened, id, egress, ingress) > (?, ?, ?, ?)`
 	if r.back {
@@ -117,11 +134,11 @@ func (s *SQLite) page(ctx context.Context, r *reading) ([]found, error) {
 	if l := r.last; l != nil {
 		where, args = where+beyond, append(args, l.opened, l.id, l.egress, l.ingress)
 	}
-	all, err := s.read(ctx, where+order, append(args, r.most))
+	all, err := read(ctx, db, where+order, append(args, r.most))
 	if err != nil {
 		return nil, err
 	}
-	r.advance(all, len(all) < r.most, r.left)
+	r.advance(all, len(all) < r.most, part)
 	return slices.DeleteFunc(all, func(f found) bool { return !r.holds(f.Record) }), nil
 }
 
@@ -187,9 +204,9 @@ func (q *Query) holds(r *crossingv1.Record) bool {
 		(!q.Denied || c.Denied) && (!q.Unmatched || unmatched(c.State))
 }
 
-// read runs a question on the database.
-func (s *SQLite) read(ctx context.Context, where string, args []any) ([]found, error) {
-	rows, err := s.reader.QueryContext(ctx, `SELECT opened, id, egress, ingress, record FROM crossings WHERE `+where, args...)
+// read runs a question.
+func read(ctx context.Context, db database, where string, args []any) ([]found, error) {
+	rows, err := db.QueryContext(ctx, `SELECT opened, id, egress, ingress, record FROM crossings WHERE `+where, args...)
 	if err != nil {
 		return nil, err
 	}

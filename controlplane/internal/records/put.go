@@ -27,7 +27,16 @@ func (s *SQLite) Put(ctx context.Context, all []Joined) error {
 }
 
 func (s *SQLite) put(ctx context.Context, rows []*row) error {
+	thaw, rows, err := s.toThaw(ctx, rows)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
 	return s.transact(ctx, func(w *putting) error {
+		for _, h := range thaw {
+			if err := w.thaw(ctx, s, h, func(*row) bool { return true }); err != nil {
+				return err
+			}
+		}
 		for _, r := range rows {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -47,6 +56,7 @@ type putting struct {
 	lookUp, insert, remove *sql.Stmt
 	changes                changes
 	stale                  map[int64]struct{} // hours that changed
+	tiers                  map[int64]bool     // hours that got cold, or are not any more
 }
 
 // transact does everything or nothing. s.writing is held.
@@ -59,7 +69,7 @@ func (s *SQLite) transact(ctx context.Context, do func(*putting) error) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back, and before it the error is another
-	w := &putting{tx: tx, changes: changes{}, stale: map[int64]struct{}{}}
+	w := &putting{tx: tx, changes: changes{}, stale: map[int64]struct{}{}, tiers: map[int64]bool{}}
 	for text, stmt := range map[string]**sql.Stmt{lookUp: &w.lookUp, insert: &w.insert, remove: &w.remove} {
 		if *stmt, err = tx.Prepare(text); err != nil { //nolint:noctx // see putting
 			return err
@@ -72,7 +82,7 @@ func (s *SQLite) transact(ctx context.Context, do func(*putting) error) error {
 	if err := w.finish(ctx); err != nil {
 		return err
 	}
-	return tx.Commit()
+	return s.commit(w)
 }
 
 // finish writes what follows from the rows.

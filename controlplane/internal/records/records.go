@@ -130,6 +130,23 @@ type Store interface {
 	Close() error
 }
 
+// Keeper is a Store that keeps records for a time: its retention.
+type Keeper interface {
+	Store
+	// Maintain does what time asks for, and is to be called about every hour: hours
+	// that are over go to the archive, and those that were over for longer than the
+	// retention are removed, but what is held. Nothing is removed before the clock
+	// has gone steadily for a day, so that no jump of it can remove anything.
+	Maintain(ctx context.Context, now time.Time) (Upkeep, error)
+	// Hold keeps records beyond their retention, those that come later, too. One of
+	// the same name is replaced.
+	Hold(ctx context.Context, h Hold) error
+	// Release ends a hold. What it alone held is removed when Maintain is called next.
+	Release(ctx context.Context, name string) error
+	// Holds are all that there are, by name.
+	Holds(ctx context.Context) ([]Hold, error)
+}
+
 // span is a window in microseconds since 1970, since included and until excluded.
 type span struct{ since, until int64 }
 

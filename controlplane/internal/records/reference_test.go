@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -14,13 +16,19 @@ import (
 
 // memory is the plainest store: it looks at every record for every answer.
 type memory struct {
-	mu  sync.Mutex
-	all map[key]Joined
+	retention time.Duration
+
+	mu           sync.Mutex
+	all          map[key]Joined
+	held         map[string]Hold
+	last, steady time.Time
 }
 
-var _ Store = (*memory)(nil)
+var _ Keeper = (*memory)(nil)
 
-func newMemory() *memory { return &memory{all: map[key]Joined{}} }
+func newMemory() *memory {
+	return &memory{all: map[key]Joined{}, held: map[string]Hold{}, retention: 183 * 24 * time.Hour}
+}
 
 func (m *memory) Put(ctx context.Context, all []Joined) error {
 	for _, j := range all {
@@ -164,6 +172,64 @@ func (m *memory) Talkers(ctx context.Context, from, to string, w Window, n int) 
 			cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination))
 	})
 	return all[:min(n, len(all))], nil
+}
+
+// Maintain removes what was kept for long enough. All else that a store does is not
+// seen from outside.
+func (m *memory) Maintain(_ context.Context, now time.Time) (Upkeep, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.last.IsZero() || now.Before(m.last) || now.Sub(m.last) > 25*time.Hour {
+		m.steady = now
+	}
+	m.last = now
+	if now.Sub(m.steady) < 24*time.Hour {
+		return Upkeep{}, nil
+	}
+	for k, j := range m.all {
+		over := time.UnixMicro(openedAt(j.Record)).Truncate(time.Hour).Add(time.Hour)
+		if !now.Before(over.Add(m.retention)) && !m.isHeld(j.Record) {
+			delete(m.all, k)
+		}
+	}
+	return Upkeep{}, nil
+}
+
+func (m *memory) isHeld(r *crossingv1.Record) bool {
+	for _, h := range m.held {
+		if h.Owner == r.GetTransition().GetOwner() && h.Owner != "" || slices.Contains(h.Identities, r.GetSource()) || slices.Contains(h.Identities, r.GetDestination()) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *memory) Hold(_ context.Context, h Hold) error {
+	if h.Name == "" || h.Owner == "" && len(h.Identities) == 0 || slices.Contains(h.Identities, "") {
+		return ErrInvalid
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held[h.Name] = h
+	return nil
+}
+
+func (m *memory) Release(_ context.Context, name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.held[name]; !ok {
+		return ErrInvalid
+	}
+	delete(m.held, name)
+	return nil
+}
+
+func (m *memory) Holds(context.Context) ([]Hold, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := slices.Collect(maps.Values(m.held))
+	slices.SortFunc(all, func(a, b Hold) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
 }
 
 func (m *memory) Close() error { return nil }

@@ -92,9 +92,6 @@ func volumeOf(r *crossingv1.Record) volume {
 // hour in which it opened, since 1970.
 func (r *row) hour() int64 { return floor(r.opened, minute*hour) }
 
-// joins is the row as it was put.
-func (r *row) joins() Joined { return Joined{r.egress, r.ingress, r.joined} }
-
 // columns of the row, in the order of insert.
 func (r *row) columns() []any {
 	c, j := &r.class, r.joined

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/archive"
 )
 
 // A store's directory has a lock, and the database in a directory of its own, with
@@ -28,21 +31,44 @@ const (
 // readers is how many questions are answered at once; others wait.
 const readers = 4
 
-// SQLite is a store in one directory.
+// Config says for how long a store keeps records.
+type Config struct {
+	// Hot is how long after its end an hour stays in the database; later its records
+	// are in the archive alone. A week if 0.
+	Hot time.Duration
+	// Retention is how long after its end an hour is kept at all, 183 days if 0. It is
+	// not shorter than Hot.
+	Retention time.Duration
+}
+
+// SQLite is a store in one directory, with its archive.
 type SQLite struct {
+	config  Config
 	path    string
 	lock    *os.File // flocked while open: the kernel drops it with the process
+	archive *archive.Archive
+	holds   *holds
+	upkeep  sync.Mutex // held by Maintain
 	writing sync.Mutex
 	writer  *sql.DB // of one connection; writing is held
 	reader  *sql.DB
+	tiers   sync.RWMutex // guards cold; whoever changes it holds writing, too
+	cold    []int64      // hours that are in the archive alone, in order; replaced, never changed
 }
 
-var _ Store = (*SQLite)(nil)
+var _ Keeper = (*SQLite)(nil)
 
-// OpenSQLite opens the store in a directory, which it makes if need be. A database
-// that is damaged, or of another version, is ErrDamaged; SetAside makes room for one
-// that the caller fills again.
-func OpenSQLite(ctx context.Context, dir string) (*SQLite, error) {
+// OpenSQLite opens the store in a directory with the usual times. See Config.Open.
+func OpenSQLite(ctx context.Context, dir string) (*SQLite, error) { return Config{}.Open(ctx, dir) }
+
+// Open opens the store in a directory, which it makes if need be. A database that is
+// damaged, or of another version, is ErrDamaged; SetAside makes room for one that takes
+// over what is in the archive, and that the caller fills with the rest.
+func (c Config) Open(ctx context.Context, dir string) (*SQLite, error) {
+	c.Hot, c.Retention = cmp.Or(c.Hot, 7*24*time.Hour), cmp.Or(c.Retention, 183*24*time.Hour)
+	if c.Hot < 0 || c.Retention < c.Hot {
+		return nil, fmt.Errorf("records are kept for %v, and in the database for %v: %w; the one must not be shorter than the other", c.Retention, c.Hot, ErrInvalid)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -50,11 +76,37 @@ func OpenSQLite(ctx context.Context, dir string) (*SQLite, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &SQLite{path: filepath.Join(dir, liveName, databaseName), lock: lock}
-	if err := errors.Join(create(ctx, dir), s.open(ctx)); err != nil {
+	s := &SQLite{config: c, path: filepath.Join(dir, liveName, databaseName), lock: lock}
+	if err := s.openAll(ctx, dir); err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())
 	}
 	return s, nil
+}
+
+func (s *SQLite) openAll(ctx context.Context, dir string) error {
+	var err error
+	if s.holds, err = openHolds(dir); err != nil {
+		return err
+	}
+	if s.archive, err = archive.Open(filepath.Join(dir, "archive")); err != nil {
+		return err
+	}
+	if err := create(ctx, dir, s.archive); err != nil {
+		return err
+	}
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	if s.cold, err = s.hours(ctx, `SELECT hour FROM cold ORDER BY hour`); err != nil {
+		return err
+	}
+	for _, h := range s.cold {
+		if !s.archive.Has(h) {
+			return fmt.Errorf("%w: that which begins at %v; put its file back, or set the database aside, too, and put the records of that hour again",
+				archive.ErrMissing, time.UnixMicro(h*hourly).UTC())
+		}
+	}
+	return nil
 }
 
 // SetAside renames the database of a directory that nobody has open, and says what it
@@ -110,9 +162,9 @@ func connect(path string, pragmas ...string) (*sql.DB, error) {
 	return sql.Open("sqlite", u.String())
 }
 
-// create makes an empty database if there is none. It gets its name when it is whole,
-// so that one which is empty later has lost what was in it.
-func create(ctx context.Context, dir string) error {
+// create makes a database if there is none, of what is in the archive. It gets its name
+// when it is whole, so that one which is empty later has lost what was in it.
+func create(ctx context.Context, dir string, a *archive.Archive) error {
 	live, fresh := filepath.Join(dir, liveName), filepath.Join(dir, newName)
 	if _, err := os.Stat(live); !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -124,11 +176,25 @@ func create(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, fmt.Sprintf("%s PRAGMA user_version = %d", schema, version))
-	if err := errors.Join(err, db.Close()); err != nil {
+	if err := errors.Join(fill(ctx, db, a), db.Close()); err != nil {
 		return err
 	}
 	return os.Rename(fresh, live)
+}
+
+func fill(ctx context.Context, db *sql.DB, a *archive.Archive) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back, and before it the error is another
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("%s PRAGMA user_version = %d", schema, version)); err != nil {
+		return err
+	}
+	if err := adopt(ctx, tx, a); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // check reads the whole database: damage is found before an answer is given from it.
@@ -175,8 +241,11 @@ func (s *SQLite) explain(err error) error {
 			err = fmt.Errorf("%w: make room; nothing of it was kept, put it again: %w", ErrFull, err)
 		}
 	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		err = fmt.Errorf("%w: make room: %w", ErrFull, err)
+	}
 	if errors.Is(err, ErrDamaged) {
-		err = fmt.Errorf("%w; set it aside and fill a new one from the frames", err)
+		err = fmt.Errorf("%w; set it aside and a new one takes over the archive, and the rest is to be put again", err)
 	}
 	return fmt.Errorf("records %q: %w", s.path, err)
 }
