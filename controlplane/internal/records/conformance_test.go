@@ -21,20 +21,17 @@ var stores = map[string]func(t *testing.T) Store{
 	"memory": func(*testing.T) Store { return newMemory() },
 	"sqlite": func(t *testing.T) Store { return openIn(t, t.TempDir()) },
 	"sqlite, cold": func(t *testing.T) Store {
-		return &upkept{keeper: openFor(t, t.TempDir(), Config{Hot: time.Nanosecond})}
+		return upkept{openFor(t, t.TempDir(), Config{Hot: time.Nanosecond})}
 	},
-	"memory, upkept": func(*testing.T) Store { return &upkept{keeper: newMemory()} },
+	"memory, upkept": func(*testing.T) Store { return upkept{newMemory()} },
 }
 
-// upkept is a store that is maintained after each put, half a year from now as the
-// records have it: all of it is in the archive alone as soon as it is there.
-type upkept struct{ keeper }
+// upkept is a store that is maintained after each put, long after the records opened:
+// they are in the archive alone as soon as they are there.
+type upkept struct{ Keeper }
 
-// keeper is only what hides the name of the interface within upkept.
-type keeper interface{ Keeper }
-
-func (u *upkept) Put(ctx context.Context, all []Joined) error {
-	if err := u.keeper.Put(ctx, all); err != nil {
+func (u upkept) Put(ctx context.Context, all []Joined) error {
+	if err := u.Keeper.Put(ctx, all); err != nil {
 		return err
 	}
 	_, err := u.Maintain(ctx, noon.Add(100*24*time.Hour))
