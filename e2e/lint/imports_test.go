@@ -65,6 +65,8 @@ var fences = []fence{
 	{"github.com/envoyproxy/go-control-plane/envoy/...", []string{"controlplane/internal/xds", "gateway/internal/xdsclient"}, "Envoy's types are for the wire"},
 	{"github.com/nats-io/...", []string{"controlplane/internal/store"}, "NATS is one store"},
 	{"github.com/transparency-dev/tessera/...", []string{"controlplane/internal/translog", "controlplane/internal/evidence"}, "Tessera keeps the tiles of one kind of log"},
+	{"modernc.org/sqlite/...", []string{"controlplane/internal/records"}, "SQLite is another"},
+	{"github.com/parquet-go/...", []string{"controlplane/internal/archive"}, "Parquet is a file format"},
 	{"cel.dev/...", []string{"gateway/policy/source"}, "no CEL at run time"},
 	{"unsafe", nil, "unsafe nowhere"},
 	{"C", nil, "cgo nowhere"},
