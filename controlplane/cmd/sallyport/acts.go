@@ -155,7 +155,7 @@ func (a *app) making(ctx context.Context, f *actFlags, do func(m *maker) error) 
 		return err
 	}
 	return a.ask(ctx, func(conn *connection) error {
-		if conn.stopped {
+		if conn.Stopped {
 			return usage("the mesh in %s is stopped, so nothing was done; start it first", a.mesh.dir)
 		}
 		p, err := a.current(ctx, conn, pinned)
@@ -226,7 +226,7 @@ func (a *app) lift(ctx context.Context, f *actFlags, about func(*policy.Policy) 
 
 // make signs and sends an act.
 func (m *maker) make(ctx context.Context, f *actFlags, said *policyv1.Act) (*controlv1.MakeResponse, error) {
-	said.Policy, said.Author, said.Reason, said.Made = m.policy.Name(), m.conn.as, f.reason, timestamppb.New(m.now())
+	said.Policy, said.Author, said.Reason, said.Made = m.policy.Name(), m.conn.As, f.reason, timestamppb.New(m.now())
 	sa, err := act.Sign(said, m.signers...)
 	if err != nil {
 		return nil, usage("the act is not well formed: %v", err)

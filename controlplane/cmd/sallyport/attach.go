@@ -19,6 +19,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/attach"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/reach"
 )
 
 // killAfter is how long a program may take to end once it was asked to.
@@ -97,7 +98,7 @@ func (a *app) newAttach(ctx context.Context, f *attachFlags) (*attach.Attach, fu
 	if strings.HasPrefix(f.listen, "unix:") && (f.openAI != "" || f.anthropic != "" || f.proxy) {
 		return nil, nil, usage("--openai, --anthropic and --proxy need a TCP address: no client reads a Unix socket from them")
 	}
-	wait, cancel := context.WithTimeout(ctx, connectTimeout)
+	wait, cancel := context.WithTimeout(ctx, reach.Timeout)
 	defer cancel()
 	source, err := certs.NewSource(wait, certs.Options{WorkloadAPI: a.mesh.workloadAPI, Log: zap.NewNop()})
 	if err != nil {

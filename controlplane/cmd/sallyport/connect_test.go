@@ -18,6 +18,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/authority"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/reach"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -94,7 +95,7 @@ func runAuthority(t *testing.T, dir string) {
 
 func (m *realMesh) writeMeshFile(t *testing.T, id string) {
 	t.Helper()
-	text, err := json.Marshal(localMesh{API: m.address, ID: id, WorkloadAPI: m.workloadAPI})
+	text, err := json.Marshal(reach.Local{API: m.address, ID: id, WorkloadAPI: m.workloadAPI})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func (f *fakeMesh) serve(t *testing.T) func(context.Context, meshFlags) (*connec
 		if err != nil {
 			return nil, err
 		}
-		return &connection{ClientConnInterface: cc, name: "the control plane", as: "spiffe://mesh.demo/sallyport/operator/local", stopped: f.stopped, closers: []io.Closer{cc}}, nil
+		return &connection{ClientConnInterface: cc, Name: "the control plane", As: "spiffe://mesh.demo/sallyport/operator/local", Stopped: f.stopped, Closers: []io.Closer{cc}}, nil
 	}
 }
 

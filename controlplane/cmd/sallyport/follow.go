@@ -25,7 +25,7 @@ func (a *app) follow(ctx context.Context, format render.Format, request *control
 	f := newFollower(open)
 	write := a.liveWriter(format)
 	err := a.ask(ctx, func(c *connection) error {
-		if c.stopped {
+		if c.Stopped {
 			return usage("the mesh in %s is stopped: there is nothing to follow", a.mesh.dir)
 		}
 		return a.followOn(ctx, c, request, f, write)

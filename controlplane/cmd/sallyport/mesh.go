@@ -53,7 +53,7 @@ func (a *app) listGateways(ctx context.Context, format render.Format) error {
 			return answered("list gateways", c, err)
 		}
 		return listed(a, format, "gateway", r.GetGateways(), func(w io.Writer, all []*controlv1.GatewayStatus) error {
-			return render.Gateways(w, all, c.stopped)
+			return render.Gateways(w, all, c.Stopped)
 		})
 	})
 }

@@ -101,11 +101,11 @@ func answered(doing string, c *connection, err error) error {
 	case codes.NotFound:
 		return &outcome{code: refused, text: doing + ": " + s.Message(), cause: err}
 	case codes.Unavailable:
-		return &outcome{code: couldNotSay, text: fmt.Sprintf("%s: %s does not answer: %s", doing, c.name, s.Message()), cause: err}
+		return &outcome{code: couldNotSay, text: fmt.Sprintf("%s: %s does not answer: %s", doing, c.Name, s.Message()), cause: err}
 	case codes.DeadlineExceeded:
-		return &outcome{code: couldNotSay, text: fmt.Sprintf("%s: %s did not answer in time; it may still have done it", doing, c.name), cause: err}
+		return &outcome{code: couldNotSay, text: fmt.Sprintf("%s: %s did not answer in time; it may still have done it", doing, c.Name), cause: err}
 	case codes.PermissionDenied:
-		text := fmt.Sprintf("%s: %s does not let %s do this; its configuration names the operators", doing, c.name, c.as)
+		text := fmt.Sprintf("%s: %s does not let %s do this; its configuration names the operators", doing, c.Name, c.As)
 		return &outcome{code: couldNotSay, text: text, cause: err}
 	}
 	return &outcome{code: couldNotSay, text: doing + ": " + s.Message(), cause: err}

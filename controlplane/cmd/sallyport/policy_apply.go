@@ -66,7 +66,7 @@ func (a *app) apply(ctx context.Context, name string, f applyFlags) error {
 		return err
 	}
 	return a.ask(ctx, func(conn *connection) error {
-		if conn.stopped {
+		if conn.Stopped {
 			return usage("the mesh in %s is stopped, so nothing was published; start it first", a.mesh.dir)
 		}
 		return a.publish(ctx, conn, set, c, f)

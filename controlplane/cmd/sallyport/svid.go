@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/reach"
 )
 
 func (a *app) svidCommand() *cobra.Command {
@@ -76,7 +77,7 @@ of --workload-api or SPIFFE_ENDPOINT_SOCKET.`,
 
 // withSVID opens the Workload API and passes on what it gives.
 func (a *app) withSVID(ctx context.Context, f func(context.Context, *certs.Source) error) error {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, reach.Timeout)
 	defer cancel()
 	source, err := certs.NewSource(ctx, certs.Options{WorkloadAPI: a.mesh.workloadAPI, Log: zap.NewNop()})
 	if err != nil {
