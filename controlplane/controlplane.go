@@ -31,6 +31,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/live"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/bundles"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -121,8 +122,9 @@ type ControlPlane struct {
 	source    *certs.Source
 	ownSource bool
 	store     *store.Store
-	logs      *translog.Set // nil if none are kept
-	tiles     net.Listener  // of the logs; nil if they are not served
+	records   records.Keeper // nil if records are in memory alone
+	logs      *translog.Set  // nil if none are kept
+	tiles     net.Listener   // of the logs; nil if they are not served
 	keeper    *federation.Keeper
 	carried   *bundles.Bundles
 	view      *view
@@ -185,8 +187,17 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if c.logs != nil {
 		parts.Logs = c.logs
 	}
+	if c.config.Dir != "" {
+		if c.records, err = openRecords(ctx, recordsDir(c.config.Dir), c.log); err != nil {
+			return fmt.Errorf("open the store of records: %w", err)
+		}
+		parts.Counts = c.records
+	}
 	if c.view, err = newView(ctx, c.store, parts); err != nil {
 		return err
+	}
+	if c.records != nil {
+		c.view.feed = &feed{store: c.records, joiner: c.view.records, log: c.log}
 	}
 	c.refusals = newRefusals(c.source, c.view.keep, c.log)
 	c.clients = newClients(c.source, c.refusals)
@@ -293,6 +304,9 @@ func (c *ControlPlane) close() error {
 		if err := c.tiles.Close(); !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if c.records != nil {
+		errs = append(errs, c.records.Close())
 	}
 	if c.logs != nil {
 		errs = append(errs, c.logs.Close())

@@ -23,7 +23,7 @@ func TestCrossingIsJoined(t *testing.T) {
 	p := newPlane(t)
 	p.publish(1, "")
 	id := p.deliverBoth()
-	got := records(t, p.operator(), &controlv1.ListCrossingsRequest{Id: id})
+	got := recordsOf(t, p.operator(), &controlv1.ListCrossingsRequest{Id: id})
 	if len(got) != 1 || got[0].GetState() != crossingv1.Record_JOINED || !got[0].GetAgree() {
 		t.Fatalf("records = %v, want one joined that agrees", got)
 	}
@@ -47,7 +47,7 @@ func TestDeliverTwiceIsOneRecord(t *testing.T) {
 			t.Errorf("Deliver() rejected %v", ack.GetRejected())
 		}
 	}
-	if got := records(t, p.operator(), &controlv1.ListCrossingsRequest{}); len(got) != 1 {
+	if got := recordsOf(t, p.operator(), &controlv1.ListCrossingsRequest{}); len(got) != 1 {
 		t.Errorf("%d records, want 1", len(got))
 	}
 }

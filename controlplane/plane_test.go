@@ -217,7 +217,7 @@ func (p *plane) deliver(domain, name string, batch *controlv1.Batch) *controlv1.
 	return ack
 }
 
-func records(t *testing.T, conn grpc.ClientConnInterface, req *controlv1.ListCrossingsRequest) []*crossingv1.Record {
+func recordsOf(t *testing.T, conn grpc.ClientConnInterface, req *controlv1.ListCrossingsRequest) []*crossingv1.Record {
 	t.Helper()
 	stream, err := controlv1.NewCrossingServiceClient(conn).ListCrossings(t.Context(), req)
 	if err != nil {

@@ -53,7 +53,7 @@ func stateOf(t *testing.T, conn grpc.ClientConnInterface) state {
 		t.Fatal(err)
 	}
 	return state{
-		Policy: signed, Records: records(t, conn, &controlv1.ListCrossingsRequest{}), Bindings: bindings, Transitions: transitions,
+		Policy: signed, Records: recordsOf(t, conn, &controlv1.ListCrossingsRequest{}), Bindings: bindings, Transitions: transitions,
 		Refusals: len(all(t, refusals)), Unmatched: unmatched(t, conn),
 	}
 }

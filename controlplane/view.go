@@ -33,6 +33,7 @@ type view struct {
 	store     *store.Store
 	records   *join.Joiner
 	book      *statements.Book
+	feed      *feed // nil if records are in memory alone
 	log       *zap.Logger
 
 	serving sync.Mutex // held from asking the inventory until its answer is served
@@ -131,6 +132,9 @@ func (v *view) run(ctx context.Context) error {
 	group.Go(func() error { return v.inventory.Run(ctx) })
 	group.Go(func() error { return v.api.Run(ctx) })
 	group.Go(func() error { return v.follow(ctx) })
+	if v.feed != nil {
+		group.Go(func() error { return v.feed.run(ctx) })
+	}
 	return group.Wait()
 }
 

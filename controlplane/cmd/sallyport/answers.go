@@ -5,8 +5,10 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
@@ -122,18 +124,36 @@ func (a *app) owner(ctx context.Context, format render.Format, from, to string) 
 
 func (a *app) matrixCommand() *cobra.Command {
 	var format render.Format
+	var since time.Duration
+	request := controlv1.GetMatrixRequest{Talkers: 10}
 	cmd := &cobra.Command{
 		Use:   "matrix",
-		Short: "Show what crossed from each environment to each other one",
+		Short: "Show what crossed from each environment to each other one, and who talked most",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			transitions, err := a.transitions(cmd.Context())
-			if err != nil {
-				return err
+			if since < 0 {
+				return usage("--since %s: want how long ago, such as 24h", since)
 			}
-			return listed(a, format, "transition", transitions, render.Matrix)
+			if since > 0 {
+				request.Since = timestamppb.New(a.now().Add(-since))
+			}
+			return a.matrix(cmd.Context(), format, &request)
 		},
 	}
+	cmd.Flags().DurationVar(&since, "since", 0, "what opened so long ago or later, such as 24h; everything if 0")
+	cmd.Flags().Uint32Var(&request.Talkers, "talkers", 10, "how many of those who talked most")
 	formatFlag(cmd, &format)
 	return cmd
+}
+
+func (a *app) matrix(ctx context.Context, format render.Format, request *controlv1.GetMatrixRequest) error {
+	m, err := call(ctx, a, "count what crossed", controlv1.CrossingServiceClient.GetMatrix, controlv1.NewCrossingServiceClient, request)
+	if err != nil {
+		return err
+	}
+	transitions, err := a.transitions(ctx)
+	if err != nil {
+		return err
+	}
+	return a.print(format, render.Message(m), func(w io.Writer) error { return render.Matrix(w, transitions, m) })
 }

@@ -141,6 +141,27 @@ func (f *fakeMesh) serve(t *testing.T) func(context.Context, meshFlags) (*connec
 	}
 }
 
+func (f *fakeMesh) GetMatrix(_ context.Context, q *controlv1.GetMatrixRequest) (*controlv1.GetMatrixResponse, error) {
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	m := &controlv1.GetMatrixResponse{}
+	for _, t := range f.transitions {
+		if q.GetSince() != nil || t.GetAllowed() == 0 {
+			continue // it is all of earlier days
+		}
+		m.Cells = append(m.Cells,
+			&controlv1.MatrixCell{From: t.GetFrom(), To: t.GetTo(), Owner: t.GetOwner(), State: crossingv1.Record_JOINED, Crossings: t.GetAllowed(), RequestBytes: 1 << 20, ResponseBytes: 1 << 30},
+			&controlv1.MatrixCell{From: t.GetFrom(), To: t.GetTo(), Owner: t.GetOwner(), State: crossingv1.Record_DENIED, Denied: true, Crossings: t.GetDenied()},
+			&controlv1.MatrixCell{From: t.GetFrom(), To: t.GetTo(), Owner: t.GetOwner(), State: crossingv1.Record_ONE_SIDED, Crossings: 1})
+		m.Talkers = append(m.Talkers, &controlv1.Talker{
+			From: t.GetFrom(), To: t.GetTo(), Source: "spiffe://onprem.demo/ai/orchestrator", Destination: "spiffe://azure.demo/ai/llm",
+			Crossings: t.GetAllowed(), RequestBytes: 1 << 20, ResponseBytes: 1 << 30,
+		})
+	}
+	return m, nil
+}
+
 func (f *fakeMesh) GetPolicy(context.Context, *controlv1.GetPolicyRequest) (*policyv1.SignedPolicy, error) {
 	if f.signed == nil {
 		return nil, status.Error(codes.NotFound, "no policy yet")

@@ -67,6 +67,7 @@ func access(method string) (rule, bool) {
 		controlv1.CrossingService_ListCrossings_FullMethodName,
 		controlv1.CrossingService_ListRefusals_FullMethodName,
 		controlv1.CrossingService_ListTransitions_FullMethodName,
+		controlv1.CrossingService_GetMatrix_FullMethodName,
 		controlv1.CrossingService_ListUnmatched_FullMethodName,
 		controlv1.LogService_ListLogs_FullMethodName,
 		controlv1.LogService_Prove_FullMethodName,

@@ -49,6 +49,7 @@ func allowed() map[string][]string {
 		"/sallyport.control.v1.CrossingService/ListRefusals":    readers,
 		"/sallyport.control.v1.CrossingService/ListTransitions": readers,
 		"/sallyport.control.v1.CrossingService/ListUnmatched":   readers,
+		"/sallyport.control.v1.CrossingService/GetMatrix":       readers,
 		"/sallyport.control.v1.LogService/ListLogs":             readers,
 		"/sallyport.control.v1.LogService/Prove":                readers,
 		"/sallyport.control.v1.LogService/ListKeys":             readers,

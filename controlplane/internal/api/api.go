@@ -124,6 +124,8 @@ type Config struct {
 	Statements *statements.Book
 	// Logs are the environments' logs; nil if none are kept.
 	Logs Logs
+	// Counts counts what crossed; nil to count what is in memory.
+	Counts Counts
 	// Frames are all frames, of which proofs are made.
 	Frames evidence.Frames
 	// Trust judges the SVIDs under which gateways announce the keys of statements. With

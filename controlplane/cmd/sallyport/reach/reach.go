@@ -117,7 +117,7 @@ func OpenStopped(dir string) (*Connection, error) {
 func To(ctx context.Context, address, id, workloadAPI string) (*Connection, error) {
 	server, err := spiffeid.FromString(id)
 	if err != nil {
-		return nil, fmt.Errorf("control plane's id %q: %v", id, err)
+		return nil, fmt.Errorf("control plane's id %q: %w", id, err)
 	}
 	wait, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -204,43 +205,86 @@ func reviewed(by string, now time.Time) string {
 	return fmt.Sprintf("%s, in %s", by, plural(uint64(days), "day"))
 }
 
-// Matrix writes what crossed from each environment to each other one.
-func Matrix(w io.Writer, transitions []*controlv1.TransitionStatus) error {
-	names := map[string]bool{}
-	at := map[[2]string]*controlv1.TransitionStatus{}
+// tally is what crossed from one environment to another.
+type tally struct{ crossed, denied, unmatched, bytes uint64 }
+
+// Matrix writes what crossed from each environment to each other one, and who talked most.
+func Matrix(w io.Writer, transitions []*controlv1.TransitionStatus, m *controlv1.GetMatrixResponse) error {
+	names, open, sums := map[string]bool{}, map[[2]string]bool{}, map[[2]string]*tally{}
 	for _, t := range transitions {
 		names[t.GetFrom()], names[t.GetTo()] = true, true
-		at[[2]string{t.GetFrom(), t.GetTo()}] = t
+		open[[2]string{t.GetFrom(), t.GetTo()}] = t.GetOpen()
+	}
+	for _, c := range m.GetCells() {
+		names[c.GetFrom()], names[c.GetTo()] = true, true
+		key := [2]string{c.GetFrom(), c.GetTo()}
+		if sums[key] == nil {
+			sums[key] = new(tally)
+		}
+		sums[key].add(c)
 	}
 	order := slices.Sorted(maps.Keys(names))
-	g := NewGrid(append([]string{"FROM \\ TO"}, order...)...)
+	header := []string{"FROM \\ TO"}
+	for _, name := range order {
+		header = append(header, orQuestion(name))
+	}
+	g := NewGrid(header...)
 	for _, from := range order {
-		row := []string{from}
+		row := []string{orQuestion(from)}
 		for _, to := range order {
-			row = append(row, cell(at[[2]string{from, to}], from == to))
+			key := [2]string{from, to}
+			row = append(row, sums[key].cell(open[key], from == to))
 		}
 		g.Row(row...)
 	}
 	if err := g.Flush(w); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(w, "allowed / denied, and !unmatched; shut: the policy has no such transition")
-	return err
+	if _, err := fmt.Fprintln(w, "crossed / denied, bytes, and !unmatched; shut: the policy has no such transition"); err != nil {
+		return err
+	}
+	return talkers(w, m.GetTalkers())
 }
 
-func cell(t *controlv1.TransitionStatus, same bool) string {
+func (t *tally) add(c *controlv1.MatrixCell) {
+	if c.GetDenied() {
+		t.denied += c.GetCrossings()
+	} else {
+		t.crossed += c.GetCrossings()
+	}
+	if s := c.GetState(); s == crossingv1.Record_ONE_SIDED || s == crossingv1.Record_DISAGREE {
+		t.unmatched += c.GetCrossings()
+	}
+	t.bytes += c.GetRequestBytes() + c.GetResponseBytes()
+}
+
+func (t *tally) cell(open, same bool) string {
 	switch {
-	case same:
+	case t == nil && same:
 		return "·"
-	case t == nil, !t.GetOpen() && t.GetAllowed()+t.GetDenied()+t.GetUnmatched() == 0:
+	case t == nil && open:
+		return "0"
+	case t == nil:
 		return "shut"
 	}
-	text := fmt.Sprintf("%d / %d", t.GetAllowed(), t.GetDenied())
-	if n := t.GetUnmatched(); n > 0 {
-		text += fmt.Sprintf(" !%d", n)
-	}
-	if !t.GetOpen() {
-		text += " (shut)"
+	text := fmt.Sprintf("%d / %d, %s", t.crossed, t.denied, Size(t.bytes))
+	if t.unmatched > 0 {
+		text += fmt.Sprintf(" !%d", t.unmatched)
 	}
 	return text
+}
+
+// talkers writes who talked most.
+func talkers(w io.Writer, all []*controlv1.Talker) error {
+	if len(all) == 0 {
+		return nil
+	}
+	g := NewGrid("SOURCE", "DESTINATION", "CROSSINGS", "DENIED", "THERE", "BACK")
+	for _, t := range all {
+		g.Row(t.GetSource(), orQuestion(t.GetDestination()), count(t.GetCrossings()), count(t.GetDenied()), Size(t.GetRequestBytes()), Size(t.GetResponseBytes()))
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	return g.Flush(w)
 }

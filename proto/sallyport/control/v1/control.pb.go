@@ -1047,6 +1047,343 @@ func (x *GatewayRefusal) GetRefusal() *v12.Refusal {
 	return nil
 }
 
+// GetMatrixRequest says of which time.
+type GetMatrixRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// since is when the first minute begins; everything if absent.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	// until is when the last minute ends; now if absent.
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// talkers is how many of them are wanted; at most 1,000.
+	Talkers       uint32 `protobuf:"varint,3,opt,name=talkers,proto3" json:"talkers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMatrixRequest) Reset() {
+	*x = GetMatrixRequest{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMatrixRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMatrixRequest) ProtoMessage() {}
+
+func (x *GetMatrixRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMatrixRequest.ProtoReflect.Descriptor instead.
+func (*GetMatrixRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetMatrixRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *GetMatrixRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *GetMatrixRequest) GetTalkers() uint32 {
+	if x != nil {
+		return x.Talkers
+	}
+	return 0
+}
+
+// GetMatrixResponse is the counts.
+type GetMatrixResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cells, by their classes.
+	Cells []*MatrixCell `protobuf:"bytes,1,rep,name=cells,proto3" json:"cells,omitempty"`
+	// talkers with the most bytes first.
+	Talkers       []*Talker `protobuf:"bytes,2,rep,name=talkers,proto3" json:"talkers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMatrixResponse) Reset() {
+	*x = GetMatrixResponse{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMatrixResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMatrixResponse) ProtoMessage() {}
+
+func (x *GetMatrixResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMatrixResponse.ProtoReflect.Descriptor instead.
+func (*GetMatrixResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GetMatrixResponse) GetCells() []*MatrixCell {
+	if x != nil {
+		return x.Cells
+	}
+	return nil
+}
+
+func (x *GetMatrixResponse) GetTalkers() []*Talker {
+	if x != nil {
+		return x.Talkers
+	}
+	return nil
+}
+
+// MatrixCell is the counts of one class of crossings.
+type MatrixCell struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// from is the caller's environment.
+	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// to is the callee's environment; empty if it is not known.
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// owner of the transition.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// denied says that one of the gateways denied them.
+	Denied bool `protobuf:"varint,4,opt,name=denied,proto3" json:"denied,omitempty"`
+	// state of their records.
+	State v12.Record_State `protobuf:"varint,5,opt,name=state,proto3,enum=sallyport.crossing.v1.Record_State" json:"state,omitempty"`
+	// crossings of the class.
+	Crossings uint64 `protobuf:"varint,6,opt,name=crossings,proto3" json:"crossings,omitempty"`
+	// request_bytes of payload.
+	RequestBytes uint64 `protobuf:"varint,7,opt,name=request_bytes,json=requestBytes,proto3" json:"request_bytes,omitempty"`
+	// response_bytes of payload.
+	ResponseBytes uint64 `protobuf:"varint,8,opt,name=response_bytes,json=responseBytes,proto3" json:"response_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MatrixCell) Reset() {
+	*x = MatrixCell{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MatrixCell) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MatrixCell) ProtoMessage() {}
+
+func (x *MatrixCell) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MatrixCell.ProtoReflect.Descriptor instead.
+func (*MatrixCell) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *MatrixCell) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *MatrixCell) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *MatrixCell) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *MatrixCell) GetDenied() bool {
+	if x != nil {
+		return x.Denied
+	}
+	return false
+}
+
+func (x *MatrixCell) GetState() v12.Record_State {
+	if x != nil {
+		return x.State
+	}
+	return v12.Record_State(0)
+}
+
+func (x *MatrixCell) GetCrossings() uint64 {
+	if x != nil {
+		return x.Crossings
+	}
+	return 0
+}
+
+func (x *MatrixCell) GetRequestBytes() uint64 {
+	if x != nil {
+		return x.RequestBytes
+	}
+	return 0
+}
+
+func (x *MatrixCell) GetResponseBytes() uint64 {
+	if x != nil {
+		return x.ResponseBytes
+	}
+	return 0
+}
+
+// Talker is the counts of one source and destination.
+type Talker struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// from is the caller's environment.
+	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// to is the callee's environment.
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// source is the caller's SPIFFE ID.
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// destination is the callee's SPIFFE ID; empty if it is not known.
+	Destination string `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`
+	// crossings between them.
+	Crossings uint64 `protobuf:"varint,5,opt,name=crossings,proto3" json:"crossings,omitempty"`
+	// denied are how many of them one of the gateways denied.
+	Denied uint64 `protobuf:"varint,6,opt,name=denied,proto3" json:"denied,omitempty"`
+	// request_bytes of payload.
+	RequestBytes uint64 `protobuf:"varint,7,opt,name=request_bytes,json=requestBytes,proto3" json:"request_bytes,omitempty"`
+	// response_bytes of payload.
+	ResponseBytes uint64 `protobuf:"varint,8,opt,name=response_bytes,json=responseBytes,proto3" json:"response_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Talker) Reset() {
+	*x = Talker{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Talker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Talker) ProtoMessage() {}
+
+func (x *Talker) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Talker.ProtoReflect.Descriptor instead.
+func (*Talker) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Talker) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Talker) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Talker) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Talker) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *Talker) GetCrossings() uint64 {
+	if x != nil {
+		return x.Crossings
+	}
+	return 0
+}
+
+func (x *Talker) GetDenied() uint64 {
+	if x != nil {
+		return x.Denied
+	}
+	return 0
+}
+
+func (x *Talker) GetRequestBytes() uint64 {
+	if x != nil {
+		return x.RequestBytes
+	}
+	return 0
+}
+
+func (x *Talker) GetResponseBytes() uint64 {
+	if x != nil {
+		return x.ResponseBytes
+	}
+	return 0
+}
+
 // ListTransitionsRequest asks for all transitions.
 type ListTransitionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1056,7 +1393,7 @@ type ListTransitionsRequest struct {
 
 func (x *ListTransitionsRequest) Reset() {
 	*x = ListTransitionsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1405,7 @@ func (x *ListTransitionsRequest) String() string {
 func (*ListTransitionsRequest) ProtoMessage() {}
 
 func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[18]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1418,7 @@ func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransitionsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 // ListTransitionsResponse is all transitions.
@@ -1095,7 +1432,7 @@ type ListTransitionsResponse struct {
 
 func (x *ListTransitionsResponse) Reset() {
 	*x = ListTransitionsResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1444,7 @@ func (x *ListTransitionsResponse) String() string {
 func (*ListTransitionsResponse) ProtoMessage() {}
 
 func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[19]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1457,7 @@ func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransitionsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListTransitionsResponse) GetTransitions() []*TransitionStatus {
@@ -1161,7 +1498,7 @@ type TransitionStatus struct {
 
 func (x *TransitionStatus) Reset() {
 	*x = TransitionStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1510,7 @@ func (x *TransitionStatus) String() string {
 func (*TransitionStatus) ProtoMessage() {}
 
 func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[20]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1523,7 @@ func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionStatus.ProtoReflect.Descriptor instead.
 func (*TransitionStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TransitionStatus) GetFrom() string {
@@ -1275,7 +1612,7 @@ type ListGatewaysRequest struct {
 
 func (x *ListGatewaysRequest) Reset() {
 	*x = ListGatewaysRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1624,7 @@ func (x *ListGatewaysRequest) String() string {
 func (*ListGatewaysRequest) ProtoMessage() {}
 
 func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[21]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1637,7 @@ func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysRequest.ProtoReflect.Descriptor instead.
 func (*ListGatewaysRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 // ListGatewaysResponse is all gateways.
@@ -1314,7 +1651,7 @@ type ListGatewaysResponse struct {
 
 func (x *ListGatewaysResponse) Reset() {
 	*x = ListGatewaysResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1663,7 @@ func (x *ListGatewaysResponse) String() string {
 func (*ListGatewaysResponse) ProtoMessage() {}
 
 func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[22]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1676,7 @@ func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysResponse.ProtoReflect.Descriptor instead.
 func (*ListGatewaysResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListGatewaysResponse) GetGateways() []*GatewayStatus {
@@ -1386,7 +1723,7 @@ type GatewayStatus struct {
 
 func (x *GatewayStatus) Reset() {
 	*x = GatewayStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1735,7 @@ func (x *GatewayStatus) String() string {
 func (*GatewayStatus) ProtoMessage() {}
 
 func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[23]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1748,7 @@ func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayStatus.ProtoReflect.Descriptor instead.
 func (*GatewayStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GatewayStatus) GetName() string {
@@ -1522,7 +1859,7 @@ type ResourceAck struct {
 
 func (x *ResourceAck) Reset() {
 	*x = ResourceAck{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1871,7 @@ func (x *ResourceAck) String() string {
 func (*ResourceAck) ProtoMessage() {}
 
 func (x *ResourceAck) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[24]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1884,7 @@ func (x *ResourceAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceAck.ProtoReflect.Descriptor instead.
 func (*ResourceAck) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ResourceAck) GetTypeUrl() string {
@@ -1599,7 +1936,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1948,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[25]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1961,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReportRequest) GetRun() string {
@@ -1696,7 +2033,7 @@ type TunnelStatus struct {
 
 func (x *TunnelStatus) Reset() {
 	*x = TunnelStatus{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +2045,7 @@ func (x *TunnelStatus) String() string {
 func (*TunnelStatus) ProtoMessage() {}
 
 func (x *TunnelStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[26]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +2058,7 @@ func (x *TunnelStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TunnelStatus.ProtoReflect.Descriptor instead.
 func (*TunnelStatus) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TunnelStatus) GetPeer() string {
@@ -1796,7 +2133,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +2145,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[27]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +2158,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 // GetBootstrapRequest asks for a gateway's bootstrap.
@@ -1835,7 +2172,7 @@ type GetBootstrapRequest struct {
 
 func (x *GetBootstrapRequest) Reset() {
 	*x = GetBootstrapRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2184,7 @@ func (x *GetBootstrapRequest) String() string {
 func (*GetBootstrapRequest) ProtoMessage() {}
 
 func (x *GetBootstrapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[28]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2197,7 @@ func (x *GetBootstrapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBootstrapRequest.ProtoReflect.Descriptor instead.
 func (*GetBootstrapRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetBootstrapRequest) GetGateway() string {
@@ -1892,7 +2229,7 @@ type GetBootstrapResponse struct {
 
 func (x *GetBootstrapResponse) Reset() {
 	*x = GetBootstrapResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2241,7 @@ func (x *GetBootstrapResponse) String() string {
 func (*GetBootstrapResponse) ProtoMessage() {}
 
 func (x *GetBootstrapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[29]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2254,7 @@ func (x *GetBootstrapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBootstrapResponse.ProtoReflect.Descriptor instead.
 func (*GetBootstrapResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetBootstrapResponse) GetEnvironment() string {
@@ -1983,7 +2320,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2332,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[30]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2345,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RegisterRequest) GetWorkload() string {
@@ -2067,7 +2404,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2416,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[31]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2429,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WithdrawRequest) GetWorkload() string {
@@ -2120,7 +2457,7 @@ type ListBindingsRequest struct {
 
 func (x *ListBindingsRequest) Reset() {
 	*x = ListBindingsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2469,7 @@ func (x *ListBindingsRequest) String() string {
 func (*ListBindingsRequest) ProtoMessage() {}
 
 func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2482,7 @@ func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListBindingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListBindingsRequest) GetWorkload() string {
@@ -2166,7 +2503,7 @@ type ListBindingsResponse struct {
 
 func (x *ListBindingsResponse) Reset() {
 	*x = ListBindingsResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2515,7 @@ func (x *ListBindingsResponse) String() string {
 func (*ListBindingsResponse) ProtoMessage() {}
 
 func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2528,7 @@ func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListBindingsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListBindingsResponse) GetBindings() []*Binding {
@@ -2228,7 +2565,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2577,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2590,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Binding) GetWorkload() string {
@@ -2381,7 +2718,33 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"d\n" +
 	"\x0eGatewayRefusal\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x128\n" +
-	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\"\x18\n" +
+	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.crossing.v1.RefusalR\arefusal\"\x90\x01\n" +
+	"\x10GetMatrixRequest\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\atalkers\x18\x03 \x01(\rR\atalkers\"\x83\x01\n" +
+	"\x11GetMatrixResponse\x126\n" +
+	"\x05cells\x18\x01 \x03(\v2 .sallyport.control.v1.MatrixCellR\x05cells\x126\n" +
+	"\atalkers\x18\x02 \x03(\v2\x1c.sallyport.control.v1.TalkerR\atalkers\"\x83\x02\n" +
+	"\n" +
+	"MatrixCell\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06denied\x18\x04 \x01(\bR\x06denied\x129\n" +
+	"\x05state\x18\x05 \x01(\x0e2#.sallyport.crossing.v1.Record.StateR\x05state\x12\x1c\n" +
+	"\tcrossings\x18\x06 \x01(\x04R\tcrossings\x12#\n" +
+	"\rrequest_bytes\x18\a \x01(\x04R\frequestBytes\x12%\n" +
+	"\x0eresponse_bytes\x18\b \x01(\x04R\rresponseBytes\"\xe8\x01\n" +
+	"\x06Talker\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12 \n" +
+	"\vdestination\x18\x04 \x01(\tR\vdestination\x12\x1c\n" +
+	"\tcrossings\x18\x05 \x01(\x04R\tcrossings\x12\x16\n" +
+	"\x06denied\x18\x06 \x01(\x04R\x06denied\x12#\n" +
+	"\rrequest_bytes\x18\a \x01(\x04R\frequestBytes\x12%\n" +
+	"\x0eresponse_bytes\x18\b \x01(\x04R\rresponseBytes\"\x18\n" +
 	"\x16ListTransitionsRequest\"c\n" +
 	"\x17ListTransitionsResponse\x12H\n" +
 	"\vtransitions\x18\x01 \x03(\v2&.sallyport.control.v1.TransitionStatusR\vtransitions\"\xbb\x02\n" +
@@ -2488,12 +2851,13 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xbf\x01\n" +
 	"\rPolicyService\x12V\n" +
 	"\aPublish\x12$.sallyport.control.v1.PublishRequest\x1a%.sallyport.control.v1.PublishResponse\x12V\n" +
-	"\tGetPolicy\x12&.sallyport.control.v1.GetPolicyRequest\x1a!.sallyport.policy.v1.SignedPolicy2\xe7\x03\n" +
+	"\tGetPolicy\x12&.sallyport.control.v1.GetPolicyRequest\x1a!.sallyport.policy.v1.SignedPolicy2\xc5\x04\n" +
 	"\x0fCrossingService\x12E\n" +
 	"\aDeliver\x12\x1b.sallyport.control.v1.Batch\x1a\x19.sallyport.control.v1.Ack(\x010\x01\x12\\\n" +
 	"\rListCrossings\x12*.sallyport.control.v1.ListCrossingsRequest\x1a\x1d.sallyport.crossing.v1.Record0\x01\x12a\n" +
 	"\fListRefusals\x12).sallyport.control.v1.ListRefusalsRequest\x1a$.sallyport.control.v1.GatewayRefusal0\x01\x12\\\n" +
-	"\rListUnmatched\x12*.sallyport.control.v1.ListUnmatchedRequest\x1a\x1d.sallyport.control.v1.Finding0\x01\x12n\n" +
+	"\rListUnmatched\x12*.sallyport.control.v1.ListUnmatchedRequest\x1a\x1d.sallyport.control.v1.Finding0\x01\x12\\\n" +
+	"\tGetMatrix\x12&.sallyport.control.v1.GetMatrixRequest\x1a'.sallyport.control.v1.GetMatrixResponse\x12n\n" +
 	"\x0fListTransitions\x12,.sallyport.control.v1.ListTransitionsRequest\x1a-.sallyport.control.v1.ListTransitionsResponse2\xb3\x02\n" +
 	"\x0eGatewayService\x12e\n" +
 	"\fListGateways\x12).sallyport.control.v1.ListGatewaysRequest\x1a*.sallyport.control.v1.ListGatewaysResponse\x12S\n" +
@@ -2521,7 +2885,7 @@ func file_sallyport_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_sallyport_control_v1_control_proto_rawDescData
 }
 
-var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_sallyport_control_v1_control_proto_goTypes = []any{
 	(*PublishBundleRequest)(nil),    // 0: sallyport.control.v1.PublishBundleRequest
 	(*PublishBundleResponse)(nil),   // 1: sallyport.control.v1.PublishBundleResponse
@@ -2541,111 +2905,123 @@ var file_sallyport_control_v1_control_proto_goTypes = []any{
 	(*ListCrossingsRequest)(nil),    // 15: sallyport.control.v1.ListCrossingsRequest
 	(*ListRefusalsRequest)(nil),     // 16: sallyport.control.v1.ListRefusalsRequest
 	(*GatewayRefusal)(nil),          // 17: sallyport.control.v1.GatewayRefusal
-	(*ListTransitionsRequest)(nil),  // 18: sallyport.control.v1.ListTransitionsRequest
-	(*ListTransitionsResponse)(nil), // 19: sallyport.control.v1.ListTransitionsResponse
-	(*TransitionStatus)(nil),        // 20: sallyport.control.v1.TransitionStatus
-	(*ListGatewaysRequest)(nil),     // 21: sallyport.control.v1.ListGatewaysRequest
-	(*ListGatewaysResponse)(nil),    // 22: sallyport.control.v1.ListGatewaysResponse
-	(*GatewayStatus)(nil),           // 23: sallyport.control.v1.GatewayStatus
-	(*ResourceAck)(nil),             // 24: sallyport.control.v1.ResourceAck
-	(*ReportRequest)(nil),           // 25: sallyport.control.v1.ReportRequest
-	(*TunnelStatus)(nil),            // 26: sallyport.control.v1.TunnelStatus
-	(*ReportResponse)(nil),          // 27: sallyport.control.v1.ReportResponse
-	(*GetBootstrapRequest)(nil),     // 28: sallyport.control.v1.GetBootstrapRequest
-	(*GetBootstrapResponse)(nil),    // 29: sallyport.control.v1.GetBootstrapResponse
-	(*RegisterRequest)(nil),         // 30: sallyport.control.v1.RegisterRequest
-	(*WithdrawRequest)(nil),         // 31: sallyport.control.v1.WithdrawRequest
-	(*ListBindingsRequest)(nil),     // 32: sallyport.control.v1.ListBindingsRequest
-	(*ListBindingsResponse)(nil),    // 33: sallyport.control.v1.ListBindingsResponse
-	(*Binding)(nil),                 // 34: sallyport.control.v1.Binding
-	nil,                             // 35: sallyport.control.v1.RegisterRequest.EndpointsEntry
-	nil,                             // 36: sallyport.control.v1.RegisterRequest.LabelsEntry
-	nil,                             // 37: sallyport.control.v1.Binding.EndpointsEntry
-	nil,                             // 38: sallyport.control.v1.Binding.LabelsEntry
-	(*v1.SignedBundle)(nil),         // 39: sallyport.config.v1.SignedBundle
-	(*timestamppb.Timestamp)(nil),   // 40: google.protobuf.Timestamp
-	(*v11.SignedPolicy)(nil),        // 41: sallyport.policy.v1.SignedPolicy
-	(*durationpb.Duration)(nil),     // 42: google.protobuf.Duration
-	(v12.Decision)(0),               // 43: sallyport.crossing.v1.Decision
-	(*v12.Refusal)(nil),             // 44: sallyport.crossing.v1.Refusal
-	(*Statements)(nil),              // 45: sallyport.control.v1.Statements
-	(*v12.Outage)(nil),              // 46: sallyport.crossing.v1.Outage
-	(*ListUnmatchedRequest)(nil),    // 47: sallyport.control.v1.ListUnmatchedRequest
-	(*v12.Record)(nil),              // 48: sallyport.crossing.v1.Record
-	(*Finding)(nil),                 // 49: sallyport.control.v1.Finding
+	(*GetMatrixRequest)(nil),        // 18: sallyport.control.v1.GetMatrixRequest
+	(*GetMatrixResponse)(nil),       // 19: sallyport.control.v1.GetMatrixResponse
+	(*MatrixCell)(nil),              // 20: sallyport.control.v1.MatrixCell
+	(*Talker)(nil),                  // 21: sallyport.control.v1.Talker
+	(*ListTransitionsRequest)(nil),  // 22: sallyport.control.v1.ListTransitionsRequest
+	(*ListTransitionsResponse)(nil), // 23: sallyport.control.v1.ListTransitionsResponse
+	(*TransitionStatus)(nil),        // 24: sallyport.control.v1.TransitionStatus
+	(*ListGatewaysRequest)(nil),     // 25: sallyport.control.v1.ListGatewaysRequest
+	(*ListGatewaysResponse)(nil),    // 26: sallyport.control.v1.ListGatewaysResponse
+	(*GatewayStatus)(nil),           // 27: sallyport.control.v1.GatewayStatus
+	(*ResourceAck)(nil),             // 28: sallyport.control.v1.ResourceAck
+	(*ReportRequest)(nil),           // 29: sallyport.control.v1.ReportRequest
+	(*TunnelStatus)(nil),            // 30: sallyport.control.v1.TunnelStatus
+	(*ReportResponse)(nil),          // 31: sallyport.control.v1.ReportResponse
+	(*GetBootstrapRequest)(nil),     // 32: sallyport.control.v1.GetBootstrapRequest
+	(*GetBootstrapResponse)(nil),    // 33: sallyport.control.v1.GetBootstrapResponse
+	(*RegisterRequest)(nil),         // 34: sallyport.control.v1.RegisterRequest
+	(*WithdrawRequest)(nil),         // 35: sallyport.control.v1.WithdrawRequest
+	(*ListBindingsRequest)(nil),     // 36: sallyport.control.v1.ListBindingsRequest
+	(*ListBindingsResponse)(nil),    // 37: sallyport.control.v1.ListBindingsResponse
+	(*Binding)(nil),                 // 38: sallyport.control.v1.Binding
+	nil,                             // 39: sallyport.control.v1.RegisterRequest.EndpointsEntry
+	nil,                             // 40: sallyport.control.v1.RegisterRequest.LabelsEntry
+	nil,                             // 41: sallyport.control.v1.Binding.EndpointsEntry
+	nil,                             // 42: sallyport.control.v1.Binding.LabelsEntry
+	(*v1.SignedBundle)(nil),         // 43: sallyport.config.v1.SignedBundle
+	(*timestamppb.Timestamp)(nil),   // 44: google.protobuf.Timestamp
+	(*v11.SignedPolicy)(nil),        // 45: sallyport.policy.v1.SignedPolicy
+	(*durationpb.Duration)(nil),     // 46: google.protobuf.Duration
+	(v12.Decision)(0),               // 47: sallyport.crossing.v1.Decision
+	(*v12.Refusal)(nil),             // 48: sallyport.crossing.v1.Refusal
+	(v12.Record_State)(0),           // 49: sallyport.crossing.v1.Record.State
+	(*Statements)(nil),              // 50: sallyport.control.v1.Statements
+	(*v12.Outage)(nil),              // 51: sallyport.crossing.v1.Outage
+	(*ListUnmatchedRequest)(nil),    // 52: sallyport.control.v1.ListUnmatchedRequest
+	(*v12.Record)(nil),              // 53: sallyport.crossing.v1.Record
+	(*Finding)(nil),                 // 54: sallyport.control.v1.Finding
 }
 var file_sallyport_control_v1_control_proto_depIdxs = []int32{
-	39, // 0: sallyport.control.v1.PublishBundleRequest.signed:type_name -> sallyport.config.v1.SignedBundle
+	43, // 0: sallyport.control.v1.PublishBundleRequest.signed:type_name -> sallyport.config.v1.SignedBundle
 	8,  // 1: sallyport.control.v1.ListBundlesResponse.bundles:type_name -> sallyport.control.v1.BundleStatus
 	7,  // 2: sallyport.control.v1.ListHoldersResponse.holders:type_name -> sallyport.control.v1.BundleHolder
-	40, // 3: sallyport.control.v1.BundleStatus.refreshed:type_name -> google.protobuf.Timestamp
-	40, // 4: sallyport.control.v1.BundleStatus.ends:type_name -> google.protobuf.Timestamp
-	41, // 5: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
-	42, // 6: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
+	44, // 3: sallyport.control.v1.BundleStatus.refreshed:type_name -> google.protobuf.Timestamp
+	44, // 4: sallyport.control.v1.BundleStatus.ends:type_name -> google.protobuf.Timestamp
+	45, // 5: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
+	46, // 6: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
 	14, // 7: sallyport.control.v1.Ack.rejected:type_name -> sallyport.control.v1.Rejection
-	43, // 8: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
-	40, // 9: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
-	40, // 10: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
-	44, // 11: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
-	20, // 12: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
-	45, // 13: sallyport.control.v1.TransitionStatus.statements:type_name -> sallyport.control.v1.Statements
-	23, // 14: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
-	24, // 15: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
-	25, // 16: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
-	40, // 17: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
-	40, // 18: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
-	46, // 19: sallyport.control.v1.GatewayStatus.outage:type_name -> sallyport.crossing.v1.Outage
-	40, // 20: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
-	26, // 21: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
-	8,  // 22: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
-	40, // 23: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
-	42, // 24: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
-	35, // 25: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
-	36, // 26: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
-	42, // 27: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
-	34, // 28: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
-	37, // 29: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
-	38, // 30: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
-	40, // 31: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
-	9,  // 32: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
-	11, // 33: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
-	12, // 34: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
-	15, // 35: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
-	16, // 36: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
-	47, // 37: sallyport.control.v1.CrossingService.ListUnmatched:input_type -> sallyport.control.v1.ListUnmatchedRequest
-	18, // 38: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
-	21, // 39: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
-	25, // 40: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
-	28, // 41: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
-	30, // 42: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
-	31, // 43: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
-	32, // 44: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
-	0,  // 45: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
-	2,  // 46: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
-	3,  // 47: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
-	5,  // 48: sallyport.control.v1.BundleService.ListHolders:input_type -> sallyport.control.v1.ListHoldersRequest
-	10, // 49: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
-	41, // 50: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
-	13, // 51: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
-	48, // 52: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
-	17, // 53: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
-	49, // 54: sallyport.control.v1.CrossingService.ListUnmatched:output_type -> sallyport.control.v1.Finding
-	19, // 55: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
-	22, // 56: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
-	27, // 57: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
-	29, // 58: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
-	34, // 59: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
-	34, // 60: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
-	33, // 61: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
-	1,  // 62: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
-	39, // 63: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
-	4,  // 64: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
-	6,  // 65: sallyport.control.v1.BundleService.ListHolders:output_type -> sallyport.control.v1.ListHoldersResponse
-	49, // [49:66] is the sub-list for method output_type
-	32, // [32:49] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	47, // 8: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
+	44, // 9: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
+	44, // 10: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
+	48, // 11: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
+	44, // 12: sallyport.control.v1.GetMatrixRequest.since:type_name -> google.protobuf.Timestamp
+	44, // 13: sallyport.control.v1.GetMatrixRequest.until:type_name -> google.protobuf.Timestamp
+	20, // 14: sallyport.control.v1.GetMatrixResponse.cells:type_name -> sallyport.control.v1.MatrixCell
+	21, // 15: sallyport.control.v1.GetMatrixResponse.talkers:type_name -> sallyport.control.v1.Talker
+	49, // 16: sallyport.control.v1.MatrixCell.state:type_name -> sallyport.crossing.v1.Record.State
+	24, // 17: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
+	50, // 18: sallyport.control.v1.TransitionStatus.statements:type_name -> sallyport.control.v1.Statements
+	27, // 19: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
+	28, // 20: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
+	29, // 21: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
+	44, // 22: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
+	44, // 23: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
+	51, // 24: sallyport.control.v1.GatewayStatus.outage:type_name -> sallyport.crossing.v1.Outage
+	44, // 25: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
+	30, // 26: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
+	8,  // 27: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
+	44, // 28: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
+	46, // 29: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
+	39, // 30: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
+	40, // 31: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
+	46, // 32: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
+	38, // 33: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
+	41, // 34: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
+	42, // 35: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
+	44, // 36: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
+	9,  // 37: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
+	11, // 38: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
+	12, // 39: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
+	15, // 40: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
+	16, // 41: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
+	52, // 42: sallyport.control.v1.CrossingService.ListUnmatched:input_type -> sallyport.control.v1.ListUnmatchedRequest
+	18, // 43: sallyport.control.v1.CrossingService.GetMatrix:input_type -> sallyport.control.v1.GetMatrixRequest
+	22, // 44: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
+	25, // 45: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
+	29, // 46: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
+	32, // 47: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
+	34, // 48: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
+	35, // 49: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
+	36, // 50: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
+	0,  // 51: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
+	2,  // 52: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
+	3,  // 53: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
+	5,  // 54: sallyport.control.v1.BundleService.ListHolders:input_type -> sallyport.control.v1.ListHoldersRequest
+	10, // 55: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
+	45, // 56: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
+	13, // 57: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
+	53, // 58: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
+	17, // 59: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
+	54, // 60: sallyport.control.v1.CrossingService.ListUnmatched:output_type -> sallyport.control.v1.Finding
+	19, // 61: sallyport.control.v1.CrossingService.GetMatrix:output_type -> sallyport.control.v1.GetMatrixResponse
+	23, // 62: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
+	26, // 63: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
+	31, // 64: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
+	33, // 65: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
+	38, // 66: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
+	38, // 67: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
+	37, // 68: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
+	1,  // 69: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
+	43, // 70: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
+	4,  // 71: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
+	6,  // 72: sallyport.control.v1.BundleService.ListHolders:output_type -> sallyport.control.v1.ListHoldersResponse
+	55, // [55:73] is the sub-list for method output_type
+	37, // [37:55] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_control_proto_init() }
@@ -2660,7 +3036,7 @@ func file_sallyport_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_control_v1_control_proto_rawDesc), len(file_sallyport_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -182,6 +182,7 @@ const (
 	CrossingService_ListCrossings_FullMethodName   = "/sallyport.control.v1.CrossingService/ListCrossings"
 	CrossingService_ListRefusals_FullMethodName    = "/sallyport.control.v1.CrossingService/ListRefusals"
 	CrossingService_ListUnmatched_FullMethodName   = "/sallyport.control.v1.CrossingService/ListUnmatched"
+	CrossingService_GetMatrix_FullMethodName       = "/sallyport.control.v1.CrossingService/GetMatrix"
 	CrossingService_ListTransitions_FullMethodName = "/sallyport.control.v1.CrossingService/ListTransitions"
 )
 
@@ -202,6 +203,8 @@ type CrossingServiceClient interface {
 	// ListUnmatched are the records that are one-sided or whose halves disagree, and
 	// whatever else the statements on them leave unexplained, oldest first.
 	ListUnmatched(ctx context.Context, in *ListUnmatchedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Finding], error)
+	// GetMatrix counts what crossed in a time, by transition, and by who called whom.
+	GetMatrix(ctx context.Context, in *GetMatrixRequest, opts ...grpc.CallOption) (*GetMatrixResponse, error)
 	// ListTransitions are the policy's transitions with what crossed them.
 	ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error)
 }
@@ -284,6 +287,16 @@ func (c *crossingServiceClient) ListUnmatched(ctx context.Context, in *ListUnmat
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CrossingService_ListUnmatchedClient = grpc.ServerStreamingClient[Finding]
 
+func (c *crossingServiceClient) GetMatrix(ctx context.Context, in *GetMatrixRequest, opts ...grpc.CallOption) (*GetMatrixResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetMatrixResponse)
+	err := c.cc.Invoke(ctx, CrossingService_GetMatrix_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *crossingServiceClient) ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTransitionsResponse)
@@ -311,6 +324,8 @@ type CrossingServiceServer interface {
 	// ListUnmatched are the records that are one-sided or whose halves disagree, and
 	// whatever else the statements on them leave unexplained, oldest first.
 	ListUnmatched(*ListUnmatchedRequest, grpc.ServerStreamingServer[Finding]) error
+	// GetMatrix counts what crossed in a time, by transition, and by who called whom.
+	GetMatrix(context.Context, *GetMatrixRequest) (*GetMatrixResponse, error)
 	// ListTransitions are the policy's transitions with what crossed them.
 	ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error)
 	mustEmbedUnimplementedCrossingServiceServer()
@@ -334,6 +349,9 @@ func (UnimplementedCrossingServiceServer) ListRefusals(*ListRefusalsRequest, grp
 }
 func (UnimplementedCrossingServiceServer) ListUnmatched(*ListUnmatchedRequest, grpc.ServerStreamingServer[Finding]) error {
 	return status.Error(codes.Unimplemented, "method ListUnmatched not implemented")
+}
+func (UnimplementedCrossingServiceServer) GetMatrix(context.Context, *GetMatrixRequest) (*GetMatrixResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetMatrix not implemented")
 }
 func (UnimplementedCrossingServiceServer) ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTransitions not implemented")
@@ -399,6 +417,24 @@ func _CrossingService_ListUnmatched_Handler(srv interface{}, stream grpc.ServerS
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CrossingService_ListUnmatchedServer = grpc.ServerStreamingServer[Finding]
 
+func _CrossingService_GetMatrix_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetMatrixRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CrossingServiceServer).GetMatrix(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CrossingService_GetMatrix_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CrossingServiceServer).GetMatrix(ctx, req.(*GetMatrixRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CrossingService_ListTransitions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTransitionsRequest)
 	if err := dec(in); err != nil {
@@ -424,6 +460,10 @@ var CrossingService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "sallyport.control.v1.CrossingService",
 	HandlerType: (*CrossingServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "GetMatrix",
+			Handler:    _CrossingService_GetMatrix_Handler,
+		},
 		{
 			MethodName: "ListTransitions",
 			Handler:    _CrossingService_ListTransitions_Handler,

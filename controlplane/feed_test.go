@@ -1,0 +1,74 @@
+package controlplane
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
+)
+
+// awaitCounted waits until the store counts so many crossings.
+func (p *plane) awaitCounted(want uint64) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
+		m, err := controlv1.NewCrossingServiceClient(p.operator()).GetMatrix(p.t.Context(), &controlv1.GetMatrixRequest{Talkers: 3})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		var n uint64
+		for _, c := range m.GetCells() {
+			n += c.GetCrossings()
+		}
+		if n == want && len(m.GetTalkers()) == 1 {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("the store counts %d crossings, want %d: %v", n, want, m)
+		}
+	}
+}
+
+// TestFeed: what was joined is in the store, after a restart too, and after its database
+// was damaged, which is set aside and named.
+func TestFeed(t *testing.T) {
+	p := newPlane(t)
+	p.publish(1, "")
+	p.deliverBoth()
+	p.awaitCounted(1)
+	p.stop()
+	p.start()
+	p.awaitCounted(1)
+	p.stop()
+	store := recordsDir(p.config.Dir)
+	var database string
+	if err := filepath.WalkDir(store, func(path string, d os.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".db" {
+			database = path
+		}
+		return err
+	}); err != nil || database == "" {
+		t.Fatalf("no database in %s: %v", store, err)
+	}
+	text, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(text, "this is no database of records any more")
+	if err := os.WriteFile(database, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openRecords(t.Context(), store, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	if aside, err := filepath.Glob(filepath.Join(store, "damaged-*")); err != nil || len(aside) != 1 {
+		t.Errorf("set aside: %v, %v", aside, err)
+	}
+	p.start()
+	p.awaitCounted(1)
+}
