@@ -125,6 +125,7 @@ func rotateRoot(t *testing.T) {
 	}
 	l.awaitRecords(t, m)
 	wantNewRoots(t, m, l.shown(t))
+	tool(t, m, "log", "verify") // what was signed under the roots that are gone is proven still
 }
 
 // wantNewRoots holds that everybody has had SVIDs under two roots, and holds one.
