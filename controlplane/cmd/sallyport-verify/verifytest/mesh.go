@@ -117,6 +117,19 @@ func (m *Mesh) Announce(g *Gateway) {
 	m.Deliver(g, &crossingv1.Frame{Announcement: a})
 }
 
+// Restart has both gateways begin another run, with another key, in which nothing has
+// crossed yet.
+func (m *Mesh) Restart() {
+	m.t.Helper()
+	for _, g := range []*Gateway{m.Near, m.Far} {
+		g.Signer, g.Run = statement.NewSigner(), g.Run[1:]+g.Run[:1]
+		g.encoder = must[*crossing.Encoder](m.t)(crossing.NewEncoder(g.ID, g.Run))
+		m.Announce(g)
+	}
+	m.Chain.Run = m.Near.Run
+	m.egress, m.ingress = statement.NewEgress(m.Chain, m.Now), statement.NewIngress(m.Chain)
+}
+
 // Deliver appends a frame to the gateway's log.
 func (m *Mesh) Deliver(g *Gateway, f *crossingv1.Frame) {
 	f.Gateway, f.Run = g.ID, g.Run
