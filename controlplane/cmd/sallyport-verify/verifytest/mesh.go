@@ -360,3 +360,25 @@ func (m *Mesh) Rest(beats int) {
 		m.Beat()
 	}
 }
+
+// Void gives a number out that never opens.
+func (m *Mesh) Void() { m.egress.Void(m.egress.Next()) }
+
+// Unrecorded has the ingress gateway refuse a number that it could not record.
+func (m *Mesh) Unrecorded(n uint64) {
+	if m.ingress.Take(n) {
+		m.ingress.Unrecorded(n)
+	}
+}
+
+// Takes says whether the ingress gateway still takes a number, and takes it.
+func (m *Mesh) Takes(n uint64) bool { return m.ingress.Take(n) }
+
+// Taken has a number that was taken open at the ingress gateway.
+func (m *Mesh) Taken(h *crossingv1.Half) { m.ingress.Opened(h, m.write(h), h.GetKey().GetSequence()) }
+
+// FrameOf is the frame of a side with the opening, or the end, of a number; nil if there is
+// none.
+func (m *Mesh) FrameOf(side crossingv1.Side, ending bool, n uint64) []byte {
+	return m.leaves[place{side, ending, n}]
+}
