@@ -11,10 +11,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/verifytest"
 )
 
-var crossings = flag.Int("n", 20_000, "crossings in the pack of BenchmarkCheck and TestGoal")
-
-// goal is the time in which a million crossings are to be checked, on two processors.
-const goal = 30 * time.Second
+var crossings = flag.Int("n", 20_000, "crossings in the pack of BenchmarkCheck")
 
 // large makes a pack of so many crossings in a file.
 func large(t testing.TB, n int) (path string, m *verifytest.Mesh) {

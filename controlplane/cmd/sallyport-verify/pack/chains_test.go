@@ -74,7 +74,7 @@ func TestLies(t *testing.T) {
 			m.Rest(1)
 			for range 4 {
 				m.Now = m.Now.Add(10 * time.Second)
-				m.Announce(m.Near) // somebody else's entries
+				m.Bundle(m.Near, verifytest.Near, m.Near.Authority, m.Near.Authority) // somebody else's entries
 			}
 		}, finding.Silence, []string{"near-1 said nothing after 2026-11-27 09:00:12"}},
 		{"a heartbeat of another claim", func(m *verifytest.Mesh) {
@@ -89,6 +89,22 @@ func TestLies(t *testing.T) {
 			c.lie(m)
 			finds(t, check(t, believing(t, m), m.Pack(), nil), c.kind, c.words...)
 		})
+	}
+}
+
+// TestStopped: a gateway that stops in order, with all stated to the end, and begins a new
+// run, was not silent. One that was killed was.
+func TestStopped(t *testing.T) {
+	for final, want := range map[bool]finding.Weight{true: finding.Note, false: finding.Fault} {
+		m := going(t)
+		m.Epoch(final)
+		m.Now = m.Now.Add(time.Hour / 2)
+		m.Restart()
+		m.Rest(2)
+		r := check(t, believing(t, m), m.Pack(), nil)
+		if r.Findings.Worst() != want || !strings.Contains(found(r), "far-1 said nothing from 2026-11-27 09:00:03 to 2026-11-27 09:30:03") {
+			t.Errorf("final %t: weight %d\n%s", final, r.Findings.Worst(), found(r))
+		}
 	}
 }
 

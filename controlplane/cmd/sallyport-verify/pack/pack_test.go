@@ -137,17 +137,17 @@ func TestManipulated(t *testing.T) {
 			f.Data = bytes.Replace(f.Data, m.Statements[1].Statement.GetEgress().GetValue(), make([]byte, 64), 1)
 			return files
 		}, finding.Changed, []string{"near.example/sallyport/log", "entry 3", "epoch 2"}},
-		{"an entry", func(t *testing.T, m *verifytest.Mesh, files []verifytest.File) []verifytest.File {
+		{"an entry", func(t *testing.T, m *verifytest.Mesh, _ []verifytest.File) []verifytest.File {
 			checkpoint := m.Checkpoint(m.Near)
 			m.Near.Log.Entries = append(slices.Delete(m.Near.Log.Entries, 2, 3), m.Near.Log.Entries[0])
-			files = m.Files()
+			files := m.Files()
 			files[at(t, files, near+"checkpoint")].Data = []byte(checkpoint)
 			return files
 		}, finding.Changed, []string{"near.example/sallyport/log", "come to the root"}},
-		{"the last entries", func(t *testing.T, m *verifytest.Mesh, files []verifytest.File) []verifytest.File {
+		{"the last entries", func(t *testing.T, m *verifytest.Mesh, _ []verifytest.File) []verifytest.File {
 			checkpoint := m.Checkpoint(m.Near)
 			m.Near.Log.Entries = m.Near.Log.Entries[:6]
-			files = m.Files()
+			files := m.Files()
 			files[at(t, files, near+"checkpoint")].Data = []byte(checkpoint)
 			return files
 		}, finding.DroppedTail, []string{"near.example/sallyport/log", "it has signed 12 entries, and those from 6 on are missing"}},

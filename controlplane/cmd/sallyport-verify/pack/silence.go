@@ -1,60 +1,95 @@
 package pack
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/chain"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/finding"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/spiffe"
 )
 
-// maxSilence is how long a gateway may say nothing: two heartbeats.
-const maxSilence = 20 * time.Second
+const (
+	// maxSilence is how long a gateway may say nothing: two heartbeats, and what timers
+	// may be late.
+	maxSilence = 21 * time.Second
+	// maxTold is how many silences of one gateway are looked into.
+	maxTold = 1000
+)
 
-// slack is what timers may be late.
-const slack = time.Second
+// voice is when a gateway said something, by its own clock, in which run.
+type voice struct {
+	at   time.Time
+	run  string
+	from chain.Delivery
+}
+
+func (c *checker) speak(gateway string, v voice) { c.voices[gateway] = append(c.voices[gateway], v) }
 
 // silences finds the times in which a gateway said nothing, by its own clock; and that
-// nothing of it came any more into a log that went on, by the log's. A gateway whose last
-// word was a final claim has stopped in order.
+// nothing of it came any more into a log that went on, by the log's.
 func (c *checker) silences() {
 	for _, gateway := range slices.Sorted(maps.Keys(c.voices)) {
 		all := c.voices[gateway]
 		slices.SortStableFunc(all, func(x, y voice) int { return x.at.Compare(y.at) })
-		last, heard := all[0], map[string]voice{}
-		for _, v := range all {
+		told, heard := 0, map[string]voice{}
+		for i, v := range all {
 			if v.from.Entered.After(heard[v.from.Log].from.Entered) {
 				heard[v.from.Log] = v
 			}
-			if gap := v.at.Sub(last.at); gap > maxSilence+slack && !last.final {
-				f := finding.In(finding.Fault, finding.Silence, v.from.Log, v.from.Index, "%s said nothing from %s to %s, for %s",
-					spiffe.Name(gateway), clock(last.at), clock(v.at), gap.Round(time.Second))
-				c.Findings.Add(f)
-			}
-			if v.at.After(last.at) || v.final {
-				last = v
+			if i > 0 && v.at.Sub(all[i-1].at) > maxSilence && told < maxTold {
+				told++
+				c.Findings.Add(c.silent(gateway, all[i-1], v))
 			}
 		}
-		if !last.final {
-			c.stopped(gateway, heard)
-		}
+		c.stopped(gateway, all[len(all)-1], heard)
 		delete(c.voices, gateway)
 	}
 }
 
+// silent is that a gateway said nothing between two words. If all that it had a part in was
+// stated to the end, and a new run began, it had stopped: then nothing is missing.
+func (c *checker) silent(gateway string, last, next voice) finding.Finding {
+	f := finding.In(finding.Fault, finding.Silence, next.from.Log, next.from.Index, "%s said nothing from %s to %s, for %s",
+		spiffe.Name(gateway), clock(last.at), clock(next.at), next.at.Sub(last.at).Round(time.Second))
+	if next.run != last.run && c.over(gateway, last.at) {
+		f.Weight = finding.Note
+		f.Why += ": nothing was left to state, and a new run began"
+	}
+	return f
+}
+
 // stopped finds that a gateway's own log went on without it.
-func (c *checker) stopped(gateway string, heard map[string]voice) {
+func (c *checker) stopped(gateway string, word voice, heard map[string]voice) {
 	td, _ := spiffe.TrustDomain(gateway)
 	for _, l := range c.logs {
 		last, is := heard[l.Origin]
-		if l.TrustDomain != td || !is {
+		if l.TrustDomain != td || !is || l.Last.Sub(last.from.Entered) <= maxSilence {
 			continue
 		}
-		if gap := l.Last.Sub(last.from.Entered); gap > maxSilence+slack {
-			c.Findings.Add(finding.Finding{Weight: finding.Fault, Kind: finding.Silence, Log: l.Origin, Index: &last.from.Index, Why: fmt.Sprintf(
-				"%s said nothing after %s, and the log goes on to %s", spiffe.Name(gateway), clock(last.at), clock(l.Last))})
+		f := finding.In(finding.Fault, finding.Silence, l.Origin, last.from.Index, "%s said nothing after %s, and the log goes on to %s",
+			spiffe.Name(gateway), clock(word.at), clock(l.Last))
+		if c.over(gateway, word.at) {
+			f.Weight = finding.Note
+			f.Why += ": nothing was left to state"
+		}
+		c.Findings.Add(f)
+	}
+}
+
+// over says that by then, or right after, every chain that the gateway had a part in had
+// its final claim.
+func (c *checker) over(gateway string, at time.Time) bool {
+	for _, name := range c.names {
+		if name.Egress != gateway && name.Ingress != gateway {
+			continue
+		}
+		ch := c.chains[name]
+		began, last := ch.Claim(ch.Epochs()[0]).Since, ch.Last()
+		if !began.After(at) && !(last.Final && !last.At.After(at.Add(maxSilence))) {
+			return false
 		}
 	}
+	return true
 }

@@ -20,8 +20,15 @@ import (
 
 // announced takes up what authorities and gateways have announced.
 func (c *checker) announced() {
-	c.each(func(l *log) []logged { return l.bundles }, message.SignedBundle, signedAt, c.book.Bundle)
-	c.each(func(l *log) []logged { return l.announcements }, message.Announcement, func(*wire.Message) int64 { return 0 }, c.book.Announce)
+	c.each(func(l *log) []logged { return l.bundles }, message.SignedBundle, signedAt, func(m *wire.Message, _ chain.Delivery) error { return c.book.Bundle(m) })
+	none := func(*wire.Message) int64 { return 0 }
+	c.each(func(l *log) []logged { return l.announcements }, message.Announcement, none, func(m *wire.Message, d chain.Delivery) error {
+		err := c.book.Announce(m)
+		if err == nil {
+			c.speak(m.Text("gateway"), voice{m.Time("at"), m.Text("run"), d})
+		}
+		return err
+	})
 }
 
 // signedAt is when a bundle was signed first.
@@ -36,7 +43,7 @@ func signedAt(m *wire.Message) int64 {
 }
 
 // each takes up messages of all logs, each once, in an order.
-func (c *checker) each(of func(*log) []logged, s *wire.Schema, order func(*wire.Message) int64, take func(*wire.Message) error) {
+func (c *checker) each(of func(*log) []logged, s *wire.Schema, order func(*wire.Message) int64, take func(*wire.Message, chain.Delivery) error) {
 	type one struct {
 		logged
 		m     *wire.Message
@@ -46,11 +53,11 @@ func (c *checker) each(of func(*log) []logged, s *wire.Schema, order func(*wire.
 	seen := map[[sha256.Size]byte]bool{}
 	for _, l := range c.logs {
 		for _, e := range of(l) {
-			if sum := sha256.Sum256(e.data); seen[sum] {
+			sum := sha256.Sum256(e.data)
+			if seen[sum] {
 				continue
-			} else {
-				seen[sum] = true
 			}
+			seen[sum] = true
 			m, err := wire.Decode(s, e.data)
 			if err != nil {
 				c.Findings.Add(finding.In(finding.Fault, finding.Malformed, e.Log, e.Index, "%v", err))
@@ -61,7 +68,7 @@ func (c *checker) each(of func(*log) []logged, s *wire.Schema, order func(*wire.
 	}
 	slices.SortStableFunc(all, func(x, y one) int { return int(min(max(x.order-y.order, -1), 1)) })
 	for _, o := range all {
-		if err := take(o.m); err != nil {
+		if err := take(o.m, o.Delivery); err != nil {
 			c.Findings.Add(finding.In(unproven(err), finding.Unproven, o.Log, o.Index, "%s: %v", s.Name(), err))
 		}
 	}
@@ -73,13 +80,6 @@ func unproven(err error) finding.Weight {
 		return finding.Unknown
 	}
 	return finding.Fault
-}
-
-// voice is when a gateway said something, by its own clock.
-type voice struct {
-	at    time.Time
-	from  chain.Delivery
-	final bool // it was a final claim
 }
 
 // verdict is what was found of a statement's signatures.
@@ -109,9 +109,9 @@ func (c *checker) stated() {
 			c.chains[d.Chain] = ch
 		}
 		ch.Add(d.Statement, v.claim, v.answer, d.Delivery)
-		c.speak(d.Chain.Egress, voice{d.At, d.Delivery, d.Final})
+		c.speak(d.Chain.Egress, voice{d.At, d.Chain.Run, d.Delivery})
 		if d.Answer != nil {
-			c.speak(d.Chain.Ingress, voice{at: d.Answer.At, from: d.Delivery})
+			c.speak(d.Chain.Ingress, voice{d.Answer.At, d.Answer.Run, d.Delivery})
 		}
 	}
 	for name := range c.chains {
@@ -132,8 +132,6 @@ func (c *checker) unsigned(d delivered, err error) {
 	f.Chain, f.Epoch = &d.Chain, d.Epoch
 	c.Findings.Add(f)
 }
-
-func (c *checker) speak(gateway string, v voice) { c.voices[gateway] = append(c.voices[gateway], v) }
 
 // verify verifies statements on all processors. The same bytes are verified once.
 func (c *checker) verify(all []delivered) []verdict {
@@ -229,7 +227,7 @@ func (c *checker) heard(l *log, b beat) {
 		c.Findings.Add(finding.In(unproven(err), finding.Unproven, b.Log, b.Index, "heartbeat: %v", err))
 		return
 	}
-	c.speak(b.Heartbeat.Gateway, voice{at: b.At, from: b.Delivery})
+	c.speak(b.Heartbeat.Gateway, voice{b.At, b.Heartbeat.Run, b.Delivery})
 	for _, s := range b.Standings {
 		ch := c.chains[s.Chain]
 		if ch == nil {

@@ -15,20 +15,20 @@ import (
 func printReport(w io.Writer, a *answer) error {
 	r := a.report
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s: %s crossings of %d chains, from %s to %s\n", verdicts[a.code],
-		thousands(uint64(r.Crossings)), r.Chains, r.From.Format(clockForm), r.To.Format(clockForm))
+	fmt.Fprintf(w, "%s: %s of %s, from %s to %s\n", verdicts[a.code],
+		count(r.Crossings, "crossing"), count(r.Chains, "chain"), r.From.Format(clockForm), r.To.Format(clockForm))
 	for _, l := range r.Logs {
 		fmt.Fprintf(t, "  %s\t%s of %s entries, to %s; %s\n", safe(l.Origin), thousands(l.Entries), thousands(l.Checkpoint.Size),
 			l.Last.Format(clockForm), safe(seen(l.Checkpoint)))
 	}
-	fmt.Fprintf(t, "  held\t%s frames against %s statements\n", thousands(uint64(r.Frames)), thousands(uint64(r.Statements)))
+	fmt.Fprintf(t, "  held\t%s against %s\n", count(r.Frames, "frame"), count(r.Statements, "statement"))
 	if s := a.since; s != nil {
 		fmt.Fprintf(t, "  since\t%s entries of %s\n", thousands(s.Size), safe(s.Origin))
 	}
 	for _, weight := range []finding.Weight{finding.Fault, finding.Unknown, finding.Note} {
 		for i := range r.Findings.All {
 			if f := &r.Findings.All[i]; f.Weight == weight {
-				fmt.Fprintf(t, "  %s\t%s: %s\n", marks[weight]+string(f.Kind), safe(f.Where()), safe(f.Why))
+				fmt.Fprintf(t, "  %s\t%s\n", marks[weight]+string(f.Kind), safe(said(f)))
 			}
 		}
 	}
@@ -36,6 +36,22 @@ func printReport(w io.Writer, a *answer) error {
 		fmt.Fprintf(t, "  %s\t%s more\n", kind, thousands(uint64(r.Findings.More[kind])))
 	}
 	return t.Flush()
+}
+
+// said is a finding and its place.
+func said(f *finding.Finding) string {
+	if where := f.Where(); where != "" {
+		return where + ": " + f.Why
+	}
+	return f.Why
+}
+
+// count is so many of something, in words.
+func count(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return thousands(uint64(n)) + " " + of + "s" //nolint:gosec // it is no less than 0
 }
 
 // marks show how much a finding weighs.

@@ -132,10 +132,10 @@ func TestPack(t *testing.T) {
 		says []string
 	}{
 		{"whole", []string{"--keys", files[0], files[1]}, proven, []string{
-			"Proven: 5 crossings of 1 chains", "near.example/sallyport/log  5 of 5 entries", "held", "20 frames against 6 statements",
+			"Proven: 5 crossings of 1 chain,", "near.example/sallyport/log  5 of 5 entries", "held", "20 frames against 6 statements",
 		}},
 		{"since", []string{"--keys", files[0], "--since", files[3], files[1]}, proven, []string{"since", "3 entries of near.example/sallyport/log"}},
-		{"a byte", []string{"--keys", files[0], files[2]}, notProven, []string{"Not proven", "changed", "number"}},
+		{"a byte", []string{"--keys", files[0], files[2]}, notProven, []string{"Not proven", "dropped", "number 1"}},
 		{"cut", []string{"--keys", files[0], files[4]}, notProven, []string{"Not proven"}},
 		{"since of others", []string{"--keys", files[0], "--since", files[5], files[1]}, notTold, []string{"cannot be told"}},
 		{"since that is none", []string{"--keys", files[0], "--since", files[0], files[1]}, notTold, []string{"cannot be told"}},

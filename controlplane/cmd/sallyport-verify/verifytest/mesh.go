@@ -117,6 +117,19 @@ func (m *Mesh) Announce(g *Gateway) {
 	m.Deliver(g, &crossingv1.Frame{Announcement: a})
 }
 
+// Restart has both gateways begin another run, with another key, in which nothing has
+// crossed yet.
+func (m *Mesh) Restart() {
+	m.t.Helper()
+	for _, g := range []*Gateway{m.Near, m.Far} {
+		g.Signer, g.Run = statement.NewSigner(), g.Run[1:]+g.Run[:1]
+		g.encoder = must[*crossing.Encoder](m.t)(crossing.NewEncoder(g.ID, g.Run))
+		m.Announce(g)
+	}
+	m.Chain.Run = m.Near.Run
+	m.egress, m.ingress = statement.NewEgress(m.Chain, m.Now), statement.NewIngress(m.Chain)
+}
+
 // Deliver appends a frame to the gateway's log.
 func (m *Mesh) Deliver(g *Gateway, f *crossingv1.Frame) {
 	f.Gateway, f.Run = g.ID, g.Run
@@ -346,4 +359,26 @@ func (m *Mesh) Rest(beats int) {
 		m.Now = m.Now.Add(10 * time.Second)
 		m.Beat()
 	}
+}
+
+// Void gives a number out that never opens.
+func (m *Mesh) Void() { m.egress.Void(m.egress.Next()) }
+
+// Unrecorded has the ingress gateway refuse a number that it could not record.
+func (m *Mesh) Unrecorded(n uint64) {
+	if m.ingress.Take(n) {
+		m.ingress.Unrecorded(n)
+	}
+}
+
+// Takes says whether the ingress gateway still takes a number, and takes it.
+func (m *Mesh) Takes(n uint64) bool { return m.ingress.Take(n) }
+
+// Taken has a number that was taken open at the ingress gateway.
+func (m *Mesh) Taken(h *crossingv1.Half) { m.ingress.Opened(h, m.write(h), h.GetKey().GetSequence()) }
+
+// FrameOf is the frame of a side with the opening, or the end, of a number; nil if there is
+// none.
+func (m *Mesh) FrameOf(side crossingv1.Side, ending bool, n uint64) []byte {
+	return m.leaves[place{side, ending, n}]
 }
