@@ -14,8 +14,8 @@ import (
 
 // line is a row of a file. What differs from crossing to crossing has a column of its
 // own, and is taken out of the record; what is left repeats, and costs next to nothing.
-// The ingress gateway's figures are given against the egress gateway's: they are the
-// same, or nearly so.
+// Figures are the egress gateway's, or the ingress gateway's where that is alone, and
+// how much more the ingress gateway says: it says the same, or nearly so.
 type line struct {
 	Opened      int64  `parquet:"opened,delta,timestamp(microsecond)"`
 	ID          string `parquet:"id,delta"`
@@ -32,14 +32,14 @@ type line struct {
 	Denied      bool   `parquet:"denied"`
 	Sequence    int64  `parquet:"sequence,delta"`
 
-	EgressOpen     int64  `parquet:"egress_open_ns_after_opened,delta"`
-	EgressDuration int64  `parquet:"egress_duration_ns,delta"`
-	EgressFirst    int64  `parquet:"egress_first_byte_ns,delta"`
-	RequestBytes   int64  `parquet:"request_bytes,delta"`
-	ResponseBytes  int64  `parquet:"response_bytes,delta"`
-	EgressSVID     string `parquet:"egress_peer_svid,dict"`
-	EgressAddress  string `parquet:"egress_peer_address,dict"`
-	EgressProof    string `parquet:"egress_proof,dict"`
+	EgressOpen    int64  `parquet:"egress_open_ns_after_opened,delta"`
+	Duration      int64  `parquet:"duration_ns,delta"`
+	First         int64  `parquet:"first_byte_ns,delta"`
+	RequestBytes  int64  `parquet:"request_bytes,delta"`
+	ResponseBytes int64  `parquet:"response_bytes,delta"`
+	EgressSVID    string `parquet:"egress_peer_svid,dict"`
+	EgressAddress string `parquet:"egress_peer_address,dict"`
+	EgressProof   string `parquet:"egress_proof,dict"`
 
 	IngressOpen     int64  `parquet:"ingress_open_ns_after_opened,delta"`
 	IngressDuration int64  `parquet:"ingress_duration_ns_more,delta"`
@@ -76,11 +76,11 @@ func lineOf(e Entry) (line, error) {
 	if ev := r.GetEvidence(); ev != nil {
 		l.Sequence = int64(take(&ev.Sequence)) //nolint:gosec // turned back in record
 	}
-	l.RoundTrip = takeDuration(r.GetTunnel().GetRoundTrip())
-	l.ClockOffset = takeDuration(r.GetTunnel().GetClock().GetOffset())
-	l.ClockError = takeDuration(r.GetTunnel().GetClock().GetError())
-	eg, in := takeEnd(r.GetEgress(), e.Opened), takeEnd(r.GetIngress(), e.Opened)
-	l.EgressOpen, l.EgressDuration, l.EgressFirst, l.RequestBytes, l.ResponseBytes = eg.open, eg.duration, eg.first, eg.request, eg.response
+	l.RoundTrip = takeDuration(r.GetTunnel().GetRoundTrip(), 0)
+	l.ClockOffset = takeDuration(r.GetTunnel().GetClock().GetOffset(), 0)
+	l.ClockError = takeDuration(r.GetTunnel().GetClock().GetError(), 0)
+	eg, in := takeEnds(r, e.Opened)
+	l.EgressOpen, l.Duration, l.First, l.RequestBytes, l.ResponseBytes = eg.open, eg.duration, eg.first, eg.request, eg.response
 	l.EgressSVID, l.EgressAddress, l.EgressProof = eg.svid, eg.address, eg.proof
 	l.IngressOpen, l.IngressDuration, l.IngressFirst = in.open, in.duration-eg.duration, in.first-eg.first
 	l.IngressRequest, l.IngressResponse = in.request-eg.request, in.response-eg.response
@@ -106,11 +106,11 @@ func (l *line) entry() (Entry, error) {
 	giveDuration(r.GetTunnel().GetClock().GetOffset(), l.ClockOffset)
 	giveDuration(r.GetTunnel().GetClock().GetError(), l.ClockError)
 	giveEnd(r.GetEgress(), l.Opened, end{
-		l.EgressOpen, l.EgressDuration, l.EgressFirst, l.RequestBytes, l.ResponseBytes,
+		l.EgressOpen, l.Duration, l.First, l.RequestBytes, l.ResponseBytes,
 		l.EgressSVID, l.EgressAddress, l.EgressProof,
 	})
 	giveEnd(r.GetIngress(), l.Opened, end{
-		l.IngressOpen, l.IngressDuration + l.EgressDuration, l.IngressFirst + l.EgressFirst,
+		l.IngressOpen, l.IngressDuration + l.Duration, l.IngressFirst + l.First,
 		l.IngressRequest + l.RequestBytes, l.IngressResponse + l.ResponseBytes, l.IngressSVID, l.IngressAddress, l.IngressProof,
 	})
 	return Entry{Opened: l.Opened, Egress: l.Egress, Ingress: l.Ingress, Record: r}, nil
@@ -124,13 +124,28 @@ func take[T any](field *T) T {
 	return v
 }
 
+// takeEnds takes both ends. The figures of one that is missing are those of the other.
+func takeEnds(r *crossingv1.Record, opened int64) (egress, ingress end) {
+	if r.GetEgress() == nil {
+		ingress = takeEnd(r.GetIngress(), opened, end{})
+		egress = ingress
+		egress.open, egress.svid, egress.address, egress.proof = 0, "", "", ""
+		return egress, ingress
+	}
+	egress = takeEnd(r.GetEgress(), opened, end{})
+	return egress, takeEnd(r.GetIngress(), opened, egress)
+}
+
+// takeEnd takes one end. What durations it does not have, and all figures if there is
+// none, are the other's.
+//
 //nolint:gosec // what becomes negative here is turned back in giveEnd
-func takeEnd(e *crossingv1.End, opened int64) end {
+func takeEnd(e *crossingv1.End, opened int64, other end) end {
 	if e == nil {
-		return end{}
+		return end{duration: other.duration, first: other.first, request: other.request, response: other.response}
 	}
 	taken := end{
-		open: takeTime(e.GetOpen(), opened), duration: takeDuration(e.GetDuration()), first: takeDuration(e.GetFirstByte()),
+		open: takeTime(e.GetOpen(), opened), duration: takeDuration(e.GetDuration(), other.duration), first: takeDuration(e.GetFirstByte(), other.first),
 		request: int64(take(&e.RequestBytes)), response: int64(take(&e.ResponseBytes)), proof: take(&e.Proof),
 	}
 	if p := e.GetPeer(); p != nil {
@@ -180,10 +195,10 @@ func giveTime(t *timestamppb.Timestamp, opened, apart int64) {
 	}
 }
 
-// takeDuration takes it as nanoseconds.
-func takeDuration(d *durationpb.Duration) int64 {
+// takeDuration takes it as nanoseconds; as another's if there is none.
+func takeDuration(d *durationpb.Duration, other int64) int64 {
 	if d == nil {
-		return 0
+		return other
 	}
 	v := d.AsDuration() // saturates
 	if len(d.ProtoReflect().GetUnknown()) > 0 || !d.IsValid() || v > maxApart || v < -maxApart {

@@ -122,8 +122,8 @@ func readGroup(ctx context.Context, g parquet.RowGroup, w Want, give func(Entry)
 		return true, err
 	}
 	meant, err := choose(g, w)
-	if err != nil {
-		return false, err
+	if err != nil || len(meant) == 0 {
+		return true, err
 	}
 	rows := parquet.NewGenericRowGroupReader[line](g)
 	defer rows.Close() //nolint:errcheck // it was only read
@@ -140,14 +140,11 @@ func readGroup(ctx context.Context, g parquet.RowGroup, w Want, give func(Entry)
 
 // mayHold asks the bounds and the Bloom filters.
 func mayHold(g parquet.RowGroup, w Want) (bool, error) {
+	if least, most, ok := opened(g); ok && (most < w.Since || least >= w.Until) {
+		return false, nil
+	}
 	for _, c := range g.ColumnChunks() {
-		of := g.Schema().Columns()[c.Column()][0]
-		if chunk, ok := c.(*parquet.FileColumnChunk); ok && of == "opened" {
-			if least, most, ok := chunk.Bounds(); ok && (most.Int64() < w.Since || least.Int64() >= w.Until) {
-				return false, nil
-			}
-		}
-		value := map[string]string{"id": w.ID, "trace": w.Trace}[of]
+		value := map[string]string{"id": w.ID, "trace": w.Trace}[g.Schema().Columns()[c.Column()][0]]
 		filter := c.BloomFilter()
 		if value == "" || filter == nil {
 			continue
@@ -162,11 +159,14 @@ func mayHold(g parquet.RowGroup, w Want) (bool, error) {
 // choose reads what is asked for of each row, and says which are meant, in the order
 // of the answer.
 func choose(g parquet.RowGroup, w Want) ([]int64, error) {
+	if w.all(g) {
+		return everyRow(g.NumRows(), w.Back), nil
+	}
 	rows := parquet.NewGenericRowGroupReader[asked](g)
 	defer rows.Close() //nolint:errcheck // it was only read
 	var meant []int64
 	var at int64
-	for batch := make([]asked, batchRows); ; {
+	for batch := make([]asked, min(batchRows, g.NumRows())); ; {
 		n, err := rows.Read(batch)
 		for i := range batch[:n] {
 			if w.holds(&batch[i]) {
@@ -185,6 +185,36 @@ func choose(g parquet.RowGroup, w Want) ([]int64, error) {
 		slices.Reverse(meant)
 	}
 	return meant, nil
+}
+
+// all says that every row of the group is meant, as far as its bounds tell.
+func (w Want) all(g parquet.RowGroup) bool {
+	least, most, ok := opened(g)
+	bare := Want{Since: w.Since, Until: w.Until, Back: w.Back}
+	return w == bare && ok && least >= w.Since && most < w.Until
+}
+
+// opened are the bounds of a group's openings.
+func opened(g parquet.RowGroup) (least, most int64, ok bool) {
+	for _, c := range g.ColumnChunks() {
+		chunk, isFile := c.(*parquet.FileColumnChunk)
+		if isFile && g.Schema().Columns()[c.Column()][0] == "opened" {
+			a, b, ok := chunk.Bounds()
+			return a.Int64(), b.Int64(), ok
+		}
+	}
+	return 0, 0, false
+}
+
+func everyRow(n int64, back bool) []int64 {
+	all := make([]int64, n)
+	for i := range all {
+		all[i] = int64(i)
+	}
+	if back {
+		slices.Reverse(all)
+	}
+	return all
 }
 
 // firstRun are the first rows that lie beside one another, few enough to read at once.

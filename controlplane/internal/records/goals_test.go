@@ -47,6 +47,24 @@ func TestStoreGoals(t *testing.T) {
 	goal(t, "unmatched of an hour", func(int) int {
 		return len(find(t, s, Query{Unmatched: true, Window: hour, Limit: 100}))
 	})
+	cpu := cpuTime(t)
+	maintain(t, s, noon.Add(time.Hour))
+	archiving := cpuTime(t) - cpu
+	figure(t, "archive", "bytes/crossing", float64(size(t, filepath.Join(dir, "archive")))/float64(n))
+	figure(t, "archive", "CPU us/crossing", archiving.Seconds()*1e6/float64(n))
+	cpu = cpuTime(t)
+	maintain(t, s, noon.Add(8*days))
+	figure(t, "leaving the database", "CPU us/crossing", (cpuTime(t)-cpu).Seconds()*1e6/float64(n))
+	goal(t, "trace by id, archive alone", func(i int) int {
+		return len(find(t, s, Query{Trace: last[i*37%len(last)].Record.GetTrace()}))
+	})
+	goal(t, "24 h matrix, archive alone", func(int) int {
+		cells, err := s.Matrix(t.Context(), whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(cells)
+	})
 }
 
 // ingest puts n records, and says how many it could in a second of one core.

@@ -32,13 +32,14 @@ func crossingAt(rnd *rand.Rand, i int, at time.Time) Joined {
 	o, t := environments[from], environments[to]
 	agent, model := rnd.IntN(200), rnd.IntN(50)
 	request, response := uint64(rnd.IntN(20_000)), uint64(rnd.IntN(200_000)) //nolint:gosec // never negative
-	whole := time.Duration(rnd.IntN(1_000_000_000))
+	whole, first := time.Duration(rnd.IntN(1_000_000_000)), time.Duration(rnd.IntN(300_000_000))
+	at = at.Add(time.Duration(rnd.IntN(50_000_000)))
 	end := func(gateway, peer string, port int, after, shorter time.Duration) *crossingv1.End {
 		return &crossingv1.End{
 			Gateway: gateway, Decision: crossingv1.Decision_ALLOW, Policy: &crossingv1.PolicyRef{Serial: 7, Revision: "sha256:7f3a"},
 			Intent: "agents-ask-models", Open: timestamppb.New(at.Add(after)), Duration: durationpb.New(whole - shorter),
 			Peer:      &crossingv1.Peer{Attach: crossingv1.Attach_MTLS, Svid: "sha256:" + digest(peer), Tls: "TLS1.3 X25519MLKEM768 AES128-GCM-SHA256", Address: fmt.Sprintf("10.0.%d.%d:%d", port%7, port%250, 1024+port)},
-			FirstByte: durationpb.New((whole - shorter) / 3), ContentSeen: true,
+			FirstByte: durationpb.New(min(first, whole) - shorter/2), ContentSeen: true,
 			RequestBytes: request, ResponseBytes: response, Status: 200, Close: crossingv1.Cause_DONE,
 		}
 	}
@@ -55,7 +56,7 @@ func crossingAt(rnd *rand.Rand, i int, at time.Time) Joined {
 			Carrier: "TCP", Tls: "TLS1.3 X25519MLKEM768 AES128-GCM-SHA256", Class: crossingv1.Tunnel_INTERACTIVE, Choice: crossingv1.Tunnel_USUAL,
 			RoundTrip: durationpb.New(time.Duration(from*1_000_003 + i/2_000)), Clock: &crossingv1.Clock{Offset: durationpb.New(time.Duration(-to*77_001 - i/2_000)), Error: durationpb.New(500_000)},
 		},
-		Evidence: &crossingv1.Evidence{Pair: o + "-1 " + t + "-1", Run: "5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c", Sequence: uint64(i / 20)}, //nolint:gosec // never negative
+		Evidence: &crossingv1.Evidence{Pair: o + "-1 " + t + "-1", Run: "5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c", Sequence: uint64(i/20 + from*7_919 + to*104_729)}, //nolint:gosec // never negative
 	}}
 	vary(j.Record, rnd.IntN(100))
 	return j

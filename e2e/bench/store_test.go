@@ -1,0 +1,126 @@
+//go:build linux
+
+package bench
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// storeRecords is how many TestStoreGoals keeps. The go command has a flag -n of its
+// own, so ours comes after -args.
+var storeRecords = flag.Int("n", 4_000, "records of TestStoreGoals: go test ./e2e/bench -run TestStoreGoals -v -args -n 1000000")
+
+// storeWhole is how many records the goals are of.
+const storeWhole = 1_000_000
+
+// storeGoals are the rows of the store. Times are medians.
+func storeGoals() []goal {
+	return []goal{
+		{ours: "store", kind: "ingest, records/s of CPU", least: true, limit: 20_000},
+		{ours: "store", kind: "trace by id, p50 ms", limit: 1},
+		{ours: "store", kind: "pair-hour, p50 ms", limit: 10},
+		{ours: "store", kind: "24 h matrix, p50 ms", limit: 50},
+		{ours: "store", kind: "archive, bytes/crossing", limit: 60},
+	}
+}
+
+// TestStoreGoals prints what the store of joined records takes. It fails on an error and
+// on a row that is missing, never on a figure. The package under test is internal to the
+// control plane, so it is its own test that measures, built and run here.
+func TestStoreGoals(t *testing.T) {
+	f := &figures{samples: map[cell][]float64{}, missing: map[string]string{}}
+	extra, err := storeRound(t.Context(), f, *storeRecords)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := t.Output()
+	if *storeRecords < storeWhole {
+		fmt.Fprintf(out, "A smoke of %d records: the goals are of %d.\n", *storeRecords, storeWhole)
+	}
+	var rows []line
+	for _, g := range storeGoals() {
+		rows = append(rows, f.judge(g))
+	}
+	if err := printTable(out, "goal", rows); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range extra {
+		fmt.Fprintln(out, row)
+	}
+	for _, l := range rows {
+		if strings.Contains(l.verdict, "missing") {
+			t.Errorf("no figure for %q", l.name)
+		}
+	}
+}
+
+// storeRound measures once, and gives what else was measured.
+func storeRound(ctx context.Context, f *figures, n int) (extra []string, err error) {
+	dir, err := binDir()
+	if err != nil {
+		return nil, err
+	}
+	bin := filepath.Join(dir, "records.test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", bin, "./controlplane/internal/records")
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the store's test: %w\n%s", err, out)
+	}
+	cmd := exec.CommandContext(ctx, bin, "-test.run=^TestStoreGoals$", "-test.v", "-n", strconv.Itoa(n))
+	cmd.Dir = os.TempDir()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("measure the store: %w\n%s", err, out)
+	}
+	return takeFigures(f, string(out)), nil
+}
+
+// takeFigures reads the lines that say "goal", a name, a unit and a value, and gives
+// those that no goal is of.
+func takeFigures(f *figures, out string) (extra []string) {
+	wanted := map[string]bool{}
+	for _, g := range storeGoals() {
+		wanted[g.kind] = true
+	}
+	for text := range strings.Lines(out) {
+		_, row, ok := strings.Cut(strings.TrimSpace(text), "goal\t")
+		fields := strings.Split(row, "\t")
+		if !ok || len(fields) != 3 {
+			continue
+		}
+		v, err := strconv.ParseFloat(fields[2], 64)
+		if err != nil {
+			continue
+		}
+		kind := fields[0] + ", " + fields[1]
+		if !wanted[kind] {
+			extra = append(extra, fmt.Sprintf("%s: %.3g", kind, v))
+			continue
+		}
+		at := cell{"store", kind}
+		f.samples[at] = append(f.samples[at], v)
+	}
+	return extra
+}
+
+// TestTakeFigures: names and units as the store's test logs them, and nothing of what
+// else it says.
+func TestTakeFigures(t *testing.T) {
+	f := &figures{samples: map[cell][]float64{}}
+	extra := takeFigures(f, "=== RUN   TestStoreGoals\n    goals_test.go:26: goal\tarchive\tbytes/crossing\t58.5\n"+
+		"    goals_test.go:27: goal\thot store\tbytes/crossing\t1800\n    goals_test.go:28: goal\tarchive\tbytes/crossing\tmany\n    x.go:1: goal\nPASS\n")
+	if got := f.samples[cell{"store", "archive, bytes/crossing"}]; len(got) != 1 || got[0] != 58.5 || len(f.samples) != 1 {
+		t.Errorf("samples %v", f.samples)
+	}
+	if len(extra) != 1 || extra[0] != "hot store, bytes/crossing: 1.8e+03" {
+		t.Errorf("extra %q", extra)
+	}
+}
