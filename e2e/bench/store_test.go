@@ -21,7 +21,7 @@ var storeRecords = flag.Int("n", 4_000, "records of TestStoreGoals: go test ./e2
 // storeWhole is how many records the goals are of.
 const storeWhole = 1_000_000
 
-// storeGoals are the rows of the store. Times are medians.
+// storeGoals are the rows of the store, of proofs and of packs. Times are medians.
 func storeGoals() []goal {
 	return []goal{
 		{ours: "store", kind: "ingest, records/s of CPU", least: true, limit: 20_000},
@@ -29,12 +29,15 @@ func storeGoals() []goal {
 		{ours: "store", kind: "pair-hour, p50 ms", limit: 10},
 		{ours: "store", kind: "24 h matrix, p50 ms", limit: 50},
 		{ours: "store", kind: "archive, bytes/crossing", limit: 60},
+		{ours: "store", kind: "proof of one crossing, bytes", limit: 2000},
+		{ours: "store", kind: "checking a proof, p50 ms", limit: 0.5},
+		{ours: "store", kind: "offline verify, s", limit: 30},
 	}
 }
 
-// TestStoreGoals prints what the store of joined records takes. It fails on an error and
-// on a row that is missing, never on a figure. The package under test is internal to the
-// control plane, so it is its own test that measures, built and run here.
+// TestStoreGoals prints what the store of joined records takes, a proof, and a check of all
+// that there is. It fails on an error and on a row that is missing, never on a figure. The
+// packages under test have tests of their own that measure, built and run here.
 func TestStoreGoals(t *testing.T) {
 	f := &figures{samples: map[cell][]float64{}, missing: map[string]string{}}
 	extra, err := storeRound(t.Context(), f, *storeRecords)
@@ -64,21 +67,40 @@ func TestStoreGoals(t *testing.T) {
 
 // storeRound measures once, and gives what else was measured.
 func storeRound(ctx context.Context, f *figures, n int) (extra []string, err error) {
-	dir, err := binDir()
+	for _, m := range []struct {
+		dir  string
+		args []string
+	}{
+		{"controlplane/internal/records", []string{"-test.run=^TestStoreGoals$", "-n", strconv.Itoa(n)}},
+		{"controlplane/cmd/sallyport-verify/proof", []string{"-test.run=^TestGoals$", "-n", "1000"}},
+		{"controlplane/cmd/sallyport-verify/pack", []string{"-test.run=^TestGoals$", "-goals", strconv.Itoa(n)}},
+	} {
+		more, err := measured(ctx, f, m.dir, m.args)
+		if err != nil {
+			return nil, err
+		}
+		extra = append(extra, more...)
+	}
+	return extra, nil
+}
+
+// measured has the test of a package measure, which is built and run.
+func measured(ctx context.Context, f *figures, dir string, args []string) (extra []string, err error) {
+	at, err := binDir()
 	if err != nil {
 		return nil, err
 	}
-	bin := filepath.Join(dir, "records.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", bin, "./controlplane/internal/records")
+	bin := filepath.Join(at, filepath.Base(dir)+".test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", bin, "./"+dir)
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the store's test: %w\n%s", err, out)
+		return nil, fmt.Errorf("build the test of %s: %w\n%s", dir, err, out)
 	}
-	cmd := exec.CommandContext(ctx, bin, "-test.run=^TestStoreGoals$", "-test.v", "-n", strconv.Itoa(n))
+	cmd := exec.CommandContext(ctx, bin, append(args, "-test.v")...)
 	cmd.Dir = os.TempDir()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return nil, fmt.Errorf("measure the store: %w\n%s", err, out)
+		return nil, fmt.Errorf("measure %s: %w\n%s", dir, err, out)
 	}
 	return takeFigures(f, string(out)), nil
 }
