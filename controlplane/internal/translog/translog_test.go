@@ -2,6 +2,7 @@ package translog
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -361,6 +362,44 @@ func hashes(path [][]byte) (all []tlog.Hash) {
 		all = append(all, tlog.Hash(h))
 	}
 	return all
+}
+
+// TestDiskFails: while nothing can be written, nothing is taken, and what was not taken can
+// be added again when it is over, once. The log does not take that for a fork.
+func TestDiskFails(t *testing.T) {
+	l := openLog(t, t.TempDir())
+	add(t, l, frames(0, 5)...)
+	awaitSize(t, l.Reader, 5)
+	at, away := filepath.Join(l.tiles(), "tile"), filepath.Join(t.TempDir(), "tile")
+	if err := os.Rename(at, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(at, nil, 0o600); err != nil { // a file where a directory should be
+		t.Fatal(err)
+	}
+	if err := l.Add(t.Context(), frames(5, 9)...); err == nil {
+		t.Error("it is taken")
+	}
+	if err := errors.Join(os.Remove(at), os.Rename(away, at)); err != nil {
+		t.Fatal(err)
+	}
+	add(t, l, frames(5, 9)...)
+	add(t, l, frames(0, 9)...)
+	c := awaitSize(t, l.Reader, 9)
+	if got := said(t, l.Reader, c.Size); len(got) != 9 || got[8] != "frame 8" || l.Failed() != nil {
+		t.Errorf("entries %q, %v", got, l.Failed())
+	}
+}
+
+// FuzzCheckpoint: what is read as a checkpoint is what its text says.
+func FuzzCheckpoint(f *testing.F) {
+	f.Add("a\n12\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parseCheckpoint(text)
+		if err == nil && !strings.HasPrefix(text, fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, base64.StdEncoding.EncodeToString(c.Root[:]))) {
+			t.Errorf("%q is read as %v", text, c)
+		}
+	})
 }
 
 // TestFind: an entry is found by when it was taken and what it says, in a tree of any size
