@@ -181,9 +181,9 @@ func (l *Log) recall(ctx context.Context) error {
 // of them again adds none of those twice.
 func (l *Log) Add(ctx context.Context, entries ...*logv1.Entry) error {
 	all, err := l.hand(ctx, entries)
-	for _, h := range all {
-		if waitErr := l.wait(ctx, h); waitErr != nil {
-			return fmt.Errorf("append to log %s: %w", l.Origin(), waitErr)
+	for _, h := range all { // to the last: each that failed has to be let go of
+		if waitErr := l.wait(ctx, h); waitErr != nil && err == nil {
+			err = fmt.Errorf("append to log %s: %w", l.Origin(), waitErr)
 		}
 	}
 	return err
