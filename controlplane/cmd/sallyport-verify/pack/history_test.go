@@ -118,8 +118,11 @@ func faults(r *Report) (all []finding.Finding) {
 // has no fault but those that they tell. If a frame of the egress gateway's is taken out
 // that a statement is over, it has one.
 func TestHistories(t *testing.T) {
-	missed := 0
-	for seed := range uint64(150) {
+	missed, seeds := 0, uint64(150)
+	if raceEnabled {
+		seeds = 20
+	}
+	for seed := range seeds {
 		h := live(t, seed)
 		k := believing(t, h.Mesh)
 		r := check(t, k, h.Pack(), nil)

@@ -46,6 +46,8 @@ type Crossing struct {
 	Statements []Logged
 	// Checkpoint of the log.
 	Checkpoint *keys.Checkpoint
+
+	tree note.Checkpoint // as it is told, before anybody looks at who signed it
 }
 
 // Logged is a statement in a log.
@@ -120,24 +122,46 @@ func (t *text) append(b []byte) []byte {
 }
 
 // Check gives the crossing that a proof proves. The error is keys.ErrNoKey if that cannot
-// be told, because it was signed with a key that the file does not have.
+// be told, because it was signed with a key that the file does not have. What hashes show
+// comes before what is signed: they are many, and cost little.
 func Check(data []byte, k *keys.File) (*Crossing, error) {
 	t, err := parse(data)
 	if err != nil {
 		return nil, err
 	}
-	c := new(Crossing)
-	if c.Checkpoint, err = k.Checkpoint(t.checkpoint); err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
-	}
 	e, err := canonical(message.Evidence, t.extra)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.statements(t, e, k); err != nil {
+	c := new(Crossing)
+	if err := c.hashed(t, e); err != nil {
 		return nil, err
 	}
-	return c, c.members(e)
+	if c.Checkpoint, err = k.Checkpoint(t.checkpoint); err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	for i := range c.Statements {
+		if err := c.Statements[i].verify(k); err != nil {
+			return nil, fmt.Errorf("entry %d: %w", c.Statements[i].Index, err)
+		}
+	}
+	return c, nil
+}
+
+// hashed holds that the frames are what the statements are over, and the statements what
+// the checkpoint is over, whoever signed any of them.
+func (c *Crossing) hashed(t *text, e *wire.Message) error {
+	n, err := note.Parse(t.checkpoint)
+	if err == nil {
+		c.tree, err = n.Checkpoint()
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := c.statements(t, e); err != nil {
+		return err
+	}
+	return c.members(e)
 }
 
 // canonical decodes a message that has one encoding.
@@ -149,9 +173,9 @@ func canonical(s *wire.Schema, data []byte) (*wire.Message, error) {
 	return m, err
 }
 
-// statements holds that the statements are in the log, and were signed.
-func (c *Crossing) statements(t *text, e *wire.Message, k *keys.File) error {
-	if err := c.logged(t.index, t.path, e.Bytes("entry"), k); err != nil {
+// statements holds that the statements are in the log.
+func (c *Crossing) statements(t *text, e *wire.Message) error {
+	if err := c.logged(t.index, t.path, e.Bytes("entry")); err != nil {
 		return fmt.Errorf("entry %d: %w", t.index, err)
 	}
 	if len(e.Subs("earlier")) > maxEarlier {
@@ -161,7 +185,7 @@ func (c *Crossing) statements(t *text, e *wire.Message, k *keys.File) error {
 		index := other.Uint("index")
 		path, err := merkle.Path(other.Bytes("path"))
 		if err == nil {
-			err = c.logged(index, path, other.Bytes("entry"), k)
+			err = c.logged(index, path, other.Bytes("entry"))
 		}
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", index, err)
@@ -170,29 +194,25 @@ func (c *Crossing) statements(t *text, e *wire.Message, k *keys.File) error {
 	return nil
 }
 
-// logged holds that an entry with a statement is in the log, and that those who made the
-// statement signed it.
-func (c *Crossing) logged(index uint64, path []merkle.Hash, data []byte, k *keys.File) error {
+// logged holds that an entry with a statement is in the log.
+func (c *Crossing) logged(index uint64, path []merkle.Hash, data []byte) error {
 	for _, other := range c.Statements {
 		if other.Index == index {
 			return errors.New("it is there twice")
 		}
 	}
-	root, err := merkle.Root(merkle.Leaf(data), index, c.Checkpoint.Size, path)
+	root, err := merkle.Root(merkle.Leaf(data), index, c.tree.Size, path)
 	if err != nil {
 		return err
 	}
-	if root != c.Checkpoint.Root {
-		return fmt.Errorf("it is not in the log %s: with its path it comes to another root than the log has signed", c.Checkpoint.Origin)
+	if root != c.tree.Root {
+		return fmt.Errorf("it is not in the log %s: with its path it comes to another root than the checkpoint has", c.tree.Origin)
 	}
 	l, err := ReadEntry(data)
 	if err != nil {
 		return err
 	}
 	l.Index = index
-	if err := l.verify(k); err != nil {
-		return err
-	}
 	if first := c.Statements; len(first) > 0 && first[0].Chain != l.Chain {
 		return errors.New("it is of another chain")
 	}
