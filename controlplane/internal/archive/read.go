@@ -47,6 +47,10 @@ type asked struct {
 	Denied      bool   `parquet:"denied"`
 }
 
+func (l *line) asked() *asked {
+	return &asked{l.Opened, l.ID, l.Trace, l.From, l.To, l.Owner, l.Service, l.Source, l.Destination, l.State, l.Denied}
+}
+
 func (w *Want) holds(a *asked) bool {
 	is := func(asked, has string) bool { return asked == "" || asked == has }
 	return a.Opened >= w.Since && a.Opened < w.Until && is(w.ID, a.ID) && is(w.Trace, a.Trace) &&
@@ -130,7 +134,7 @@ func readGroup(ctx context.Context, g parquet.RowGroup, w Want, give func(Entry)
 	for len(meant) > 0 {
 		run := firstRun(meant, w.Back)
 		meant = meant[len(run):]
-		more, err := giveRun(rows, run, give)
+		more, err := giveRun(rows, run, w, give)
 		if !more || err != nil {
 			return more, err
 		}
@@ -156,35 +160,56 @@ func mayHold(g parquet.RowGroup, w Want) (bool, error) {
 	return true, nil
 }
 
-// choose reads what is asked for of each row, and says which are meant, in the order
-// of the answer.
-func choose(g parquet.RowGroup, w Want) ([]int64, error) {
-	if w.all(g) {
-		return everyRow(g.NumRows(), w.Back), nil
+// askedID and askedTrace are what is looked at first where few can be meant.
+type (
+	askedID struct {
+		ID string `parquet:"id,delta"`
 	}
-	rows := parquet.NewGenericRowGroupReader[asked](g)
+	askedTrace struct {
+		Trace string `parquet:"trace,delta"`
+	}
+)
+
+// choose says which rows can be meant, in the order of the answer, by as few columns
+// as will do.
+func choose(g parquet.RowGroup, w Want) (meant []int64, err error) {
+	switch {
+	case w.all(g):
+		meant = everyRow(g.NumRows())
+	case w.ID != "":
+		meant, err = chooseBy(g, func(a *askedID) bool { return a.ID == w.ID })
+	case w.Trace != "":
+		meant, err = chooseBy(g, func(a *askedTrace) bool { return a.Trace == w.Trace })
+	default:
+		meant, err = chooseBy(g, w.holds)
+	}
+	if w.Back {
+		slices.Reverse(meant)
+	}
+	return meant, err
+}
+
+// chooseBy reads the columns of T.
+func chooseBy[T any](g parquet.RowGroup, holds func(*T) bool) ([]int64, error) {
+	rows := parquet.NewGenericRowGroupReader[T](g)
 	defer rows.Close() //nolint:errcheck // it was only read
 	var meant []int64
 	var at int64
-	for batch := make([]asked, min(batchRows, g.NumRows())); ; {
+	for batch := make([]T, min(batchRows, g.NumRows())); ; {
 		n, err := rows.Read(batch)
 		for i := range batch[:n] {
-			if w.holds(&batch[i]) {
+			if holds(&batch[i]) {
 				meant = append(meant, at+int64(i))
 			}
 		}
 		at += int64(n)
 		if errors.Is(err, io.EOF) {
-			break
+			return meant, nil
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	if w.Back {
-		slices.Reverse(meant)
-	}
-	return meant, nil
 }
 
 // all says that every row of the group is meant, as far as its bounds tell.
@@ -206,13 +231,10 @@ func opened(g parquet.RowGroup) (least, most int64, ok bool) {
 	return 0, 0, false
 }
 
-func everyRow(n int64, back bool) []int64 {
+func everyRow(n int64) []int64 {
 	all := make([]int64, n)
 	for i := range all {
 		all[i] = int64(i)
-	}
-	if back {
-		slices.Reverse(all)
 	}
 	return all
 }
@@ -231,7 +253,7 @@ func firstRun(meant []int64, back bool) []int64 {
 }
 
 // giveRun reads rows that lie beside one another.
-func giveRun(rows *parquet.GenericReader[line], run []int64, give func(Entry) bool) (more bool, err error) {
+func giveRun(rows *parquet.GenericReader[line], run []int64, w Want, give func(Entry) bool) (more bool, err error) {
 	if err := rows.SeekToRow(min(run[0], run[len(run)-1])); err != nil {
 		return false, err
 	}
@@ -246,6 +268,9 @@ func giveRun(rows *parquet.GenericReader[line], run []int64, give func(Entry) bo
 		slices.Reverse(lines)
 	}
 	for i := range lines {
+		if !w.holds(lines[i].asked()) {
+			continue
+		}
 		e, err := lines[i].entry()
 		if err != nil {
 			return false, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"iter"
+	"maps"
 	"slices"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/archive"
@@ -117,25 +118,67 @@ func (s *SQLite) coldRows(ctx context.Context, w archive.Want, h int64) iter.Seq
 func during(at span) archive.Want { return archive.Want{Since: at.since, Until: at.until} }
 
 // toThaw are the cold hours of which the archive does not have all of the rows as they
-// are. The rows of the others are taken out. s.writing is held.
+// are. The rows of the others are taken out. A crossing can also turn out to have opened
+// in the hour before or after, by the clock of its other gateway: then its old hour is
+// among them, too. s.writing is held.
 func (s *SQLite) toThaw(ctx context.Context, rows []*row) (hours []int64, rest []*row, err error) {
+	if len(s.cold) == 0 {
+		return nil, rows, nil
+	}
 	byHour := map[int64][]*row{}
 	for _, r := range rows {
-		if _, cold := slices.BinarySearch(s.cold, r.hour()); cold {
-			byHour[r.hour()] = append(byHour[r.hour()], r)
-		}
+		byHour[r.hour()] = append(byHour[r.hour()], r)
 	}
-	known := map[int64]bool{}
+	known, thaw := map[int64]bool{}, map[int64]struct{}{}
 	for h, of := range byHour {
-		if known[h], err = s.hasAll(ctx, h, of); err != nil {
-			return nil, nil, err
+		if s.coldNow(h) {
+			if known[h], err = s.hasAll(ctx, h, of); err != nil {
+				return nil, nil, err
+			}
+			thaw[h] = struct{}{}
 		}
-		if !known[h] {
-			hours = append(hours, h)
+		for _, beside := range []int64{h - 1, h + 1} {
+			if known[h] || !s.coldNow(beside) {
+				continue
+			}
+			switch has, err := s.hasAny(ctx, beside, of); {
+			case err != nil:
+				return nil, nil, err
+			case has:
+				thaw[beside] = struct{}{}
+			}
 		}
 	}
+	maps.DeleteFunc(thaw, func(h int64, _ struct{}) bool { return known[h] })
 	rest = slices.DeleteFunc(rows, func(r *row) bool { return known[r.hour()] })
-	return hours, rest, nil
+	return slices.Collect(maps.Keys(thaw)), rest, nil
+}
+
+// coldNow is isCold for who holds s.writing.
+func (s *SQLite) coldNow(h int64) bool {
+	_, cold := slices.BinarySearch(s.cold, h)
+	return cold
+}
+
+// hasAny says that the archive has one of the crossings in that hour.
+func (s *SQLite) hasAny(ctx context.Context, h int64, rows []*row) (bool, error) {
+	meant := map[key]struct{}{}
+	for _, r := range rows {
+		meant[r.key] = struct{}{}
+	}
+	w := during(span{h * hourly, (h + 1) * hourly})
+	if len(meant) == 1 {
+		w.ID = rows[0].id
+	}
+	for r, err := range s.coldRows(ctx, w, h) {
+		if err != nil {
+			return false, err
+		}
+		if _, is := meant[r.key]; is {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // hasAll says that the archive has an hour's rows as they are.
