@@ -55,18 +55,13 @@ func recordsDir(dir string) string { return filepath.Join(dir, "records") }
 // run feeds the store until ctx ends.
 func (f *feed) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		err := f.follow(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		if errors.Is(err, join.ErrSlow) {
-			continue // they changed faster than they were put: once more from the beginning
-		}
-		f.log.Error("records not stored; tried again", zap.Error(err))
-		select {
-		case <-ctx.Done():
-		case <-time.After(feedPause):
-		}
+		if err := f.follow(ctx); err != nil && !errors.Is(err, join.ErrSlow) && ctx.Err() == nil {
+			f.log.Error("records not stored; tried again", zap.Error(err))
+			select {
+			case <-ctx.Done():
+			case <-time.After(feedPause):
+			}
+		} // after ErrSlow, which says that they change faster than they are put, at once
 	}
 	return nil
 }
