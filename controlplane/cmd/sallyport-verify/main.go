@@ -12,6 +12,13 @@
 // Of a pack, --since gives a checkpoint that was kept from before: what it is over must be
 // the beginning of what there is now.
 //
+// Whoever has stolen a key that has expired since can sign with any time that he likes. So
+// what a pack has is judged by the log's clock, too, which is no gateway's word and never
+// goes back: a statement that came into a log more than an hour after the last SVID that
+// announced its key had expired counts only if something that came in time names it by its
+// hash; and none counts that is dated after that SVID. FORMAT.md, "Expired keys", says why
+// that suffices. A proof has no announcements: it says how late a log took its statements.
+//
 // The invariant is the exit code. 0: all that is in FILE is proven. 1: it is not, and what
 // is wrong with it is printed. 2: it could not be told, because FILE or KEYS could not be
 // read, or something is signed by somebody of whom KEYS says nothing. No answer is never

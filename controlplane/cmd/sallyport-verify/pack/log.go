@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +37,7 @@ type log struct {
 	statements    []delivered
 	beats         []beat
 
+	tiles int // files with entries
 	tree  merkle.Tree
 	since *keys.Checkpoint // what must be its beginning; nil if nothing must
 	entry *wire.Message
@@ -71,6 +71,7 @@ func (c *checker) readLogs(since *keys.Checkpoint) {
 	var each sync.WaitGroup
 	found := since == nil
 	for _, l := range c.logs {
+		l.tiles = c.tiles[l.TrustDomain]
 		if since != nil && since.Origin == l.TrustDomain+"/sallyport/log" {
 			l.since, found = since, true
 		}
@@ -136,20 +137,10 @@ func (l *log) bundlesOf(f *files) bool {
 		}
 	}
 	l.Entries = l.tree.Size()
-	if more := l.tiles(f) - expected; more > 0 {
+	if more := l.tiles - expected; more > 0 {
 		l.find(finding.Fault, finding.Added, "%d files with entries that the signed %d do not have", more, l.Checkpoint.Size)
 	}
 	return true
-}
-
-// tiles is how many files with entries of the log there are.
-func (l *log) tiles(f *files) (n int) {
-	for _, name := range f.names {
-		if strings.HasPrefix(name, logsDir+l.TrustDomain+"/"+entriesDir) {
-			n++
-		}
-	}
-	return n
 }
 
 // lost names the entries that are missing, from bundle n on. A smaller bundle in its place
@@ -172,7 +163,7 @@ func (l *log) lost(f *files, n uint64, expected int, err error) {
 		break
 	}
 	l.Entries = l.tree.Size()
-	if l.tiles(f) > expected {
+	if l.tiles > expected {
 		l.find(finding.Fault, finding.Dropped, "it has signed %d entries, and of those from %d on some are missing: %v", l.Checkpoint.Size, l.Entries, err)
 		return
 	}

@@ -27,6 +27,9 @@ const (
 
 	logsDir   = "logs/"
 	framesDir = "frames/"
+
+	// maxLogs is the most logs that a pack has.
+	maxLogs = 1000
 )
 
 // Report is what a pack has, and what is wrong with it.
@@ -63,6 +66,7 @@ type checker struct {
 	chains map[statement.Chain]*chained
 	names  []statement.Chain // of chains, in order
 	voices map[string][]voice
+	tiles  map[string]int // files with entries, by trust domain
 }
 
 // Check checks a pack. Since is a checkpoint that was kept from before; nil if there is
@@ -74,12 +78,14 @@ func Check(from io.ReaderAt, size int64, k *keys.File, since *keys.Checkpoint) (
 	}
 	c := &checker{
 		Report: new(Report), files: f, keys: k, book: trust.NewBook(k),
-		chains: map[statement.Chain]*chained{}, voices: map[string][]voice{},
+		chains: map[statement.Chain]*chained{}, voices: map[string][]voice{}, tiles: map[string]int{},
 	}
 	if err := c.head(); err != nil {
 		return nil, err
 	}
-	c.strangers()
+	if c.strangers(); len(c.logs) > maxLogs {
+		return nil, fmt.Errorf("%d logs, the most are %d", len(c.logs), maxLogs)
+	}
 	c.readLogs(since)
 	c.announced()
 	c.stated()
@@ -136,6 +142,7 @@ func (c *checker) strangers() {
 		case strings.HasPrefix(name, logsDir) && rest == checkpointName:
 			c.logs = append(c.logs, &log{Log: Log{Log: chain.Log{TrustDomain: td}}})
 		case strings.HasPrefix(name, logsDir) && strings.HasPrefix(rest, entriesDir):
+			c.tiles[td]++
 		default:
 			c.Findings.Add(finding.Finding{Weight: finding.Fault, Kind: finding.Added, Why: fmt.Sprintf("%.100q is no file of a pack", name)})
 		}

@@ -45,7 +45,7 @@ func index(from io.ReaderAt, size int64) (*files, error) {
 			return nil, err
 		}
 		switch _, twice := f.place[header.Name]; {
-		case header.Typeflag != tar.TypeReg:
+		case header.Typeflag != tar.TypeReg || len(header.PAXRecords) > 0:
 			return nil, fmt.Errorf("%.100q is no file", header.Name)
 		case twice:
 			return nil, fmt.Errorf("%.100q is there twice", header.Name)

@@ -6,8 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/verifytest"
+	logv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/log/v1"
 )
 
 // given writes files, and gives their paths.
@@ -77,6 +81,29 @@ func TestProof(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &said); err != nil || code != proven || said.Verdict != "proven" ||
 		said.Crossing.Accounts[m.Far.ID].Close.ResponseBytes != "9433" {
 		t.Errorf("%+v, %v, exit code %d:\n%s", said, err, code, out)
+	}
+}
+
+// TestLateness: a statement that a log took long after its date says so.
+func TestLateness(t *testing.T) {
+	m := verifytest.New(t)
+	m.Cross()
+	began := len(m.Near.Log.Entries)
+	m.Epoch(false)
+	for i, e := range m.Near.Log.Entries[began:] {
+		var entry logv1.Entry
+		if err := proto.Unmarshal(e, &entry); err != nil {
+			t.Fatal(err)
+		}
+		m.Near.Log.Entries = m.Near.Log.Entries[:began+i]
+		m.Near.Log.Add(m.Now.Add(5*time.Hour), &entry)
+	}
+	files := given(t, m.Keys(), string(m.Proof(m.Near, 1, verifytest.Egress)))
+	if out, code := told(t, "--keys", files[0], files[1]); code != proven || !strings.Contains(out, "delivered by near-1: 5h0m0s after it is dated") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	if got := lateness(-time.Hour); got != ": 1h0m0s before it is dated" {
+		t.Error(got)
 	}
 }
 

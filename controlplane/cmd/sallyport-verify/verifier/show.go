@@ -77,10 +77,23 @@ func printCrossing(w io.Writer, c *proof.Crossing) error {
 		line("signed", "%s", said)
 	}
 	for _, s := range c.Statements {
-		line("logged", "epoch %d is entry %d of %s, since %s, delivered by %s", s.Epoch, s.Index, c.Checkpoint.Origin, s.Taken.Format(clockForm), spiffe.Name(s.Gateway))
+		line("logged", "epoch %d is entry %d of %s, since %s, delivered by %s%s",
+			s.Epoch, s.Index, c.Checkpoint.Origin, s.Taken.Format(clockForm), spiffe.Name(s.Gateway), lateness(s.Taken.Sub(s.At)))
 	}
 	line("checkpoint", "of %d entries, %s", c.Checkpoint.Size, seen(c.Checkpoint))
 	return t.Flush()
+}
+
+// lateness says how far a statement's own time is from when the log took it, if that is
+// far: a pack shows whether its key was the gateway's then.
+func lateness(d time.Duration) string {
+	switch {
+	case d > time.Hour:
+		return fmt.Sprintf(": %s after it is dated", d.Round(time.Second))
+	case d < -time.Minute:
+		return fmt.Sprintf(": %s before it is dated", -d.Round(time.Second))
+	}
+	return ""
 }
 
 // account is what one gateway wrote, in words.
