@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -65,6 +67,28 @@ func TestDoubleEntry(t *testing.T) {
 	awaitExplained(t, m, records)
 	t.Logf("all is stated to the end %s after the control plane came back", time.Since(back).Round(time.Second/10))
 	rejectedNothing(t, m)
+	provenButDifferences(t, m)
+}
+
+// provenButDifferences holds that all that the logs and the archive have is proven, but for
+// what both gateways have signed that they differ in: kill -9 takes what was on its way.
+func provenButDifferences(t *testing.T, m *meshtest.Mesh) {
+	t.Helper()
+	out, err := exec.Command(meshtest.Binary(t, "sallyport"), "--dir", m.Dir(), "log", "verify", "-o", "json").Output()
+	var report struct {
+		Pack struct {
+			Crossings int
+			Findings  []struct{ Weight, Kind, Why string }
+		}
+	}
+	if jsonErr := json.Unmarshal(out, &report); jsonErr != nil || report.Pack.Crossings == 0 {
+		t.Fatalf("log verify: %v, %v\n%s", err, jsonErr, out)
+	}
+	for _, f := range report.Pack.Findings {
+		if f.Weight != "note" && f.Kind != "difference" {
+			t.Errorf("log verify: %s: %s", f.Kind, f.Why)
+		}
+	}
 }
 
 // startProcesses starts a mesh whose gateways and control plane are processes. Change,
