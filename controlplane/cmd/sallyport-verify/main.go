@@ -25,6 +25,10 @@
 // taken for a good one.
 package main
 
-import "os"
+import (
+	"os"
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/verifier"
+)
+
+func main() { os.Exit(verifier.Run(os.Args[1:], os.Stdout, os.Stderr)) }

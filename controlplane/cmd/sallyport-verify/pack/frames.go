@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/finding"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/frame"
@@ -34,7 +35,21 @@ type batch struct {
 	seen     []seen
 	frames   int
 	findings []finding.Finding
-	unknown  map[string]int // frames of chains that nobody states
+	unknown  map[string]unstated // frames of chains that nobody states
+}
+
+// unstated are frames of a chain that nobody states, and when the first of them opened.
+type unstated struct {
+	frames int
+	since  time.Time
+}
+
+func (u unstated) with(other unstated) unstated {
+	if u.since.IsZero() || !other.since.IsZero() && other.since.Before(u.since) {
+		u.since = other.since
+	}
+	u.frames += other.frames
+	return u
 }
 
 // deliver reads all frames, file by file on all processors.
@@ -64,19 +79,28 @@ func (c *checker) deliver() {
 		})
 	}
 	go func() { workers.Wait(); close(done) }()
-	unknown := map[string]int{}
+	unknown := map[string]unstated{}
 	for b := range done {
 		c.collect(b)
-		for name, n := range b.unknown {
-			if unknown[name] > 0 || len(unknown) < maxUnknown {
-				unknown[name] += n
+		for name, u := range b.unknown {
+			if unknown[name].frames > 0 || len(unknown) < maxUnknown {
+				unknown[name] = unknown[name].with(u)
 			}
 		}
 		spare.Put(b)
 	}
-	for _, n := range unknown {
-		c.Findings.Add(finding.Finding{Weight: finding.Fault, Kind: finding.Added, Why: fmt.Sprintf("%d frames are of a chain that no log has a statement of: nobody has signed them", n)})
+	for _, u := range unknown {
+		c.Findings.Add(c.young(u))
 	}
+}
+
+// young is what frames of a chain that nobody states mean: a chain that began right before
+// the pack was made is stated with the next epoch.
+func (c *checker) young(u unstated) finding.Finding {
+	if !u.since.IsZero() && c.To.Sub(u.since) <= maxSilence {
+		return finding.Finding{Weight: finding.Note, Kind: finding.Pending, Why: fmt.Sprintf("%d frames are of a chain that began right before the end: it is in no statement yet", u.frames)}
+	}
+	return finding.Finding{Weight: finding.Fault, Kind: finding.Added, Why: fmt.Sprintf("%d frames are of a chain that no log has a statement of: nobody has signed them", u.frames)}
 }
 
 // maxUnknown is how many chains that nobody states are told apart.
@@ -162,9 +186,13 @@ func (r *reader) frame(data []byte, b *batch) error {
 	of := r.known[string(r.key)]
 	if of == nil {
 		if b.unknown == nil {
-			b.unknown = map[string]int{}
+			b.unknown = map[string]unstated{}
 		}
-		b.unknown[string(r.key)]++
+		one := unstated{frames: 1}
+		if !p.Ending {
+			one.since = p.Of.Sub("end").Time("open")
+		}
+		b.unknown[string(r.key)] = b.unknown[string(r.key)].with(one)
 		return nil
 	}
 	r.agreed = p.AppendAgreed(r.agreed[:0])

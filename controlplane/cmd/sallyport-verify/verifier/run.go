@@ -1,4 +1,6 @@
-package main
+// Package verifier is the command sallyport-verify: what it is asked, what it says, and
+// its exit code.
+package verifier
 
 import (
 	"errors"
@@ -27,7 +29,8 @@ type request struct {
 	json              bool
 }
 
-func run(args []string, stdout, stderr io.Writer) int {
+// Run checks what the arguments name, says what came of it, and gives the exit code.
+func Run(args []string, stdout, stderr io.Writer) int {
 	r, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return proven

@@ -1,4 +1,4 @@
-package main
+package verifier
 
 import (
 	"encoding/json"
@@ -32,7 +32,7 @@ func given(t testing.TB, contents ...string) (paths []string) {
 func told(t testing.TB, args ...string) (string, int) {
 	t.Helper()
 	var out, errs strings.Builder
-	code := run(args, &out, &errs)
+	code := Run(args, &out, &errs)
 	if errs.Len() > 0 {
 		t.Logf("%v: %s", args, &errs)
 	}
