@@ -162,3 +162,28 @@ func (h *history) stated(data []byte) bool {
 	}
 	return false
 }
+
+// TestPutBack: an egress gateway whose spool was put back says so, and claims again what it
+// finds there. The ingress gateway has stated that, and has no frame for it a second time.
+func TestPutBack(t *testing.T) {
+	m := verifytest.New(t)
+	long := m.Out()
+	in := m.Open(verifytest.Ingress, long.GetKey().GetSequence())
+	m.In(in)
+	m.Epoch(false)
+	before, end := m.State(), m.End(long)
+	m.Ended(end)
+	m.Ended(m.End(in))
+	m.Cross()
+	m.Epoch(false)
+	m.PutBack(before, end)
+	st := m.Epoch(false)
+	if !st.Claim.GetResumed() || !slices.Equal(st.Closed(), []uint64{1}) {
+		t.Fatalf("claim %v: the test shows nothing", st.Claim)
+	}
+	r := check(t, believing(t, m), m.Pack(), nil)
+	finds(t, r, finding.RolledBack, "epoch 3", "near-1 did not remember")
+	if len(r.Findings.All) != 1 {
+		t.Errorf("it finds more:\n%s", found(r))
+	}
+}

@@ -230,6 +230,7 @@ func (l *log) keep(at uint64, data []byte) error {
 		return fmt.Errorf("the entry is of %s, and the one before it of %s: the log's clock was put back", clock(d.Entered), clock(l.Last))
 	}
 	l.Last = d.Entered
+	l.holdClock(d)
 	switch {
 	case l.entry.Has("bundle"):
 		l.bundles = append(l.bundles, logged{d, bytes.Clone(l.entry.Bytes("bundle"))})
@@ -302,6 +303,32 @@ func (l *log) holdSince() {
 	if root := l.tree.Root(); root != l.since.Root {
 		l.find(finding.Fault, finding.Fork, "its first %d entries come to the root %x, and it had signed %x: what was there before was changed, or is gone",
 			l.since.Size, root[:4], l.since.Root[:4])
+	}
+}
+
+// skew is what the clocks of a log and of its witnesses may differ, and the time that a log
+// may take to ask them.
+const skew = 5 * time.Minute
+
+// holdClock holds the log's clock against its witnesses': what they had not seen when they
+// cosigned the checkpoint from before was added after that, and what they have cosigned now
+// was added before.
+func (l *log) holdClock(d chain.Delivery) {
+	if s := l.since; s != nil && d.Index >= s.Size {
+		for _, w := range s.Cosigned {
+			if d.Entered.Before(w.At.Add(-skew)) {
+				l.findings = append(l.findings, finding.In(finding.Fault, finding.BackDated, l.Origin, d.Index,
+					"the log dates it %s, and at %s the witness %s saw the log without it", clock(d.Entered), clock(w.At), w.Witness))
+				return
+			}
+		}
+	}
+	for _, w := range l.Checkpoint.Cosigned {
+		if d.Entered.After(w.At.Add(skew)) {
+			l.findings = append(l.findings, finding.In(finding.Fault, finding.Malformed, l.Origin, d.Index,
+				"the log dates it %s, and the witness %s saw it at %s", clock(d.Entered), w.Witness, clock(w.At)))
+			return
+		}
 	}
 }
 

@@ -242,6 +242,25 @@ func TestOperator(t *testing.T) {
 		m.Announce(m.Near)
 		finds(t, check(t, believing(t, m), m.Pack(), nil), finding.Malformed, "entry 12", "clock was put back")
 	})
+	t.Run("holds its clock back", func(t *testing.T) {
+		m := busy(t)
+		k := believing(t, m)
+		began := m.Now
+		m.Now = began.Add(time.Hour) // when the witness saw it
+		since := must[*keys.Checkpoint](t)(k.Checkpoint([]byte(m.Checkpoint(m.Near))))
+		m.Now = began
+		m.Announce(m.Near)
+		m.Now = began.Add(2 * time.Hour)
+		finds(t, check(t, k, m.Pack(), since), finding.BackDated, "near.example/sallyport/log", "entry 12", "at 2026-11-27 10:00:34 the witness w1 saw the log without it")
+	})
+	t.Run("puts its clock forward", func(t *testing.T) {
+		m := busy(t)
+		began := m.Now
+		m.Now = began.Add(time.Hour)
+		m.Announce(m.Near)
+		m.Now = began
+		finds(t, check(t, believing(t, m), m.Pack(), nil), finding.Malformed, "entry 12", "the witness w1 saw it at 2026-11-27 09:00:34")
+	})
 	t.Run("hides a log", func(t *testing.T) {
 		files := slices.DeleteFunc(m.Files(), func(f verifytest.File) bool { return strings.HasPrefix(f.Name, "logs/"+verifytest.Near) })
 		r := check(t, k, verifytest.Tar(files), since)

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -381,4 +382,30 @@ func (m *Mesh) Taken(h *crossingv1.Half) { m.ingress.Opened(h, m.write(h), h.Get
 // none.
 func (m *Mesh) FrameOf(side crossingv1.Side, ending bool, n uint64) []byte {
 	return m.leaves[place{side, ending, n}]
+}
+
+// State is the egress gateway's account of the chain, as it keeps it.
+func (m *Mesh) State() *crossingv1.ChainState { return m.egress.State() }
+
+// PutBack has the egress gateway go on from an earlier state of its account, with ends
+// that it finds in its spool. It claims an epoch again, which nobody delivers, is shown
+// what it has signed since, and goes on from there: its next claim resumes.
+func (m *Mesh) PutBack(to *crossingv1.ChainState, ends ...*crossingv1.Close) {
+	m.t.Helper()
+	m.egress = must[*statement.Egress](m.t)(statement.RestoreEgress(to))
+	for _, c := range ends {
+		n := c.GetKey().GetSequence()
+		m.egress.Closed(c, m.leaves[place{Egress, true, n}], 1<<32|n)
+	}
+	m.Now = m.Now.Add(time.Second)
+	again := m.egress.Cut(statement.Facts{Now: m.Now, Empty: true}, m.Near.Signer)
+	key := m.Near.Signer.Key(m.Near.ID, m.Near.Run)
+	_, err := m.ingress.Review(again, key, statement.Means{Run: m.Far.Run, Signer: m.Far.Signer, Frames: m.read(Ingress)}, m.Now)
+	var refused *statement.RefusedError
+	if !errors.As(err, &refused) || refused.Code != crossingv1.Refused_BEHIND {
+		m.t.Fatalf("a claim of before is refused with %v", err)
+	}
+	if err := m.egress.Adopt(refused.Last, key); err != nil {
+		m.t.Fatal(err)
+	}
 }
