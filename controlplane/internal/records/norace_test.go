@@ -1,0 +1,6 @@
+//go:build !race
+
+package records
+
+// few is by how much less a test does under the race detector.
+const few = 1
