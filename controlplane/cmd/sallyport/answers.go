@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
-	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -99,7 +98,7 @@ func (a *app) owner(ctx context.Context, format render.Format, from, to string) 
 	known := slices.Sorted(maps.Keys(o.Policy.GetEnvironments()))
 	for _, name := range []string{from, to} {
 		if !slices.Contains(known, name) {
-			return usage("%q is no environment of the policy%s", name, nearest.Hint(name, known))
+			return noEnvironment(name, known)
 		}
 	}
 	if from == to {

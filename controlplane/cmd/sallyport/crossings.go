@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
@@ -26,7 +28,9 @@ type crossingFilter struct {
 	request  controlv1.ListCrossingsRequest
 	identity string
 	decision string
+	state    string
 	since    string
+	until    string
 	open     bool
 	format   render.Format
 }
@@ -43,6 +47,9 @@ func (a *app) crossingsCommand() *cobra.Command {
 				return err
 			}
 			if request.Identity, err = a.identity(cmd.Context(), f.identity); err != nil {
+				return err
+			}
+			if err := a.knowEnvironments(cmd.Context(), request.GetFrom(), request.GetTo()); err != nil {
 				return err
 			}
 			if request.GetFollow() {
@@ -63,12 +70,16 @@ func (f *crossingFilter) flags(cmd *cobra.Command) {
 	flags.StringVar(&f.request.To, "to", "", "environment of the callee")
 	flags.StringVar(&f.identity, "identity", "", "the caller or the callee: a workload's name or a SPIFFE ID")
 	flags.StringVar(&f.decision, "decision", "", "allow (neither gateway denied it) or deny (one did)")
-	flags.StringVar(&f.since, "since", "", "RFC 3339 time, or how long ago, such as 10m")
+	flags.StringVar(&f.state, "state", "", "of the record: "+strings.Join(states(), ", "))
+	flags.StringVar(&f.since, "since", "", "what opened then or later: RFC 3339 time, or how long ago, such as 10m")
+	flags.StringVar(&f.until, "until", "", "what opened earlier than that: as --since")
 	flags.StringVar(&f.request.Owner, "owner", "", "team that owns the transition")
 	flags.Uint32Var(&f.request.Limit, "limit", 0, "the newest so many; 0 for all")
+	flags.StringVar(&f.request.Before, "before", "", "crossing: with --limit the page before the one that begins with it")
 	flags.BoolVar(&f.request.Follow, "follow", false, "go on with each crossing, once it is finished")
 	flags.BoolVar(&f.open, "open", false, "with --follow: show each crossing when it opens, too")
 	complete(cmd, "decision", "allow", "deny")
+	complete(cmd, "state", states()...)
 }
 
 // build makes the request that the flags ask for.
@@ -86,13 +97,62 @@ func (f *crossingFilter) build(now time.Time) (*controlv1.ListCrossingsRequest, 
 	default:
 		return nil, usage("--decision %q: want allow or deny", f.decision)
 	}
+	if request.GetBefore() != "" {
+		id, err := uuid.Parse(request.GetBefore())
+		if err != nil {
+			return nil, usage("--before %q is no crossing's id, such as 01a207e6-e4d8-7d3e-9a54-1f0e6b7c2d88", request.GetBefore())
+		}
+		request.Before = id.String()
+	}
 	var err error
-	request.Since, err = since(f.since, now)
+	if request.State, err = state(f.state); err != nil {
+		return nil, err
+	}
+	request.Since, request.Until, err = window(f.since, f.until, now)
 	return request, err
 }
 
-// since reads a time or how long ago it was.
-func since(text string, now time.Time) (*timestamppb.Timestamp, error) {
+// states are the words for the states of a record.
+func states() []string {
+	var words []string
+	for n := range len(crossingv1.Record_State_name) - 1 {
+		words = append(words, word(crossingv1.Record_State(n+1))) //nolint:gosec // a handful
+	}
+	return words
+}
+
+func word(s crossingv1.Record_State) string {
+	return strings.ToLower(strings.ReplaceAll(s.String(), "_", "-"))
+}
+
+// state reads the word for a state; any if there is none.
+func state(text string) (crossingv1.Record_State, error) {
+	if text == "" {
+		return crossingv1.Record_STATE_UNSPECIFIED, nil
+	}
+	number := crossingv1.Record_State_value[strings.ToUpper(strings.ReplaceAll(text, "-", "_"))]
+	if number == 0 {
+		return 0, usage("--state %q: want one of %s%s", text, strings.Join(states(), ", "), nearest.Hint(strings.ToLower(text), states()))
+	}
+	return crossingv1.Record_State(number), nil
+}
+
+// window reads --since and --until.
+func window(from, to string, now time.Time) (earliest, end *timestamppb.Timestamp, err error) {
+	if earliest, err = instant("--since", from, now); err != nil {
+		return nil, nil, err
+	}
+	if end, err = instant("--until", to, now); err != nil {
+		return nil, nil, err
+	}
+	if earliest != nil && end != nil && end.AsTime().Before(earliest.AsTime()) {
+		return nil, nil, usage("--until %s is before --since %s", to, from)
+	}
+	return earliest, end, nil
+}
+
+// instant reads a flag's time, or how long ago it was.
+func instant(flag, text string, now time.Time) (*timestamppb.Timestamp, error) {
 	if text == "" {
 		return nil, nil // no bound
 	}
@@ -101,9 +161,37 @@ func since(text string, now time.Time) (*timestamppb.Timestamp, error) {
 	}
 	ago, err := time.ParseDuration(text)
 	if err != nil || ago < 0 {
-		return nil, usage("--since %q: want an RFC 3339 time (2026-11-23T10:15:00Z) or how long ago (10m)", text)
+		return nil, usage("%s %q: want an RFC 3339 time (2026-11-23T10:15:00Z) or how long ago (10m)", flag, text)
 	}
 	return timestamppb.New(now.Add(-ago)), nil
+}
+
+// knowEnvironments refuses names that no transition has: what is misspelt would match
+// nothing, and look like an answer. Empty ones are not asked about.
+func (a *app) knowEnvironments(ctx context.Context, names ...string) error {
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	if len(names) == 0 {
+		return nil
+	}
+	transitions, err := a.transitions(ctx)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, t := range transitions {
+		known[t.GetFrom()], known[t.GetTo()] = true, true
+	}
+	for _, name := range names {
+		if len(known) > 0 && !known[name] { // of a mesh without a policy there is nothing to know
+			return noEnvironment(name, slices.Sorted(maps.Keys(known)))
+		}
+	}
+	return nil
+}
+
+// noEnvironment says which there are where none is near.
+func noEnvironment(name string, known []string) error {
+	return usage("%q is no environment of the policy%s", name, cmp.Or(nearest.Hint(name, known), "; it has "+strings.Join(known, ", ")))
 }
 
 // identity is the SPIFFE ID that a name or an ID stands for. A name is the
@@ -163,7 +251,7 @@ func (a *app) refusedCommand() *cobra.Command {
 		Short: "List what was refused before there was an identity, counted by reason, prefix and second",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			earliest, err := since(from, a.now())
+			earliest, err := instant("--since", from, a.now())
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -24,6 +26,18 @@ const otherHalf = 5 * time.Second
 func (a *app) follow(ctx context.Context, format render.Format, request *controlv1.ListCrossingsRequest, open bool) error {
 	f := newFollower(open)
 	write := a.liveWriter(format)
+	if wanted := request.GetState(); wanted != crossingv1.Record_STATE_UNSPECIFIED {
+		// It is the state in the end that counts, so the mesh must tell of the others.
+		request = proto.CloneOf(request)
+		request.State = crossingv1.Record_STATE_UNSPECIFIED
+		all := write
+		write = func(r *crossingv1.Record) error {
+			if r.GetState() != wanted {
+				return nil
+			}
+			return all(r)
+		}
+	}
 	err := a.ask(ctx, func(c *connection) error {
 		if c.Stopped {
 			return usage("the mesh in %s is stopped: there is nothing to follow", a.mesh.dir)

@@ -196,6 +196,9 @@ func (c *crossings) append(ctx context.Context, caller spiffeid.ID, batch *contr
 
 // ListCrossings are the records that match, oldest first.
 func (c *crossings) ListCrossings(req *controlv1.ListCrossingsRequest, stream grpc.ServerStreamingServer[crossingv1.Record]) error {
+	if req.GetSince() != nil && req.GetUntil() != nil && req.GetUntil().AsTime().Before(req.GetSince().AsTime()) {
+		return invalid("until is before since")
+	}
 	why := explanations{config: c.config}
 	return c.config.Records.List(stream.Context(), req, func(r *crossingv1.Record) error {
 		return stream.Send(c.shown(r, why.of(r)))

@@ -256,6 +256,11 @@ func TestListCrossings(t *testing.T) {
 	if diff := cmp.Diff(req, m.records.asked, protocmp.Transform()); diff != "" {
 		t.Errorf("the filter (-sent +asked):\n%s", diff)
 	}
+	noTime := &controlv1.ListCrossingsRequest{Since: timestamppb.New(time.Unix(2, 0)), Until: timestamppb.New(time.Unix(1, 0))}
+	if stream, err = controlv1.NewCrossingServiceClient(m.operator()).ListCrossings(t.Context(), noTime); err == nil {
+		_, err = stream.Recv()
+	}
+	wantCode(t, "until before since", err, codes.InvalidArgument)
 }
 
 func TestListRefusals(t *testing.T) {
