@@ -154,6 +154,15 @@ type Ownership struct {
 	Policy *policyv1.Policy
 	Serial uint64
 	Now    time.Time
+	// LastDay is what crossed it in the last 24 hours.
+	LastDay Tally
+}
+
+// Value is it for scripts: the transition, and lastDay.
+func (o Ownership) Value() Object {
+	return append(Message(o.Status), Member{"lastDay", Object{
+		{"allowed", Number(o.LastDay.crossed)}, {"denied", Number(o.LastDay.denied)}, {"unmatched", Number(o.LastDay.unmatched)}, {"bytes", Number(o.LastDay.bytes)},
+	}})
 }
 
 // Owner writes who answers for a transition.
@@ -172,9 +181,19 @@ func Owner(w io.Writer, o Ownership) error {
 		g.Row("sink", sink(t.GetSink(), o.Policy.GetSinks()[t.GetSink()]))
 		g.Row("review", reviewed(t.GetReviewBy(), o.Now))
 	}
-	g.Row("policy", fmt.Sprintf("serial %d", o.Serial))
-	g.Row("crossed", fmt.Sprintf("%d allowed, %d of them failed; %d denied; %d unmatched", t.GetAllowed(), t.GetFailed(), t.GetDenied(), t.GetUnmatched()))
+	g.Row("policy", inForce(o.Serial, t.GetSinceSerial()))
+	g.Row("last 24 h", fmt.Sprintf("%d allowed, %d denied, %d unmatched; %s", o.LastDay.crossed, o.LastDay.denied, o.LastDay.unmatched, Size(o.LastDay.bytes)))
+	g.Row("in all", fmt.Sprintf("%d allowed, %d of them failed; %d denied; %d unmatched", t.GetAllowed(), t.GetFailed(), t.GetDenied(), t.GetUnmatched()))
 	return g.Flush(w)
+}
+
+// inForce names the policy in force, and since which one it says so.
+func inForce(serial, since uint64) string {
+	text := fmt.Sprintf("serial %d", serial)
+	if since != 0 {
+		text += fmt.Sprintf(", so since serial %d", since)
+	}
+	return text
 }
 
 func withContact(team, contact string) string {
@@ -205,12 +224,12 @@ func reviewed(by string, now time.Time) string {
 	return fmt.Sprintf("%s, in %s", by, plural(uint64(days), "day"))
 }
 
-// tally is what crossed from one environment to another.
-type tally struct{ crossed, denied, unmatched, bytes uint64 }
+// Tally is what crossed from one environment to another.
+type Tally struct{ crossed, denied, unmatched, bytes uint64 }
 
 // Matrix writes what crossed from each environment to each other one, and who talked most.
 func Matrix(w io.Writer, transitions []*controlv1.TransitionStatus, m *controlv1.GetMatrixResponse) error {
-	names, open, sums := map[string]bool{}, map[[2]string]bool{}, map[[2]string]*tally{}
+	names, open, sums := map[string]bool{}, map[[2]string]bool{}, map[[2]string]*Tally{}
 	for _, t := range transitions {
 		names[t.GetFrom()], names[t.GetTo()] = true, true
 		open[[2]string{t.GetFrom(), t.GetTo()}] = t.GetOpen()
@@ -219,9 +238,9 @@ func Matrix(w io.Writer, transitions []*controlv1.TransitionStatus, m *controlv1
 		names[c.GetFrom()], names[c.GetTo()] = true, true
 		key := [2]string{c.GetFrom(), c.GetTo()}
 		if sums[key] == nil {
-			sums[key] = new(tally)
+			sums[key] = new(Tally)
 		}
-		sums[key].add(c)
+		sums[key].Add(c)
 	}
 	order := slices.Sorted(maps.Keys(names))
 	header := []string{"FROM \\ TO"}
@@ -246,7 +265,8 @@ func Matrix(w io.Writer, transitions []*controlv1.TransitionStatus, m *controlv1
 	return talkers(w, m.GetTalkers())
 }
 
-func (t *tally) add(c *controlv1.MatrixCell) {
+// Add adds a class of crossings.
+func (t *Tally) Add(c *controlv1.MatrixCell) {
 	if c.GetDenied() {
 		t.denied += c.GetCrossings()
 	} else {
@@ -258,7 +278,7 @@ func (t *tally) add(c *controlv1.MatrixCell) {
 	t.bytes += c.GetRequestBytes() + c.GetResponseBytes()
 }
 
-func (t *tally) cell(open, same bool) string {
+func (t *Tally) cell(open, same bool) string {
 	switch {
 	case t == nil && same:
 		return "·"
