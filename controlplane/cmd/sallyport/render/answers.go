@@ -53,16 +53,30 @@ func traced(transitions []*controlv1.TransitionStatus, findings []*controlv1.Fin
 			silent = append(silent, Pair(t.GetFrom(), t.GetTo()))
 		}
 	}
-	q.Detail = fmt.Sprintf("%s, %d unmatched", plural(crossings, "crossing"), len(findings))
+	sure := certain(findings)
+	q.Bad = len(sure) > 0
+	q.Detail = fmt.Sprintf("%s, %d unmatched", plural(crossings, "crossing"), len(sure))
+	if open := len(findings) - len(sure); open > 0 {
+		q.Answer, q.Detail = Unknown, q.Detail+fmt.Sprintf(", %d that may still be", open)
+	}
 	if len(findings) > 0 {
 		q.Detail += ": sallyport unmatched"
-		q.Bad = true
 	}
 	if len(silent) > 0 {
 		q.Answer, q.Detail = Unknown, q.Detail+"; silent: "+strings.Join(silent, ", ")
 	}
 	q.Detail += "; what goes around the gateways is not looked for yet"
 	return q
+}
+
+// certain are the findings that nothing which still comes will undo.
+func certain(findings []*controlv1.Finding) (sure []*controlv1.Finding) {
+	for _, f := range findings {
+		if !f.GetUncertain() {
+			sure = append(sure, f)
+		}
+	}
+	return sure
 }
 
 // owned: no transition is open without an owner.
@@ -91,9 +105,13 @@ func owned(transitions []*controlv1.TransitionStatus) Question {
 
 // whole: every team sees both ends of its crossings.
 func whole(transitions []*controlv1.TransitionStatus, findings []*controlv1.Finding) Question {
-	half := map[string]int{}
+	half, awaited := map[string]int{}, uint64(0)
 	for _, f := range findings {
-		if f.GetKind() == controlv1.Finding_ONE_SIDED || f.GetKind() == controlv1.Finding_LOST {
+		switch {
+		case f.GetKind() != controlv1.Finding_ONE_SIDED && f.GetKind() != controlv1.Finding_LOST:
+		case f.GetUncertain():
+			awaited++
+		default:
 			half[f.GetTransition().GetOwner()]++
 		}
 	}
@@ -104,6 +122,10 @@ func whole(transitions []*controlv1.TransitionStatus, findings []*controlv1.Find
 		}
 	}
 	q := Question{Number: 5, Question: "Teams that see only their own layer", Answer: count(uint64(len(half))), Bad: len(half) > 0}
+	if len(half) == 0 && awaited > 0 {
+		q.Answer, q.Detail = Unknown, "the other end of "+plural(awaited, "crossing")+" may still come: sallyport unmatched"
+		return q
+	}
 	if len(half) == 0 {
 		q.Detail = "every owner sees both ends of its crossings: " + strings.Join(slices.Sorted(maps.Keys(owners)), ", ")
 		return q
