@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/asked"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
@@ -149,8 +150,8 @@ func (a *app) matrixCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if request.Since, request.Until, err = window(since, until, a.now()); err != nil {
-				return err
+			if request.Since, request.Until, err = asked.Window(since, until, a.now()); err != nil {
+				return usage("%v", err)
 			}
 			return a.matrix(cmd.Context(), format, &request)
 		},

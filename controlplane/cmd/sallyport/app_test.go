@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/asked"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -109,7 +110,7 @@ func TestFollowOfAState(t *testing.T) {
 	lines.done = cancel
 	f.onFollow = func() {}
 	a := &app{stdin: strings.NewReader(""), stdout: lines, stderr: &bytes.Buffer{}, now: today, connect: f.serve(t)}
-	if code := a.run(ctx, []string{"crossings", "--follow", "--state", word(wanted), "-o", "json"}); code != yes {
+	if code := a.run(ctx, []string{"crossings", "--follow", "--state", asked.Word(wanted), "-o", "json"}); code != yes {
 		t.Errorf("exit %d after an interrupt, want 0: %s", code, a.stderr)
 	}
 	if lines.want == 0 || lines.want == len(f.records) {
@@ -174,25 +175,6 @@ func TestTraceIsInTimeOrder(t *testing.T) {
 	if diff := cmp.Diff([]string{"8", "2", "3", "4", "7", "8"}, last); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
-}
-
-func FuzzTraceRequest(f *testing.F) {
-	f.Add("01a207e6-e4d8-7d3e-9a54-1f0e6b7c2d88")
-	f.Add("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-	f.Add("4bf92f3577b34da6a3ce929d0e0e4736")
-	f.Add("00-0000-ü")
-	f.Fuzz(func(t *testing.T, text string) {
-		r, err := traceRequest(text)
-		if err != nil {
-			return
-		}
-		if (r.GetId() == "") == (r.GetTrace() == "") {
-			t.Errorf("traceRequest(%q) asks for id %q and trace %q, want exactly one", text, r.GetId(), r.GetTrace())
-		}
-		if id := r.GetTrace(); id != "" && (!isTraceID(id) || strings.ToLower(id) != id) {
-			t.Errorf("traceRequest(%q) asks for trace %q", text, id)
-		}
-	})
 }
 
 func TestCompletionOffersFormats(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/asked"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -70,7 +70,7 @@ func (f *crossingFilter) flags(cmd *cobra.Command) {
 	flags.StringVar(&f.request.To, "to", "", "environment of the callee")
 	flags.StringVar(&f.identity, "identity", "", "the caller or the callee: a workload's name or a SPIFFE ID")
 	flags.StringVar(&f.decision, "decision", "", "allow (neither gateway denied it) or deny (one did)")
-	flags.StringVar(&f.state, "state", "", "of the record: "+strings.Join(states(), ", "))
+	flags.StringVar(&f.state, "state", "", "of the record: "+strings.Join(asked.States(), ", "))
 	flags.StringVar(&f.since, "since", "", "what opened then or later: RFC 3339 time, or how long ago, such as 10m")
 	flags.StringVar(&f.until, "until", "", "what opened earlier than that: as --since")
 	flags.StringVar(&f.request.Owner, "owner", "", "team that owns the transition")
@@ -79,7 +79,7 @@ func (f *crossingFilter) flags(cmd *cobra.Command) {
 	flags.BoolVar(&f.request.Follow, "follow", false, "go on with each crossing, once it is finished")
 	flags.BoolVar(&f.open, "open", false, "with --follow: show each crossing when it opens, too")
 	complete(cmd, "decision", "allow", "deny")
-	complete(cmd, "state", states()...)
+	complete(cmd, "state", asked.States()...)
 }
 
 // build makes the request that the flags ask for.
@@ -105,65 +105,13 @@ func (f *crossingFilter) build(now time.Time) (*controlv1.ListCrossingsRequest, 
 		request.Before = id.String()
 	}
 	var err error
-	if request.State, err = state(f.state); err != nil {
-		return nil, err
+	if request.State, err = asked.State(f.state); err != nil {
+		return nil, usage("%v", err)
 	}
-	request.Since, request.Until, err = window(f.since, f.until, now)
-	return request, err
-}
-
-// states are the words for the states of a record.
-func states() []string {
-	var words []string
-	for n := range len(crossingv1.Record_State_name) - 1 {
-		words = append(words, word(crossingv1.Record_State(n+1))) //nolint:gosec // a handful
+	if request.Since, request.Until, err = asked.Window(f.since, f.until, now); err != nil {
+		return nil, usage("%v", err)
 	}
-	return words
-}
-
-func word(s crossingv1.Record_State) string {
-	return strings.ToLower(strings.ReplaceAll(s.String(), "_", "-"))
-}
-
-// state reads the word for a state; any if there is none.
-func state(text string) (crossingv1.Record_State, error) {
-	if text == "" {
-		return crossingv1.Record_STATE_UNSPECIFIED, nil
-	}
-	number := crossingv1.Record_State_value[strings.ToUpper(strings.ReplaceAll(text, "-", "_"))]
-	if number == 0 {
-		return 0, usage("--state %q: want one of %s%s", text, strings.Join(states(), ", "), nearest.Hint(strings.ToLower(text), states()))
-	}
-	return crossingv1.Record_State(number), nil
-}
-
-// window reads --since and --until.
-func window(from, to string, now time.Time) (earliest, end *timestamppb.Timestamp, err error) {
-	if earliest, err = instant("--since", from, now); err != nil {
-		return nil, nil, err
-	}
-	if end, err = instant("--until", to, now); err != nil {
-		return nil, nil, err
-	}
-	if earliest != nil && end != nil && end.AsTime().Before(earliest.AsTime()) {
-		return nil, nil, usage("--until %s is before --since %s", to, from)
-	}
-	return earliest, end, nil
-}
-
-// instant reads a flag's time, or how long ago it was.
-func instant(flag, text string, now time.Time) (*timestamppb.Timestamp, error) {
-	if text == "" {
-		return nil, nil // no bound
-	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return timestamppb.New(t), nil
-	}
-	ago, err := time.ParseDuration(text)
-	if err != nil || ago < 0 {
-		return nil, usage("%s %q: want an RFC 3339 time (2026-11-23T10:15:00Z) or how long ago (10m)", flag, text)
-	}
-	return timestamppb.New(now.Add(-ago)), nil
+	return request, nil
 }
 
 // knowEnvironments refuses names that no transition has: what is misspelt would match
@@ -251,9 +199,9 @@ func (a *app) refusedCommand() *cobra.Command {
 		Short: "List what was refused before there was an identity, counted by reason, prefix and second",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			earliest, err := instant("--since", from, a.now())
+			earliest, err := asked.Time("--since", from, a.now())
 			if err != nil {
-				return err
+				return usage("%v", err)
 			}
 			return a.refused(cmd.Context(), format, &controlv1.ListRefusalsRequest{Since: earliest})
 		},
