@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/asked"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
-	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -99,7 +99,7 @@ func (a *app) owner(ctx context.Context, format render.Format, from, to string) 
 	known := slices.Sorted(maps.Keys(o.Policy.GetEnvironments()))
 	for _, name := range []string{from, to} {
 		if !slices.Contains(known, name) {
-			return usage("%q is no environment of the policy%s", name, nearest.Hint(name, known))
+			return noEnvironment(name, known)
 		}
 	}
 	if from == to {
@@ -113,7 +113,10 @@ func (a *app) owner(ctx context.Context, format render.Format, from, to string) 
 	if o.Status == nil {
 		o.Status = &controlv1.TransitionStatus{From: from, To: to}
 	}
-	if err := a.print(format, render.Message(o.Status), func(w io.Writer) error { return render.Owner(w, o) }); err != nil {
+	if o.LastDay, err = a.lastDay(ctx, from, to); err != nil {
+		return err
+	}
+	if err := a.print(format, o.Value(), func(w io.Writer) error { return render.Owner(w, o) }); err != nil {
 		return err
 	}
 	if !o.Status.GetOpen() || o.Status.GetOwner() == "" {
@@ -122,25 +125,39 @@ func (a *app) owner(ctx context.Context, format render.Format, from, to string) 
 	return nil
 }
 
+// day is the time of which `owner` counts what crossed.
+const day = 24 * time.Hour
+
+// lastDay counts what crossed a transition in the last 24 hours.
+func (a *app) lastDay(ctx context.Context, from, to string) (t render.Tally, err error) {
+	m, err := call(ctx, a, "count what crossed", controlv1.CrossingServiceClient.GetMatrix,
+		controlv1.NewCrossingServiceClient, &controlv1.GetMatrixRequest{Since: timestamppb.New(a.now().Add(-day))})
+	for _, c := range m.GetCells() {
+		if c.GetFrom() == from && c.GetTo() == to {
+			t.Add(c)
+		}
+	}
+	return t, err
+}
+
 func (a *app) matrixCommand() *cobra.Command {
 	var format render.Format
-	var since time.Duration
+	var since, until string
 	request := controlv1.GetMatrixRequest{Talkers: 10}
 	cmd := &cobra.Command{
 		Use:   "matrix",
 		Short: "Show what crossed from each environment to each other one, and who talked most",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if since < 0 {
-				return usage("--since %s: want how long ago, such as 24h", since)
-			}
-			if since > 0 {
-				request.Since = timestamppb.New(a.now().Add(-since))
+			var err error
+			if request.Since, request.Until, err = asked.Window(since, until, a.now()); err != nil {
+				return usage("%v", err)
 			}
 			return a.matrix(cmd.Context(), format, &request)
 		},
 	}
-	cmd.Flags().DurationVar(&since, "since", 0, "what opened so long ago or later, such as 24h; everything if 0")
+	cmd.Flags().StringVar(&since, "since", "", "what opened then or later, in whole minutes: RFC 3339 time, or how long ago, such as 24h")
+	cmd.Flags().StringVar(&until, "until", "", "what opened earlier than that: as --since")
 	cmd.Flags().Uint32Var(&request.Talkers, "talkers", 10, "how many of those who talked most")
 	formatFlag(cmd, &format)
 	return cmd

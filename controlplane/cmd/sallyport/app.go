@@ -23,6 +23,9 @@ type app struct {
 	connect func(ctx context.Context, m meshFlags) (*connection, error)
 
 	mesh meshFlags
+	// toldStopped says that whoever asks knows already that the mesh is stopped: an
+	// answer may take several questions.
+	toldStopped bool
 }
 
 // meshFlags say which mesh is meant.

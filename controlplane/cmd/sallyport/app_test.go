@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/asked"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -47,6 +48,14 @@ func TestCrossingsAskForWhatTheFlagsSay(t *testing.T) {
 			Since: timestamppb.New(time.Date(2026, 11, 23, 9, 15, 0, 0, time.UTC)),
 		}},
 		{"since a while", "--since 10m", &controlv1.ListCrossingsRequest{Since: timestamppb.New(today().Add(-10 * time.Minute))}},
+		{"a state", "--state joined", &controlv1.ListCrossingsRequest{State: crossingv1.Record_JOINED}},
+		{"a state of two words", "--state ONE-sided", &controlv1.ListCrossingsRequest{State: crossingv1.Record_ONE_SIDED}},
+		{"a time", "--since 2026-11-23T10:15:00Z --until 5m", &controlv1.ListCrossingsRequest{
+			Since: timestamppb.New(time.Date(2026, 11, 23, 10, 15, 0, 0, time.UTC)), Until: timestamppb.New(today().Add(-5 * time.Minute)),
+		}},
+		{"a page", "--limit 2 --before 01A207E6-e4d8-7d3e-9a54-000000000002", &controlv1.ListCrossingsRequest{
+			Limit: 2, Before: "01a207e6-e4d8-7d3e-9a54-000000000002",
+		}},
 		{"owner and limit", "--owner ml-platform --limit 3", &controlv1.ListCrossingsRequest{Owner: "ml-platform", Limit: 3}},
 	}
 	for _, tt := range tests {
@@ -83,6 +92,36 @@ func TestFollowIsALineForEachRecord(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whoever follows those of one state is shown the crossings that end in it, and not
+// each that was in it for a moment: the mesh has to tell of all.
+func TestFollowOfAState(t *testing.T) {
+	f := newFakeMesh(t)
+	wanted := f.records[0].GetState()
+	lines := &lineCounter{mark: "01a207e6"}
+	for _, r := range f.records {
+		if r.GetState() == wanted {
+			lines.want++
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	lines.done = cancel
+	f.onFollow = func() {}
+	a := &app{stdin: strings.NewReader(""), stdout: lines, stderr: &bytes.Buffer{}, now: today, connect: f.serve(t)}
+	if code := a.run(ctx, []string{"crossings", "--follow", "--state", asked.Word(wanted), "-o", "json"}); code != yes {
+		t.Errorf("exit %d after an interrupt, want 0: %s", code, a.stderr)
+	}
+	if lines.want == 0 || lines.want == len(f.records) {
+		t.Fatalf("%d of %d records are %s: it shows nothing", lines.want, len(f.records), wanted)
+	}
+	text := lines.text.String()
+	if n := strings.Count(text, `"state":"`+wanted.String()+`"`); n != lines.want || n != strings.Count(text, "\n") {
+		t.Errorf("%d of them:\n%s", n, text)
+	}
+	if f.asked.GetState() != crossingv1.Record_STATE_UNSPECIFIED {
+		t.Errorf("the mesh was asked for %s alone", f.asked.GetState())
 	}
 }
 
@@ -136,25 +175,6 @@ func TestTraceIsInTimeOrder(t *testing.T) {
 	if diff := cmp.Diff([]string{"8", "2", "3", "4", "7", "8"}, last); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
-}
-
-func FuzzTraceRequest(f *testing.F) {
-	f.Add("01a207e6-e4d8-7d3e-9a54-1f0e6b7c2d88")
-	f.Add("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-	f.Add("4bf92f3577b34da6a3ce929d0e0e4736")
-	f.Add("00-0000-ü")
-	f.Fuzz(func(t *testing.T, text string) {
-		r, err := traceRequest(text)
-		if err != nil {
-			return
-		}
-		if (r.GetId() == "") == (r.GetTrace() == "") {
-			t.Errorf("traceRequest(%q) asks for id %q and trace %q, want exactly one", text, r.GetId(), r.GetTrace())
-		}
-		if id := r.GetTrace(); id != "" && (!isTraceID(id) || strings.ToLower(id) != id) {
-			t.Errorf("traceRequest(%q) asks for trace %q", text, id)
-		}
-	})
 }
 
 func TestCompletionOffersFormats(t *testing.T) {

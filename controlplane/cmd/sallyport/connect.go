@@ -48,7 +48,10 @@ func (a *app) dialLocal(ctx context.Context, m meshFlags) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(a.stderr, "sallyport: the mesh in %s is stopped; this is from its directory\n", m.dir)
+	if !a.toldStopped {
+		fmt.Fprintf(a.stderr, "sallyport: the mesh in %s is stopped; this is from its directory\n", m.dir)
+		a.toldStopped = true
+	}
 	return c, nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -9,11 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/asked"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -26,7 +28,9 @@ type crossingFilter struct {
 	request  controlv1.ListCrossingsRequest
 	identity string
 	decision string
+	state    string
 	since    string
+	until    string
 	open     bool
 	format   render.Format
 }
@@ -43,6 +47,9 @@ func (a *app) crossingsCommand() *cobra.Command {
 				return err
 			}
 			if request.Identity, err = a.identity(cmd.Context(), f.identity); err != nil {
+				return err
+			}
+			if err := a.knowEnvironments(cmd.Context(), request.GetFrom(), request.GetTo()); err != nil {
 				return err
 			}
 			if request.GetFollow() {
@@ -63,12 +70,16 @@ func (f *crossingFilter) flags(cmd *cobra.Command) {
 	flags.StringVar(&f.request.To, "to", "", "environment of the callee")
 	flags.StringVar(&f.identity, "identity", "", "the caller or the callee: a workload's name or a SPIFFE ID")
 	flags.StringVar(&f.decision, "decision", "", "allow (neither gateway denied it) or deny (one did)")
-	flags.StringVar(&f.since, "since", "", "RFC 3339 time, or how long ago, such as 10m")
+	flags.StringVar(&f.state, "state", "", "of the record: "+strings.Join(asked.States(), ", "))
+	flags.StringVar(&f.since, "since", "", "what opened then or later: RFC 3339 time, or how long ago, such as 10m")
+	flags.StringVar(&f.until, "until", "", "what opened earlier than that: as --since")
 	flags.StringVar(&f.request.Owner, "owner", "", "team that owns the transition")
 	flags.Uint32Var(&f.request.Limit, "limit", 0, "the newest so many; 0 for all")
+	flags.StringVar(&f.request.Before, "before", "", "crossing: with --limit the page before the one that begins with it")
 	flags.BoolVar(&f.request.Follow, "follow", false, "go on with each crossing, once it is finished")
 	flags.BoolVar(&f.open, "open", false, "with --follow: show each crossing when it opens, too")
 	complete(cmd, "decision", "allow", "deny")
+	complete(cmd, "state", asked.States()...)
 }
 
 // build makes the request that the flags ask for.
@@ -86,24 +97,49 @@ func (f *crossingFilter) build(now time.Time) (*controlv1.ListCrossingsRequest, 
 	default:
 		return nil, usage("--decision %q: want allow or deny", f.decision)
 	}
+	if request.GetBefore() != "" {
+		id, err := uuid.Parse(request.GetBefore())
+		if err != nil {
+			return nil, usage("--before %q is no crossing's id, such as 01a207e6-e4d8-7d3e-9a54-1f0e6b7c2d88", request.GetBefore())
+		}
+		request.Before = id.String()
+	}
 	var err error
-	request.Since, err = since(f.since, now)
-	return request, err
+	if request.State, err = asked.State(f.state); err != nil {
+		return nil, usage("%v", err)
+	}
+	if request.Since, request.Until, err = asked.Window(f.since, f.until, now); err != nil {
+		return nil, usage("%v", err)
+	}
+	return request, nil
 }
 
-// since reads a time or how long ago it was.
-func since(text string, now time.Time) (*timestamppb.Timestamp, error) {
-	if text == "" {
-		return nil, nil // no bound
+// knowEnvironments refuses names that no transition has: what is misspelt would match
+// nothing, and look like an answer. Empty ones are not asked about.
+func (a *app) knowEnvironments(ctx context.Context, names ...string) error {
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	if len(names) == 0 {
+		return nil
 	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return timestamppb.New(t), nil
+	transitions, err := a.transitions(ctx)
+	if err != nil {
+		return err
 	}
-	ago, err := time.ParseDuration(text)
-	if err != nil || ago < 0 {
-		return nil, usage("--since %q: want an RFC 3339 time (2026-11-23T10:15:00Z) or how long ago (10m)", text)
+	known := map[string]bool{}
+	for _, t := range transitions {
+		known[t.GetFrom()], known[t.GetTo()] = true, true
 	}
-	return timestamppb.New(now.Add(-ago)), nil
+	for _, name := range names {
+		if len(known) > 0 && !known[name] { // of a mesh without a policy there is nothing to know
+			return noEnvironment(name, slices.Sorted(maps.Keys(known)))
+		}
+	}
+	return nil
+}
+
+// noEnvironment says which there are where none is near.
+func noEnvironment(name string, known []string) error {
+	return usage("%q is no environment of the policy%s", name, cmp.Or(nearest.Hint(name, known), "; it has "+strings.Join(known, ", ")))
 }
 
 // identity is the SPIFFE ID that a name or an ID stands for. A name is the
@@ -163,9 +199,9 @@ func (a *app) refusedCommand() *cobra.Command {
 		Short: "List what was refused before there was an identity, counted by reason, prefix and second",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			earliest, err := since(from, a.now())
+			earliest, err := asked.Time("--since", from, a.now())
 			if err != nil {
-				return err
+				return usage("%v", err)
 			}
 			return a.refused(cmd.Context(), format, &controlv1.ListRefusalsRequest{Since: earliest})
 		},

@@ -147,8 +147,8 @@ func (f *fakeMesh) GetMatrix(_ context.Context, q *controlv1.GetMatrixRequest) (
 	}
 	m := &controlv1.GetMatrixResponse{}
 	for _, t := range f.transitions {
-		if q.GetSince() != nil || t.GetAllowed() == 0 {
-			continue // it is all of earlier days
+		if q.GetSince() != nil && today().Sub(q.GetSince().AsTime()) < day || t.GetAllowed() == 0 {
+			continue // it is all of earlier hours
 		}
 		m.Cells = append(m.Cells,
 			&controlv1.MatrixCell{From: t.GetFrom(), To: t.GetTo(), Owner: t.GetOwner(), State: crossingv1.Record_JOINED, Crossings: t.GetAllowed(), RequestBytes: 1 << 20, ResponseBytes: 1 << 30},

@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/asked"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -27,9 +25,9 @@ header of its answer and in a denial's body; a trace is named by its W3C tracepa
 or trace id.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request, err := traceRequest(args[0])
+			request, err := asked.Trace(args[0])
 			if err != nil {
-				return err
+				return usage("%v", err)
 			}
 			return a.trace(cmd.Context(), format, request)
 		},
@@ -104,31 +102,4 @@ func recordList(records []*crossingv1.Record) render.List {
 		list[i] = render.Message(r)
 	}
 	return list
-}
-
-// The lengths of what names a trace, in characters.
-const (
-	traceIDLength     = 32
-	traceparentLength = 55
-)
-
-// traceRequest reads what a person pasted: a crossing's id, a W3C traceparent
-// (its flags and span do not matter here), or a trace id.
-func traceRequest(text string) (*controlv1.ListCrossingsRequest, error) {
-	text = strings.ToLower(strings.TrimSpace(text))
-	switch {
-	case isTraceID(text):
-		return &controlv1.ListCrossingsRequest{Trace: text}, nil
-	case len(text) == traceparentLength && strings.Count(text, "-") == 3 && isTraceID(text[3:3+traceIDLength]):
-		return &controlv1.ListCrossingsRequest{Trace: text[3 : 3+traceIDLength]}, nil
-	}
-	if id, err := uuid.Parse(text); err == nil && id.String() == text {
-		return &controlv1.ListCrossingsRequest{Id: text}, nil
-	}
-	return nil, usage("%q names no trace: want a crossing's id (01a207e6-e4d8-7d3e-9a54-1f0e6b7c2d88), a traceparent (00-…-…-01), or 32 hex digits", text)
-}
-
-func isTraceID(text string) bool {
-	b, err := hex.DecodeString(text)
-	return err == nil && len(b)*2 == traceIDLength && strings.Trim(text, "0") != ""
 }

@@ -24,7 +24,12 @@ came and is not what was stated, statements that are missing, and who is silent.
 Exit codes: 0 there is nothing; 1 there is something; 2 it cannot be told, because
 what is missing may still come, or a gateway is silent.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.unmatched(cmd.Context(), format, &request) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.knowEnvironments(cmd.Context(), request.GetFrom(), request.GetTo()); err != nil {
+				return err
+			}
+			return a.unmatched(cmd.Context(), format, &request)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&request.Id, "id", "", "crossing")

@@ -1,9 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -148,6 +151,37 @@ func (c *charters) read(ctx context.Context) error {
 	}
 	c.stored = revision
 	return nil
+}
+
+// since is the serial of the policy since which a transition has the owner that it has
+// in the current one, or is shut as it is there: the earliest of those that are known.
+func (c *charters) since(ctx context.Context, current uint64) (func(join.Transition) uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.read(ctx); err != nil {
+		return nil, err
+	}
+	earlier := slices.SortedFunc(maps.Keys(c.known), func(a, b policy.Ref) int { return cmp.Compare(b.Serial, a.Serial) })
+	earlier = slices.DeleteFunc(earlier, func(ref policy.Ref) bool { return ref.Serial > current })
+	line := make([]*charter, len(earlier))
+	for i, ref := range earlier {
+		line[i] = c.known[ref]
+	}
+	return func(t join.Transition) (serial uint64) {
+		for i, charter := range line {
+			if !charter.alike(line[0], t) {
+				break
+			}
+			serial = earlier[i].Serial
+		}
+		return serial
+	}, nil
+}
+
+// alike says whether a transition has one owner in two charters, or is shut in both.
+func (c *charter) alike(other *charter, t join.Transition) bool {
+	a, b := c.transitions[t], other.transitions[t]
+	return (a == nil) == (b == nil) && a.GetOwner() == b.GetOwner()
 }
 
 // check says why a gateway's frame is not to be believed, nil if it is. fault is

@@ -196,6 +196,9 @@ func (c *crossings) append(ctx context.Context, caller spiffeid.ID, batch *contr
 
 // ListCrossings are the records that match, oldest first.
 func (c *crossings) ListCrossings(req *controlv1.ListCrossingsRequest, stream grpc.ServerStreamingServer[crossingv1.Record]) error {
+	if req.GetSince() != nil && req.GetUntil() != nil && req.GetUntil().AsTime().Before(req.GetSince().AsTime()) {
+		return invalid("until is before since")
+	}
 	why := explanations{config: c.config}
 	return c.config.Records.List(stream.Context(), req, func(r *crossingv1.Record) error {
 		return stream.Send(c.shown(r, why.of(r)))
@@ -234,20 +237,33 @@ func (c *crossings) ListRefusals(req *controlv1.ListRefusalsRequest, stream grpc
 
 // ListTransitions are all ordered pairs of the policy's environments with what
 // crossed them, and the pairs that only records still know.
-func (c *crossings) ListTransitions(context.Context, *controlv1.ListTransitionsRequest) (*controlv1.ListTransitionsResponse, error) {
+func (c *crossings) ListTransitions(ctx context.Context, _ *controlv1.ListTransitionsRequest) (*controlv1.ListTransitionsResponse, error) {
 	counts := c.config.Records.Counts()
 	pairs := c.pairs()
 	for t := range counts {
 		pairs[t] = true
 	}
+	since, err := c.since(ctx)
+	if err != nil {
+		return nil, err
+	}
 	stated := c.stated(time.Now())
 	resp := new(controlv1.ListTransitionsResponse)
 	for _, t := range slices.SortedFunc(maps.Keys(pairs), byFromTo) {
 		status := c.status(t, counts[t])
-		status.Statements = stated[t]
+		status.Statements, status.SinceSerial = stated[t], since(t)
 		resp.Transitions = append(resp.Transitions, status)
 	}
 	return resp, nil
+}
+
+// since tells since which policy a transition is as it is in the one in force.
+func (c *crossings) since(ctx context.Context) (func(join.Transition) uint64, error) {
+	g := c.policies.current.Load()
+	if g == nil {
+		return func(join.Transition) uint64 { return 0 }, nil
+	}
+	return c.charters.since(ctx, g.manifest.GetSerial())
 }
 
 func byFromTo(a, b join.Transition) int {

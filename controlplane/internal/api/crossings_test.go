@@ -256,6 +256,11 @@ func TestListCrossings(t *testing.T) {
 	if diff := cmp.Diff(req, m.records.asked, protocmp.Transform()); diff != "" {
 		t.Errorf("the filter (-sent +asked):\n%s", diff)
 	}
+	noTime := &controlv1.ListCrossingsRequest{Since: timestamppb.New(time.Unix(2, 0)), Until: timestamppb.New(time.Unix(1, 0))}
+	if stream, err = controlv1.NewCrossingServiceClient(m.operator()).ListCrossings(t.Context(), noTime); err == nil {
+		_, err = stream.Recv()
+	}
+	wantCode(t, "until before since", err, codes.InvalidArgument)
 }
 
 func TestListRefusals(t *testing.T) {
@@ -295,15 +300,48 @@ func TestListTransitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &controlv1.ListTransitionsResponse{Transitions: []*controlv1.TransitionStatus{
-		{From: "azure", To: "onprem"},
+		{From: "azure", To: "onprem", SinceSerial: 1},
 		{
 			From: "onprem", To: "azure", Owner: "ml-platform", Sink: "records", ReviewBy: "2999-01-01", Open: true,
-			Allowed: 7, Denied: 2, Unmatched: 1, Failed: 4,
+			Allowed: 7, Denied: 2, Unmatched: 1, Failed: 4, SinceSerial: 1,
 		},
-		{From: "onprem", To: "gone", Denied: 3},
+		{From: "onprem", To: "gone", Denied: 3, SinceSerial: 1},
 	}}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("ListTransitions() (-want +got):\n%s", diff)
+	}
+}
+
+// TestSinceSerial: a transition has an owner since the policy that gave it to them last,
+// whatever else changed after it; also after a restart.
+func TestSinceSerial(t *testing.T) {
+	m := newMesh(t, nil)
+	owned := func(owner string) func(*policyv1.Policy) {
+		return func(p *policyv1.Policy) { p.Transitions[0].Owner = owner }
+	}
+	shut := func(p *policyv1.Policy) { p.Transitions, p.Intents = nil, nil }
+	for n, step := range []struct {
+		change     func(*policyv1.Policy)
+		there, not uint64
+	}{
+		{owned("ml-platform"), 1, 1},
+		{owned("cloud"), 2, 1},
+		{owned("ml-platform"), 3, 1},
+		{func(p *policyv1.Policy) { p.Transitions[0].ReviewBy = "2999-06-01" }, 3, 1},
+		{shut, 5, 1},
+		{func(p *policyv1.Policy) { shut(p); p.Teams["more"] = &policyv1.Team{Contact: "more@demo"} }, 5, 1},
+		{owned("ml-platform"), 7, 1},
+	} {
+		inForce(m, ownedPolicy(step.change))
+		resp, err := controlv1.NewCrossingServiceClient(m.operator()).ListTransitions(t.Context(), &controlv1.ListTransitionsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, there := resp.GetTransitions()[0], resp.GetTransitions()[1]
+		if there.GetSinceSerial() != step.there || back.GetSinceSerial() != step.not {
+			t.Errorf("under policy %d %s ─► %s is so since %d, and the other one since %d; want %d and %d", n+1,
+				there.GetFrom(), there.GetTo(), there.GetSinceSerial(), back.GetSinceSerial(), step.there, step.not)
+		}
 	}
 }
 

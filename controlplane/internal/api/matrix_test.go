@@ -85,4 +85,7 @@ func TestMatrix(t *testing.T) {
 		_, err := controlv1.NewCrossingServiceClient(m.operator()).GetMatrix(t.Context(), req)
 		wantCode(t, what, err, codes.InvalidArgument)
 	}
+	m = published(t, func(c *Config) { c.Counts = store })
+	_, err = controlv1.NewCrossingServiceClient(m.operator()).GetMatrix(t.Context(), &controlv1.GetMatrixRequest{Since: &timestamppb.Timestamp{Seconds: 1 << 40}})
+	wantCode(t, "a year that there is not", err, codes.InvalidArgument)
 }

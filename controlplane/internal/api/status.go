@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/federation"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 )
 
@@ -111,6 +112,10 @@ func statusOf(err error) (st *status.Status, told bool) {
 		return status.New(codes.FailedPrecondition, "changed meanwhile: look again and retry"), true
 	case errors.Is(err, store.ErrNotFound):
 		return status.New(codes.NotFound, "not found"), true
+	case errors.Is(err, records.ErrInvalid):
+		return status.New(codes.InvalidArgument, "a time or a limit that nothing can have: ask for the years from 1 to 9999"), true
+	case errors.Is(err, records.ErrFull), errors.Is(err, records.ErrDamaged), errors.Is(err, records.ErrInUse):
+		return status.New(codes.Unavailable, "the control plane's store of records is not available: retry; its log says why"), false
 	case errors.Is(err, store.ErrUnavailable):
 		return status.New(codes.Unavailable, "the control plane's store is not available: retry; its log says why"), false
 	default:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 )
 
@@ -37,6 +38,8 @@ func TestStatusOf(t *testing.T) {
 		{"store conflict", wrap(store.ErrConflict), codes.FailedPrecondition, true},
 		{"store has not", wrap(store.ErrNotFound), codes.NotFound, true},
 		{"store fails", wrap(store.ErrUnavailable), codes.Unavailable, false},
+		{"records' store is asked for nonsense", wrap(records.ErrInvalid), codes.InvalidArgument, true},
+		{"records' store fails", wrap(records.ErrFull), codes.Unavailable, false},
 		{"anything", wrap(errors.New("x")), codes.Internal, false},
 	}
 	for _, tt := range tests {

@@ -94,7 +94,10 @@ func matches(req *controlv1.ListCrossingsRequest, r *crossingv1.Record) bool {
 		(req.GetOwner() == "" || req.GetOwner() == r.GetTransition().GetOwner()) &&
 		(req.GetIdentity() == "" || req.GetIdentity() == r.GetSource() || req.GetIdentity() == r.GetDestination()) &&
 		matchesDecision(req.GetDecision(), r) &&
-		(req.GetSince() == nil || !opened(r).Before(req.GetSince().AsTime()))
+		(req.GetState() == crossingv1.Record_STATE_UNSPECIFIED || req.GetState() == r.GetState()) &&
+		(req.GetSince() == nil || !opened(r).Before(req.GetSince().AsTime())) &&
+		(req.GetUntil() == nil || opened(r).Before(req.GetUntil().AsTime())) &&
+		(req.GetBefore() == "" || r.GetId() < req.GetBefore())
 }
 
 func matchesDecision(d crossingv1.Decision, r *crossingv1.Record) bool {

@@ -53,16 +53,30 @@ func traced(transitions []*controlv1.TransitionStatus, findings []*controlv1.Fin
 			silent = append(silent, Pair(t.GetFrom(), t.GetTo()))
 		}
 	}
-	q.Detail = fmt.Sprintf("%s, %d unmatched", plural(crossings, "crossing"), len(findings))
+	sure := certain(findings)
+	q.Bad = len(sure) > 0
+	q.Detail = fmt.Sprintf("%s, %d unmatched", plural(crossings, "crossing"), len(sure))
+	if open := len(findings) - len(sure); open > 0 {
+		q.Answer, q.Detail = Unknown, q.Detail+fmt.Sprintf(", %d that may still be", open)
+	}
 	if len(findings) > 0 {
 		q.Detail += ": sallyport unmatched"
-		q.Bad = true
 	}
 	if len(silent) > 0 {
 		q.Answer, q.Detail = Unknown, q.Detail+"; silent: "+strings.Join(silent, ", ")
 	}
 	q.Detail += "; what goes around the gateways is not looked for yet"
 	return q
+}
+
+// certain are the findings that nothing which still comes will undo.
+func certain(findings []*controlv1.Finding) (sure []*controlv1.Finding) {
+	for _, f := range findings {
+		if !f.GetUncertain() {
+			sure = append(sure, f)
+		}
+	}
+	return sure
 }
 
 // owned: no transition is open without an owner.
@@ -91,9 +105,13 @@ func owned(transitions []*controlv1.TransitionStatus) Question {
 
 // whole: every team sees both ends of its crossings.
 func whole(transitions []*controlv1.TransitionStatus, findings []*controlv1.Finding) Question {
-	half := map[string]int{}
+	half, awaited := map[string]int{}, uint64(0)
 	for _, f := range findings {
-		if f.GetKind() == controlv1.Finding_ONE_SIDED || f.GetKind() == controlv1.Finding_LOST {
+		switch {
+		case f.GetKind() != controlv1.Finding_ONE_SIDED && f.GetKind() != controlv1.Finding_LOST:
+		case f.GetUncertain():
+			awaited++
+		default:
 			half[f.GetTransition().GetOwner()]++
 		}
 	}
@@ -104,6 +122,10 @@ func whole(transitions []*controlv1.TransitionStatus, findings []*controlv1.Find
 		}
 	}
 	q := Question{Number: 5, Question: "Teams that see only their own layer", Answer: count(uint64(len(half))), Bad: len(half) > 0}
+	if len(half) == 0 && awaited > 0 {
+		q.Answer, q.Detail = Unknown, "the other end of "+plural(awaited, "crossing")+" may still come: sallyport unmatched"
+		return q
+	}
 	if len(half) == 0 {
 		q.Detail = "every owner sees both ends of its crossings: " + strings.Join(slices.Sorted(maps.Keys(owners)), ", ")
 		return q
@@ -154,6 +176,15 @@ type Ownership struct {
 	Policy *policyv1.Policy
 	Serial uint64
 	Now    time.Time
+	// LastDay is what crossed it in the last 24 hours.
+	LastDay Tally
+}
+
+// Value is it for scripts: the transition, and lastDay.
+func (o Ownership) Value() Object {
+	return append(Message(o.Status), Member{"lastDay", Object{
+		{"allowed", Number(o.LastDay.crossed)}, {"denied", Number(o.LastDay.denied)}, {"unmatched", Number(o.LastDay.unmatched)}, {"bytes", Number(o.LastDay.bytes)},
+	}})
 }
 
 // Owner writes who answers for a transition.
@@ -172,9 +203,19 @@ func Owner(w io.Writer, o Ownership) error {
 		g.Row("sink", sink(t.GetSink(), o.Policy.GetSinks()[t.GetSink()]))
 		g.Row("review", reviewed(t.GetReviewBy(), o.Now))
 	}
-	g.Row("policy", fmt.Sprintf("serial %d", o.Serial))
-	g.Row("crossed", fmt.Sprintf("%d allowed, %d of them failed; %d denied; %d unmatched", t.GetAllowed(), t.GetFailed(), t.GetDenied(), t.GetUnmatched()))
+	g.Row("policy", inForce(o.Serial, t.GetSinceSerial()))
+	g.Row("last 24 h", fmt.Sprintf("%d allowed, %d denied, %d unmatched; %s", o.LastDay.crossed, o.LastDay.denied, o.LastDay.unmatched, Size(o.LastDay.bytes)))
+	g.Row("in all", fmt.Sprintf("%d allowed, %d of them failed; %d denied; %d unmatched", t.GetAllowed(), t.GetFailed(), t.GetDenied(), t.GetUnmatched()))
 	return g.Flush(w)
+}
+
+// inForce names the policy in force, and since which one it says so.
+func inForce(serial, since uint64) string {
+	text := fmt.Sprintf("serial %d", serial)
+	if since != 0 {
+		text += fmt.Sprintf(", so since serial %d", since)
+	}
+	return text
 }
 
 func withContact(team, contact string) string {
@@ -205,12 +246,12 @@ func reviewed(by string, now time.Time) string {
 	return fmt.Sprintf("%s, in %s", by, plural(uint64(days), "day"))
 }
 
-// tally is what crossed from one environment to another.
-type tally struct{ crossed, denied, unmatched, bytes uint64 }
+// Tally is what crossed from one environment to another.
+type Tally struct{ crossed, denied, unmatched, bytes uint64 }
 
 // Matrix writes what crossed from each environment to each other one, and who talked most.
 func Matrix(w io.Writer, transitions []*controlv1.TransitionStatus, m *controlv1.GetMatrixResponse) error {
-	names, open, sums := map[string]bool{}, map[[2]string]bool{}, map[[2]string]*tally{}
+	names, open, sums := map[string]bool{}, map[[2]string]bool{}, map[[2]string]*Tally{}
 	for _, t := range transitions {
 		names[t.GetFrom()], names[t.GetTo()] = true, true
 		open[[2]string{t.GetFrom(), t.GetTo()}] = t.GetOpen()
@@ -219,9 +260,9 @@ func Matrix(w io.Writer, transitions []*controlv1.TransitionStatus, m *controlv1
 		names[c.GetFrom()], names[c.GetTo()] = true, true
 		key := [2]string{c.GetFrom(), c.GetTo()}
 		if sums[key] == nil {
-			sums[key] = new(tally)
+			sums[key] = new(Tally)
 		}
-		sums[key].add(c)
+		sums[key].Add(c)
 	}
 	order := slices.Sorted(maps.Keys(names))
 	header := []string{"FROM \\ TO"}
@@ -246,7 +287,8 @@ func Matrix(w io.Writer, transitions []*controlv1.TransitionStatus, m *controlv1
 	return talkers(w, m.GetTalkers())
 }
 
-func (t *tally) add(c *controlv1.MatrixCell) {
+// Add adds a class of crossings.
+func (t *Tally) Add(c *controlv1.MatrixCell) {
 	if c.GetDenied() {
 		t.denied += c.GetCrossings()
 	} else {
@@ -258,7 +300,7 @@ func (t *tally) add(c *controlv1.MatrixCell) {
 	t.bytes += c.GetRequestBytes() + c.GetResponseBytes()
 }
 
-func (t *tally) cell(open, same bool) string {
+func (t *Tally) cell(open, same bool) string {
 	switch {
 	case t == nil && same:
 		return "·"

@@ -841,7 +841,14 @@ type ListCrossingsRequest struct {
 	// limit is the most records, newest kept; 0 for all.
 	Limit uint32 `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
 	// follow goes on with each record that changes.
-	Follow        bool `protobuf:"varint,10,opt,name=follow,proto3" json:"follow,omitempty"`
+	Follow bool `protobuf:"varint,10,opt,name=follow,proto3" json:"follow,omitempty"`
+	// state of the record.
+	State v12.Record_State `protobuf:"varint,11,opt,name=state,proto3,enum=sallyport.crossing.v1.Record_State" json:"state,omitempty"`
+	// until is when the last of them opened, excluded.
+	Until *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=until,proto3" json:"until,omitempty"`
+	// before is a crossing id: those that come before it. With limit it turns pages,
+	// from the newest back: the next page is before the first of this one.
+	Before        string `protobuf:"bytes,13,opt,name=before,proto3" json:"before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -944,6 +951,27 @@ func (x *ListCrossingsRequest) GetFollow() bool {
 		return x.Follow
 	}
 	return false
+}
+
+func (x *ListCrossingsRequest) GetState() v12.Record_State {
+	if x != nil {
+		return x.State
+	}
+	return v12.Record_State(0)
+}
+
+func (x *ListCrossingsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ListCrossingsRequest) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
 }
 
 // ListRefusalsRequest filters refusals.
@@ -1491,7 +1519,10 @@ type TransitionStatus struct {
 	// failed crossings: allowed, and ended by something else than their two parties.
 	Failed uint64 `protobuf:"varint,21,opt,name=failed,proto3" json:"failed,omitempty"`
 	// statements that the two sides' gateways have made on it.
-	Statements    *Statements `protobuf:"bytes,22,opt,name=statements,proto3" json:"statements,omitempty"`
+	Statements *Statements `protobuf:"bytes,22,opt,name=statements,proto3" json:"statements,omitempty"`
+	// since_serial is the policy since which it has that owner, or is shut: the earliest
+	// of those that are still known. 0 if no policy is in force.
+	SinceSerial   uint64 `protobuf:"varint,23,opt,name=since_serial,json=sinceSerial,proto3" json:"since_serial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1601,6 +1632,13 @@ func (x *TransitionStatus) GetStatements() *Statements {
 		return x.Statements
 	}
 	return nil
+}
+
+func (x *TransitionStatus) GetSinceSerial() uint64 {
+	if x != nil {
+		return x.SinceSerial
+	}
+	return 0
 }
 
 // ListGatewaysRequest asks for all gateways.
@@ -2701,7 +2739,7 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\brejected\x18\x02 \x03(\v2\x1f.sallyport.control.v1.RejectionR\brejected\"3\n" +
 	"\tRejection\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"\xaf\x02\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\xb4\x03\n" +
 	"\x14ListCrossingsRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05trace\x18\x02 \x01(\tR\x05trace\x12\x12\n" +
@@ -2713,7 +2751,10 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x05owner\x18\b \x01(\tR\x05owner\x12\x14\n" +
 	"\x05limit\x18\t \x01(\rR\x05limit\x12\x16\n" +
 	"\x06follow\x18\n" +
-	" \x01(\bR\x06follow\"G\n" +
+	" \x01(\bR\x06follow\x129\n" +
+	"\x05state\x18\v \x01(\x0e2#.sallyport.crossing.v1.Record.StateR\x05state\x120\n" +
+	"\x05until\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
+	"\x06before\x18\r \x01(\tR\x06before\"G\n" +
 	"\x13ListRefusalsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"d\n" +
 	"\x0eGatewayRefusal\x12\x18\n" +
@@ -2747,7 +2788,7 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x0eresponse_bytes\x18\b \x01(\x04R\rresponseBytes\"\x18\n" +
 	"\x16ListTransitionsRequest\"c\n" +
 	"\x17ListTransitionsResponse\x12H\n" +
-	"\vtransitions\x18\x01 \x03(\v2&.sallyport.control.v1.TransitionStatusR\vtransitions\"\xbb\x02\n" +
+	"\vtransitions\x18\x01 \x03(\v2&.sallyport.control.v1.TransitionStatusR\vtransitions\"\xde\x02\n" +
 	"\x10TransitionStatus\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2761,7 +2802,8 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\x06failed\x18\x15 \x01(\x04R\x06failed\x12@\n" +
 	"\n" +
 	"statements\x18\x16 \x01(\v2 .sallyport.control.v1.StatementsR\n" +
-	"statements\"\x15\n" +
+	"statements\x12!\n" +
+	"\fsince_serial\x18\x17 \x01(\x04R\vsinceSerial\"\x15\n" +
 	"\x13ListGatewaysRequest\"W\n" +
 	"\x14ListGatewaysResponse\x12?\n" +
 	"\bgateways\x18\x01 \x03(\v2#.sallyport.control.v1.GatewayStatusR\bgateways\"\x86\x04\n" +
@@ -2935,8 +2977,8 @@ var file_sallyport_control_v1_control_proto_goTypes = []any{
 	(*v11.SignedPolicy)(nil),        // 45: sallyport.policy.v1.SignedPolicy
 	(*durationpb.Duration)(nil),     // 46: google.protobuf.Duration
 	(v12.Decision)(0),               // 47: sallyport.crossing.v1.Decision
-	(*v12.Refusal)(nil),             // 48: sallyport.crossing.v1.Refusal
-	(v12.Record_State)(0),           // 49: sallyport.crossing.v1.Record.State
+	(v12.Record_State)(0),           // 48: sallyport.crossing.v1.Record.State
+	(*v12.Refusal)(nil),             // 49: sallyport.crossing.v1.Refusal
 	(*Statements)(nil),              // 50: sallyport.control.v1.Statements
 	(*v12.Outage)(nil),              // 51: sallyport.crossing.v1.Outage
 	(*ListUnmatchedRequest)(nil),    // 52: sallyport.control.v1.ListUnmatchedRequest
@@ -2954,74 +2996,76 @@ var file_sallyport_control_v1_control_proto_depIdxs = []int32{
 	14, // 7: sallyport.control.v1.Ack.rejected:type_name -> sallyport.control.v1.Rejection
 	47, // 8: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
 	44, // 9: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
-	44, // 10: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
-	48, // 11: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
-	44, // 12: sallyport.control.v1.GetMatrixRequest.since:type_name -> google.protobuf.Timestamp
-	44, // 13: sallyport.control.v1.GetMatrixRequest.until:type_name -> google.protobuf.Timestamp
-	20, // 14: sallyport.control.v1.GetMatrixResponse.cells:type_name -> sallyport.control.v1.MatrixCell
-	21, // 15: sallyport.control.v1.GetMatrixResponse.talkers:type_name -> sallyport.control.v1.Talker
-	49, // 16: sallyport.control.v1.MatrixCell.state:type_name -> sallyport.crossing.v1.Record.State
-	24, // 17: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
-	50, // 18: sallyport.control.v1.TransitionStatus.statements:type_name -> sallyport.control.v1.Statements
-	27, // 19: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
-	28, // 20: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
-	29, // 21: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
-	44, // 22: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
-	44, // 23: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
-	51, // 24: sallyport.control.v1.GatewayStatus.outage:type_name -> sallyport.crossing.v1.Outage
-	44, // 25: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
-	30, // 26: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
-	8,  // 27: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
-	44, // 28: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
-	46, // 29: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
-	39, // 30: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
-	40, // 31: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
-	46, // 32: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
-	38, // 33: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
-	41, // 34: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
-	42, // 35: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
-	44, // 36: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
-	9,  // 37: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
-	11, // 38: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
-	12, // 39: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
-	15, // 40: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
-	16, // 41: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
-	52, // 42: sallyport.control.v1.CrossingService.ListUnmatched:input_type -> sallyport.control.v1.ListUnmatchedRequest
-	18, // 43: sallyport.control.v1.CrossingService.GetMatrix:input_type -> sallyport.control.v1.GetMatrixRequest
-	22, // 44: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
-	25, // 45: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
-	29, // 46: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
-	32, // 47: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
-	34, // 48: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
-	35, // 49: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
-	36, // 50: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
-	0,  // 51: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
-	2,  // 52: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
-	3,  // 53: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
-	5,  // 54: sallyport.control.v1.BundleService.ListHolders:input_type -> sallyport.control.v1.ListHoldersRequest
-	10, // 55: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
-	45, // 56: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
-	13, // 57: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
-	53, // 58: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
-	17, // 59: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
-	54, // 60: sallyport.control.v1.CrossingService.ListUnmatched:output_type -> sallyport.control.v1.Finding
-	19, // 61: sallyport.control.v1.CrossingService.GetMatrix:output_type -> sallyport.control.v1.GetMatrixResponse
-	23, // 62: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
-	26, // 63: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
-	31, // 64: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
-	33, // 65: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
-	38, // 66: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
-	38, // 67: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
-	37, // 68: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
-	1,  // 69: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
-	43, // 70: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
-	4,  // 71: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
-	6,  // 72: sallyport.control.v1.BundleService.ListHolders:output_type -> sallyport.control.v1.ListHoldersResponse
-	55, // [55:73] is the sub-list for method output_type
-	37, // [37:55] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	48, // 10: sallyport.control.v1.ListCrossingsRequest.state:type_name -> sallyport.crossing.v1.Record.State
+	44, // 11: sallyport.control.v1.ListCrossingsRequest.until:type_name -> google.protobuf.Timestamp
+	44, // 12: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
+	49, // 13: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
+	44, // 14: sallyport.control.v1.GetMatrixRequest.since:type_name -> google.protobuf.Timestamp
+	44, // 15: sallyport.control.v1.GetMatrixRequest.until:type_name -> google.protobuf.Timestamp
+	20, // 16: sallyport.control.v1.GetMatrixResponse.cells:type_name -> sallyport.control.v1.MatrixCell
+	21, // 17: sallyport.control.v1.GetMatrixResponse.talkers:type_name -> sallyport.control.v1.Talker
+	48, // 18: sallyport.control.v1.MatrixCell.state:type_name -> sallyport.crossing.v1.Record.State
+	24, // 19: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
+	50, // 20: sallyport.control.v1.TransitionStatus.statements:type_name -> sallyport.control.v1.Statements
+	27, // 21: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
+	28, // 22: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
+	29, // 23: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
+	44, // 24: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
+	44, // 25: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
+	51, // 26: sallyport.control.v1.GatewayStatus.outage:type_name -> sallyport.crossing.v1.Outage
+	44, // 27: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
+	30, // 28: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
+	8,  // 29: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
+	44, // 30: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
+	46, // 31: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
+	39, // 32: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
+	40, // 33: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
+	46, // 34: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
+	38, // 35: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
+	41, // 36: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
+	42, // 37: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
+	44, // 38: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
+	9,  // 39: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
+	11, // 40: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
+	12, // 41: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
+	15, // 42: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
+	16, // 43: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
+	52, // 44: sallyport.control.v1.CrossingService.ListUnmatched:input_type -> sallyport.control.v1.ListUnmatchedRequest
+	18, // 45: sallyport.control.v1.CrossingService.GetMatrix:input_type -> sallyport.control.v1.GetMatrixRequest
+	22, // 46: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
+	25, // 47: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
+	29, // 48: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
+	32, // 49: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
+	34, // 50: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
+	35, // 51: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
+	36, // 52: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
+	0,  // 53: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
+	2,  // 54: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
+	3,  // 55: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
+	5,  // 56: sallyport.control.v1.BundleService.ListHolders:input_type -> sallyport.control.v1.ListHoldersRequest
+	10, // 57: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
+	45, // 58: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
+	13, // 59: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
+	53, // 60: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
+	17, // 61: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
+	54, // 62: sallyport.control.v1.CrossingService.ListUnmatched:output_type -> sallyport.control.v1.Finding
+	19, // 63: sallyport.control.v1.CrossingService.GetMatrix:output_type -> sallyport.control.v1.GetMatrixResponse
+	23, // 64: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
+	26, // 65: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
+	31, // 66: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
+	33, // 67: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
+	38, // 68: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
+	38, // 69: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
+	37, // 70: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
+	1,  // 71: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
+	43, // 72: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
+	4,  // 73: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
+	6,  // 74: sallyport.control.v1.BundleService.ListHolders:output_type -> sallyport.control.v1.ListHoldersResponse
+	57, // [57:75] is the sub-list for method output_type
+	39, // [39:57] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_control_proto_init() }

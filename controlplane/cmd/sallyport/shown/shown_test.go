@@ -1,4 +1,4 @@
-package main
+package shown
 
 import (
 	"strconv"
@@ -10,6 +10,8 @@ import (
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
+
+func today() time.Time { return time.Date(2026, 11, 23, 10, 20, 0, 0, time.UTC) }
 
 // However often a record changes, its crossing is shown once, when it is
 // finished; a half that is late is waited for.
@@ -32,14 +34,14 @@ func TestFollowerShowsACrossingOnce(t *testing.T) {
 		{"a half that says more", false, []crossingv1.Record_State{one, one, open, 0, 0, 0, 0, joined}, []string{"7 JOINED"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := newFollower(c.open)
+			f := New(c.open)
 			var got []string
 			for second, state := range c.states {
 				now := today().Add(time.Duration(second) * time.Second)
-				shown := f.overdue(now)
+				shown := f.Overdue(now)
 				if state != 0 {
 					r := &crossingv1.Record{Id: "a", State: state, Egress: &crossingv1.End{Open: timestamppb.New(today())}}
-					shown = append(shown, f.take(r, now)...)
+					shown = append(shown, f.Take(r, now)...)
 				}
 				for _, r := range shown {
 					got = append(got, string(rune('0'+second))+" "+r.GetState().String())
@@ -54,16 +56,16 @@ func TestFollowerShowsACrossingOnce(t *testing.T) {
 
 // Of old crossings nobody waits for a half that never came.
 func TestFollowerDoesNotWaitForThePast(t *testing.T) {
-	f := newFollower(false)
+	f := New(false)
 	r := &crossingv1.Record{Id: "a", State: crossingv1.Record_ONE_SIDED, Ingress: &crossingv1.End{Open: timestamppb.New(today().Add(-time.Hour))}}
-	if shown := f.take(r, today()); len(shown) != 1 {
+	if shown := f.Take(r, today()); len(shown) != 1 {
 		t.Errorf("%d shown at once, want 1", len(shown))
 	}
 }
 
 // What it remembers is bounded.
 func TestFollowerForgets(t *testing.T) {
-	f := newFollower(false)
+	f := New(false)
 	for n := range 3 * maxShown {
 		f.set(strconv.Itoa(n), finished)
 	}
