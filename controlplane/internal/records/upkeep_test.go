@@ -313,7 +313,8 @@ func TestConfigIsChecked(t *testing.T) {
 // TestAnyHistoryIsTheReferences plays random histories on both: puts, old and new and
 // again, upkeep as time goes on, holds, and processes that start anew.
 func TestAnyHistoryIsTheReferences(t *testing.T) {
-	for seed := range uint64(max(1, 3/few)) {
+	const seeds uint64 = (3 + few - 1) / few
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			h := &history{rnd: rand.New(rand.NewPCG(seed, 7)), dir: t.TempDir(), config: Config{Hot: 3 * time.Hour, Retention: 40 * time.Hour}, want: newMemory(), now: noon.Add(-24 * time.Hour)}
