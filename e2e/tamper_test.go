@@ -180,7 +180,7 @@ func TestLogTampered(t *testing.T) {
 		tool(t, m, "log", "prove", id) // waits until it is logged, and witnesses have seen it
 	}
 	seen, keys := tool(t, m, "log", "checkpoint", "onprem.demo"), tool(t, m, "log", "keys")
-	pack := tool(t, m, "log", "export") // has more than was seen
+	pack := tool(t, m, "log", "export", "--to", "0s") // has more than was seen
 	secret, err := os.ReadFile(filepath.Join(m.Dir(), "controlplane/log/onprem.demo/log.key"))
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/verifier"
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/asked"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
@@ -158,7 +159,7 @@ func (a *app) logKeys(ctx context.Context) error {
 }
 
 func (a *app) logVerifyCommand() *cobra.Command {
-	var keys, since string
+	var keys, since, to string
 	format := "text"
 	cmd := &cobra.Command{
 		Use:   "verify",
@@ -172,15 +173,18 @@ somebody who trusts nobody takes the pack elsewhere, with keys that the mesh did
 
 Exit codes: 0 all of it is proven; 1 it is not; 2 it could not be told.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.logVerify(cmd.Context(), keys, since, format) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.logVerify(cmd.Context(), keys, since, to, format)
+		},
 	}
 	cmd.Flags().StringVar(&keys, "keys", "", "file of the keys to believe")
 	cmd.Flags().StringVar(&since, "since", "", "file with a checkpoint that was kept from before")
+	toFlag(cmd, &to)
 	cmd.Flags().StringVarP(&format, "output", "o", format, "text or json")
 	return cmd
 }
 
-func (a *app) logVerify(ctx context.Context, keys, since, format string) error {
+func (a *app) logVerify(ctx context.Context, keys, since, until, format string) error {
 	dir, err := os.MkdirTemp("", "sallyport-pack-")
 	if err != nil {
 		return err
@@ -192,7 +196,7 @@ func (a *app) logVerify(ctx context.Context, keys, since, format string) error {
 	}
 	to := *a
 	to.stdout = pack
-	if err := errors.Join(to.logExport(ctx), pack.Close()); err != nil {
+	if err := errors.Join(to.logExport(ctx, until), pack.Close()); err != nil {
 		return err
 	}
 	if keys == "" {
@@ -216,21 +220,34 @@ func (a *app) logVerify(ctx context.Context, keys, since, format string) error {
 	return nil
 }
 
+// toFlag says until when a pack is whole.
+func toFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "to", "", "until when what was stated has to be there whole: a time, or how long ago; a minute ago if absent")
+}
+
 func (a *app) logExportCommand() *cobra.Command {
-	return &cobra.Command{
+	var to string
+	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write an evidence pack to standard output",
 		Long: `Write one file, a tar, with all that the logs have and every frame that gateways have
-delivered. sallyport-verify checks all of it, with public keys and nothing else.`,
+delivered. sallyport-verify checks all of it, with public keys and nothing else. Of what
+was stated in the last minute, frames may still be on their way: see --to.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.logExport(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.logExport(cmd.Context(), to) },
 	}
+	toFlag(cmd, &to)
+	return cmd
 }
 
-func (a *app) logExport(ctx context.Context) error {
+func (a *app) logExport(ctx context.Context, to string) error {
 	const doing = "export"
+	until, err := asked.Time("--to", to, a.now())
+	if err != nil {
+		return usage("%v", err)
+	}
 	return a.ask(ctx, func(c *connection) error {
-		stream, err := controlv1.NewLogServiceClient(c).Export(ctx, &controlv1.ExportRequest{})
+		stream, err := controlv1.NewLogServiceClient(c).Export(ctx, &controlv1.ExportRequest{To: until})
 		if err != nil {
 			return answered(doing, c, err)
 		}

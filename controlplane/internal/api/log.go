@@ -277,14 +277,24 @@ func (k *keyring) roots(data []byte) {
 	}
 }
 
+// exportBehind is how long ago the time is until when a pack is whole, unless it is said:
+// until then the frames of what was stated have come.
+const exportBehind = time.Minute
+
 // Export gives an evidence pack.
-func (l *logs) Export(_ *controlv1.ExportRequest, stream grpc.ServerStreamingServer[controlv1.ExportResponse]) error {
+func (l *logs) Export(req *controlv1.ExportRequest, stream grpc.ServerStreamingServer[controlv1.ExportResponse]) error {
 	if l.config.Logs == nil {
 		return precondition("no log is kept here")
 	}
-	ctx := stream.Context()
+	ctx, to := stream.Context(), time.Now().Add(-exportBehind)
+	if req.GetTo() != nil {
+		to = req.GetTo().AsTime()
+	}
+	if to.After(time.Now()) {
+		return invalid("to: %s has not come", to.UTC().Format(time.RFC3339))
+	}
 	w := &pieces{send: func(data []byte) error { return stream.Send(&controlv1.ExportResponse{Data: data}) }}
-	if err := evidence.Pack(ctx, w, l.config.Frames, l.config.Logs.Readers(), time.Now()); err != nil {
+	if err := evidence.Pack(ctx, w, l.config.Frames, l.config.Logs.Readers(), to); err != nil {
 		return err
 	}
 	l.read(ctx, "all of it")

@@ -29,9 +29,9 @@ const (
 // Pack writes an evidence pack of all there is until now: a tar with the logs as they are
 // served (C2SP tlog-tiles), and all frames. The logs come as of their checkpoints before
 // the frames are read, so that every frame that they state is there.
-func Pack(ctx context.Context, w io.Writer, all Frames, logs map[string]*translog.Reader, now time.Time) error {
+func Pack(ctx context.Context, w io.Writer, all Frames, logs map[string]*translog.Reader, to time.Time) error {
 	p := &packer{tar: tar.NewWriter(w)}
-	began := now
+	began := to
 	for _, r := range logs {
 		for e, err := range r.Entries(ctx, 0, 1) {
 			if at := e.GetAt().AsTime(); err == nil && at.Before(began) {
@@ -39,7 +39,7 @@ func Pack(ctx context.Context, w io.Writer, all Frames, logs map[string]*translo
 			}
 		}
 	}
-	head := fmt.Sprintf("%sfrom %s\nto %s\n", packForm, began.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	head := fmt.Sprintf("%sfrom %s\nto %s\n", packForm, began.UTC().Format(time.RFC3339Nano), to.UTC().Format(time.RFC3339Nano))
 	if err := p.file(packName, []byte(head)); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ package controlv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -448,7 +449,10 @@ func (x *ListKeysResponse) GetKeys() string {
 
 // ExportRequest asks for all that the logs and the archive have.
 type ExportRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// to is until when claims are to be whole; a minute ago if absent: frames come a little
+	// before what is stated of them, or after.
+	To            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -481,6 +485,13 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
 	return file_sallyport_control_v1_log_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ExportRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
 }
 
 // ExportResponse is the next piece of the pack.
@@ -533,7 +544,7 @@ var File_sallyport_control_v1_log_proto protoreflect.FileDescriptor
 
 const file_sallyport_control_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x1esallyport/control/v1/log.proto\x12\x14sallyport.control.v1\"\x11\n" +
+	"\x1esallyport/control/v1/log.proto\x12\x14sallyport.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
 	"\x0fListLogsRequest\"G\n" +
 	"\x10ListLogsResponse\x123\n" +
 	"\x04logs\x18\x01 \x03(\v2\x1f.sallyport.control.v1.LogStatusR\x04logs\"\xbb\x01\n" +
@@ -559,8 +570,9 @@ const file_sallyport_control_v1_log_proto_rawDesc = "" +
 	"\x05proof\x18\x01 \x01(\fR\x05proof\"\x11\n" +
 	"\x0fListKeysRequest\"&\n" +
 	"\x10ListKeysResponse\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\tR\x04keys\"\x0f\n" +
-	"\rExportRequest\"$\n" +
+	"\x04keys\x18\x01 \x01(\tR\x04keys\";\n" +
+	"\rExportRequest\x12*\n" +
+	"\x02to\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"$\n" +
 	"\x0eExportResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data2\xeb\x02\n" +
 	"\n" +
@@ -584,33 +596,35 @@ func file_sallyport_control_v1_log_proto_rawDescGZIP() []byte {
 
 var file_sallyport_control_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_sallyport_control_v1_log_proto_goTypes = []any{
-	(*ListLogsRequest)(nil),  // 0: sallyport.control.v1.ListLogsRequest
-	(*ListLogsResponse)(nil), // 1: sallyport.control.v1.ListLogsResponse
-	(*LogStatus)(nil),        // 2: sallyport.control.v1.LogStatus
-	(*WitnessStatus)(nil),    // 3: sallyport.control.v1.WitnessStatus
-	(*ProveRequest)(nil),     // 4: sallyport.control.v1.ProveRequest
-	(*ProveResponse)(nil),    // 5: sallyport.control.v1.ProveResponse
-	(*ListKeysRequest)(nil),  // 6: sallyport.control.v1.ListKeysRequest
-	(*ListKeysResponse)(nil), // 7: sallyport.control.v1.ListKeysResponse
-	(*ExportRequest)(nil),    // 8: sallyport.control.v1.ExportRequest
-	(*ExportResponse)(nil),   // 9: sallyport.control.v1.ExportResponse
+	(*ListLogsRequest)(nil),       // 0: sallyport.control.v1.ListLogsRequest
+	(*ListLogsResponse)(nil),      // 1: sallyport.control.v1.ListLogsResponse
+	(*LogStatus)(nil),             // 2: sallyport.control.v1.LogStatus
+	(*WitnessStatus)(nil),         // 3: sallyport.control.v1.WitnessStatus
+	(*ProveRequest)(nil),          // 4: sallyport.control.v1.ProveRequest
+	(*ProveResponse)(nil),         // 5: sallyport.control.v1.ProveResponse
+	(*ListKeysRequest)(nil),       // 6: sallyport.control.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),      // 7: sallyport.control.v1.ListKeysResponse
+	(*ExportRequest)(nil),         // 8: sallyport.control.v1.ExportRequest
+	(*ExportResponse)(nil),        // 9: sallyport.control.v1.ExportResponse
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_sallyport_control_v1_log_proto_depIdxs = []int32{
-	2, // 0: sallyport.control.v1.ListLogsResponse.logs:type_name -> sallyport.control.v1.LogStatus
-	3, // 1: sallyport.control.v1.LogStatus.witnesses:type_name -> sallyport.control.v1.WitnessStatus
-	0, // 2: sallyport.control.v1.LogService.ListLogs:input_type -> sallyport.control.v1.ListLogsRequest
-	4, // 3: sallyport.control.v1.LogService.Prove:input_type -> sallyport.control.v1.ProveRequest
-	6, // 4: sallyport.control.v1.LogService.ListKeys:input_type -> sallyport.control.v1.ListKeysRequest
-	8, // 5: sallyport.control.v1.LogService.Export:input_type -> sallyport.control.v1.ExportRequest
-	1, // 6: sallyport.control.v1.LogService.ListLogs:output_type -> sallyport.control.v1.ListLogsResponse
-	5, // 7: sallyport.control.v1.LogService.Prove:output_type -> sallyport.control.v1.ProveResponse
-	7, // 8: sallyport.control.v1.LogService.ListKeys:output_type -> sallyport.control.v1.ListKeysResponse
-	9, // 9: sallyport.control.v1.LogService.Export:output_type -> sallyport.control.v1.ExportResponse
-	6, // [6:10] is the sub-list for method output_type
-	2, // [2:6] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2,  // 0: sallyport.control.v1.ListLogsResponse.logs:type_name -> sallyport.control.v1.LogStatus
+	3,  // 1: sallyport.control.v1.LogStatus.witnesses:type_name -> sallyport.control.v1.WitnessStatus
+	10, // 2: sallyport.control.v1.ExportRequest.to:type_name -> google.protobuf.Timestamp
+	0,  // 3: sallyport.control.v1.LogService.ListLogs:input_type -> sallyport.control.v1.ListLogsRequest
+	4,  // 4: sallyport.control.v1.LogService.Prove:input_type -> sallyport.control.v1.ProveRequest
+	6,  // 5: sallyport.control.v1.LogService.ListKeys:input_type -> sallyport.control.v1.ListKeysRequest
+	8,  // 6: sallyport.control.v1.LogService.Export:input_type -> sallyport.control.v1.ExportRequest
+	1,  // 7: sallyport.control.v1.LogService.ListLogs:output_type -> sallyport.control.v1.ListLogsResponse
+	5,  // 8: sallyport.control.v1.LogService.Prove:output_type -> sallyport.control.v1.ProveResponse
+	7,  // 9: sallyport.control.v1.LogService.ListKeys:output_type -> sallyport.control.v1.ListKeysResponse
+	9,  // 10: sallyport.control.v1.LogService.Export:output_type -> sallyport.control.v1.ExportResponse
+	7,  // [7:11] is the sub-list for method output_type
+	3,  // [3:7] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_log_proto_init() }
