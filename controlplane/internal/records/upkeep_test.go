@@ -320,7 +320,7 @@ func TestAnyHistoryIsTheReferences(t *testing.T) {
 			h := &history{rnd: rand.New(rand.NewPCG(seed, 7)), dir: t.TempDir(), config: Config{Hot: 3 * time.Hour, Retention: 40 * time.Hour}, want: newMemory(), now: noon.Add(-24 * time.Hour)}
 			h.want.retention = h.config.Retention
 			h.have = openFor(t, h.dir, h.config)
-			h.all = day(800)[:200/few]
+			h.all = day(800)[:max(100, 200/few)]
 			for range 40 {
 				h.step(t)
 			}
