@@ -101,7 +101,7 @@ func TestProof(t *testing.T) {
 			if code != 0 || !strings.Contains(said, r.GetId()) || !strings.Contains(said, r.GetTransition().GetOwner()) {
 				t.Errorf("%s of %s: exit %d\n%s", strings.Join(args, " "), r.GetState(), code, said)
 			}
-			if r.GetState() == crossingv1.Record_JOINED && !strings.Contains(said, "azure.demo/sallyport/witness") {
+			if r.GetState() == crossingv1.Record_JOINED && !strings.Contains(said, ".demo/sallyport/witness at ") {
 				t.Errorf("no witness has seen it:\n%s", said)
 			}
 		}
