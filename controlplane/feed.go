@@ -38,15 +38,18 @@ type feed struct {
 // again from what gateways have delivered.
 func openRecords(ctx context.Context, dir string, log *zap.Logger) (records.Keeper, error) {
 	store, err := records.OpenSQLite(ctx, dir)
-	if !errors.Is(err, records.ErrDamaged) {
-		return store, err
+	if errors.Is(err, records.ErrDamaged) {
+		aside, asideErr := records.SetAside(dir, time.Now())
+		if asideErr != nil {
+			return nil, errors.Join(err, asideErr)
+		}
+		log.Error("store of records was damaged: it is made again", zap.String("aside", aside), zap.Error(err))
+		store, err = records.OpenSQLite(ctx, dir)
 	}
-	aside, asideErr := records.SetAside(dir, time.Now())
-	if asideErr != nil {
-		return nil, errors.Join(err, asideErr)
+	if err != nil {
+		return nil, err // a Keeper that is nil, not one that holds a nil store
 	}
-	log.Error("store of records was damaged: it is made again", zap.String("aside", aside), zap.Error(err))
-	return records.OpenSQLite(ctx, dir)
+	return store, nil
 }
 
 // recordsDir is where the records are beside an embedded store.
@@ -54,8 +57,10 @@ func recordsDir(dir string) string { return filepath.Join(dir, "records") }
 
 // run feeds the store until ctx ends.
 func (f *feed) run(ctx context.Context) error {
+	upkeep := time.NewTicker(upkeepEvery) // for as long as it runs, however often the store fails
+	defer upkeep.Stop()
 	for ctx.Err() == nil {
-		if err := f.follow(ctx); err != nil && !errors.Is(err, join.ErrSlow) && ctx.Err() == nil {
+		if err := f.follow(ctx, upkeep.C); err != nil && !errors.Is(err, join.ErrSlow) && ctx.Err() == nil {
 			f.log.Error("records not stored; tried again", zap.Error(err))
 			select {
 			case <-ctx.Done():
@@ -66,8 +71,9 @@ func (f *feed) run(ctx context.Context) error {
 	return nil
 }
 
-// follow puts all records, and each that changes, until it fails.
-func (f *feed) follow(ctx context.Context) error {
+// follow puts all records, and each that changes, until it fails. Each tick of upkeep is time
+// to archive.
+func (f *feed) follow(ctx context.Context, upkeep <-chan time.Time) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changed, ended := make(chan records.Joined, feedBatch), make(chan error, 1)
@@ -85,13 +91,11 @@ func (f *feed) follow(ctx context.Context) error {
 			}
 		})
 	}()
-	upkeep := time.NewTicker(upkeepEvery)
-	defer upkeep.Stop()
 	for {
 		select {
 		case err := <-ended:
 			return err
-		case now := <-upkeep.C:
+		case now := <-upkeep:
 			if _, err := f.store.Maintain(ctx, now); err != nil {
 				return err
 			}

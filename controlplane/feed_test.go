@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"go.uber.org/zap/zaptest"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -71,4 +73,22 @@ func TestFeed(t *testing.T) {
 	}
 	p.start()
 	p.awaitCounted(1)
+}
+
+// TestRecordsDoNotOpen: a control plane whose records cannot be opened says so, and has
+// nothing left open.
+func TestRecordsDoNotOpen(t *testing.T) {
+	p := newPlane(t)
+	p.stop()
+	held, err := openRecords(t.Context(), recordsDir(p.config.Dir), zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(t.Context(), p.config); !errors.Is(err, records.ErrInUse) {
+		t.Errorf("New() over records that another has = %v, want %v", err, records.ErrInUse)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
 }
