@@ -27,7 +27,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/authority/attest"
-	"github.com/sallyport-mesh/sallyport/certs/internal/durable"
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 	"github.com/sallyport-mesh/sallyport/certs/internal/unixsock"
 )
 

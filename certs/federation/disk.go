@@ -16,7 +16,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
 
-	"github.com/sallyport-mesh/sallyport/certs/internal/durable"
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 )
 
 const (

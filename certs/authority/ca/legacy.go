@@ -8,7 +8,7 @@ import (
 	"fmt"
 
 	"github.com/sallyport-mesh/sallyport/certs/authority/keys"
-	"github.com/sallyport-mesh/sallyport/certs/internal/durable"
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 )
 
 // legacy is what version 0 kept in one file of PEM: a root without room for an

@@ -20,7 +20,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/certs/internal/durable"
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 )
 
 const (

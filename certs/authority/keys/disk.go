@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/sallyport-mesh/sallyport/certs/internal/durable"
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 )
 
 const keyBlock = "PRIVATE KEY" // PKCS #8

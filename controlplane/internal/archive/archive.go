@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -156,7 +157,7 @@ func (a *Archive) Remove(hour int64) error {
 	if err := os.Remove(a.path(n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(a.dir)
+	return durable.SyncDir(a.dir)
 }
 
 // Check reads each file whole, and names those that are damaged.
@@ -193,12 +194,4 @@ func (a *Archive) check(n name) error {
 // explain names the file and says what to do.
 func (a *Archive) explain(n name, err error) error {
 	return fmt.Errorf("%w: %q: %w; put back a copy of it, or move it away, set the database aside too, and put the records of that hour again", ErrDamaged, a.path(n), err)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

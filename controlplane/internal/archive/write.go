@@ -11,6 +11,8 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 )
 
 const (
@@ -38,7 +40,7 @@ func (a *Archive) Write(hour int64, entries iter.Seq2[Entry, error]) error {
 	if err := os.Rename(temporary.Name(), a.path(n)); err != nil {
 		return err
 	}
-	if err := syncDir(a.dir); err != nil {
+	if err := durable.SyncDir(a.dir); err != nil {
 		return err
 	}
 	a.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -88,31 +89,11 @@ func (h *holds) change(name string, to ...Hold) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(h.path, content); err != nil {
+	if err := durable.Replace(h.path, content, 0o600); err != nil {
 		return err
 	}
 	h.kept = next
 	return nil
-}
-
-// replaceFile writes a file as a whole, and it is on the disk when it returns.
-func replaceFile(path string, content []byte) error {
-	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // Hold keeps records beyond their retention. See Keeper.

@@ -16,6 +16,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/archive"
 )
 
@@ -45,7 +46,7 @@ type Config struct {
 type SQLite struct {
 	config  Config
 	path    string
-	lock    *os.File // flocked while open: the kernel drops it with the process
+	release func() // the lock of its directory
 	archive *archive.Archive
 	holds   *holds
 	upkeep  sync.Mutex // held by Maintain
@@ -72,11 +73,11 @@ func (c Config) Open(ctx context.Context, dir string) (*SQLite, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(dir)
+	release, err := lockDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &SQLite{config: c, path: filepath.Join(dir, liveName, databaseName), lock: lock}
+	s := &SQLite{config: c, path: filepath.Join(dir, liveName, databaseName), release: release}
 	if err := s.openAll(ctx, dir); err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())
 	}
@@ -112,11 +113,11 @@ func (s *SQLite) openAll(ctx context.Context, dir string) error {
 // SetAside renames the database of a directory that nobody has open, and says what it
 // is called now; empty if there is none.
 func SetAside(dir string, now time.Time) (string, error) {
-	lock, err := lockDir(dir)
+	release, err := lockDir(dir)
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
+	defer release()
 	aside := filepath.Join(dir, "damaged-"+now.UTC().Format("20060102T150405.000000Z"))
 	err = os.Rename(filepath.Join(dir, liveName), aside)
 	if errors.Is(err, os.ErrNotExist) {
@@ -125,19 +126,13 @@ func SetAside(dir string, now time.Time) (string, error) {
 	return aside, err
 }
 
-func lockDir(dir string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
+// lockDir takes a directory for this process alone, until release or its end.
+func lockDir(dir string) (release func(), err error) {
+	release, err = durable.Lock(filepath.Join(dir, lockName))
+	if errors.Is(err, durable.ErrLocked) {
+		return nil, fmt.Errorf("lock %q: %w: stop the process that has it, or ask that one", dir, ErrInUse)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		file.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("%w: stop the process that has it, or ask that one", ErrInUse)
-		}
-		return nil, fmt.Errorf("lock %q: %w", dir, err)
-	}
-	return file, nil
+	return release, err
 }
 
 func (s *SQLite) open(ctx context.Context) error {
@@ -224,7 +219,8 @@ func (s *SQLite) Close() error {
 			all = append(all, db.Close())
 		}
 	}
-	return errors.Join(append(all, s.lock.Close())...)
+	s.release()
+	return errors.Join(all...)
 }
 
 // explain names the database and says what to do, where that is known.

@@ -14,6 +14,8 @@ import (
 	"github.com/transparency-dev/tessera/client"
 	"go.uber.org/zap"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 )
 
 // ErrRolledBack is of a tree that is not one that the log's last signed checkpoint is the
@@ -101,7 +103,7 @@ func (g *guard) sign(text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := replace(g.reader.signedPath(), signed, 0o600); err != nil {
+	if err := durable.Replace(g.reader.signedPath(), signed, 0o600); err != nil {
 		return nil, fmt.Errorf("write down what is signed: %w", err)
 	}
 	to.Note, g.last = signed, to

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 )
 
 // Prepare makes the key of the log of a trust domain, beside those of a set's others, if it
@@ -19,11 +21,11 @@ func Prepare(dir, td string) (vkey string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	held, err := takeLock(dir)
+	release, err := takeLock(dir)
 	if err != nil {
 		return "", err
 	}
-	defer held.release() //nolint:errcheck // a lock's file was not written to
+	defer release()
 	if _, err := loadKey(dir, OriginOf(td)); err != nil {
 		return "", err
 	}
@@ -64,37 +66,10 @@ func makeKey(dir, origin string) (note.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("origin %q: %w", origin, err)
 	}
-	if err := replace(filepath.Join(dir, vkeyName), []byte(public+"\n"), 0o644); err != nil {
+	if err := durable.Replace(filepath.Join(dir, vkeyName), []byte(public+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	return signer, replace(filepath.Join(dir, keyName), []byte(private+"\n"), 0o600)
+	return signer, durable.Replace(filepath.Join(dir, keyName), []byte(private+"\n"), 0o600)
 }
 
 func trim(text []byte) string { return strings.TrimSuffix(string(text), "\n") }
-
-// replace writes a file so that it is there whole, or is what it was, whatever happens.
-func replace(path string, data []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

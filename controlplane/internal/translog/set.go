@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 	logv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/log/v1"
 )
 
@@ -75,7 +76,7 @@ func (s *Set) writeWitnesses() error {
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(s.dir, witnessesName), append(text, '\n'), 0o600)
+	return durable.Replace(filepath.Join(s.dir, witnessesName), append(text, '\n'), 0o600)
 }
 
 // readWitnesses reads that. Where it is not to be had, proofs have signatures that a keys

@@ -72,7 +72,7 @@ type Log struct {
 	*Reader
 
 	now      func() time.Time
-	lock     *lock
+	release  func() // the lock of its directory
 	guard    *guard
 	appender *tessera.Appender
 	shutdown func(context.Context) error
@@ -110,11 +110,11 @@ func open(ctx context.Context, cfg Config) (l *Log, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	held, err := takeLock(cfg.Dir)
+	release, err := takeLock(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	l = &Log{now: cfg.Now, lock: held, seen: newRecent(remembered)}
+	l = &Log{now: cfg.Now, release: release, seen: newRecent(remembered)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -280,7 +280,7 @@ func (l *Log) Close() error {
 		l.cancel()
 	}
 	l.parts.Wait()
-	errs = append(errs, l.lock.release())
+	l.release()
 	return errors.Join(errs...)
 }
 

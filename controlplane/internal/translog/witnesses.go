@@ -18,6 +18,8 @@ import (
 	cosignature "github.com/transparency-dev/formats/note"
 	"go.uber.org/zap"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/sallyport-mesh/sallyport/certs/durable"
 )
 
 const (
@@ -170,7 +172,7 @@ func (w *witnesses) keep(c *Checkpoint) {
 	if was, err := w.reader.Cosigned(); err == nil && was != nil && bytes.Equal(was.Note, text) {
 		return
 	}
-	if err := replace(w.reader.cosignedPath(), text, 0o644); err != nil {
+	if err := durable.Replace(w.reader.cosignedPath(), text, 0o644); err != nil {
 		w.log.Error("cosignatures not kept", zap.String("log", c.Origin), zap.Error(err))
 	}
 }
