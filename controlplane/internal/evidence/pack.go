@@ -92,11 +92,7 @@ func (p *packer) log(ctx context.Context, td string, r *translog.Reader) error {
 		if err != nil {
 			return err
 		}
-		partial := uint8(0)
-		if left := c.Size - bundles*layout.EntryBundleWidth; left < layout.EntryBundleWidth {
-			partial = uint8(left)
-		}
-		if err := p.file(dir+layout.EntriesPath(bundles, partial), bundle); err != nil {
+		if err := p.file(dir+layout.EntriesPath(bundles, layout.PartialTileSize(0, bundles, c.Size)), bundle); err != nil {
 			return err
 		}
 		bundles++

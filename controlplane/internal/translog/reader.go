@@ -47,9 +47,6 @@ func (r *Reader) Origin() string { return r.verifier.Name() }
 // Key is the log's public key, as C2SP signed-note writes it.
 func (r *Reader) Key() string { return r.vkey }
 
-// Tiles is the directory that has what is to be served (C2SP tlog-tiles).
-func (r *Reader) Tiles() string { return r.tiles() }
-
 // Checkpoint is the last one that was published, with the log's signature. The error is
 // fs.ErrNotExist before the first.
 func (r *Reader) Checkpoint(context.Context) (*Checkpoint, error) {
@@ -113,18 +110,8 @@ func (r *Reader) Consistency(ctx context.Context, from, to uint64) ([][]byte, er
 	return builder.ConsistencyProof(ctx, from, to)
 }
 
-// Raw are the encoded entries of a tree of that size from an index on, in order.
-func (r *Reader) Raw(ctx context.Context, from, size uint64) iter.Seq2[uint64, []byte] {
-	return func(yield func(uint64, []byte) bool) {
-		for i, data := range r.raw(ctx, from, size, func(error) {}) {
-			if !yield(i, data) {
-				return
-			}
-		}
-	}
-}
-
-// raw tells failed why it ends early. The size has to be one that the tree once had: of
+// raw are the encoded entries of a tree of that size from an index on, in order. It tells
+// failed why it ends early. The size has to be one that the tree once had: of
 // others there are no partial bundles.
 func (r *Reader) raw(ctx context.Context, from, size uint64, failed func(error)) iter.Seq2[uint64, []byte] {
 	return func(yield func(uint64, []byte) bool) {

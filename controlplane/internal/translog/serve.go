@@ -17,9 +17,9 @@ var tilePath = regexp.MustCompile(`^tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/(x[0-
 func (s *Set) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{td}/{path...}", func(w http.ResponseWriter, r *http.Request) {
-		log := s.Readers()[r.PathValue("td")]
+		log, err := s.Reader(r.PathValue("td"))
 		switch path := r.PathValue("path"); {
-		case log == nil:
+		case err != nil:
 			http.NotFound(w, r)
 		case path == "checkpoint":
 			log.serveCheckpoint(w, r)

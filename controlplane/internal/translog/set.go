@@ -125,8 +125,8 @@ func OriginOf(td string) string { return td + "/sallyport/log" }
 
 // Add appends entries to the log of a trust domain, as Log.Add does.
 func (s *Set) Add(ctx context.Context, td string, entries ...*logv1.Entry) error {
-	if td == "" || strings.ContainsAny(td, "/\\") || strings.HasPrefix(td, ".") {
-		return fmt.Errorf("%q is no trust domain", td)
+	if err := checkName(td); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	l, err := s.of(ctx, td)
@@ -137,6 +137,22 @@ func (s *Set) Add(ctx context.Context, td string, entries ...*logv1.Entry) error
 	return l.Add(ctx, entries...)
 }
 
+// checkName: a trust domain is the name of a directory below the set's.
+func checkName(td string) error {
+	if td == "" || strings.ContainsAny(td, "/\\") || strings.HasPrefix(td, ".") {
+		return fmt.Errorf("%q is no trust domain", td)
+	}
+	return nil
+}
+
+// Reader is the log of a trust domain. The error is fs.ErrNotExist if there is none.
+func (s *Set) Reader(td string) (*Reader, error) {
+	if err := checkName(td); err != nil {
+		return nil, err
+	}
+	return OpenReader(filepath.Join(s.dir, td))
+}
+
 // Readers are the logs, by trust domain. One that cannot be read is not among them.
 func (s *Set) Readers() map[string]*Reader {
 	names, err := s.names()
@@ -145,7 +161,7 @@ func (s *Set) Readers() map[string]*Reader {
 	}
 	all := map[string]*Reader{}
 	for _, td := range names {
-		if r, err := OpenReader(filepath.Join(s.dir, td)); err == nil {
+		if r, err := s.Reader(td); err == nil {
 			all[td] = r
 		}
 	}

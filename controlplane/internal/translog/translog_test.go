@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,11 @@ func hashBundle(bundle []byte) (hashes [][]byte, err error) {
 	return hashes, nil
 }
 
+// encoded are the entries of a tree of that size, in order.
+func encoded(t testing.TB, r *Reader, size uint64) iter.Seq2[uint64, []byte] {
+	return r.raw(t.Context(), 0, size, func(err error) { t.Errorf("read the log: %v", err) })
+}
+
 // rebuilt is the root of the entries by x/mod's tlog.
 func rebuilt(t testing.TB, r *Reader, size uint64) tlog.Hash {
 	t.Helper()
@@ -127,7 +133,7 @@ func rebuilt(t testing.TB, r *Reader, size uint64) tlog.Hash {
 		}
 		return hashes, nil
 	})
-	for i, data := range r.Raw(t.Context(), 0, size) {
+	for i, data := range encoded(t, r, size) {
 		more, err := tlog.StoredHashes(int64(i), data, read)
 		if err != nil {
 			t.Fatal(err)
@@ -336,7 +342,7 @@ func TestProofs(t *testing.T) {
 	small := awaitSize(t, l.Reader, 300)
 	add(t, l, frames(300, 700)...)
 	large := awaitSize(t, l.Reader, 700)
-	for i, data := range l.Raw(t.Context(), 0, large.Size) {
+	for i, data := range encoded(t, l.Reader, large.Size) {
 		if i%67 != 0 {
 			continue
 		}
@@ -525,7 +531,7 @@ func killSoon(t *testing.T, dir string) []string {
 func TestEntryForm(t *testing.T) {
 	l := openLog(t, t.TempDir())
 	add(t, l, &logv1.Entry{Read: &logv1.Read{By: "spiffe://mesh.test/operator", What: "proof"}}, &logv1.Entry{Act: &logv1.Act{By: "x", Act: []byte{1}}})
-	for _, data := range l.Raw(t.Context(), 0, awaitSize(t, l.Reader, 2).Size) {
+	for _, data := range encoded(t, l.Reader, awaitSize(t, l.Reader, 2).Size) {
 		e := new(logv1.Entry)
 		if err := proto.Unmarshal(data, e); err != nil {
 			t.Fatal(err)

@@ -47,13 +47,20 @@ func (w Witness) Name() string { name, _, _ := strings.Cut(w.Key, "+"); return n
 
 // Check says what is wrong with a witness.
 func (w Witness) Check() error {
-	if _, err := cosignature.NewVerifierForCosignatureV1(w.Key); err != nil {
-		return fmt.Errorf("witness %q: %w", w.Key, err)
+	_, err := w.verifier()
+	return err
+}
+
+// verifier verifies its cosignatures. The error says what is wrong with the witness.
+func (w Witness) verifier() (note.Verifier, error) {
+	v, err := cosignature.NewVerifierForCosignatureV1(w.Key)
+	if err != nil {
+		return nil, fmt.Errorf("witness %q: %w", w.Key, err)
 	}
 	if !strings.HasPrefix(w.URL, "http://") && !strings.HasPrefix(w.URL, "https://") {
-		return fmt.Errorf("witness %s: %q is no http or https URL", w.Name(), w.URL)
+		return nil, fmt.Errorf("witness %s: %q is no http or https URL", w.Name(), w.URL)
 	}
-	return nil
+	return v, nil
 }
 
 // Cosigned says how far a witness has come.
@@ -82,25 +89,22 @@ type witnesses struct {
 type asked struct {
 	Witness
 
-	verifier note.Verifier
-	client   *http.Client
-	size     uint64 // of the last tree that it has cosigned
-	lines    string // its signatures of the last checkpoint
-	failed   error
+	known  note.Verifier // of its cosignatures
+	client *http.Client
+	size   uint64 // of the last tree that it has cosigned
+	lines  string // its signatures of the last checkpoint
+	failed error
 }
 
 func newWitnesses(r *Reader, all []Witness, log *zap.Logger) (*witnesses, error) {
 	w := &witnesses{reader: r, log: log}
 	for _, one := range all {
-		if err := one.Check(); err != nil {
-			return nil, err
-		}
-		v, err := cosignature.NewVerifierForCosignatureV1(one.Key)
+		v, err := one.verifier()
 		if err != nil {
 			return nil, err
 		}
 		client := &http.Client{Timeout: witnessTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-		w.asked = append(w.asked, &asked{Witness: one, verifier: v, client: client})
+		w.asked = append(w.asked, &asked{Witness: one, known: v, client: client})
 	}
 	return w, nil
 }
@@ -254,7 +258,7 @@ func (a *asked) post(ctx context.Context, r *Reader, from uint64, c *Checkpoint)
 
 // verify gives the witness's own signatures of what it answers.
 func (a *asked) verify(c *Checkpoint, body string) (lines string, err error) {
-	n, err := note.Open([]byte(string(c.Note)+body), note.VerifierList(a.verifier))
+	n, err := note.Open([]byte(string(c.Note)+body), note.VerifierList(a.known))
 	if err != nil {
 		return "", fmt.Errorf("what it signs is not good: %w", err)
 	}
