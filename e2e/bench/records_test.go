@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -53,7 +52,7 @@ func TestRecords(t *testing.T) {
 	if full {
 		n, size = *rounds, 200_000
 	}
-	spool, err := buildSpool()
+	spool, err := buildTest(t.Context(), "gateway/internal/recorder")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,21 +84,6 @@ func recordRound(ctx context.Context, f *figures, spool string, size int) error 
 		f.samples[m.at] = append(f.samples[m.at], v)
 	}
 	return spoolRound(ctx, f, spool, max(100*time.Millisecond, time.Duration(size)*5*time.Microsecond))
-}
-
-// buildSpool builds the spool's benchmarks.
-func buildSpool() (string, error) {
-	dir, err := binDir()
-	if err != nil {
-		return "", err
-	}
-	to := filepath.Join(dir, "recorder.test")
-	cmd := exec.Command("go", "test", "-c", "-o", to, "./gateway/internal/recorder")
-	cmd.Dir = "../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the spool's benchmarks: %w\n%s", err, out)
-	}
-	return to, nil
 }
 
 // rates are what a row of BenchmarkRates says, by unit.

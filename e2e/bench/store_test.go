@@ -86,15 +86,9 @@ func storeRound(ctx context.Context, f *figures, n int) (extra []string, err err
 
 // measured has the test of a package measure, which is built and run.
 func measured(ctx context.Context, f *figures, dir string, args []string) (extra []string, err error) {
-	at, err := binDir()
+	bin, err := buildTest(ctx, dir)
 	if err != nil {
 		return nil, err
-	}
-	bin := filepath.Join(at, filepath.Base(dir)+".test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", bin, "./"+dir)
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the test of %s: %w\n%s", dir, err, out)
 	}
 	cmd := exec.CommandContext(ctx, bin, append(args, "-test.v")...)
 	cmd.Dir = os.TempDir()
@@ -103,6 +97,22 @@ func measured(ctx context.Context, f *figures, dir string, args []string) (extra
 		return nil, fmt.Errorf("measure %s: %w\n%s", dir, err, out)
 	}
 	return takeFigures(f, string(out)), nil
+}
+
+// buildTest builds the test of a package, by its directory from the root, and gives where
+// it is.
+func buildTest(ctx context.Context, dir string) (string, error) {
+	to, err := binDir()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(to, filepath.Base(dir)+".test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", bin, "./"+dir)
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the test of %s: %w\n%s", dir, err, out)
+	}
+	return bin, nil
 }
 
 // takeFigures reads the lines that say "goal", a name, a unit and a value, and gives

@@ -61,27 +61,39 @@ func at(t *timestamppb.Timestamp) time.Time {
 }
 
 // loudest are the talkers of all transitions with the most bytes.
-func loudest(ctx context.Context, counts Counts, pairs map[[2]string]bool, w records.Window, n int) (all []*controlv1.Talker, err error) {
+func loudest(ctx context.Context, counts Counts, pairs map[[2]string]bool, w records.Window, n int) ([]*controlv1.Talker, error) {
 	if n == 0 {
 		return nil, nil
 	}
+	type talker struct {
+		records.Talker
+		pair [2]string
+	}
+	var all []talker
 	for pair := range pairs {
 		talkers, err := counts.Talkers(ctx, pair[0], pair[1], w, n)
 		if err != nil {
 			return nil, err
 		}
 		for _, t := range talkers {
-			all = append(all, &controlv1.Talker{
-				From: pair[0], To: pair[1], Source: t.Source, Destination: t.Destination, Crossings: t.Crossings, Denied: t.Denied,
-				RequestBytes: t.RequestBytes, ResponseBytes: t.ResponseBytes,
-			})
+			all = append(all, talker{t, pair})
 		}
 	}
-	slices.SortFunc(all, func(a, b *controlv1.Talker) int {
-		return cmp.Or(cmp.Compare(b.GetRequestBytes()+b.GetResponseBytes(), a.GetRequestBytes()+a.GetResponseBytes()),
-			cmp.Compare(b.GetCrossings(), a.GetCrossings()), cmp.Compare(a.GetSource(), b.GetSource()), cmp.Compare(a.GetDestination(), b.GetDestination()))
-	})
-	return all[:min(n, len(all))], nil
+	slices.SortFunc(all, func(a, b talker) int { return louder(a.Talker, b.Talker) })
+	var first []*controlv1.Talker
+	for _, t := range all[:min(n, len(all))] {
+		first = append(first, &controlv1.Talker{
+			From: t.pair[0], To: t.pair[1], Source: t.Source, Destination: t.Destination, Crossings: t.Crossings, Denied: t.Denied,
+			RequestBytes: t.RequestBytes, ResponseBytes: t.ResponseBytes,
+		})
+	}
+	return first, nil
+}
+
+// louder has those with the most bytes first, then with the most crossings, then by name.
+func louder(a, b records.Talker) int {
+	return cmp.Or(cmp.Compare(b.RequestBytes+b.ResponseBytes, a.RequestBytes+a.ResponseBytes), cmp.Compare(b.Crossings, a.Crossings),
+		cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination))
 }
 
 // counted counts the records that are in memory: for who has no store, as of a mesh that
@@ -114,33 +126,15 @@ func openedAt(r *crossingv1.Record) time.Time {
 func (c counted) Matrix(ctx context.Context, w records.Window) ([]records.Cell, error) {
 	sums := map[records.Class]records.Counts{}
 	err := c.each(ctx, w, func(r *crossingv1.Record) {
-		class := records.Class{
-			From: r.GetTransition().GetFrom(), To: r.GetTransition().GetTo(), Owner: r.GetTransition().GetOwner(), Denied: isDenied(r), State: r.GetState(),
-		}
+		class := records.ClassOf(r)
 		sums[class] = plus(sums[class], r)
 	})
 	cells := make([]records.Cell, 0, len(sums))
 	for class, sum := range sums {
 		cells = append(cells, records.Cell{Class: class, Counts: sum})
 	}
-	slices.SortFunc(cells, func(a, b records.Cell) int {
-		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Owner, b.Owner), compareBool(a.Denied, b.Denied), cmp.Compare(a.State, b.State))
-	})
+	slices.SortFunc(cells, func(a, b records.Cell) int { return a.Compare(b.Class) })
 	return cells, err
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
-}
-
-func isDenied(r *crossingv1.Record) bool {
-	return r.GetEgress().GetDecision() == crossingv1.Decision_DENY || r.GetIngress().GetDecision() == crossingv1.Decision_DENY
 }
 
 // plus adds a record: as the egress gateway counted it, or the ingress gateway where there
@@ -166,7 +160,7 @@ func (c counted) Talkers(ctx context.Context, from, to string, w records.Window,
 			t = &records.Talker{Source: key[0], Destination: key[1]}
 			sums[key] = t
 		}
-		if t.Counts = plus(t.Counts, r); isDenied(r) {
+		if t.Counts = plus(t.Counts, r); records.ClassOf(r).Denied {
 			t.Denied++
 		}
 	})
@@ -174,9 +168,6 @@ func (c counted) Talkers(ctx context.Context, from, to string, w records.Window,
 	for t := range maps.Values(sums) {
 		all = append(all, *t)
 	}
-	slices.SortFunc(all, func(a, b records.Talker) int {
-		return cmp.Or(cmp.Compare(b.RequestBytes+b.ResponseBytes, a.RequestBytes+a.ResponseBytes), cmp.Compare(b.Crossings, a.Crossings),
-			cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination))
-	})
+	slices.SortFunc(all, louder)
 	return all[:min(n, len(all))], err
 }

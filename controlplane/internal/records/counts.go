@@ -162,12 +162,12 @@ func (s sums) cells() []Cell {
 	for c, d := range s {
 		all = append(all, Cell{c, d.counts(uint64(d.crossings))}) //nolint:gosec // never negative
 	}
-	slices.SortFunc(all, func(a, b Cell) int { return a.compare(b.Class) })
+	slices.SortFunc(all, func(a, b Cell) int { return a.Compare(b.Class) })
 	return all
 }
 
-// compare in the order of the fields.
-func (c Class) compare(o Class) int {
+// Compare in the order of the fields.
+func (c Class) Compare(o Class) int {
 	return cmp.Or(cmp.Compare(c.From, o.From), cmp.Compare(c.To, o.To), cmp.Compare(c.Owner, o.Owner),
 		cmp.Compare(one(c.Denied), one(o.Denied)), cmp.Compare(c.State, o.State))
 }

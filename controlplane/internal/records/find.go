@@ -197,7 +197,7 @@ func (q Query) where(at span) (string, []any) {
 
 // holds says that every field but the window holds of a record.
 func (q *Query) holds(r *crossingv1.Record) bool {
-	c := classOf(r)
+	c := ClassOf(r)
 	is := func(asked, has string) bool { return asked == "" || asked == has }
 	return is(q.ID, r.GetId()) && is(q.Trace, r.GetTrace()) && is(q.From, c.From) && is(q.To, c.To) && is(q.Owner, c.Owner) &&
 		is(q.Service, r.GetOperation().GetService()) && (is(q.Identity, r.GetSource()) || is(q.Identity, r.GetDestination())) &&

@@ -102,7 +102,7 @@ func meant(q Query, r *crossingv1.Record) bool {
 	t, s := r.GetTransition(), r.GetState()
 	return is(q.ID, r.GetId()) && is(q.Trace, r.GetTrace()) && is(q.Identity, r.GetSource(), r.GetDestination()) &&
 		is(q.Owner, t.GetOwner()) && is(q.From, t.GetFrom()) && is(q.To, t.GetTo()) &&
-		is(q.Service, r.GetOperation().GetService()) && (!q.Denied || classOf(r).Denied) &&
+		is(q.Service, r.GetOperation().GetService()) && (!q.Denied || ClassOf(r).Denied) &&
 		(!q.Unmatched || s == crossingv1.Record_ONE_SIDED || s == crossingv1.Record_DISAGREE)
 }
 
@@ -119,7 +119,7 @@ func (m *memory) Matrix(ctx context.Context, w Window) ([]Cell, error) {
 	}
 	sums := map[Class]Counts{}
 	for _, j := range m.sorted(func(r *crossingv1.Record) bool { return within(r, at) }) {
-		sums[classOf(j.Record)] = plus(sums[classOf(j.Record)], j.Record)
+		sums[ClassOf(j.Record)] = plus(sums[ClassOf(j.Record)], j.Record)
 	}
 	var all []Cell
 	for class, n := range sums {
@@ -160,7 +160,7 @@ func (m *memory) Talkers(ctx context.Context, from, to string, w Window, n int) 
 		pair := [2]string{r.GetSource(), r.GetDestination()}
 		t := sums[pair]
 		t.Source, t.Destination, t.Counts = pair[0], pair[1], plus(t.Counts, r)
-		t.Denied += uint64(number(classOf(r).Denied))
+		t.Denied += uint64(number(ClassOf(r).Denied))
 		sums[pair] = t
 	}
 	var all []Talker

@@ -50,7 +50,7 @@ func rowOf(j Joined) (*row, error) {
 	return &row{
 		key:    key{r.GetId(), j.Egress, j.Ingress},
 		opened: end.GetOpen().AsTime().UnixMicro(),
-		class:  classOf(r),
+		class:  ClassOf(r),
 		bytes:  volumeOf(r),
 		joined: r,
 		record: encoded,
@@ -73,7 +73,8 @@ func checkKey(j Joined) error {
 	return nil
 }
 
-func classOf(r *crossingv1.Record) Class {
+// ClassOf is what a record is counted by.
+func ClassOf(r *crossingv1.Record) Class {
 	t := r.GetTransition()
 	return Class{
 		From: t.GetFrom(), To: t.GetTo(), Owner: t.GetOwner(), State: r.GetState(),
