@@ -15,11 +15,15 @@ import (
 
 const (
 	// rotated is how long SVIDs last in these tests; they are renewed at half.
-	rotated = 16 * time.Second
+	rotated = 20 * time.Second
 	// rotatedTwice is how long it takes until all have been renewed twice: certificates
 	// know no other clock.
 	rotatedTwice = 5 * rotated / 4
-	// rotatedStream is how long a stream goes on: it is sure of a fifth of half an
+	// shownTwice is how long it takes at most until crossings have shown that. A connection
+	// that was made just before a renewal shows what it was made with until that ends, after
+	// one and a half lives. If SVIDs were renewed only when they end, it would take two.
+	shownTwice = 7 * rotated / 4
+	// rotatedStream is how long a stream goes on: it is sure of 15 % of half an
 	// SVID's life, and a busy machine may need all the rest of that.
 	rotatedStream = 250 * time.Millisecond
 	// enoughCalls is how many a rotation has to be seen by, however long that takes.
@@ -40,9 +44,10 @@ func TestRotate(t *testing.T) {
 func rotateLeaf(t *testing.T) {
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.X509TTL = rotated })
 	l := startLoad(t, m, rotatedStream)
-	phase := l.phase("leaf")
+	phase, began := l.phase("leaf"), time.Now()
 	<-time.After(rotatedTwice)
 	phase.await(t, max(100, enoughCalls-phase.count()))
+	l.awaitShown(t, began.Add(shownTwice), func(s shown) int { return len(s.svids) })
 	l.stop(t)
 	phase.judge(t, enoughCalls)
 	l.awaitRecords(t, m)
@@ -60,10 +65,11 @@ func rotateIntermediate(t *testing.T) {
 		cfg.X509TTL, cfg.IntermediateLife = rotated, 2*rotated
 	})
 	l := startLoad(t, m, rotatedStream)
-	phase, enough := l.phase("intermediate"), time.Now().Add(rotatedTwice)
+	phase, began := l.phase("intermediate"), time.Now()
 	awaitIntermediates(t, m, times)
-	<-time.After(time.Until(enough))
+	<-time.After(time.Until(began.Add(rotatedTwice)))
 	phase.await(t, max(100, enoughCalls-phase.count()))
+	l.awaitShown(t, began.Add(shownTwice), func(s shown) int { return len(s.by) })
 	l.stop(t)
 	phase.judge(t, enoughCalls)
 	l.awaitRecords(t, m)
@@ -72,6 +78,19 @@ func rotateIntermediate(t *testing.T) {
 		if n := len(seen[localmesh.ID(name)].by); n < 3 { // SVIDs were renewed twice
 			t.Errorf("%s was seen with SVIDs of %d intermediates, want 3", name, n)
 		}
+	}
+}
+
+// awaitShown waits until both ends of crossings were seen with three of what is counted, or
+// until that time: who called it says then what is missing.
+func (l *load) awaitShown(t *testing.T, until time.Time, count func(shown) int) {
+	t.Helper()
+	for time.Now().Before(until) {
+		seen := l.shown(t)
+		if count(seen[localmesh.ID("orchestrator")]) >= 3 && count(seen[localmesh.ID("llm")]) >= 3 {
+			return
+		}
+		<-time.After(time.Second)
 	}
 }
 
@@ -170,6 +189,7 @@ type shown struct {
 // crossing have shown. What is in no log is an error.
 func (l *load) shown(t *testing.T) map[spiffeid.ID]shown {
 	t.Helper()
+	records := l.m.Crossings(t, &controlv1.ListCrossingsRequest{}) // before the logs, which have what these show
 	logs := map[string]issued.Entry{}
 	seen := map[spiffeid.ID]shown{}
 	for _, name := range []string{"orchestrator", "llm"} {
@@ -192,7 +212,7 @@ func (l *load) shown(t *testing.T) map[spiffeid.ID]shown {
 		}
 		s.svids[fingerprint], s.by[e.By], s.roots[e.Root] = true, true, true
 	}
-	for _, r := range l.m.Crossings(t, &controlv1.ListCrossingsRequest{}) {
+	for _, r := range records {
 		if meshtest.Whole(r) {
 			note(r.GetSource(), r.GetEgress().GetPeer().GetSvid())
 			note(r.GetDestination(), r.GetIngress().GetPeer().GetSvid())

@@ -22,11 +22,11 @@ import (
 )
 
 const (
-	// shortLived is how long an SVID lasts in these tests, the shortest that an
-	// authority gives.
-	shortLived = 4 * time.Second
-	// outlives is how long a program runs: longer than three SVIDs.
-	outlives = 3*shortLived + shortLived/2
+	// shortLived is how long an SVID lasts in these tests; a call is sure of a fifth of half
+	// of that.
+	shortLived = 12 * time.Second
+	// outlives is how long a program runs: longer than two SVIDs, and four are used.
+	outlives = 2*shortLived + shortLived/4
 )
 
 func TestMain(m *testing.M) { meshtest.Main(m) }

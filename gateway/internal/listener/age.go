@@ -11,13 +11,17 @@ func (c *conn) leaves(now time.Time) bool {
 	return c.retired || !c.ages.IsZero() && now.After(c.ages)
 }
 
-// untilExpiry is a deadline for the next request, or the SVID's end if that
-// comes first.
-func (c *conn) untilExpiry(deadline time.Time) time.Time {
+// untilAged is a deadline for the next request: at the latest soon after the connection has
+// aged, for what began just before its SVID ends would be cut off.
+func (c *conn) untilAged(deadline time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.chain) > 0 && c.chain[0].NotAfter.Before(deadline) {
-		return c.chain[0].NotAfter
+	if len(c.chain) == 0 {
+		return deadline
+	}
+	aged := c.ages.Add(c.chain[0].NotAfter.Sub(c.ages) / 4)
+	if aged.Before(deadline) {
+		return aged
 	}
 	return deadline
 }

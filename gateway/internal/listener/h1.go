@@ -119,7 +119,7 @@ func (c *h1) next() bool {
 	if c.served == 0 && c.id.IsZero() {
 		wait = c.l.cfg.HeadTimeout
 	}
-	c.in.bound(c.untilExpiry(time.Now().Add(wait)), wait/renewals)
+	c.in.bound(c.untilAged(time.Now().Add(wait)), wait/renewals)
 	return c.await() == nil && c.setIdle(false)
 }
 
