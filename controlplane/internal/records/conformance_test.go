@@ -120,6 +120,7 @@ func sameRecords(t *testing.T, q Query, want, have []Joined) {
 		return a.Egress == b.Egress && a.Ingress == b.Ingress && proto.Equal(a.Record, b.Record)
 	}
 	if !slices.EqualFunc(want, have, same) {
+		q.Without = nil // it has no words
 		t.Errorf("%+v:\n%s", q, cmp.Diff(want, have, protocmp.Transform()))
 	}
 }
@@ -137,7 +138,18 @@ func questions(all []Joined) []Query {
 		{To: "gcp", Limit: 1},
 		{Service: r.GetOperation().GetService()},
 		{Denied: true},
+		{Allowed: true, From: "aws", Limit: 20},
+		{Denied: true, Allowed: true},
 		{Unmatched: true},
+		{State: crossingv1.Record_JOINED, Limit: 7},
+		{State: crossingv1.Record_DISAGREE},
+		{State: crossingv1.Record_OPEN, Unmatched: true},
+		{Before: PlaceOf(all[77])},
+		{Before: PlaceOf(all[77]), Limit: 11},
+		{Before: PlaceOf(all[91]), State: crossingv1.Record_ONE_SIDED, Limit: 4},
+		{Before: PlaceAt(noon.Add(-90*time.Minute), "x"), To: "gcp", Limit: 2},
+		{Without: func(j Joined) bool { return j.Record.GetTransition().GetOwner() == "team-1" }, Limit: 30},
+		{Without: func(j Joined) bool { return PlaceOf(j).Compare(PlaceOf(all[60])) > 0 }},
 		{Unmatched: true, From: "edge", Limit: 3},
 		{Limit: MaxLimit},
 	}
@@ -163,6 +175,41 @@ func changed(all []Joined) []Joined {
 		some = append(some, j)
 	}
 	return some
+}
+
+// TestPages: each page begins where the one before it ended, and all of them have all
+// records once.
+func TestPages(t *testing.T) {
+	onEach(t, func(t *testing.T, s Store) {
+		all := day(120)
+		put(t, s, all...)
+		want := find(t, s, Query{})
+		var have []Joined
+		for q := (Query{Limit: 7}); ; q.Before = PlaceOf(have[0]) {
+			page := find(t, s, q)
+			if have = append(slices.Clone(page), have...); len(page) < q.Limit {
+				break
+			}
+		}
+		sameRecords(t, Query{Limit: 7}, want, have)
+	})
+}
+
+// TestWithoutMayAsk: who says what is left out may ask the store, while others write to it.
+func TestWithoutMayAsk(t *testing.T) {
+	onEach(t, func(t *testing.T, s Store) {
+		all := day(50)
+		put(t, s, all...)
+		found := find(t, s, Query{Without: func(j Joined) bool {
+			done := make(chan struct{})
+			go func() { defer close(done); put(t, s, j) }()
+			<-done
+			return len(find(t, s, Query{ID: j.Record.GetId()})) == 1
+		}})
+		if len(found) > 0 {
+			t.Errorf("%d records were not found by their ids", len(found))
+		}
+	})
 }
 
 func sameCounts(t *testing.T, want, have Store, w Window) {

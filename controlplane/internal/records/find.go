@@ -1,7 +1,6 @@
 package records
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -18,19 +17,9 @@ import (
 // open: a slow consumer keeps no write-ahead log from being folded in.
 const pageSize = 1_000
 
-// place is where a record stands in the order of an answer.
-type place struct {
-	opened int64
-	key
-}
-
-func (p place) compare(o place) int {
-	return cmp.Or(cmp.Compare(p.opened, o.opened), cmp.Compare(p.id, o.id), cmp.Compare(p.egress, o.egress), cmp.Compare(p.ingress, o.ingress))
-}
-
 // found is a record and its place.
 type found struct {
-	place
+	Place
 	Joined
 }
 
@@ -41,7 +30,7 @@ type reading struct {
 
 	back bool
 	left span   // in which the rest is
-	last *place // of what was read last, unless all of its tier was
+	last *Place // of what was read last, unless all of its tier was
 	most int    // records in a page
 }
 
@@ -57,7 +46,7 @@ func (s *SQLite) Find(ctx context.Context, q Query) iter.Seq2[Joined, error] {
 			return
 		}
 		if q.Limit > 0 {
-			s.newest(ctx, &reading{Query: q, back: true, left: at}, yield)
+			s.newest(ctx, newest(q, at), yield)
 			return
 		}
 		for f, err := range s.pages(ctx, &reading{Query: q, left: at, most: pageSize}) {
@@ -66,6 +55,15 @@ func (s *SQLite) Find(ctx context.Context, q Query) iter.Seq2[Joined, error] {
 			}
 		}
 	}
+}
+
+// newest is a reading from the newest back.
+func newest(q Query, at span) *reading {
+	r := &reading{Query: q, back: true, left: at}
+	if q.Before != (Place{}) && q.Before.opened < at.until {
+		r.left.until, r.last = q.Before.opened+1, &q.Before
+	}
+	return r
 }
 
 // newest yields the last of what matches, which it holds all at once.
@@ -88,7 +86,8 @@ func (s *SQLite) newest(ctx context.Context, r *reading, yield func(Joined, erro
 	}
 }
 
-// pages yields all that matches, page by page.
+// pages yields all that matches, page by page. Nothing is held while it asks what is to be
+// left out.
 func (s *SQLite) pages(ctx context.Context, r *reading) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
 		for r.left.since < r.left.until {
@@ -98,7 +97,11 @@ func (s *SQLite) pages(ctx context.Context, r *reading) iter.Seq2[found, error] 
 				return
 			}
 			for _, f := range page {
-				if !yield(f, nil) {
+				switch {
+				case r.Before != (Place{}) && f.Compare(r.Before) >= 0:
+					return // of what is read from the newest back, none is
+				case r.Without != nil && r.Without(f.Joined):
+				case !yield(f, nil):
 					return
 				}
 			}
@@ -150,7 +153,7 @@ func (r *reading) advance(read []found, done bool, of span) {
 	case done:
 		r.left.since, r.last = of.until, nil
 	default:
-		last := read[len(read)-1].place
+		last := read[len(read)-1].Place
 		r.last = &last
 		if r.back {
 			r.left.until = last.opened + 1
@@ -189,7 +192,10 @@ func (q Query) where(at span) (string, []any) {
 	if q.Denied {
 		b.WriteString(" AND denied = 1")
 	}
-	if q.Unmatched {
+	if q.Allowed {
+		b.WriteString(" AND denied = 0")
+	}
+	if q.Unmatched || unmatched(q.State) {
 		b.WriteString(" AND unmatched = 1")
 	}
 	return b.String(), args
@@ -201,7 +207,8 @@ func (q *Query) holds(r *crossingv1.Record) bool {
 	is := func(asked, has string) bool { return asked == "" || asked == has }
 	return is(q.ID, r.GetId()) && is(q.Trace, r.GetTrace()) && is(q.From, c.From) && is(q.To, c.To) && is(q.Owner, c.Owner) &&
 		is(q.Service, r.GetOperation().GetService()) && (is(q.Identity, r.GetSource()) || is(q.Identity, r.GetDestination())) &&
-		(!q.Denied || c.Denied) && (!q.Unmatched || unmatched(c.State))
+		(!q.Denied || c.Denied) && !(q.Allowed && c.Denied) && (!q.Unmatched || unmatched(c.State)) &&
+		(q.State == crossingv1.Record_STATE_UNSPECIFIED || q.State == c.State)
 }
 
 // read runs a question.
@@ -215,10 +222,10 @@ func read(ctx context.Context, db database, where string, args []any) ([]found, 
 	for rows.Next() {
 		var f found
 		var encoded []byte
-		if err := rows.Scan(&f.opened, &f.id, &f.place.egress, &f.place.ingress, &encoded); err != nil {
+		if err := rows.Scan(&f.opened, &f.id, &f.Place.egress, &f.Place.ingress, &encoded); err != nil {
 			return nil, err
 		}
-		f.Joined = Joined{f.place.egress, f.place.ingress, &crossingv1.Record{}}
+		f.Joined = Joined{f.Place.egress, f.Place.ingress, &crossingv1.Record{}}
 		if err := proto.Unmarshal(encoded, f.Record); err != nil {
 			return nil, fmt.Errorf("crossing %q: %w: %w", f.id, err, ErrDamaged)
 		}

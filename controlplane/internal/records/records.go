@@ -63,10 +63,17 @@ type Query struct {
 	From, To string
 	// Service is the name of the service in the policy, such as that of a model.
 	Service string
-	// Denied are those that one of the gateways denied.
-	Denied bool
+	// Denied are those that one of the gateways denied, Allowed those that none did.
+	Denied, Allowed bool
 	// Unmatched are those that are one-sided, or whose halves disagree.
 	Unmatched bool
+	// State of the record.
+	State crossingv1.Record_State
+	// Before is a place: those that stand before it.
+	Before Place
+	// Without are left out: those for which it says yes. It may take its time, and ask the
+	// store.
+	Without func(Joined) bool
 	// Limit of records, at most MaxLimit, the newest kept; none if 0.
 	Limit int
 }

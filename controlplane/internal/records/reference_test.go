@@ -86,6 +86,9 @@ func (m *memory) Find(ctx context.Context, q Query) iter.Seq2[Joined, error] {
 			return
 		}
 		found := m.sorted(func(r *crossingv1.Record) bool { return within(r, at) && meant(q, r) })
+		found = slices.DeleteFunc(found, func(j Joined) bool {
+			return q.Before != (Place{}) && PlaceOf(j).Compare(q.Before) >= 0 || q.Without != nil && q.Without(j)
+		})
 		if q.Limit > 0 && len(found) > q.Limit {
 			found = found[len(found)-q.Limit:]
 		}
@@ -102,7 +105,8 @@ func meant(q Query, r *crossingv1.Record) bool {
 	t, s := r.GetTransition(), r.GetState()
 	return is(q.ID, r.GetId()) && is(q.Trace, r.GetTrace()) && is(q.Identity, r.GetSource(), r.GetDestination()) &&
 		is(q.Owner, t.GetOwner()) && is(q.From, t.GetFrom()) && is(q.To, t.GetTo()) &&
-		is(q.Service, r.GetOperation().GetService()) && (!q.Denied || ClassOf(r).Denied) &&
+		is(q.Service, r.GetOperation().GetService()) && (!q.Denied || ClassOf(r).Denied) && (!q.Allowed || !ClassOf(r).Denied) &&
+		(q.State == 0 || q.State == s) &&
 		(!q.Unmatched || s == crossingv1.Record_ONE_SIDED || s == crossingv1.Record_DISAGREE)
 }
 

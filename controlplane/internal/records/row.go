@@ -36,11 +36,8 @@ func rowOf(j Joined) (*row, error) {
 	if err := checkKey(j); err != nil {
 		return nil, err
 	}
-	end := r.GetEgress()
-	if end.GetOpen() == nil {
-		end = r.GetIngress()
-	}
-	if err := end.GetOpen().CheckValid(); err != nil {
+	opened := openedOf(r)
+	if err := opened.CheckValid(); err != nil {
 		return nil, fmt.Errorf("crossing %q has no time of opening: %w: %w", r.GetId(), err, ErrInvalid)
 	}
 	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
@@ -49,7 +46,7 @@ func rowOf(j Joined) (*row, error) {
 	}
 	return &row{
 		key:    key{r.GetId(), j.Egress, j.Ingress},
-		opened: end.GetOpen().AsTime().UnixMicro(),
+		opened: opened.AsTime().UnixMicro(),
 		class:  ClassOf(r),
 		bytes:  volumeOf(r),
 		joined: r,

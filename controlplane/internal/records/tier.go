@@ -73,7 +73,7 @@ func (s *SQLite) coldPage(ctx context.Context, r *reading, part span) ([]found, 
 			return nil, err
 		}
 		f := foundOf(e)
-		if r.last != nil && (r.back && f.compare(*r.last) >= 0 || !r.back && f.compare(*r.last) <= 0) {
+		if r.last != nil && (r.back && f.Compare(*r.last) >= 0 || !r.back && f.Compare(*r.last) <= 0) || !r.holds(e.Record) {
 			continue
 		}
 		if page = append(page, f); len(page) == r.most {
@@ -86,7 +86,7 @@ func (s *SQLite) coldPage(ctx context.Context, r *reading, part span) ([]found, 
 
 func foundOf(e archive.Entry) found {
 	return found{
-		place{e.Opened, key{e.Record.GetId(), e.Egress, e.Ingress}},
+		Place{e.Opened, key{e.Record.GetId(), e.Egress, e.Ingress}},
 		Joined{e.Egress, e.Ingress, e.Record},
 	}
 }
@@ -94,7 +94,7 @@ func foundOf(e archive.Entry) found {
 func (q *Query) want(at span, back bool) archive.Want {
 	return archive.Want{
 		Since: at.since, Until: at.until, ID: q.ID, Trace: q.Trace, Identity: q.Identity,
-		From: q.From, To: q.To, Owner: q.Owner, Service: q.Service, Denied: q.Denied, Unmatched: q.Unmatched, Back: back,
+		From: q.From, To: q.To, Owner: q.Owner, Service: q.Service, Denied: q.Denied, Unmatched: q.Unmatched || unmatched(q.State), Back: back,
 	}
 }
 
