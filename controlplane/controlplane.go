@@ -10,6 +10,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -41,6 +42,10 @@ import (
 // DefaultListen is where a control plane listens if it is not told.
 const DefaultListen = "127.0.0.1:8444"
 
+// DefaultRemember is far longer than the frames of one crossing are apart, while its
+// gateways deliver.
+const DefaultRemember = time.Hour
+
 // What readers of the logs may use: anybody may come.
 const (
 	readerTimeout = 30 * time.Second
@@ -63,6 +68,9 @@ type Config struct {
 	// LogDir is the directory of the environments' logs; DIR/log if empty. With NATS and
 	// without it none are kept.
 	LogDir string
+	// Remember is how long a crossing stays in memory at least, though it is settled and in
+	// the store of records; DefaultRemember if 0. What comes later of it changes nothing.
+	Remember time.Duration
 	// LogListen is the host:port where the logs are served for reading, over HTTP; nowhere
 	// if empty.
 	LogListen string
@@ -191,13 +199,9 @@ func (c *ControlPlane) build(ctx context.Context) error {
 		if c.records, err = openRecords(ctx, recordsDir(c.config.Dir), c.log); err != nil {
 			return fmt.Errorf("open the store of records: %w", err)
 		}
-		parts.Counts = c.records
 	}
-	if c.view, err = newView(ctx, c.store, parts); err != nil {
+	if c.view, err = newView(ctx, c.store, keeping{c.records, cmp.Or(c.config.Remember, DefaultRemember)}, parts); err != nil {
 		return err
-	}
-	if c.records != nil {
-		c.view.feed = &feed{store: c.records, joiner: c.view.records, log: c.log}
 	}
 	c.refusals = newRefusals(c.source, c.view.keep, c.log)
 	c.clients = newClients(c.source, c.refusals)

@@ -9,9 +9,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/recall"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
-	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 const (
@@ -23,15 +24,20 @@ const (
 	feedPause = 5 * time.Second
 	// upkeepEvery is how often hours that are over are archived.
 	upkeepEvery = time.Hour
+	// forgetEvery is how often what is settled is forgotten, at least.
+	forgetEvery = time.Minute
 )
 
-// feed keeps the store of records what the joiner says. Nobody waits for it: an
-// acknowledgement means that frames are durable, and a store that fails is told of and is
-// filled again from them.
+// feed keeps the store of records what is joined, and has that forgotten in time. Nobody
+// waits for it: an acknowledgement means that frames are durable, and a store that fails is
+// told of and is filled again from them.
 type feed struct {
-	store  records.Keeper
-	joiner *join.Joiner
-	log    *zap.Logger
+	store   records.Keeper
+	records *recall.Records
+	book    *statements.Book
+
+	forgetEvery time.Duration
+	log         *zap.Logger
 }
 
 // openRecords opens the store of records. One that is damaged is set aside, and filled
@@ -57,10 +63,12 @@ func recordsDir(dir string) string { return filepath.Join(dir, "records") }
 
 // run feeds the store until ctx ends.
 func (f *feed) run(ctx context.Context) error {
-	upkeep := time.NewTicker(upkeepEvery) // for as long as it runs, however often the store fails
+	// Both go on for as long as it runs, however often the store fails.
+	upkeep, forget := time.NewTicker(upkeepEvery), time.NewTicker(f.forgetEvery)
 	defer upkeep.Stop()
+	defer forget.Stop()
 	for ctx.Err() == nil {
-		if err := f.follow(ctx, upkeep.C); err != nil && !errors.Is(err, join.ErrSlow) && ctx.Err() == nil {
+		if err := f.follow(ctx, upkeep.C, forget.C); err != nil && !errors.Is(err, join.ErrSlow) && ctx.Err() == nil {
 			f.log.Error("records not stored; tried again", zap.Error(err))
 			select {
 			case <-ctx.Done():
@@ -71,40 +79,57 @@ func (f *feed) run(ctx context.Context) error {
 	return nil
 }
 
-// follow puts all records, and each that changes, until it fails. Each tick of upkeep is time
-// to archive.
-func (f *feed) follow(ctx context.Context, upkeep <-chan time.Time) error {
+// follow puts all records, and each that changes, until it fails. Ticks say that it is time
+// to archive, and to forget.
+func (f *feed) follow(ctx context.Context, upkeep, forget <-chan time.Time) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changed, ended := make(chan records.Joined, feedBatch), make(chan error, 1)
-	go func() {
-		ended <- f.joiner.List(ctx, &controlv1.ListCrossingsRequest{Follow: true}, func(r *crossingv1.Record) error {
-			h, is := f.joiner.Of(r)
-			if !is {
-				return nil // it has changed, and comes again
-			}
-			select {
-			case changed <- records.Joined{Egress: h.Key().GetEgress(), Ingress: h.Key().GetIngress(), Record: r}:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}()
+	go func() { ended <- f.watch(ctx, changed) }()
 	for {
+		var err error
 		select {
-		case err := <-ended:
-			return err
+		case err = <-ended:
 		case now := <-upkeep:
-			if _, err := f.store.Maintain(ctx, now); err != nil {
-				return err
-			}
+			_, err = f.store.Maintain(ctx, now)
+		case now := <-forget:
+			err = f.forget(ctx, now)
 		case one := <-changed:
-			if err := f.store.Put(ctx, gather(one, changed)); err != nil {
-				return err
-			}
+			err = f.store.Put(ctx, gather(one, changed))
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// forget lets go of what is settled.
+func (f *feed) forget(ctx context.Context, now time.Time) error {
+	n, err := f.records.Settle(ctx, f.book, now)
+	if n > 0 {
+		f.log.Debug("crossings are in the store of records alone", zap.Int("count", n))
+	}
+	return err
+}
+
+// watch tells of what is joined, and of each that changes.
+func (f *feed) watch(ctx context.Context, changed chan<- records.Joined) error {
+	joined, changes := f.records.Watch(&controlv1.ListCrossingsRequest{})
+	defer changes.Stop()
+	tell := func(h join.Halves) error {
+		select {
+		case changed <- recall.RecordOf(h):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for _, h := range joined {
+		if err := tell(h); err != nil {
+			return err
+		}
+	}
+	return changes.Each(ctx, tell)
 }
 
 // gather takes what else comes in a short while.

@@ -15,7 +15,8 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
-	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/recall"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
@@ -31,7 +32,7 @@ type view struct {
 	xds       *xds.Server
 	inventory *inventory.Inventory
 	store     *store.Store
-	records   *join.Joiner
+	records   *recall.Records
 	book      *statements.Book
 	feed      *feed // nil if records are in memory alone
 	log       *zap.Logger
@@ -39,11 +40,24 @@ type view struct {
 	serving sync.Mutex // held from asking the inventory until its answer is served
 }
 
-// newView fills in what the API answers from, over a store, and takes up what is
-// in it: records, bindings, policy.
-func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
+// keeping is the store of records, nil if none are kept, and how long they stay in memory.
+type keeping struct {
+	records.Keeper
+
+	remember time.Duration
+}
+
+// newView fills in what the API answers from, over a store and over the records that are
+// kept, and takes up what is in them: records, bindings, policy.
+func newView(ctx context.Context, s *store.Store, kept keeping, c api.Config) (*view, error) {
 	v := &view{
-		xds: xds.New(xds.Config{Peer: api.Peer, Log: c.Log}), store: s, records: join.New(), book: statements.NewBook(), log: c.Log,
+		xds: xds.New(xds.Config{Peer: api.Peer, Log: c.Log}), store: s, book: statements.NewBook(), log: c.Log,
+	}
+	if kept.Keeper == nil {
+		v.records = recall.Of(nil, 0)
+	} else {
+		v.records, c.Counts = recall.Of(kept.Keeper, kept.remember), kept.Keeper
+		v.feed = &feed{store: kept.Keeper, records: v.records, book: v.book, forgetEvery: min(kept.remember, forgetEvery), log: c.Log}
 	}
 	if err := v.replay(ctx); err != nil {
 		return nil, err
@@ -66,9 +80,13 @@ func newView(ctx context.Context, s *store.Store, c api.Config) (*view, error) {
 	return v, v.serveStored()
 }
 
+// settleEvery is how many frames are taken up at a start until what is settled is forgotten.
+const settleEvery = 200_000
+
 // replay takes up the frames that are in the store. They were checked when they
 // came: what was a good frame then stays one, whatever is checked today.
 func (v *view) replay(ctx context.Context) error {
+	count := 0
 	return v.store.Replay(ctx, time.Time{}, func(gateway string, at time.Time, frames [][]byte) error {
 		for _, data := range frames {
 			frame, err := crossing.UnmarshalFrame(data)
@@ -82,7 +100,12 @@ func (v *view) replay(ctx context.Context) error {
 				_ = v.book.Add(frame, data, at)
 			}
 		}
-		return nil
+		if count += len(frames); count < settleEvery {
+			return nil
+		}
+		count = 0
+		_, err := v.records.Settle(ctx, v.book, at)
+		return err
 	})
 }
 

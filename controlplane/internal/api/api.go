@@ -21,6 +21,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/evidence"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -78,8 +79,8 @@ type Records interface {
 	Add(f *crossingv1.Frame) error
 	// List calls each with the records that match, oldest first, and with follow
 	// set goes on with each that changes until ctx ends, or fails with
-	// join.ErrSlow.
-	List(ctx context.Context, req *controlv1.ListCrossingsRequest, each func(*crossingv1.Record) error) error
+	// join.ErrSlow. The error is records.ErrInvalid if the question has no answer.
+	List(ctx context.Context, req *controlv1.ListCrossingsRequest, each func(records.Joined) error) error
 	// Refusals are the counted failures before identity since a time, oldest first.
 	Refusals(since time.Time) []*controlv1.GatewayRefusal
 	// Applied are the operators' acts that gateways have said they applied, by time.
@@ -90,7 +91,8 @@ type Records interface {
 	Unmatched() []join.Halves
 	// At is the record of the crossing with that key; false if there is none.
 	At(k *crossingv1.Key) (join.Halves, bool)
-	// Of is what a record that List gave was joined from; false if it has changed.
+	// Of is what a record that List gave was joined from; false if it has changed, or if
+	// that is not known any more.
 	Of(r *crossingv1.Record) (join.Halves, bool)
 	// Outage is the last time in which a gateway could not record; nil if there was none.
 	Outage(gateway string) *crossingv1.Outage

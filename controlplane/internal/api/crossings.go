@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -200,9 +201,13 @@ func (c *crossings) ListCrossings(req *controlv1.ListCrossingsRequest, stream gr
 		return invalid("until is before since")
 	}
 	why := explanations{config: c.config}
-	return c.config.Records.List(stream.Context(), req, func(r *crossingv1.Record) error {
-		return stream.Send(c.shown(r, why.of(r)))
+	err := c.config.Records.List(stream.Context(), req, func(j records.Joined) error {
+		return stream.Send(c.shown(j.Record, why.of(j.Record)))
 	})
+	if errors.Is(err, records.ErrInvalid) {
+		return invalid("%v", err)
+	}
+	return err
 }
 
 // shown is a record with why it is unmatched, if it is, and with whether it has landed

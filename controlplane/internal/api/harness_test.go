@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
@@ -66,12 +67,12 @@ func (r *fakeRecords) Add(f *crossingv1.Frame) error {
 	return nil
 }
 
-func (r *fakeRecords) List(ctx context.Context, req *controlv1.ListCrossingsRequest, each func(*crossingv1.Record) error) error {
+func (r *fakeRecords) List(ctx context.Context, req *controlv1.ListCrossingsRequest, each func(records.Joined) error) error {
 	r.mu.Lock()
 	r.asked = req
 	r.mu.Unlock()
 	for _, rec := range r.records {
-		if err := each(rec); err != nil {
+		if err := each(records.Joined{Record: rec}); err != nil {
 			return err
 		}
 	}

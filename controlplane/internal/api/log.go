@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/evidence"
-	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
@@ -130,13 +130,17 @@ func (l *logs) Prove(ctx context.Context, req *controlv1.ProveRequest) (*control
 	if l.config.Logs == nil {
 		return nil, precondition("no log is kept here")
 	}
-	halves, err := l.halves(ctx, req.GetId())
+	j, err := l.record(ctx, req.GetId())
 	if err != nil {
 		return nil, err
 	}
-	x := evidence.Crossing{Key: halves.Key(), Side: crossingv1.Side_EGRESS, Both: req.GetBoth(), Opened: halves.Record.GetEgress().GetOpen().AsTime()}
-	if halves.Egress.Open == nil {
-		x.Side, x.Opened = crossingv1.Side_INGRESS, halves.Record.GetIngress().GetOpen().AsTime()
+	of := j.Record.GetEvidence()
+	x := evidence.Crossing{
+		Key:  &crossingv1.Key{Egress: j.Egress, Ingress: j.Ingress, Run: of.GetRun(), Sequence: of.GetSequence()},
+		Side: crossingv1.Side_EGRESS, Both: req.GetBoth(), Opened: openedAt(j.Record),
+	}
+	if j.Record.GetEgress() == nil {
+		x.Side = crossingv1.Side_INGRESS
 	}
 	from := l.proofs()
 	from.Cosigned = len(l.config.Logs.Witnesses()) > 0 && !req.GetUncosigned()
@@ -151,22 +155,21 @@ func (l *logs) Prove(ctx context.Context, req *controlv1.ProveRequest) (*control
 	return &controlv1.ProveResponse{Proof: proof}, nil
 }
 
-// halves is what a crossing's record was joined from.
-func (l *logs) halves(ctx context.Context, id string) (h join.Halves, err error) {
+// record is that of a crossing; the first, if an egress gateway used its id for several.
+func (l *logs) record(ctx context.Context, id string) (of records.Joined, err error) {
 	if _, err := crossing.ParseID(id); err != nil {
-		return h, invalid("id: %v", err)
+		return of, invalid("id: %v", err)
 	}
-	found := false
-	err = l.config.Records.List(ctx, &controlv1.ListCrossingsRequest{Id: id}, func(r *crossingv1.Record) error {
-		if one, is := l.config.Records.Of(r); is && !found {
-			h, found = one, true
+	err = l.config.Records.List(ctx, &controlv1.ListCrossingsRequest{Id: id}, func(j records.Joined) error {
+		if of.Record == nil {
+			of = j
 		}
 		return nil
 	})
-	if err == nil && !found {
+	if err == nil && of.Record == nil {
 		err = status.Errorf(codes.NotFound, "there is no record of the crossing %s", id)
 	}
-	return h, err
+	return of, err
 }
 
 // proofs is what proofs are made from.

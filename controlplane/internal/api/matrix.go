@@ -106,10 +106,10 @@ func (c counted) each(ctx context.Context, w records.Window, f func(*crossingv1.
 	if !w.Until.IsZero() {
 		w.Until = w.Until.Add(time.Minute - 1).Truncate(time.Minute)
 	}
-	return c.records.List(ctx, &controlv1.ListCrossingsRequest{}, func(r *crossingv1.Record) error {
-		opened := openedAt(r)
+	return c.records.List(ctx, &controlv1.ListCrossingsRequest{}, func(j records.Joined) error {
+		opened := openedAt(j.Record)
 		if !opened.Before(w.Since) && (w.Until.IsZero() || opened.Before(w.Until)) {
-			f(r)
+			f(j.Record)
 		}
 		return nil
 	})

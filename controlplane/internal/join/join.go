@@ -1,8 +1,9 @@
 // Package join pairs the two halves of each crossing and answers questions
 // about them from memory. It keeps nothing on disk: the store replays accepted
-// frames into it at start. The invariant: a frame that comes twice changes
-// nothing, and one that contradicts an earlier frame of the same gateway is
-// refused and changes nothing.
+// frames into it at start. It may be told to forget what will not change any more, and
+// is kept elsewhere. The invariant: a frame that comes twice changes nothing, and one
+// that contradicts an earlier frame of the same gateway changes nothing, and is refused
+// unless its crossing was forgotten.
 package join
 
 import (
@@ -67,9 +68,10 @@ type Joiner struct {
 	counts    map[Transition]Counts
 	unmatched map[handle]struct{} // those that are one-sided, or disagree
 	refusals  []refusal           // in the order of compare
-	followers map[*follower]struct{}
+	followers map[*Follower]struct{}
 	applied   map[string]map[string]*crossingv1.Applied // by gateway and act
 	outages   map[string]*crossingv1.Outage             // the last of each gateway
+	past      past
 }
 
 // New makes a joiner that knows nothing.
@@ -80,9 +82,10 @@ func New() *Joiner {
 		traces:    map[string][]handle{},
 		counts:    map[Transition]Counts{},
 		unmatched: map[handle]struct{}{},
-		followers: map[*follower]struct{}{},
+		followers: map[*Follower]struct{}{},
 		applied:   map[string]map[string]*crossingv1.Applied{},
 		outages:   map[string]*crossingv1.Outage{},
+		past:      newPast(),
 	}
 }
 
@@ -114,7 +117,11 @@ func (j *Joiner) open(gateway string, h *crossingv1.Half) error {
 		id, _, _ := strings.Cut(string(other), " ")
 		return fmt.Errorf("number %d of run %s is crossing %s already: %w", at.sequence, at.run, id, ErrConflict)
 	}
-	if k := j.crossings[name]; k != nil {
+	if k := j.crossings[name]; k == nil {
+		if over, err := j.past.has(name, h.GetId(), h.GetKey()); over || err != nil {
+			return err
+		}
+	} else {
 		a := k.account(h.GetSide())
 		if a.Open != nil {
 			return same(a.Open, h, "opening")
@@ -132,7 +139,11 @@ func (j *Joiner) open(gateway string, h *crossingv1.Half) error {
 
 func (j *Joiner) close(c *crossingv1.Close) error {
 	name := handleOf(c.GetId(), c.GetKey())
-	if k := j.crossings[name]; k != nil {
+	if k := j.crossings[name]; k == nil {
+		if over, err := j.past.has(name, c.GetId(), c.GetKey()); over || err != nil {
+			return err
+		}
+	} else {
 		a := k.account(c.GetSide())
 		if a.Close != nil {
 			return same(a.Close, c, "end")
@@ -151,7 +162,11 @@ func (j *Joiner) close(c *crossingv1.Close) error {
 // after the end, as frames of several runs are delivered side by side.
 func (j *Joiner) progress(p *crossingv1.Progress) error {
 	name := handleOf(p.GetId(), p.GetKey())
-	if k := j.crossings[name]; k != nil {
+	if k := j.crossings[name]; k == nil {
+		if over, err := j.past.has(name, p.GetId(), p.GetKey()); over || err != nil {
+			return err
+		}
+	} else {
 		a := k.account(p.GetSide())
 		if !keyed(a, p.GetKey()) {
 			return fmt.Errorf("progress of %s: another key than before: %w", p.GetId(), ErrConflict)
@@ -224,7 +239,7 @@ func (j *Joiner) changed(name handle, k *known) {
 	}
 	j.trace(name, before.GetTrace(), k.record.GetTrace())
 	for f := range j.followers {
-		f.offer(k.record)
+		f.offer(k.halves())
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,127 +13,13 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/join/jointest"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
-
-const (
-	onprem1    = "spiffe://onprem.example/sallyport/gateway/onprem-1"
-	azure1     = "spiffe://azure.example/sallyport/gateway/azure-1"
-	aws1       = "spiffe://aws.example/sallyport/gateway/aws-1"
-	onpremRun  = "b41f0c9a7d5e43218f6a2b3c4d5e6f70"
-	ingressRun = "5c0ffee0c0ffee0c0ffee0c0ffee0c0f"
-)
-
-// start is when the first crossing of every test opens.
-var start = time.Date(2026, 11, 23, 10, 15, 0, 0, time.UTC)
-
-// trip is a crossing and what its gateways say of it.
-type trip struct {
-	n       int // opened n seconds after start, with n+1 for its sequence
-	id      string
-	ingress string // the gateway; none if it was refused at egress
-	denied  bool   // at ingress
-}
-
-// newTrip is the n-th crossing from onprem to azure.
-func newTrip(n int) trip {
-	return trip{n: n, id: fmt.Sprintf("%s-7000-8000-%012x", idTime(n), n), ingress: azure1}
-}
-
-// idTime is the part of a UUIDv7 that is its time.
-func idTime(n int) string {
-	ms := fmt.Sprintf("%012x", start.Add(time.Duration(n)*time.Second).UnixMilli())
-	return ms[:8] + "-" + ms[8:]
-}
-
-func (c trip) opened() time.Time { return start.Add(time.Duration(c.n) * time.Second) }
-
-func (c trip) key() *crossingv1.Key {
-	return &crossingv1.Key{Egress: onprem1, Ingress: c.ingress, Run: onpremRun, Sequence: uint64(c.n) + 1}
-}
-
-func (c trip) half(side crossingv1.Side, gateway string) *crossingv1.Half {
-	to := "azure"
-	if c.ingress == aws1 {
-		to = "aws"
-	}
-	return &crossingv1.Half{
-		Id: c.id, Key: c.key(), Side: side,
-		Transition:  &crossingv1.Transition{From: "onprem", To: to, Owner: "owner-of-" + to},
-		Source:      "spiffe://onprem.example/orchestrator",
-		Destination: "spiffe://" + to + ".example/llm",
-		Trace:       fmt.Sprintf("%032x", c.n/2+1), // two crossings to a trace
-		Span:        fmt.Sprintf("%016x", c.n+1),
-		Operation:   &crossingv1.Operation{Service: "chat"},
-		End: &crossingv1.End{
-			Gateway: gateway, Decision: crossingv1.Decision_ALLOW,
-			Policy: &crossingv1.PolicyRef{Serial: 1, Revision: "sha256:" + strings.Repeat("9", 64)},
-			Open:   timestamppb.New(c.opened()),
-		},
-	}
-}
-
-func frame(gateway string, h *crossingv1.Half, c *crossingv1.Close) *crossingv1.Frame {
-	run := ingressRun
-	if gateway == onprem1 {
-		run = onpremRun
-	}
-	return &crossingv1.Frame{Gateway: gateway, Run: run, Open: h, Close: c}
-}
-
-func (c trip) egressOpen() *crossingv1.Frame {
-	h := c.half(crossingv1.Side_EGRESS, onprem1)
-	if c.ingress == "" {
-		h.End.Decision, h.End.Reason = crossingv1.Decision_DENY, crossingv1.Reason_NO_INTENT
-		h.End.Close = crossingv1.Cause_REFUSED
-	}
-	return frame(onprem1, h, nil)
-}
-
-func (c trip) ingressOpen() *crossingv1.Frame {
-	h := c.half(crossingv1.Side_INGRESS, c.ingress)
-	if c.denied {
-		h.End.Decision, h.End.Reason = crossingv1.Decision_DENY, crossingv1.Reason_POLICY_MISMATCH
-	}
-	return frame(c.ingress, h, nil)
-}
-
-func (c trip) end(side crossingv1.Side) *crossingv1.Close {
-	return &crossingv1.Close{
-		Id: c.id, Key: c.key(), Side: side, Duration: durationpb.New(time.Second),
-		RequestBytes: 10, ResponseBytes: 20, Status: 200, Cause: crossingv1.Cause_DONE,
-	}
-}
-
-func (c trip) egressClose() *crossingv1.Frame {
-	end := c.end(crossingv1.Side_EGRESS)
-	if c.denied {
-		end.Cause, end.Reason = crossingv1.Cause_REFUSED_BY_PEER, crossingv1.Reason_POLICY_MISMATCH
-	}
-	return frame(onprem1, nil, end)
-}
-
-func (c trip) ingressClose() *crossingv1.Frame {
-	end := c.end(crossingv1.Side_INGRESS)
-	if c.denied {
-		end.Cause, end.Reason = crossingv1.Cause_REFUSED, crossingv1.Reason_POLICY_MISMATCH
-	}
-	return frame(c.ingress, nil, end)
-}
-
-// frames are all that its gateways say of it.
-func (c trip) frames() []*crossingv1.Frame {
-	if c.ingress == "" {
-		return []*crossingv1.Frame{c.egressOpen()}
-	}
-	return []*crossingv1.Frame{c.egressOpen(), c.ingressOpen(), c.ingressClose(), c.egressClose()}
-}
 
 // fatal is what testing.T and rapid.T have in common here.
 type fatal interface {
@@ -160,13 +45,13 @@ func add(t fatal, j *Joiner, frames ...*crossingv1.Frame) {
 // all are the joiner's records, in order.
 func all(t fatal, j *Joiner, req *controlv1.ListCrossingsRequest) []*crossingv1.Record {
 	t.Helper()
+	return recordsOf(j.Match(req))
+}
+
+func recordsOf(found []Halves) []*crossingv1.Record {
 	var records []*crossingv1.Record
-	err := j.List(t.Context(), req, func(r *crossingv1.Record) error {
-		records = append(records, r)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
+	for _, h := range found {
+		records = append(records, h.Record)
 	}
 	return records
 }
@@ -183,11 +68,11 @@ func state(t fatal, j *Joiner) (s struct {
 }
 
 func TestAddJoins(t *testing.T) {
-	j, c := New(), newTrip(0)
+	j, c := New(), jointest.NewTrip(0)
 	states := []crossingv1.Record_State{
 		crossingv1.Record_OPEN, crossingv1.Record_OPEN, crossingv1.Record_OPEN, crossingv1.Record_JOINED,
 	}
-	for i, f := range c.frames() {
+	for i, f := range c.Frames() {
 		add(t, j, f)
 		records := all(t, j, &controlv1.ListCrossingsRequest{})
 		if len(records) != 1 || records[0].GetState() != states[i] {
@@ -195,23 +80,23 @@ func TestAddJoins(t *testing.T) {
 		}
 	}
 	want := crossing.Join(
-		&crossing.Account{Open: c.egressOpen().GetOpen(), Close: c.egressClose().GetClose()},
-		&crossing.Account{Open: c.ingressOpen().GetOpen(), Close: c.ingressClose().GetClose()},
+		&crossing.Account{Open: c.EgressOpen().GetOpen(), Close: c.EgressClose().GetClose()},
+		&crossing.Account{Open: c.IngressOpen().GetOpen(), Close: c.IngressClose().GetClose()},
 	)
-	if d := cmp.Diff(want, all(t, j, &controlv1.ListCrossingsRequest{Id: c.id})[0], protocmp.Transform()); d != "" {
+	if d := cmp.Diff(want, all(t, j, &controlv1.ListCrossingsRequest{Id: c.ID})[0], protocmp.Transform()); d != "" {
 		t.Errorf("record (-want +got):\n%s", d)
 	}
 }
 
 func TestAddIsIdempotent(t *testing.T) {
 	j := New()
-	denied, refused := newTrip(1), newTrip(2)
-	denied.denied, refused.ingress = true, ""
+	denied, refused := jointest.NewTrip(1), jointest.NewTrip(2)
+	denied.Denied, refused.Ingress = true, ""
 	var frames []*crossingv1.Frame
-	for _, c := range []trip{newTrip(0), denied, refused} {
-		frames = append(frames, c.frames()...)
+	for _, c := range []jointest.Trip{jointest.NewTrip(0), denied, refused} {
+		frames = append(frames, c.Frames()...)
 	}
-	frames = append(frames, counting(onprem1, ingressRun, 0, 3))
+	frames = append(frames, counting(jointest.Onprem1, jointest.IngressRun, 0, 3))
 	add(t, j, frames...)
 	want := state(t, j)
 	for _, f := range frames {
@@ -223,22 +108,22 @@ func TestAddIsIdempotent(t *testing.T) {
 }
 
 func TestAddAnEndFirst(t *testing.T) {
-	j, c := New(), newTrip(0)
-	add(t, j, c.ingressClose(), c.egressClose())
+	j, c := New(), jointest.NewTrip(0)
+	add(t, j, c.IngressClose(), c.EgressClose())
 	if s := state(t, j); len(s.Records) > 0 || len(s.Counts) > 0 {
 		t.Errorf("ends alone show %v", s)
 	}
-	if found := all(t, j, &controlv1.ListCrossingsRequest{Id: c.id}); len(found) > 0 {
+	if found := all(t, j, &controlv1.ListCrossingsRequest{Id: c.ID}); len(found) > 0 {
 		t.Errorf("ends alone are found as %v", found)
 	}
-	add(t, j, c.ingressOpen(), c.egressOpen())
+	add(t, j, c.IngressOpen(), c.EgressOpen())
 	if r := all(t, j, &controlv1.ListCrossingsRequest{})[0]; r.GetState() != crossingv1.Record_JOINED {
 		t.Errorf("record is %s", r.GetState())
 	}
 }
 
 func TestAddConflicts(t *testing.T) {
-	c := newTrip(0)
+	c := jointest.NewTrip(0)
 	change := func(f *crossingv1.Frame, change func(*crossingv1.Frame)) *crossingv1.Frame {
 		change(f)
 		return f
@@ -248,15 +133,15 @@ func TestAddConflicts(t *testing.T) {
 		before []*crossingv1.Frame
 		frame  *crossingv1.Frame
 	}{
-		{"another opening", c.frames(), change(c.egressOpen(), func(f *crossingv1.Frame) { f.Open.End.Intent = "another" })},
-		{"another opening at ingress", c.frames(), change(c.ingressOpen(), func(f *crossingv1.Frame) { f.Open.Trace = onpremRun })},
-		{"another end", c.frames(), change(c.egressClose(), func(f *crossingv1.Frame) { f.Close.Status = 500 })},
-		{"another end at ingress", c.frames(), change(c.ingressClose(), func(f *crossingv1.Frame) { f.Close.ResponseBytes++ })},
-		{"an end with another number", []*crossingv1.Frame{c.egressOpen()}, change(c.egressClose(), func(f *crossingv1.Frame) { f.Close.Key.Sequence++ })},
-		{"an end of another run", []*crossingv1.Frame{c.ingressOpen()}, change(c.ingressClose(), func(f *crossingv1.Frame) { f.Close.Key.Run = ingressRun })},
-		{"an opening with another number than its end", []*crossingv1.Frame{c.egressClose()}, change(c.egressOpen(), func(f *crossingv1.Frame) { f.Open.Key.Sequence++ })},
-		{"a number used twice", c.frames(), change(c.egressOpen(), func(f *crossingv1.Frame) { f.Open.Id = newTrip(1).id })},
-		{"a number used twice at ingress", c.frames(), change(c.ingressOpen(), func(f *crossingv1.Frame) { f.Open.Id = newTrip(1).id })},
+		{"another opening", c.Frames(), change(c.EgressOpen(), func(f *crossingv1.Frame) { f.Open.End.Intent = "another" })},
+		{"another opening at ingress", c.Frames(), change(c.IngressOpen(), func(f *crossingv1.Frame) { f.Open.Trace = jointest.Run })},
+		{"another end", c.Frames(), change(c.EgressClose(), func(f *crossingv1.Frame) { f.Close.Status = 500 })},
+		{"another end at ingress", c.Frames(), change(c.IngressClose(), func(f *crossingv1.Frame) { f.Close.ResponseBytes++ })},
+		{"an end with another number", []*crossingv1.Frame{c.EgressOpen()}, change(c.EgressClose(), func(f *crossingv1.Frame) { f.Close.Key.Sequence++ })},
+		{"an end of another run", []*crossingv1.Frame{c.IngressOpen()}, change(c.IngressClose(), func(f *crossingv1.Frame) { f.Close.Key.Run = jointest.IngressRun })},
+		{"an opening with another number than its end", []*crossingv1.Frame{c.EgressClose()}, change(c.EgressOpen(), func(f *crossingv1.Frame) { f.Open.Key.Sequence++ })},
+		{"a number used twice", c.Frames(), change(c.EgressOpen(), func(f *crossingv1.Frame) { f.Open.Id = jointest.NewTrip(1).ID })},
+		{"a number used twice at ingress", c.Frames(), change(c.IngressOpen(), func(f *crossingv1.Frame) { f.Open.Id = jointest.NewTrip(1).ID })},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -269,7 +154,7 @@ func TestAddConflicts(t *testing.T) {
 			if d := cmp.Diff(before, state(t, j), protocmp.Transform()); d != "" {
 				t.Errorf("a refused frame changed something:\n%s", d)
 			}
-			add(t, j, c.frames()...) // what is true is still welcome
+			add(t, j, c.Frames()...) // what is true is still welcome
 		})
 	}
 }
@@ -278,11 +163,11 @@ func TestAddConflicts(t *testing.T) {
 // make either of its honest peers a liar, nor hide a crossing.
 func TestAnIDUsedTwice(t *testing.T) {
 	j := New()
-	first, second := newTrip(0), newTrip(1)
-	second.id, second.ingress = first.id, aws1
-	add(t, j, first.frames()...)
-	add(t, j, second.ingressOpen(), second.ingressClose())
-	records := all(t, j, &controlv1.ListCrossingsRequest{Id: first.id})
+	first, second := jointest.NewTrip(0), jointest.NewTrip(1)
+	second.ID, second.Ingress = first.ID, jointest.AWS1
+	add(t, j, first.Frames()...)
+	add(t, j, second.IngressOpen(), second.IngressClose())
+	records := all(t, j, &controlv1.ListCrossingsRequest{Id: first.ID})
 	var states []crossingv1.Record_State
 	for _, r := range records {
 		states = append(states, r.GetState())
@@ -296,27 +181,27 @@ func TestAnIDUsedTwice(t *testing.T) {
 func TestCounts(t *testing.T) {
 	j := New()
 	toAzure, toAWS := Transition{"onprem", "azure"}, Transition{"onprem", "aws"}
-	refused, denied, disagree, oneSided, aws, nowhere := newTrip(1), newTrip(2), newTrip(3), newTrip(4), newTrip(5), newTrip(6)
-	refused.ingress, denied.denied, aws.ingress, nowhere.ingress = "", true, aws1, ""
-	add(t, j, newTrip(0).frames()...)
-	add(t, j, refused.frames()...)
-	add(t, j, denied.frames()...)
-	end := disagree.ingressClose()
+	refused, denied, disagree, oneSided, aws, nowhere := jointest.NewTrip(1), jointest.NewTrip(2), jointest.NewTrip(3), jointest.NewTrip(4), jointest.NewTrip(5), jointest.NewTrip(6)
+	refused.Ingress, denied.Denied, aws.Ingress, nowhere.Ingress = "", true, jointest.AWS1, ""
+	add(t, j, jointest.NewTrip(0).Frames()...)
+	add(t, j, refused.Frames()...)
+	add(t, j, denied.Frames()...)
+	end := disagree.IngressClose()
 	end.Close.Status = 500
-	add(t, j, disagree.egressOpen(), disagree.egressClose(), disagree.ingressOpen(), end)
-	add(t, j, oneSided.egressOpen(), oneSided.egressClose())
-	lost := aws.egressClose()
+	add(t, j, disagree.EgressOpen(), disagree.EgressClose(), disagree.IngressOpen(), end)
+	add(t, j, oneSided.EgressOpen(), oneSided.EgressClose())
+	lost := aws.EgressClose()
 	lost.Close.Cause, lost.Close.Reason = crossingv1.Cause_PEER_LOST, crossingv1.Reason_UNREACHABLE
-	add(t, j, aws.egressOpen(), lost)
-	unknown := nowhere.egressOpen()
+	add(t, j, aws.EgressOpen(), lost)
+	unknown := nowhere.EgressOpen()
 	unknown.Open.Transition.To, unknown.Open.Destination = "", ""
 	unknown.Open.End.Reason = crossingv1.Reason_UNKNOWN_DESTINATION
 	add(t, j, unknown)
-	outage := newTrip(7)
-	outage.ingress = ""
-	noWay := outage.egressOpen()
+	outage := jointest.NewTrip(7)
+	outage.Ingress = ""
+	noWay := outage.EgressOpen()
 	noWay.Open.End.Decision, noWay.Open.End.Reason = crossingv1.Decision_ALLOW, crossingv1.Reason_UNREACHABLE
-	stranger := newTrip(8).ingressOpen()
+	stranger := jointest.NewTrip(8).IngressOpen()
 	stranger.Open.Transition.From, stranger.Open.End.Decision, stranger.Open.End.Reason = "", crossingv1.Decision_DENY, crossingv1.Reason_UNKNOWN_PEER
 	add(t, j, noWay, stranger)
 	want := map[Transition]Counts{
@@ -326,7 +211,7 @@ func TestCounts(t *testing.T) {
 	if d := cmp.Diff(want, j.Counts()); d != "" {
 		t.Errorf("counts (-want +got):\n%s", d)
 	}
-	add(t, j, oneSided.ingressOpen(), oneSided.ingressClose()) // late, it mends
+	add(t, j, oneSided.IngressOpen(), oneSided.IngressClose()) // late, it mends
 	want[toAzure] = Counts{Allowed: 4, Denied: 2, Unmatched: 1, Failed: 1}
 	if d := cmp.Diff(want, j.Counts()); d != "" {
 		t.Errorf("counts after a late half (-want +got):\n%s", d)
@@ -336,17 +221,17 @@ func TestCounts(t *testing.T) {
 // TestCountsMove: the egress gateway's half decides which transition it was,
 // even if it comes last.
 func TestCountsMove(t *testing.T) {
-	j, c := New(), newTrip(0)
-	other := c.ingressOpen()
-	other.Open.Transition.From, other.Open.Trace = "elsewhere", onpremRun
-	add(t, j, other, c.egressOpen())
+	j, c := New(), jointest.NewTrip(0)
+	other := c.IngressOpen()
+	other.Open.Transition.From, other.Open.Trace = "elsewhere", jointest.Run
+	add(t, j, other, c.EgressOpen())
 	if d := cmp.Diff(map[Transition]Counts{{"onprem", "azure"}: {Allowed: 1}}, j.Counts()); d != "" {
 		t.Errorf("counts (-want +got):\n%s", d)
 	}
-	if found := all(t, j, &controlv1.ListCrossingsRequest{Trace: onpremRun}); len(found) > 0 {
+	if found := all(t, j, &controlv1.ListCrossingsRequest{Trace: jointest.Run}); len(found) > 0 {
 		t.Errorf("found %v by the ingress gateway's trace", found)
 	}
-	if found := all(t, j, &controlv1.ListCrossingsRequest{Trace: c.egressOpen().GetOpen().GetTrace()}); len(found) != 1 {
+	if found := all(t, j, &controlv1.ListCrossingsRequest{Trace: c.EgressOpen().GetOpen().GetTrace()}); len(found) != 1 {
 		t.Errorf("found %v by the egress gateway's trace", found)
 	}
 }
@@ -360,14 +245,14 @@ func TestOrderOfArrival(t *testing.T) {
 			frames = append(frames, anyFrames(t, n)...)
 		}
 		for n := range rapid.IntRange(0, 3).Draw(t, "refusals") {
-			frames = append(frames, counting(onprem1, ingressRun, n/2, uint64(n)+1))
+			frames = append(frames, counting(jointest.Onprem1, jointest.IngressRun, n/2, uint64(n)+1))
 		}
 		once := New()
 		add(t, once, frames...)
 		shuffled := New()
-		again := rapid.SliceOfN(rapid.SampledFrom(append(frames, counting(azure1, ingressRun, 0, 1))), 0, 5).Draw(t, "again")
+		again := rapid.SliceOfN(rapid.SampledFrom(append(frames, counting(jointest.Azure1, jointest.IngressRun, 0, 1))), 0, 5).Draw(t, "again")
 		for _, f := range again {
-			if f.GetGateway() == azure1 && f.GetRefusal() != nil {
+			if f.GetGateway() == jointest.Azure1 && f.GetRefusal() != nil {
 				add(t, once, f)
 			}
 		}
@@ -388,15 +273,15 @@ func TestOrderOfArrival(t *testing.T) {
 
 // anyFrames are some of the frames of a crossing, which may disagree.
 func anyFrames(t *rapid.T, n int) []*crossingv1.Frame {
-	c := newTrip(n)
-	c.ingress = rapid.SampledFrom([]string{azure1, aws1, ""}).Draw(t, "ingress")
-	c.denied = rapid.Bool().Draw(t, "denied")
+	c := jointest.NewTrip(n)
+	c.Ingress = rapid.SampledFrom([]string{jointest.Azure1, jointest.AWS1, ""}).Draw(t, "ingress")
+	c.Denied = rapid.Bool().Draw(t, "denied")
 	if rapid.Bool().Draw(t, "id of the one before") && n > 0 {
-		c.id = newTrip(n - 1).id
-		c.ingress = "spiffe://gcp.example/sallyport/gateway/" + fmt.Sprint(n)
+		c.ID = jointest.NewTrip(n - 1).ID
+		c.Ingress = "spiffe://gcp.example/sallyport/gateway/" + fmt.Sprint(n)
 	}
 	var some []*crossingv1.Frame
-	for _, f := range c.frames() {
+	for _, f := range c.Frames() {
 		if rapid.IntRange(0, 3).Draw(t, "missing") == 0 {
 			continue
 		}
@@ -416,7 +301,7 @@ func TestConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for n := range 8 {
 		wg.Go(func() {
-			for _, f := range newTrip(n).frames() {
+			for _, f := range jointest.NewTrip(n).Frames() {
 				if err := j.Add(f); err != nil {
 					t.Error(err)
 				}
@@ -435,7 +320,7 @@ func TestConcurrentUse(t *testing.T) {
 func BenchmarkAddCrossing(b *testing.B) {
 	j := New()
 	for n := 0; b.Loop(); n++ {
-		for _, f := range newTrip(n).frames() {
+		for _, f := range jointest.NewTrip(n).Frames() {
 			if err := j.Add(f); err != nil {
 				b.Fatal(err)
 			}

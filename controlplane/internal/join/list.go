@@ -18,40 +18,25 @@ var ErrSlow = errors.New("the follower is too slow")
 // maxBehind is how many changed records wait for a follower.
 const maxBehind = 65_536
 
-// List calls each with the records that match, oldest first, at most the
-// request's limit of them, newest kept. With follow set it goes on with each
-// that changes and matches, until the context ends, which is its error then. It
-// fails with ErrSlow when each is too slow, and with each's own error. The
-// records are shared: each must not change them.
-func (j *Joiner) List(ctx context.Context, req *controlv1.ListCrossingsRequest, each func(*crossingv1.Record) error) error {
-	var f *follower
+// Match are those whose records match, by id, without regard to how many are asked for and
+// before which.
+func (j *Joiner) Match(req *controlv1.ListCrossingsRequest) []Halves {
 	j.mu.Lock()
-	found := j.match(req)
-	if req.GetFollow() {
-		f = newFollower(req)
-		j.followers[f] = struct{}{}
-	}
-	j.mu.Unlock()
-	if f != nil {
-		defer func() {
-			j.mu.Lock()
-			defer j.mu.Unlock()
-			delete(j.followers, f)
-		}()
-	}
-	for _, r := range found {
-		if err := each(r); err != nil {
-			return err
-		}
-	}
-	if f == nil {
-		return nil
-	}
-	return f.follow(ctx, each)
+	defer j.mu.Unlock()
+	return j.match(req)
+}
+
+// Watch is Match, and a follower of each that changes from then on.
+func (j *Joiner) Watch(req *controlv1.ListCrossingsRequest) ([]Halves, *Follower) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	f := &Follower{joiner: j, req: req, wake: make(chan struct{}, 1)}
+	j.followers[f] = struct{}{}
+	return j.match(req), f
 }
 
 // match finds records by the narrowest index. j.mu is held.
-func (j *Joiner) match(req *controlv1.ListCrossingsRequest) []*crossingv1.Record {
+func (j *Joiner) match(req *controlv1.ListCrossingsRequest) []Halves {
 	names := j.order
 	switch {
 	case req.GetId() != "":
@@ -59,18 +44,12 @@ func (j *Joiner) match(req *controlv1.ListCrossingsRequest) []*crossingv1.Record
 	case req.GetTrace() != "":
 		names = slices.Sorted(slices.Values(j.traces[req.GetTrace()]))
 	}
-	var found []*crossingv1.Record
-	for _, name := range slices.Backward(names) {
-		r := j.crossings[name].record
-		if !matches(req, r) {
-			continue
-		}
-		found = append(found, r)
-		if n := req.GetLimit(); n > 0 && len(found) == int(n) {
-			break
+	var found []Halves
+	for _, name := range names {
+		if k := j.crossings[name]; matches(req, k.record) {
+			found = append(found, k.halves())
 		}
 	}
-	slices.Reverse(found)
 	return found
 }
 
@@ -96,8 +75,7 @@ func matches(req *controlv1.ListCrossingsRequest, r *crossingv1.Record) bool {
 		matchesDecision(req.GetDecision(), r) &&
 		(req.GetState() == crossingv1.Record_STATE_UNSPECIFIED || req.GetState() == r.GetState()) &&
 		(req.GetSince() == nil || !opened(r).Before(req.GetSince().AsTime())) &&
-		(req.GetUntil() == nil || opened(r).Before(req.GetUntil().AsTime())) &&
-		(req.GetBefore() == "" || r.GetId() < req.GetBefore())
+		(req.GetUntil() == nil || opened(r).Before(req.GetUntil().AsTime()))
 }
 
 func matchesDecision(d crossingv1.Decision, r *crossingv1.Record) bool {
@@ -117,28 +95,25 @@ func opened(r *crossingv1.Record) time.Time {
 	return r.GetIngress().GetOpen().AsTime()
 }
 
-// follower waits for records that change.
-type follower struct {
-	req  *controlv1.ListCrossingsRequest
-	wake chan struct{}
+// Follower waits for records that change and match.
+type Follower struct {
+	joiner *Joiner
+	req    *controlv1.ListCrossingsRequest
+	wake   chan struct{}
 
 	mu    sync.Mutex // guards what follows; taken after the joiner's
-	queue []*crossingv1.Record
+	queue []Halves
 	slow  bool
 }
 
-func newFollower(req *controlv1.ListCrossingsRequest) *follower {
-	return &follower{req: req, wake: make(chan struct{}, 1)}
-}
-
 // offer queues a record and never blocks.
-func (f *follower) offer(r *crossingv1.Record) {
-	if !matches(f.req, r) {
+func (f *Follower) offer(h Halves) {
+	if !matches(f.req, h.Record) {
 		return
 	}
 	f.mu.Lock()
 	if len(f.queue) < maxBehind {
-		f.queue = append(f.queue, r)
+		f.queue = append(f.queue, h)
 	} else {
 		f.slow = true
 	}
@@ -149,7 +124,7 @@ func (f *follower) offer(r *crossingv1.Record) {
 	}
 }
 
-func (f *follower) take() ([]*crossingv1.Record, bool) {
+func (f *Follower) take() ([]Halves, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	queue := f.queue
@@ -157,11 +132,14 @@ func (f *follower) take() ([]*crossingv1.Record, bool) {
 	return queue, f.slow
 }
 
-func (f *follower) follow(ctx context.Context, each func(*crossingv1.Record) error) error {
+// Each calls each with each that changes and matches, until the context ends, which is its
+// error then. It fails with ErrSlow when each is too slow, and with each's own error. What
+// it gives is shared, and not to be changed.
+func (f *Follower) Each(ctx context.Context, each func(Halves) error) error {
 	for {
 		queue, slow := f.take()
-		for _, r := range queue {
-			if err := each(r); err != nil {
+		for _, h := range queue {
+			if err := each(h); err != nil {
 				return err
 			}
 		}
@@ -174,4 +152,11 @@ func (f *follower) follow(ctx context.Context, each func(*crossingv1.Record) err
 		case <-f.wake:
 		}
 	}
+}
+
+// Stop lets go of what waits.
+func (f *Follower) Stop() {
+	f.joiner.mu.Lock()
+	defer f.joiner.mu.Unlock()
+	delete(f.joiner.followers, f)
 }

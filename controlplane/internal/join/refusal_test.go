@@ -6,15 +6,16 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/join/jointest"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// counting is a count of failures, n seconds after the start.
+// counting is a count of failures, n seconds after the jointest.Start.
 func counting(gateway, run string, n int, count uint64) *crossingv1.Frame {
 	return &crossingv1.Frame{Gateway: gateway, Run: run, Refusal: &crossingv1.Refusal{
 		Reason: crossingv1.Reason_NO_IDENTITY, Prefix: "203.0.113.0/24", Listener: "attach", Count: count,
-		Second: timestamppb.New(start.Add(time.Duration(n) * time.Second)),
+		Second: timestamppb.New(jointest.Start.Add(time.Duration(n) * time.Second)),
 	}}
 }
 
@@ -41,27 +42,27 @@ func equal(t *testing.T, what string, got []uint64, want ...uint64) {
 func TestRefusals(t *testing.T) {
 	j := New()
 	for _, f := range []*crossingv1.Frame{
-		counting(azure1, ingressRun, 2, 20),
-		counting(azure1, ingressRun, 0, 1),
-		counting(azure1, ingressRun, 3, 30),
-		counting(azure1, ingressRun, 2, 21),
-		counting(azure1, ingressRun, 2, 20), // delivered again
-		counting(azure1, ingressRun, 0, 1),  // delivered again
+		counting(jointest.Azure1, jointest.IngressRun, 2, 20),
+		counting(jointest.Azure1, jointest.IngressRun, 0, 1),
+		counting(jointest.Azure1, jointest.IngressRun, 3, 30),
+		counting(jointest.Azure1, jointest.IngressRun, 2, 21),
+		counting(jointest.Azure1, jointest.IngressRun, 2, 20), // delivered again
+		counting(jointest.Azure1, jointest.IngressRun, 0, 1),  // delivered again
 	} {
 		add(t, j, f)
 	}
 	equal(t, "all, oldest first", counted(j.Refusals(time.Time{})), 1, 20, 21, 30)
-	equal(t, "since a second", counted(j.Refusals(start.Add(2*time.Second))), 20, 21, 30)
-	equal(t, "since within a second", counted(j.Refusals(start.Add(2*time.Second+1))), 30)
-	equal(t, "since later", counted(j.Refusals(start.Add(time.Hour))))
+	equal(t, "since a second", counted(j.Refusals(jointest.Start.Add(2*time.Second))), 20, 21, 30)
+	equal(t, "since within a second", counted(j.Refusals(jointest.Start.Add(2*time.Second+1))), 30)
+	equal(t, "since later", counted(j.Refusals(jointest.Start.Add(time.Hour))))
 }
 
 // TestRefusalsOfTwo: who counted, and in which run, is part of a count.
 func TestRefusalsOfTwo(t *testing.T) {
 	j := New()
-	add(t, j, counting(azure1, ingressRun, 0, 1), counting(aws1, ingressRun, 0, 1), counting(azure1, onpremRun, 0, 1))
+	add(t, j, counting(jointest.Azure1, jointest.IngressRun, 0, 1), counting(jointest.AWS1, jointest.IngressRun, 0, 1), counting(jointest.Azure1, jointest.Run, 0, 1))
 	found := j.Refusals(time.Time{})
-	if len(found) != 3 || found[0].GetGateway() != aws1 || found[1].GetGateway() != azure1 {
+	if len(found) != 3 || found[0].GetGateway() != jointest.AWS1 || found[1].GetGateway() != jointest.Azure1 {
 		t.Errorf("refusals are %v", found)
 	}
 }
@@ -70,7 +71,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	j := New()
 	const over = 10
 	for n := range maxRefusals + over {
-		if err := j.Add(counting(azure1, ingressRun, n, uint64(n)+1)); err != nil {
+		if err := j.Add(counting(jointest.Azure1, jointest.IngressRun, n, uint64(n)+1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,7 +83,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 		}
 	}
 	check()
-	add(t, j, counting(azure1, ingressRun, 0, 1)) // it went, and does not come back
+	add(t, j, counting(jointest.Azure1, jointest.IngressRun, 0, 1)) // it went, and does not come back
 	check()
 }
 
@@ -90,7 +91,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 func BenchmarkPortScan(b *testing.B) {
 	j := New()
 	for n := 0; b.Loop(); n++ {
-		if err := j.Add(counting(azure1, ingressRun, n/4096, uint64(n)+1)); err != nil {
+		if err := j.Add(counting(jointest.Azure1, jointest.IngressRun, n/4096, uint64(n)+1)); err != nil {
 			b.Fatal(err)
 		}
 	}

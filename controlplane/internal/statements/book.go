@@ -122,6 +122,21 @@ func (b *Book) Add(f *crossingv1.Frame, data []byte, now time.Time) error {
 	return nil
 }
 
+// Settled says that of a crossing every frame that its gateways have was held against what
+// they state, so that nothing more will be found of it.
+func (b *Book) Settled(k *crossingv1.Key) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, n := b.chains[statement.ChainOf(k)], k.GetSequence()
+	switch {
+	case c == nil:
+		return false
+	case k.GetIngress() == "":
+		return c.openings[egress].done.Has(n)
+	}
+	return c.openings[egress].done.Has(n) && c.openings[ingress].done.Has(n) && c.ends[egress].done.Has(n) && c.ends[ingress].done.Has(n)
+}
+
 func sideOf(s crossingv1.Side) side {
 	if s == crossingv1.Side_INGRESS {
 		return ingress

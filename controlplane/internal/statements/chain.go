@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/spans"
 	"github.com/sallyport-mesh/sallyport/gateway/statement"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -22,7 +23,7 @@ type chain struct {
 	// epochs are kept for good, in a few words each: an epoch is only where something
 	// opened or ended, so that they are a fraction of what the records take.
 	epochs   map[uint64]*epoch
-	known    spans               // their numbers
+	known    spans.Set           // their numbers
 	last     *epoch              // the one with the highest number; nil if there is none
 	waits    map[uint64]*epoch   // those with an account that was not held yet
 	altered  []*epoch            // those with one that was not what its frames are
@@ -141,7 +142,7 @@ func (c *chain) enter(s *statement.Stated, now time.Time) *epoch {
 		number: claim.GetEpoch(), claim: s.ClaimHash, first: claim.GetFirst(), next: claim.GetNext(), at: claim.GetAt().AsTime(), lists: listsOf(s),
 	}
 	c.epochs[e.number] = e
-	c.known.add(span{e.number, e.number + 1})
+	c.known.Add(spans.Span{From: e.number, To: e.number + 1})
 	if c.last == nil || c.last.number <= e.number {
 		c.last, c.final = e, claim.GetFinal()
 		c.follower.Forget(c.floor())
@@ -229,7 +230,7 @@ func (c *chain) differs(e *epoch, kind crossingv1.Difference_Kind, n uint64) {
 // ingress gateway has stated them, and does so no more.
 func (c *chain) repeated(e *epoch) {
 	for _, n := range e.lists.closed {
-		if ends := &c.ends[ingress]; ends.done.has(n) || ends.wants(n) {
+		if ends := &c.ends[ingress]; ends.done.Has(n) || ends.wants(n) {
 			e.lists.unended[n] = true
 		}
 	}

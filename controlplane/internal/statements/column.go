@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/spans"
 	"github.com/sallyport-mesh/sallyport/gateway/statement"
 )
 
@@ -14,8 +15,8 @@ type column struct {
 	leaves map[uint64]statement.Hash // delivered, and not held against a statement yet
 	again  map[uint64]statement.Hash // those of the epoch that was held last: what goes on at the other end is stated again
 	wanted map[uint64][]*epoch       // stated, and not delivered yet
-	done   spans                     // delivered, stated and held
-	past   spans                     // all numbers that a statement was held on, those without a frame too
+	done   spans.Set                 // delivered, stated and held
+	past   spans.Set                 // all numbers that a statement was held on, those without a frame too
 }
 
 func newColumn() column {
@@ -36,7 +37,7 @@ func (c *column) deliver(n uint64, leaf statement.Hash) []*epoch {
 
 func (c *column) has(n uint64) bool {
 	_, there := c.leaves[n]
-	return there || c.done.has(n)
+	return there || c.done.Has(n)
 }
 
 // want notes that an epoch states a number, and says whether it has to wait for it.
@@ -79,10 +80,10 @@ func (c *column) leaf(n uint64) (statement.Hash, bool) {
 func (c *column) settle(numbers iter.Seq2[uint64, bool]) {
 	again := map[uint64]statement.Hash{}
 	for n, stated := range numbers {
-		c.past.add(span{n, n + 1})
+		c.past.Add(spans.Span{From: n, To: n + 1})
 		if leaf, there := c.leaf(n); there && stated {
 			again[n] = leaf
-			c.done.add(span{n, n + 1})
+			c.done.Add(spans.Span{From: n, To: n + 1})
 			delete(c.leaves, n)
 		}
 	}
@@ -91,7 +92,7 @@ func (c *column) settle(numbers iter.Seq2[uint64, bool]) {
 
 // excess are numbers that were delivered although a statement was held that says
 // there is no frame of them.
-func (c *column) excess() []uint64 { return c.left(c.past.has) }
+func (c *column) excess() []uint64 { return c.left(c.past.Has) }
 
 // left are numbers that were delivered, and which no statement was held on.
 func (c *column) left(which func(n uint64) bool) []uint64 {
@@ -108,7 +109,7 @@ func (c *column) left(which func(n uint64) bool) []uint64 {
 // be it here or still to come.
 func (c *column) drop(n uint64) {
 	delete(c.leaves, n)
-	c.done.add(span{n, n + 1})
+	c.done.Add(spans.Span{From: n, To: n + 1})
 }
 
 // forget makes an epoch wait for nothing any more.

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/spans"
 	"github.com/sallyport-mesh/sallyport/gateway/statement"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -237,24 +238,24 @@ func (b *Book) gaps(c *chain, now time.Time) []*controlv1.Finding {
 	if c.last != nil {
 		last = c.last.number
 		if a := c.last.accounts[egress]; !a.own.IsZero() && !now.Before(a.own.Add(Late)) {
-			for _, x := range c.known.missing(1, last) {
-				all = append(all, c.finding(controlv1.Finding_GAP, c.name.Egress, x.from, 0, a.at, "%s never delivered %s", e, epochs(x)))
+			for _, x := range c.known.Missing(1, last) {
+				all = append(all, c.finding(controlv1.Finding_GAP, c.name.Egress, x.From, 0, a.at, "%s never delivered %s", e, epochs(x)))
 			}
 		}
 	}
 	if p := c.promised; p.epoch > last && !now.Before(p.since.Add(Late)) {
 		all = append(all, c.finding(controlv1.Finding_GAP, c.name.Egress, last+1, c.stated(), p.since,
-			"%s says that it has claimed epoch %d, and never delivered %s", e, p.epoch, epochs(span{last + 1, p.epoch + 1})))
+			"%s says that it has claimed epoch %d, and never delivered %s", e, p.epoch, epochs(spans.Span{From: last + 1, To: p.epoch + 1})))
 	}
 	return all
 }
 
 // epochs are the claims of one epoch, or of several, in words.
-func epochs(x span) string {
-	if x.to == x.from+1 {
-		return fmt.Sprintf("its claim of epoch %d", x.from)
+func epochs(x spans.Span) string {
+	if x.To == x.From+1 {
+		return fmt.Sprintf("its claim of epoch %d", x.From)
 	}
-	return fmt.Sprintf("its claims of epochs %d to %d", x.from, x.to-1)
+	return fmt.Sprintf("its claims of epochs %d to %d", x.From, x.To-1)
 }
 
 // excesses are frames that were delivered, and by what is stated are none.
@@ -264,8 +265,8 @@ func (c *chain) excesses() []*controlv1.Finding {
 		numbers := c.openings[s].excess() // of ends there may be: what is put off is stated again
 		if c.final && c.last.accounts[s].held {
 			// What was claimed while the ingress gateway was not heard, it never states.
-			numbers = append(numbers, c.openings[s].left(func(n uint64) bool { return !c.openings[egress].past.has(n) })...)
-			numbers = append(numbers, c.ends[s].left(func(n uint64) bool { return !c.ends[egress].past.has(n) })...)
+			numbers = append(numbers, c.openings[s].left(func(n uint64) bool { return !c.openings[egress].past.Has(n) })...)
+			numbers = append(numbers, c.ends[s].left(func(n uint64) bool { return !c.ends[egress].past.Has(n) })...)
 		}
 		slices.Sort(numbers)
 		for _, n := range slices.Compact(numbers) {

@@ -51,6 +51,9 @@ type Config struct {
 	// ProgressEvery is how often gateways record how far open crossings have come; as
 	// often as they usually do if zero.
 	ProgressEvery time.Duration
+	// Remember is how long settled crossings stay in the control plane's memory; as long
+	// as they usually do if zero.
+	Remember time.Duration
 	// Log takes everybody's log; nil for none.
 	Log *zap.Logger
 }

@@ -81,6 +81,7 @@ func (m *Mesh) runControlPlane(ctx context.Context, at string, keys *policyv1.Ke
 		PolicyKeys:  keys,
 		Operators:   []spiffeid.ID{ID("operator")},
 		Witnesses:   m.witnesses,
+		Remember:    m.cfg.Remember,
 		Log:         m.cfg.Log,
 	}
 	m.plane = at
