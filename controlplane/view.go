@@ -84,10 +84,11 @@ func newView(ctx context.Context, s *store.Store, kept keeping, c api.Config) (*
 const settleEvery = 200_000
 
 // replay takes up the frames that are in the store. They were checked when they
-// came: what was a good frame then stays one, whatever is checked today.
+// came: what was a good frame then stays one, whatever is checked today. What was settled
+// long ago does not stay in memory.
 func (v *view) replay(ctx context.Context) error {
 	count := 0
-	return v.store.Replay(ctx, time.Time{}, func(gateway string, at time.Time, frames [][]byte) error {
+	err := v.store.Replay(ctx, time.Time{}, func(gateway string, at time.Time, frames [][]byte) error {
 		for _, data := range frames {
 			frame, err := crossing.UnmarshalFrame(data)
 			if err != nil {
@@ -107,6 +108,11 @@ func (v *view) replay(ctx context.Context) error {
 		_, err := v.records.Settle(ctx, v.book, at)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	_, err = v.records.Settle(ctx, v.book, time.Now())
+	return err
 }
 
 // keep stores a frame of the control plane's own and joins it.

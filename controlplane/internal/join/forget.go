@@ -102,19 +102,26 @@ func (j *Joiner) Forget(before time.Time, all []Halves) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.past.horizon = max(j.past.horizon, horizonAt(before))
+	traces := map[string]struct{}{}
 	for _, h := range all {
 		name := handleOf(h.Record.GetId(), h.Key())
 		if k := j.crossings[name]; k == nil || k.record != h.Record {
 			continue
 		}
-		j.trace(name, h.Record.GetTrace(), "")
+		traces[h.Record.GetTrace()] = struct{}{}
 		for _, gateway := range [...]string{h.Key().GetEgress(), h.Key().GetIngress()} {
 			delete(j.slots, place(gateway, h.Key()))
 		}
 		delete(j.crossings, name)
 		j.past.add(h.Key())
 	}
-	j.order = slices.DeleteFunc(j.order, func(name handle) bool { return j.crossings[name] == nil })
+	gone := func(name handle) bool { return j.crossings[name] == nil }
+	j.order = slices.DeleteFunc(j.order, gone)
+	for trace := range traces { // each once: callers may have all of theirs in one
+		if j.traces[trace] = slices.DeleteFunc(j.traces[trace], gone); len(j.traces[trace]) == 0 {
+			delete(j.traces, trace)
+		}
+	}
 }
 
 // Knows says that a crossing is known, and not forgotten.

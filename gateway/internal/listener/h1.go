@@ -120,7 +120,12 @@ func (c *h1) next() bool {
 		wait = c.l.cfg.HeadTimeout
 	}
 	c.in.bound(c.untilAged(time.Now().Add(wait)), wait/renewals)
-	return c.await() == nil && c.setIdle(false)
+	err := c.await()
+	if errors.Is(err, os.ErrDeadlineExceeded) && pending(c.raw) { // it came as the time ran out
+		c.in.bound(time.Now().Add(c.l.cfg.HeadTimeout), 0)
+		err = c.await()
+	}
+	return err == nil && c.setIdle(false)
 }
 
 // await awaits something to read without a desk, and then takes one.

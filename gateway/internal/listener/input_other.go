@@ -13,3 +13,5 @@ import (
 func rawOf(net.Conn) syscall.RawConn { return nil }
 
 func readNow(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func pending(net.Conn) bool { return false }

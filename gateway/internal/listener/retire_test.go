@@ -3,6 +3,7 @@ package listener
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net"
@@ -108,6 +109,57 @@ func TestLeavesBeforeExpiry(t *testing.T) {
 	if anonymous.leaves(now) || anonymous.retireInTime()() || !anonymous.untilAged(now).Equal(now) {
 		t.Error("a caller without an SVID has a time to leave")
 	}
+}
+
+// TestAgedAsARequestComes: what a caller has sent while the connection's time ran out is
+// answered, with and without TLS.
+func TestAgedAsARequestComes(t *testing.T) {
+	f := bind(t, ok)
+	now := time.Now()
+	for name, secure := range map[string]bool{"TLS": true, "cleartext": false} {
+		for _, sends := range []bool{true, false} {
+			near, far := tcpPair(t)
+			c := &conn{l: f.Listener, raw: far, nc: far, ages: now.Add(-time.Minute)}
+			if secure {
+				client, server := tls.Client(near, f.clientTLS("onprem.test", "/orchestrator")), tls.Server(far, f.tlsConfig)
+				go func() { _ = client.Handshake() }() // what fails, the other end says
+				if err := server.Handshake(); err != nil {
+					t.Fatal(err)
+				}
+				near, c.nc = client, server
+			}
+			c.chain = []*x509.Certificate{{NotAfter: now.Add(time.Second - time.Minute)}}
+			if sends {
+				if _, err := io.WriteString(near, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+					t.Fatal(err)
+				}
+				for !pending(far) {
+					<-time.After(time.Millisecond)
+				}
+			}
+			if is := newH1(c).next(); is != sends {
+				t.Errorf("%s: a request was sent: %t, it was taken: %t", name, sends, is)
+			}
+		}
+	}
+}
+
+// tcpPair is both ends of a connection.
+func tcpPair(t *testing.T) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
 }
 
 // TestRetireInTime: HTTP/2 is told when the time comes.
