@@ -212,7 +212,7 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	return nil
 }
 
-// openLogs opens the environments' logs. One that does not open takes nothing, and its
+// openLogs opens the environments' logs, whose entries the store has a second time. One that does not open takes nothing, and its
 // gateways keep what they have: the others go on.
 func (c *ControlPlane) openLogs(ctx context.Context) (err error) {
 	dir := c.config.LogDir
@@ -223,7 +223,8 @@ func (c *ControlPlane) openLogs(ctx context.Context) (err error) {
 	if dir == "" {
 		dir = logDir(c.config.Dir)
 	}
-	if c.logs, err = translog.OpenSet(ctx, dir, c.config.Witnesses, c.log); err != nil || c.config.LogListen == "" {
+	cfg := translog.SetConfig{Dir: dir, Witnesses: c.config.Witnesses, Archive: c.store, Log: c.log}
+	if c.logs, err = translog.OpenSet(ctx, cfg); err != nil || c.config.LogListen == "" {
 		return err
 	}
 	if c.tiles, err = net.Listen("tcp", c.config.LogListen); err != nil {

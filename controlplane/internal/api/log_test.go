@@ -29,7 +29,7 @@ import (
 // withLogs is a mesh that keeps logs, and its logs. Nothing of it is read only.
 func withLogs(t *testing.T) (*mesh, *translog.Set) {
 	t.Helper()
-	set, err := translog.OpenSet(t.Context(), t.TempDir(), nil, nil)
+	set, err := translog.OpenSet(t.Context(), translog.SetConfig{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,33 +44,39 @@ func framesStream() jetstream.StreamConfig {
 // when they are durable. On an error some of the first may be durable: the
 // gateway delivers all of them again, and joining does not mind.
 func (s *Store) AppendFrames(ctx context.Context, gateway string, frames [][]byte) error {
-	for len(frames) > 0 {
-		n := fit(frames)
-		data, err := proto.Marshal(&controlv1.Batch{Frames: frames[:n]})
-		if err != nil {
-			return fmt.Errorf("append frames: %w", err)
-		}
-		message := nats.NewMsg(framesSubject)
-		message.Header.Set(gatewayHeader, gateway)
-		message.Data = data
-		if _, err := s.js.PublishMsg(ctx, message); err != nil {
-			return unavailable("append frames", err)
-		}
-		frames = frames[n:]
+	header := nats.Header{gatewayHeader: {gateway}}
+	if err := s.append(ctx, framesSubject, header, frames); err != nil {
+		return fmt.Errorf("append frames: %w", err)
 	}
 	return nil
 }
 
-// fit is how many of the frames make one message; at least one.
-func fit(frames [][]byte) int {
+// append publishes items to a stream's subject, in order, in as many messages as they take.
+func (s *Store) append(ctx context.Context, subject string, header nats.Header, items [][]byte) error {
+	for len(items) > 0 {
+		n := fit(items)
+		data, err := proto.Marshal(&controlv1.Batch{Frames: items[:n]})
+		if err != nil {
+			return err
+		}
+		if _, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: header, Data: data}); err != nil {
+			return unavailable("publish", err)
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+// fit is how many of the items make one message; at least one.
+func fit(items [][]byte) int {
 	size := 0
-	for i, frame := range frames {
-		size += len(frame)
+	for i, item := range items {
+		size += len(item)
 		if size > batchBytes && i > 0 {
 			return i
 		}
 	}
-	return len(frames)
+	return len(items)
 }
 
 // Replay calls each with every batch that was appended at that time or later, and before
@@ -89,32 +95,40 @@ func (s *Store) Replay(ctx context.Context, since time.Time, each func(gateway s
 	if since.After(info.State.FirstTime) {
 		from.DeliverPolicy, from.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
-	consumer, err := s.frames.OrderedConsumer(ctx, from)
+	err = s.replay(ctx, s.frames, from, info.State.LastSeq, func(m jetstream.Msg, at time.Time, frames [][]byte) error {
+		return each(m.Headers().Get(gatewayHeader), at, frames)
+	})
 	if err != nil {
-		return unavailable("replay frames", err)
+		return fmt.Errorf("replay frames: %w", err)
+	}
+	return nil
+}
+
+// replay calls each with a stream's batches, up to the message with the number last, which
+// has to be there.
+func (s *Store) replay(ctx context.Context, stream jetstream.Stream, from jetstream.OrderedConsumerConfig, last uint64, each func(jetstream.Msg, time.Time, [][]byte) error) error {
+	consumer, err := stream.OrderedConsumer(ctx, from)
+	if err != nil {
+		return unavailable("consume", err)
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxBytes(replayBytes))
 	if err != nil {
-		return unavailable("replay frames", err)
+		return unavailable("consume", err)
 	}
 	defer messages.Stop()
-	return s.replay(ctx, messages, info.State.LastSeq, each)
-}
-
-func (s *Store) replay(ctx context.Context, messages jetstream.MessagesContext, last uint64, each func(string, time.Time, [][]byte) error) error {
 	for {
 		message, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			return unavailable("replay frames", err)
+			return unavailable("next message", err)
 		}
 		meta, err := message.Metadata()
 		if err != nil {
-			return fmt.Errorf("replay frames: %w", err)
+			return err
 		}
 		var batch controlv1.Batch
 		if err := proto.Unmarshal(message.Data(), &batch); err != nil {
-			s.log.Error("stored batch cannot be read", zap.Uint64("sequence", meta.Sequence.Stream), zap.Error(err))
-		} else if err := each(message.Headers().Get(gatewayHeader), meta.Timestamp, batch.GetFrames()); err != nil {
+			s.log.Error("stored batch cannot be read", zap.String("stream", meta.Stream), zap.Uint64("sequence", meta.Sequence.Stream), zap.Error(err))
+		} else if err := each(message, meta.Timestamp, batch.GetFrames()); err != nil {
 			return err
 		}
 		if meta.Sequence.Stream >= last {

@@ -1,5 +1,6 @@
 // Package store is the control plane's memory: the signed policy, operators' acts, the
-// bindings, what gateways said last, and the frames that gateways delivered, in NATS JetStream. The server is
+// bindings, what gateways said last, the frames that gateways delivered, and a second copy
+// of the entries of the environments' logs, in NATS JetStream. The server is
 // embedded, in this process and without a listener, or external by its URL; the
 // code is the same. It is not an index and does not look into frames: package
 // join does, from what Replay hands it.
@@ -64,6 +65,7 @@ type Store struct {
 	bundles  *Bucket
 	acts     *Bucket
 	frames   jetstream.Stream
+	entries  jetstream.Stream
 }
 
 // Open opens the store, and makes what is not there yet. The error is ErrInUse
@@ -119,7 +121,7 @@ func (s *Store) connect(cfg Config) error {
 	return nil
 }
 
-// create makes the buckets and the stream, or checks that they are as they
+// create makes the buckets and the streams, or checks that they are as they
 // should be.
 func (s *Store) create(ctx context.Context) error {
 	policies, err := s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
@@ -155,6 +157,10 @@ func (s *Store) create(ctx context.Context) error {
 	frames, err := s.js.CreateOrUpdateStream(ctx, framesStream())
 	if err != nil {
 		return fmt.Errorf("make the stream of frames: %w", err)
+	}
+	s.entries, err = s.js.CreateOrUpdateStream(ctx, entriesStream())
+	if err != nil {
+		return fmt.Errorf("make the stream of entries: %w", err)
 	}
 	s.policies, s.bindings, s.gateways, s.frames = policies, &Bucket{kv: bindings}, &Bucket{kv: gateways}, frames
 	s.bundles = &Bucket{kv: bundles}

@@ -67,10 +67,15 @@ func (g *guard) grown(ctx context.Context, to *Checkpoint) error {
 			ErrRolledBack, from.Size, from.Root, to.Size)
 	}
 	if err := g.reader.consistent(ctx, from, to); err != nil {
-		return fmt.Errorf("%w: it has signed %d entries with the root %x, which are not the first ones of %d with the root %x: %w",
-			ErrRolledBack, from.Size, from.Root, to.Size, to.Root, err)
+		return fmt.Errorf("%w: %w", forked(from, to.Size, to.Root), err)
 	}
 	return nil
+}
+
+// forked is of a tree that does not have what was signed as its beginning.
+func forked(signed *Checkpoint, size uint64, root hash) error {
+	return fmt.Errorf("%w: it has signed %d entries with the root %x, which are not the first ones of %d with the root %x",
+		ErrRolledBack, signed.Size, signed.Root, size, root)
 }
 
 // Sign implements note.Signer.

@@ -66,9 +66,12 @@ func (r *Reader) checkpointIn(path string) (*Checkpoint, error) {
 	return c, nil
 }
 
+// statePath is the file of what Tessera has integrated.
+func (r *Reader) statePath() string { return filepath.Join(r.tiles(), ".state", "treeState") }
+
 // tree is what Tessera has integrated: its size and root. Nobody has signed that.
 func (r *Reader) tree() (size uint64, root [sha256.Size]byte, err error) {
-	path := filepath.Join(r.tiles(), ".state", "treeState")
+	path := r.statePath()
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, emptyRoot, nil
@@ -81,7 +84,7 @@ func (r *Reader) tree() (size uint64, root [sha256.Size]byte, err error) {
 		Root []byte `json:"root"`
 	}
 	if err := json.Unmarshal(text, &state); err != nil {
-		return 0, root, fmt.Errorf("%s: %w", path, err)
+		return 0, root, fmt.Errorf("%s: %w: put back the log's directory as it was last", path, err)
 	}
 	if state.Size == 0 {
 		return 0, emptyRoot, nil

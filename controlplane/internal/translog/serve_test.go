@@ -22,7 +22,7 @@ func TestServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	w, _ := startWitness(t, "one.test/w", vkey, t.TempDir(), "127.0.0.1:0")
-	set, err := OpenSet(t.Context(), dir, []Witness{w}, nil)
+	set, err := OpenSet(t.Context(), SetConfig{Dir: dir, Witnesses: []Witness{w}})
 	if err != nil {
 		t.Fatal(err)
 	}

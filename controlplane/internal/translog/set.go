@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -26,38 +27,67 @@ type Set struct {
 	dir       string
 	readOnly  bool
 	witnesses []Witness
+	archive   Archive // nil if none is kept
 	log       *zap.Logger
 
-	mu     sync.Mutex // guards what follows
-	open   map[string]*Log
-	failed map[string]error // why one does not open
+	mu      sync.Mutex // guards what follows
+	open    map[string]*Log
+	failed  map[string]failure
+	opening map[string]*sync.Mutex // each held while that log is being opened
+	closed  bool
+}
+
+// failure is why a log does not open, and until when it is not tried again.
+type failure struct {
+	err   error
+	until time.Time
+}
+
+// restFactor is how many times longer a log that does not open is left alone than it took to
+// find out: all of its tree may have been read.
+const restFactor = 10
+
+// SetConfig is what a set of logs is made of.
+type SetConfig struct {
+	// Dir is the directory of all of them, which is made if there is none.
+	Dir string
+	// Witnesses are asked to cosign each of them, and say of which they do.
+	Witnesses []Witness
+	// Archive keeps the entries of all of them a second time; none is kept if nil.
+	Archive Archive
+	// Log takes the log of the program; nil for none.
+	Log *zap.Logger
 }
 
 // ErrReadOnly is of a set that was opened to be read.
 var ErrReadOnly = errors.New("the logs are open for reading only")
 
-// OpenSet opens the logs in a directory, and makes it where there is none. Witnesses are
-// asked to cosign each of them, and say of which they do. A log that cannot be opened is
-// told of by Failed, and each time that it is added to.
-func OpenSet(ctx context.Context, dir string, witnesses []Witness, log *zap.Logger) (*Set, error) {
-	if log == nil {
-		log = zap.NewNop()
+// OpenSet opens the logs in a directory. A log that cannot be opened is told of by Failed,
+// and each time that it is added to.
+func OpenSet(ctx context.Context, cfg SetConfig) (*Set, error) {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
 	}
-	s := &Set{dir: dir, witnesses: witnesses, log: log, open: map[string]*Log{}, failed: map[string]error{}}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	s := &Set{
+		dir: cfg.Dir, witnesses: cfg.Witnesses, archive: cfg.Archive, log: cfg.Log,
+		open: map[string]*Log{}, failed: map[string]failure{}, opening: map[string]*sync.Mutex{},
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
 	}
 	if err := s.writeWitnesses(); err != nil {
 		return nil, err
 	}
 	names, err := s.names()
+	var opening sync.WaitGroup
 	for _, td := range names {
-		s.mu.Lock()
-		if _, openErr := s.of(ctx, td); openErr != nil {
-			log.Error("log not opened", zap.String("trust_domain", td), zap.Error(openErr))
-		}
-		s.mu.Unlock()
+		opening.Go(func() {
+			if _, openErr := s.of(ctx, td); openErr != nil {
+				s.log.Error("log not opened", zap.String("trust_domain", td), zap.Error(openErr))
+			}
+		})
 	}
+	opening.Wait()
 	return s, err
 }
 
@@ -101,18 +131,56 @@ func (s *Set) names() (names []string, err error) {
 	return names, err
 }
 
-// of is the log of a trust domain, which is opened if it is not. The caller holds mu.
+// of is the log of a trust domain, which is opened if it is not. While one is, the others
+// go on.
 func (s *Set) of(ctx context.Context, td string) (*Log, error) {
 	if s.readOnly {
 		return nil, ErrReadOnly
 	}
-	if l := s.open[td]; l != nil {
+	opening, l := s.take(td)
+	if l != nil {
 		return l, nil
 	}
+	opening.Lock()
+	defer opening.Unlock()
+	if _, l := s.take(td); l != nil {
+		return l, nil
+	}
+	s.mu.Lock()
+	failed, closed := s.failed[td], s.closed
+	s.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
+	began := time.Now()
+	if failed.err != nil && began.Before(failed.until) {
+		return nil, failed.err
+	}
 	asked := slices.DeleteFunc(slices.Clone(s.witnesses), func(w Witness) bool { return !w.asksFor(td) })
-	l, err := Open(ctx, Config{Dir: filepath.Join(s.dir, td), Origin: OriginOf(td), Witnesses: asked, Log: s.log})
+	l, err := Open(ctx, Config{Dir: filepath.Join(s.dir, td), Origin: OriginOf(td), Witnesses: asked, Archive: s.archive, Log: s.log})
+	return s.opened(td, l, err, began)
+}
+
+// take gives the log of a trust domain if it is open, and what is held to open it.
+func (s *Set) take(td string) (*sync.Mutex, *Log) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opening[td] == nil {
+		s.opening[td] = new(sync.Mutex)
+	}
+	return s.opening[td], s.open[td]
+}
+
+// opened takes note of how opening a log has ended.
+func (s *Set) opened(td string, l *Log, err error, began time.Time) (*Log, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && s.closed {
+		err = errors.Join(errClosed, l.Close())
+	}
 	if err != nil {
-		s.failed[td] = err
+		now := time.Now()
+		s.failed[td] = failure{err, now.Add(restFactor * now.Sub(began))}
 		return nil, err
 	}
 	delete(s.failed, td)
@@ -128,9 +196,7 @@ func (s *Set) Add(ctx context.Context, td string, entries ...*logv1.Entry) error
 	if err := checkName(td); err != nil {
 		return err
 	}
-	s.mu.Lock()
 	l, err := s.of(ctx, td)
-	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -186,7 +252,9 @@ func (s *Set) Failed() map[string]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[string]error{}
-	maps.Copy(all, s.failed)
+	for td, f := range s.failed {
+		all[td] = f.err
+	}
 	for td, l := range s.open {
 		if err := l.Failed(); err != nil {
 			all[td] = err
@@ -205,6 +273,6 @@ func (s *Set) Close() error {
 		closing.Go(func() { errs[i] = s.open[td].Close() })
 	}
 	closing.Wait()
-	s.open = nil
+	s.open, s.closed = nil, true
 	return errors.Join(errs...)
 }

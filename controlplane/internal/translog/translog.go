@@ -61,6 +61,9 @@ type Config struct {
 	Interval time.Duration
 	// Witnesses are asked to cosign the log's checkpoints.
 	Witnesses []Witness
+	// Archive keeps the entries a second time; none is kept if nil: damaged tiles are rebuilt
+	// from entries then, and damaged entries are not.
+	Archive Archive
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	// Log takes the log of the program; nil for none.
@@ -75,6 +78,7 @@ type Log struct {
 	release  func() // the lock of its directory
 	guard    *guard
 	appender *tessera.Appender
+	copier   *copier // nil if no archive is kept
 	shutdown func(context.Context) error
 	cancel   context.CancelFunc
 	ctx      context.Context // ends with the log
@@ -86,8 +90,10 @@ type Log struct {
 	seen *recent
 }
 
-// Open opens a log for appending, and makes it where there is none. It fails where the
-// tree is not one that the log's last signed checkpoint is the beginning of.
+// Open opens a log for appending, and makes it where there is none. All of its tree is read:
+// files that are damaged are rebuilt, and set aside in the directory "damaged" beside it. The
+// error is ErrDamaged where they cannot be, and ErrRolledBack where the tree is not one that
+// the log's last signed checkpoint is the beginning of.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	l, err := open(ctx, cfg)
 	if err != nil {
@@ -127,13 +133,22 @@ func open(ctx context.Context, cfg Config) (l *Log, err error) {
 	if l.Reader, err = OpenReader(cfg.Dir); err != nil {
 		return l, err
 	}
+	if err := l.mend(ctx, cfg); err != nil {
+		return l, err
+	}
 	if l.guard, err = newGuard(ctx, l.Reader, signer, cfg.Log); err != nil {
+		return l, err
+	}
+	if err := l.mender(cfg).mendCheckpoint(l.guard.last); err != nil {
 		return l, err
 	}
 	if l.cosigns, err = newWitnesses(l.Reader, cfg.Witnesses, cfg.Log); err != nil {
 		return l, err
 	}
 	if err := l.start(cfg.Interval); err != nil {
+		return l, err
+	}
+	if err := l.copyTo(ctx, cfg.Archive); err != nil {
 		return l, err
 	}
 	if err := l.recall(ctx); err != nil {
@@ -158,6 +173,31 @@ func (l *Log) start(interval time.Duration) error {
 		WithShutdownTimeout(shutdownIntervals * interval)
 	l.appender, l.shutdown, _, err = tessera.NewAppender(l.ctx, driver, options)
 	return err
+}
+
+// copyTo has what is added kept in the archive too, which has all else then.
+func (l *Log) copyTo(ctx context.Context, archive Archive) error {
+	if archive == nil {
+		return nil
+	}
+	size, _, err := l.tree()
+	if err != nil {
+		return err
+	}
+	if err := l.complete(ctx, archive, size); err != nil {
+		return err
+	}
+	l.copier = newCopier(archive, l.vkey, l.appender.Add)
+	return nil
+}
+
+// append has an entry appended, and kept.
+func (l *Log) append(ctx context.Context, data []byte) tessera.IndexFuture {
+	if l.copier != nil {
+		return l.copier.give(data)
+	}
+	// The entry outlives the call: a caller that leaves does not undo it.
+	return l.appender.Add(context.WithoutCancel(ctx), tessera.NewEntry(data))
 }
 
 // recall learns what the last entries are.
@@ -189,13 +229,13 @@ func (l *Log) Add(ctx context.Context, entries ...*logv1.Entry) error {
 	return err
 }
 
-// handed is an entry that Tessera was given.
+// handed is an entry that is being appended.
 type handed struct {
 	content
 	future tessera.IndexFuture
 }
 
-// hand gives Tessera what is new of entries, until one cannot be taken.
+// hand has appended what is new of entries, until one cannot be taken.
 func (l *Log) hand(ctx context.Context, entries []*logv1.Entry) (all []handed, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,8 +250,7 @@ func (l *Log) hand(ctx context.Context, entries []*logv1.Entry) (all []handed, e
 			if err != nil {
 				return all, err
 			}
-			// The entry outlives the call: a caller that leaves does not undo it.
-			future = l.appender.Add(context.WithoutCancel(ctx), tessera.NewEntry(data))
+			future = l.append(ctx, data)
 			l.at = at
 			l.seen.add(c, future)
 		}
@@ -273,6 +312,9 @@ func (l *Log) Cosigned() []Cosigned { return l.cosigns.cosigned() }
 // Close waits for a checkpoint with all that was added, and closes the log.
 func (l *Log) Close() error {
 	var errs []error
+	if l.copier != nil {
+		l.copier.close()
+	}
 	if l.shutdown != nil && l.guard.failed() == nil {
 		errs = append(errs, l.shutdown(context.Background()))
 	}
@@ -328,6 +370,8 @@ const (
 	vkeyName   = "log.vkey" // the public one
 	signedName = "signed"   // the last checkpoint that was signed
 	tilesName  = "tiles"    // a directory: what is served
+
+	damagedName = "damaged" // a directory: what was found damaged, each time in one of its own
 )
 
 func (r *Reader) tiles() string { return filepath.Join(r.dir, tilesName) }

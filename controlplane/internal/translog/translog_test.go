@@ -21,6 +21,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	logv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/log/v1"
 )
 
@@ -465,10 +466,21 @@ func TestCheckpointText(t *testing.T) {
 	}
 }
 
-// TestKilled: what Add returned of is there after kill -9, and the log opens again.
+// openKept opens a log and the store that is its archive, both in a directory.
+func openKept(ctx context.Context, dir string) (*Log, *store.Store, error) {
+	s, err := store.Open(ctx, store.Config{Dir: filepath.Join(dir, "store")})
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := Open(ctx, Config{Dir: filepath.Join(dir, "log"), Origin: origin, Interval: 100 * time.Millisecond, Archive: s})
+	return l, s, err
+}
+
+// TestKilled: what Add returned of is there after kill -9, in the tree and in the archive:
+// the log opens again, also if all its entry bundles are gone.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv("SALLYPORT_TEST_LOG"); dir != "" {
-		l, err := Open(context.Background(), Config{Dir: dir, Origin: origin, Interval: 100 * time.Millisecond})
+		l, _, err := openKept(context.Background(), dir)
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -488,7 +500,15 @@ func TestKilled(t *testing.T) {
 			acknowledged[line] = true
 		}
 	}
-	l := openLog(t, dir)
+	if err := os.RemoveAll(filepath.Join(dir, "log", tilesName, "tile", "entries")); err != nil {
+		t.Fatal(err)
+	}
+	l, s, err := openKept(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	defer l.Close()
 	size, _, err := l.tree()
 	if err != nil {
 		t.Fatal(err)
@@ -520,7 +540,7 @@ func killSoon(t *testing.T, dir string) []string {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(1200 * time.Millisecond)
+	<-time.After(1600 * time.Millisecond)
 	child.Process.Kill()
 	child.Wait()
 	lines := strings.Split(out.String(), "\n")
