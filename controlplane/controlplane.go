@@ -63,6 +63,17 @@ type Config struct {
 	// LogDir is the directory of the environments' logs; DIR/log if empty. With NATS and
 	// without it none are kept.
 	LogDir string
+	// RecordsDir is the directory of the store of joined records and their archive;
+	// DIR/records if empty. With NATS and without it there is none, and answers come from
+	// memory.
+	RecordsDir string
+	// Retention is how long after its end an hour of records is kept, but for what is held;
+	// 183 days if 0.
+	Retention time.Duration
+	// Hot is how long after its end an hour of records stays in the database, where
+	// questions are answered fastest; later it is in the archive alone. A week if 0. It is
+	// not longer than Retention.
+	Hot time.Duration
 	// LogListen is the host:port where the logs are served for reading, over HTTP; nowhere
 	// if empty.
 	LogListen string
@@ -109,7 +120,27 @@ func (c Config) Validate() error {
 	for _, w := range c.Witnesses {
 		faults = append(faults, w.Check())
 	}
+	if err := c.keeping().Check(); err != nil {
+		faults = append(faults, fmt.Errorf("retention, hot: %w", err))
+	}
+	if c.keeping() != (records.Config{}) && c.place(c.RecordsDir, recordsDir) == "" {
+		faults = append(faults, errors.New("retention, hot: no records are kept on disk: set recordsDir"))
+	}
 	return errors.Join(faults...)
+}
+
+// keeping is for how long records are kept.
+func (c Config) keeping() records.Config {
+	return records.Config{Hot: c.Hot, Retention: c.Retention}
+}
+
+// place is a directory that the configuration names, or the one beside the embedded
+// store; empty if there is neither.
+func (c Config) place(named string, beside func(dir string) string) string {
+	if named == "" && c.Dir != "" {
+		return beside(c.Dir)
+	}
+	return named
 }
 
 // Witness is one that cosigns checkpoints of logs (C2SP tlog-witness).
@@ -187,10 +218,10 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if c.logs != nil {
 		parts.Logs = c.logs
 	}
-	if c.config.Dir != "" {
-		if c.records, err = openRecords(ctx, recordsDir(c.config.Dir), c.log); err != nil {
-			return fmt.Errorf("open the store of records: %w", err)
-		}
+	if err := c.openRecords(ctx); err != nil {
+		return err
+	}
+	if c.records != nil {
 		parts.Counts = c.records
 	}
 	if c.view, err = newView(ctx, c.store, parts); err != nil {
@@ -211,19 +242,29 @@ func (c *ControlPlane) build(ctx context.Context) error {
 // openLogs opens the environments' logs. One that does not open takes nothing, and its
 // gateways keep what they have: the others go on.
 func (c *ControlPlane) openLogs(ctx context.Context) (err error) {
-	dir := c.config.LogDir
-	if dir == "" && c.config.Dir == "" {
+	dir := c.config.place(c.config.LogDir, logDir)
+	if dir == "" {
 		c.log.Warn("no log is kept: set logDir")
 		return nil
-	}
-	if dir == "" {
-		dir = logDir(c.config.Dir)
 	}
 	if c.logs, err = translog.OpenSet(ctx, dir, c.config.Witnesses, c.log); err != nil || c.config.LogListen == "" {
 		return err
 	}
 	if c.tiles, err = net.Listen("tcp", c.config.LogListen); err != nil {
 		return fmt.Errorf("listen for readers of the logs: %w", err)
+	}
+	return nil
+}
+
+// openRecords opens the store of records.
+func (c *ControlPlane) openRecords(ctx context.Context) (err error) {
+	dir := c.config.place(c.config.RecordsDir, recordsDir)
+	if dir == "" {
+		c.log.Warn("records are in memory alone, for as long as this process runs: set recordsDir")
+		return nil
+	}
+	if c.records, err = openRecords(ctx, dir, c.config.keeping(), c.log); err != nil {
+		return fmt.Errorf("open the store of records: %w", err)
 	}
 	return nil
 }
