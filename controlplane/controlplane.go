@@ -222,7 +222,7 @@ func (c *ControlPlane) build(ctx context.Context) error {
 		return err
 	}
 	if c.records != nil {
-		parts.Counts = c.records
+		parts.Counts, parts.Holds = c.records, c.records
 	}
 	if c.view, err = newView(ctx, c.store, parts); err != nil {
 		return err
