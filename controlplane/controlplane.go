@@ -68,6 +68,17 @@ type Config struct {
 	// LogDir is the directory of the environments' logs; DIR/log if empty. With NATS and
 	// without it none are kept.
 	LogDir string
+	// RecordsDir is the directory of the store of joined records and their archive;
+	// DIR/records if empty. With NATS and without it there is none, and answers come from
+	// memory.
+	RecordsDir string
+	// Retention is how long after its end an hour of records is kept, but for what is held;
+	// 183 days if 0.
+	Retention time.Duration
+	// Hot is how long after its end an hour of records stays in the database, where
+	// questions are answered fastest; later it is in the archive alone. A week if 0. It is
+	// not longer than Retention.
+	Hot time.Duration
 	// Remember is how long a crossing stays in memory at least, though it is settled and in
 	// the store of records; DefaultRemember if 0. What comes later of it changes nothing.
 	Remember time.Duration
@@ -117,7 +128,27 @@ func (c Config) Validate() error {
 	for _, w := range c.Witnesses {
 		faults = append(faults, w.Check())
 	}
+	if err := c.keeping().Check(); err != nil {
+		faults = append(faults, fmt.Errorf("retention, hot: %w", err))
+	}
+	if c.keeping() != (records.Config{}) && c.place(c.RecordsDir, recordsDir) == "" {
+		faults = append(faults, errors.New("retention, hot: no records are kept on disk: set recordsDir"))
+	}
 	return errors.Join(faults...)
+}
+
+// keeping is for how long records are kept.
+func (c Config) keeping() records.Config {
+	return records.Config{Hot: c.Hot, Retention: c.Retention}
+}
+
+// place is a directory that the configuration names, or the one beside the embedded
+// store; empty if there is neither.
+func (c Config) place(named string, beside func(dir string) string) string {
+	if named == "" && c.Dir != "" {
+		return beside(c.Dir)
+	}
+	return named
 }
 
 // Witness is one that cosigns checkpoints of logs (C2SP tlog-witness).
@@ -195,12 +226,13 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if c.logs != nil {
 		parts.Logs = c.logs
 	}
-	if c.config.Dir != "" {
-		if c.records, err = openRecords(ctx, recordsDir(c.config.Dir), c.log); err != nil {
-			return fmt.Errorf("open the store of records: %w", err)
-		}
+	if err := c.openRecords(ctx); err != nil {
+		return err
 	}
-	if c.view, err = newView(ctx, c.store, keeping{c.records, cmp.Or(c.config.Remember, DefaultRemember)}, parts); err != nil {
+	if c.records != nil {
+		parts.Holds = c.records
+	}
+	if c.view, err = newView(ctx, c.store, keeper{c.records, cmp.Or(c.config.Remember, DefaultRemember)}, parts); err != nil {
 		return err
 	}
 	c.refusals = newRefusals(c.source, c.view.keep, c.log)
@@ -212,16 +244,13 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	return nil
 }
 
-// openLogs opens the environments' logs, whose entries the store has a second time. One that does not open takes nothing, and its
-// gateways keep what they have: the others go on.
+// openLogs opens the environments' logs, whose entries the store has a second time. One that
+// does not open takes nothing, and its gateways keep what they have: the others go on.
 func (c *ControlPlane) openLogs(ctx context.Context) (err error) {
-	dir := c.config.LogDir
-	if dir == "" && c.config.Dir == "" {
+	dir := c.config.place(c.config.LogDir, logDir)
+	if dir == "" {
 		c.log.Warn("no log is kept: set logDir")
 		return nil
-	}
-	if dir == "" {
-		dir = logDir(c.config.Dir)
 	}
 	cfg := translog.SetConfig{Dir: dir, Witnesses: c.config.Witnesses, Archive: c.store, Log: c.log}
 	if c.logs, err = translog.OpenSet(ctx, cfg); err != nil || c.config.LogListen == "" {
@@ -229,6 +258,19 @@ func (c *ControlPlane) openLogs(ctx context.Context) (err error) {
 	}
 	if c.tiles, err = net.Listen("tcp", c.config.LogListen); err != nil {
 		return fmt.Errorf("listen for readers of the logs: %w", err)
+	}
+	return nil
+}
+
+// openRecords opens the store of records.
+func (c *ControlPlane) openRecords(ctx context.Context) (err error) {
+	dir := c.config.place(c.config.RecordsDir, recordsDir)
+	if dir == "" {
+		c.log.Warn("records are in memory alone, for as long as this process runs: set recordsDir")
+		return nil
+	}
+	if c.records, err = openRecords(ctx, dir, c.config.keeping(), c.log); err != nil {
+		return fmt.Errorf("open the store of records: %w", err)
 	}
 	return nil
 }

@@ -42,15 +42,15 @@ type feed struct {
 
 // openRecords opens the store of records. One that is damaged is set aside, and filled
 // again from what gateways have delivered.
-func openRecords(ctx context.Context, dir string, log *zap.Logger) (records.Keeper, error) {
-	store, err := records.OpenSQLite(ctx, dir)
+func openRecords(ctx context.Context, dir string, c records.Config, log *zap.Logger) (records.Keeper, error) {
+	store, err := c.Open(ctx, dir)
 	if errors.Is(err, records.ErrDamaged) {
 		aside, asideErr := records.SetAside(dir, time.Now())
 		if asideErr != nil {
 			return nil, errors.Join(err, asideErr)
 		}
 		log.Error("store of records was damaged: it is made again", zap.String("aside", aside), zap.Error(err))
-		store, err = records.OpenSQLite(ctx, dir)
+		store, err = c.Open(ctx, dir)
 	}
 	if err != nil {
 		return nil, err // a Keeper that is nil, not one that holds a nil store

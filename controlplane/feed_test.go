@@ -63,7 +63,7 @@ func TestFeed(t *testing.T) {
 	if err := os.WriteFile(database, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openRecords(t.Context(), store, zaptest.NewLogger(t))
+	again, err := openRecords(t.Context(), store, records.Config{}, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestFeed(t *testing.T) {
 func TestRecordsDoNotOpen(t *testing.T) {
 	p := newPlane(t)
 	p.stop()
-	held, err := openRecords(t.Context(), recordsDir(p.config.Dir), zaptest.NewLogger(t))
+	held, err := openRecords(t.Context(), recordsDir(p.config.Dir), records.Config{}, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}

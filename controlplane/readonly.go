@@ -62,7 +62,7 @@ func (r *readOnly) open(ctx context.Context, dir string, log *zap.Logger) error 
 	if err != nil {
 		return err
 	}
-	r.view, err = newView(ctx, r.store.Store, keeping{}, api.Config{
+	r.view, err = newView(ctx, r.store.Store, keeper{}, api.Config{
 		Operators: []spiffeid.ID{self},
 		Identify:  func(context.Context) (spiffeid.ID, error) { return self, nil },
 		Bootstrap: func() (api.Bootstrap, error) { return api.Bootstrap{}, nil }, // not reached

@@ -34,15 +34,15 @@ func TestStartForgets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer frames.Close()
-	kept, err := records.OpenSQLite(t.Context(), recordsDir(dir))
+	joined, err := records.OpenSQLite(t.Context(), recordsDir(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer kept.Close()
+	defer joined.Close()
 	deliverMany(t, frames, *crossings)
 	for _, start := range []string{"first", "second"} {
 		before, began := heap(), time.Now()
-		v, err := newView(t.Context(), frames, keeping{kept, DefaultRemember}, api.Config{
+		v, err := newView(t.Context(), frames, keeper{joined, DefaultRemember}, api.Config{
 			Identify:  func(context.Context) (spiffeid.ID, error) { return spiffeid.ID{}, errors.New("nobody calls") },
 			Bootstrap: func() (api.Bootstrap, error) { return api.Bootstrap{}, nil },
 			ReadOnly:  true, Log: zaptest.NewLogger(t),

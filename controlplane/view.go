@@ -40,8 +40,8 @@ type view struct {
 	serving sync.Mutex // held from asking the inventory until its answer is served
 }
 
-// keeping is the store of records, nil if none are kept, and how long they stay in memory.
-type keeping struct {
+// keeper is the store of records, nil if none are kept, and how long they stay in memory.
+type keeper struct {
 	records.Keeper
 
 	remember time.Duration
@@ -49,15 +49,15 @@ type keeping struct {
 
 // newView fills in what the API answers from, over a store and over the records that are
 // kept, and takes up what is in them: records, bindings, policy.
-func newView(ctx context.Context, s *store.Store, kept keeping, c api.Config) (*view, error) {
+func newView(ctx context.Context, s *store.Store, k keeper, c api.Config) (*view, error) {
 	v := &view{
 		xds: xds.New(xds.Config{Peer: api.Peer, Log: c.Log}), store: s, book: statements.NewBook(), log: c.Log,
 	}
-	if kept.Keeper == nil {
+	if k.Keeper == nil {
 		v.records = recall.Of(nil, 0)
 	} else {
-		v.records, c.Counts = recall.Of(kept.Keeper, kept.remember), kept.Keeper
-		v.feed = &feed{store: kept.Keeper, records: v.records, book: v.book, forgetEvery: min(kept.remember, forgetEvery), log: c.Log}
+		v.records, c.Counts = recall.Of(k.Keeper, k.remember), k.Keeper
+		v.feed = &feed{store: k.Keeper, records: v.records, book: v.book, forgetEvery: min(k.remember, forgetEvery), log: c.Log}
 	}
 	if err := v.replay(ctx); err != nil {
 		return nil, err

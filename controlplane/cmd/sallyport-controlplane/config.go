@@ -37,6 +37,13 @@ type controlPlaneFile struct {
 	NATS string `yaml:"nats"`
 	// LogDir is the directory of the environments' logs; DIR/log if empty.
 	LogDir string `yaml:"logDir"`
+	// RecordsDir is the directory of the joined records and their archive; DIR/records if
+	// empty.
+	RecordsDir string `yaml:"recordsDir"`
+	// Retention is how long records are kept, but for what is held; 4392h, which is 183
+	// days, if 0. Hot is how long they stay in the database; 168h, a week, if 0.
+	Retention time.Duration `yaml:"retention"`
+	Hot       time.Duration `yaml:"hot"`
 	// LogListen is the host:port where the logs are served for reading; nowhere if empty.
 	LogListen string `yaml:"logListen"`
 	// Witnesses are asked to cosign the logs' checkpoints.
@@ -195,6 +202,9 @@ func readControlPlane(path string) (controlplane.Config, error) {
 		Dir:         f.resolve(file.Dir),
 		NATS:        file.NATS,
 		LogDir:      f.resolve(file.LogDir),
+		RecordsDir:  f.resolve(file.RecordsDir),
+		Retention:   file.Retention,
+		Hot:         file.Hot,
 		LogListen:   file.LogListen,
 		WorkloadAPI: file.WorkloadAPI,
 		PolicyKeys:  f.keySet("policyKeys", file.PolicyKeys),

@@ -51,6 +51,9 @@ The configuration, YAML or JSON, with paths relative to the file:
   dir: state                          # the embedded store; or
   nats: nats://nats-1:4222            # an external NATS cluster with JetStream
   logDir: state/log                   # of the environments' signed logs; DIR/log if absent
+  recordsDir: state/records           # of the joined records and their archive; DIR/records if absent
+  retention: 4392h                    # how long records are kept, but for what is held; this is the default
+  hot: 168h                           # how long in the database, where answers are fastest; this is the default
   logListen: 127.0.0.1:8447           # where they are served for reading, over HTTP; nowhere if absent
   witnesses:                          # that are asked to cosign their checkpoints
     - {vkey: auditor.example/witness+1a2b3c4d+BA..., url: https://witness.auditor.example/}

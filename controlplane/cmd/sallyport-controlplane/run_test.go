@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // write puts files into a new directory and gives its path.
@@ -30,6 +31,10 @@ func TestReadControlPlane(t *testing.T) {
 		"cp.yaml": `
 listen: 127.0.0.1:9444
 dir: state
+logDir: logs
+recordsDir: joined
+retention: 720h
+hot: 24h
 policyKeys: keyset.json
 operators: ["spiffe://mesh.demo/operators/alice"]
 workloadApi: unix:///run/cp.sock
@@ -40,8 +45,13 @@ workloadApi: unix:///run/cp.sock
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := filepath.Join(dir, "state"); cfg.Dir != want {
-		t.Errorf("dir = %q, want %q, relative to the file", cfg.Dir, want)
+	for got, name := range map[string]string{cfg.Dir: "state", cfg.LogDir: "logs", cfg.RecordsDir: "joined"} {
+		if want := filepath.Join(dir, name); got != want {
+			t.Errorf("a directory %q, want %q, relative to the file", got, want)
+		}
+	}
+	if cfg.Retention != 30*24*time.Hour || cfg.Hot != 24*time.Hour {
+		t.Errorf("records are kept for %v, and in the database for %v", cfg.Retention, cfg.Hot)
 	}
 	if cfg.Listen != "127.0.0.1:9444" || cfg.WorkloadAPI != "unix:///run/cp.sock" ||
 		len(cfg.PolicyKeys.GetKeys()) != 1 || cfg.Operators[0].String() != "spiffe://mesh.demo/operators/alice" {
@@ -90,6 +100,9 @@ policyKeys: missing.json
 operators: ["alice", "spiffe://mesh.demo/ok", "spiffe://UPPER/x"]
 bundles: {"no domain": x.json, aws.demo: missing.json}
 `,
+		"short.yaml":    "dir: a\npolicyKeys: keyset.json\noperators: [\"spiffe://mesh.demo/alice\"]\nretention: 1h\nhot: 2h\n",
+		"nowhere.yaml":  "nats: nats://a\npolicyKeys: keyset.json\noperators: [\"spiffe://mesh.demo/alice\"]\nretention: 1000h\n",
+		"days.yaml":     "dir: a\nretention: 30 days\n",
 		"neither.yaml":  "policyKeys: keyset.json\noperators: [\"spiffe://mesh.demo/alice\"]\nlisten: nowhere\n",
 		"keys.yaml":     "dir: a\npolicyKeys: bad.json\noperators: [\"spiffe://mesh.demo/alice\"]\n",
 		"nokeys.yaml":   "dir: a\noperators: [\"spiffe://mesh.demo/alice\"]\n",
@@ -117,7 +130,10 @@ bundleEndpoints:
 		says []string // all of them
 	}{
 		{"no file", []string{"run"}, []string{"--config"}},
-		{"a missing file", []string{"run", "--config", "nowhere.yaml"}, []string{"nowhere.yaml"}},
+		{"a missing file", []string{"run", "--config", "missing.yaml"}, []string{"missing.yaml"}},
+		{"a retention shorter than hot", []string{"run", "--config", "short.yaml"}, []string{"short.yaml", "retention, hot", "1h0m0s", "2h0m0s"}},
+		{"a retention of no records", []string{"run", "--config", "nowhere.yaml"}, []string{"nowhere.yaml", "retention", "recordsDir"}},
+		{"a retention that is none", []string{"run", "--config", "days.yaml"}, []string{"days.yaml", "line 2", "30 days"}},
 		{"unknown keys, all", []string{"run", "--config", "unknown.yaml"}, []string{"unknown.yaml", "line 3", "polcyKeys", "line 4", "operator"}},
 		{"a key twice", []string{"run", "--config", "duplicate.yaml"}, []string{"duplicate.yaml", "line 2", "dir"}},
 		{"many faults, all", []string{"run", "--config", "many.yaml"}, []string{

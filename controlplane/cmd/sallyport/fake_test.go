@@ -26,6 +26,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	logv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/log/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -40,6 +41,7 @@ type fakeMesh struct {
 	controlv1.UnimplementedGatewayServiceServer
 	controlv1.UnimplementedWorkloadServiceServer
 	controlv1.UnimplementedActServiceServer
+	controlv1.UnimplementedHoldServiceServer
 
 	records     []*crossingv1.Record
 	refusals    []*controlv1.GatewayRefusal
@@ -49,6 +51,7 @@ type fakeMesh struct {
 	bindings    []*controlv1.Binding
 	signed      *policyv1.SignedPolicy
 	acts        []*controlv1.ActStatus
+	holds       []*logv1.Hold
 
 	// behind are the gateways that never enforce anything.
 	behind []string
@@ -123,6 +126,7 @@ func (f *fakeMesh) serve(t *testing.T) func(context.Context, meshFlags) (*connec
 	controlv1.RegisterGatewayServiceServer(server, f)
 	controlv1.RegisterWorkloadServiceServer(server, f)
 	controlv1.RegisterActServiceServer(server, f)
+	controlv1.RegisterHoldServiceServer(server, f)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -320,4 +324,31 @@ func (f *fakeMesh) Make(_ context.Context, q *controlv1.MakeRequest) (*controlv1
 
 func (f *fakeMesh) ListActs(context.Context, *controlv1.ListActsRequest) (*controlv1.ListActsResponse, error) {
 	return &controlv1.ListActsResponse{Acts: f.acts}, nil
+}
+
+func (f *fakeMesh) ListHolds(context.Context, *controlv1.ListHoldsRequest) (*controlv1.ListHoldsResponse, error) {
+	return &controlv1.ListHoldsResponse{Holds: f.holds}, nil
+}
+
+// SetHold knows one label, which two workloads have.
+func (f *fakeMesh) SetHold(_ context.Context, q *controlv1.SetHoldRequest) (*logv1.Hold, error) {
+	h := &logv1.Hold{Name: q.GetName(), Owner: q.GetOwner(), Identities: q.GetIdentities()}
+	for _, label := range q.GetLabels() {
+		if label != "tier=gold" {
+			return nil, status.Errorf(codes.InvalidArgument, "no workload has the label %s", label)
+		}
+		h.Identities = append(h.Identities, "spiffe://aws.demo/ai/retriever", "spiffe://azure.demo/ai/llm")
+	}
+	f.holds = append(f.holds, h)
+	return h, nil
+}
+
+func (f *fakeMesh) ReleaseHold(_ context.Context, q *controlv1.ReleaseHoldRequest) (*logv1.Hold, error) {
+	for i, h := range f.holds {
+		if h.GetName() == q.GetName() {
+			f.holds = slices.Delete(f.holds, i, i+1)
+			return h, nil
+		}
+	}
+	return nil, status.Errorf(codes.NotFound, "no hold is called %q", q.GetName())
 }

@@ -61,6 +61,9 @@ func access(method string) (rule, bool) {
 	switch method {
 	case controlv1.PolicyService_Publish_FullMethodName,
 		controlv1.ActService_Make_FullMethodName,
+		controlv1.HoldService_ListHolds_FullMethodName,
+		controlv1.HoldService_SetHold_FullMethodName,
+		controlv1.HoldService_ReleaseHold_FullMethodName,
 		controlv1.GatewayService_GetBootstrap_FullMethodName:
 		return rule{operator, true}, true
 	case controlv1.PolicyService_GetPolicy_FullMethodName,

@@ -128,6 +128,8 @@ type Config struct {
 	Logs Logs
 	// Counts counts what crossed; nil to count what is in memory.
 	Counts Counts
+	// Holds keeps records beyond their retention; nil if no records are kept on disk.
+	Holds Holds
 	// Frames are all frames, of which proofs are made.
 	Frames evidence.Frames
 	// Trust judges the SVIDs under which gateways announce the keys of statements. With
@@ -163,6 +165,7 @@ type Server struct {
 	workloads *workloads
 	bundles   *bundleService
 	acts      *acts
+	holds     *holds
 	logs      *logs
 	journal   *journal
 }
@@ -211,6 +214,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		config: c, policies: s.policies, rejections: rejections, memory: remembered, reports: map[spiffeid.ID]report{},
 	}
 	s.acts = &acts{config: c, policies: s.policies, journal: s.journal, log: log}
+	s.holds = &holds{kept: c.Holds, policies: s.policies, inventory: c.Inventory, journal: s.journal}
 	s.workloads = &workloads{inventory: c.Inventory, denies: s.acts.denies}
 	s.bundles = &bundleService{bundles: c.Bundles, gateways: s.gateways, self: c.Bootstrap, journal: s.journal}
 	if err := errors.Join(s.policies.load(ctx), s.acts.load(ctx)); err != nil {
@@ -225,7 +229,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 func (s *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	if s.journal.logs != nil {
-		s.enterStanding()
+		s.enterStanding(ctx)
 		parts.Go(func() { s.journal.run(ctx, s.enterBundles) })
 	}
 	s.gateways.run(ctx)
@@ -235,7 +239,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // enterStanding enters what is in force when the process starts: the one before may not
 // have come to it.
-func (s *Server) enterStanding() {
+func (s *Server) enterStanding(ctx context.Context) {
 	s.enterBundles()
 	g := s.policies.current.Load()
 	if g == nil {
@@ -244,6 +248,9 @@ func (s *Server) enterStanding() {
 	s.journal.published(g, "")
 	for _, a := range s.acts.set().Message().GetActs() {
 		s.journal.made(g, a, "")
+	}
+	if err := s.holds.standing(ctx, g); err != nil {
+		s.log.Error("holds on records not entered in the logs", zap.Error(err))
 	}
 }
 
@@ -273,6 +280,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	controlv1.RegisterBundleServiceServer(r, s.bundles)
 	controlv1.RegisterActServiceServer(r, s.acts)
 	controlv1.RegisterLogServiceServer(r, s.logs)
+	controlv1.RegisterHoldServiceServer(r, s.holds)
 }
 
 // Current is the policy in force, signed and as its manifest names it; nil if

@@ -25,18 +25,19 @@ import (
 type Records struct {
 	*join.Joiner
 
-	store    records.Store // nil if everything is joined from memory
+	store    records.Keeper // nil if everything is joined from memory
 	remember time.Duration
+	now      func() time.Time
 }
 
 // Of makes them of what a store keeps; of nothing but what is joined if it is nil. What is
 // settled stays in memory for as long as remember says, by the time in its id: what comes
 // later of it changes nothing.
-func Of(store records.Store, remember time.Duration) *Records {
+func Of(store records.Keeper, remember time.Duration) *Records {
 	if store == nil {
 		return &Records{Joiner: join.New()}
 	}
-	r := &Records{store: store, remember: remember}
+	r := &Records{store: store, remember: remember, now: time.Now}
 	r.Joiner = join.Forgetting(r.kept)
 	return r
 }

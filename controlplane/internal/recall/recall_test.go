@@ -20,6 +20,13 @@ import (
 
 const remembered = time.Hour
 
+// over makes records of what a store keeps, soon after the first crossing.
+func over(store records.Keeper) *Records {
+	r := Of(store, remembered)
+	r.now = func() time.Time { return jointest.Start.Add(time.Hour) }
+	return r
+}
+
 // stated is a book that knows of statements on every crossing, but for some.
 type stated struct{ not map[uint64]bool }
 
@@ -104,7 +111,7 @@ func TestList(t *testing.T) {
 	id := func(n int) string { return jointest.NewTrip(n).ID }
 	opened := func(n int) *timestamppb.Timestamp { return timestamppb.New(jointest.NewTrip(n).Opened()) }
 	for forgotten, b := range map[string]stated{"none": {map[uint64]bool{1: true, 2: true, 4: true}}, "some": {map[uint64]bool{2: true}}, "most": {}} {
-		r := Of(open(t, t.TempDir()), remembered)
+		r := over(open(t, t.TempDir()))
 		crossings := []jointest.Trip{jointest.NewTrip(0), jointest.NewTrip(1), jointest.NewTrip(2), jointest.NewTrip(3)}
 		crossings[1].Denied, crossings[2].Ingress, crossings[3].Ingress = true, jointest.AWS1, ""
 		for _, c := range slices.Backward(crossings) {
@@ -161,7 +168,7 @@ func TestForgettingShowsNothing(t *testing.T) {
 		}
 		frames = append(frames, frames...) // each comes twice
 		book := stated{map[uint64]bool{uint64(first + rapid.IntRange(1, 8).Draw(t, "unstated")): true}}
-		want, have := Of(nil, 0), Of(store, remembered)
+		want, have := Of(nil, 0), over(store)
 		for _, f := range rapid.Permutation(frames).Draw(t, "order") {
 			switch rapid.IntRange(0, 3).Draw(t, "then") {
 			case 0:
@@ -169,7 +176,7 @@ func TestForgettingShowsNothing(t *testing.T) {
 			case 1:
 				settle(t, have, book)
 			case 2:
-				have = Of(store, remembered)
+				have = over(store)
 				add(t, have, told...)
 			}
 			add(t, want, f)
@@ -198,7 +205,7 @@ func TestForgettingShowsNothing(t *testing.T) {
 
 // TestForgottenWhileListed: what is forgotten while an answer is given is in it once.
 func TestForgottenWhileListed(t *testing.T) {
-	r := Of(open(t, t.TempDir()), remembered)
+	r := over(open(t, t.TempDir()))
 	add(t, r, jointest.NewTrip(0).Frames()...)
 	settle(t, r, stated{})
 	for n := range 4 {
@@ -220,7 +227,7 @@ func TestForgottenWhileListed(t *testing.T) {
 
 // TestFollowIsOfBoth: first what is kept and what is joined, and then each that changes.
 func TestFollowIsOfBoth(t *testing.T) {
-	r := Of(open(t, t.TempDir()), remembered)
+	r := over(open(t, t.TempDir()))
 	add(t, r, jointest.NewTrip(0).Frames()...)
 	settle(t, r, stated{})
 	add(t, r, jointest.NewTrip(1).Frames()...)
@@ -242,19 +249,40 @@ func TestFollowIsOfBoth(t *testing.T) {
 
 // TestBadQuestions are the fault of who asks.
 func TestBadQuestions(t *testing.T) {
-	for name, store := range map[string]records.Store{"in memory": nil, "kept": open(t, t.TempDir())} {
+	for name, store := range map[string]records.Keeper{"in memory": nil, "kept": open(t, t.TempDir())} {
 		for _, req := range []*controlv1.ListCrossingsRequest{{Limit: records.MaxLimit + 1}, {Before: "yesterday"}} {
-			if err := Of(store, remembered).List(t.Context(), req, nil); !errors.Is(err, records.ErrInvalid) {
+			if err := over(store).List(t.Context(), req, nil); !errors.Is(err, records.ErrInvalid) {
 				t.Errorf("%s, %v: %v, want %v", name, req, err, records.ErrInvalid)
 			}
 		}
 	}
 }
 
+// TestRetentionIsOver: what is too old is forgotten, and does not come to the store again.
+func TestRetentionIsOver(t *testing.T) {
+	store := open(t, t.TempDir())
+	r := over(store)
+	r.now = func() time.Time { return jointest.Start.Add(200 * 24 * time.Hour) }
+	add(t, r, jointest.NewTrip(0).Frames()...)
+	held := jointest.NewTrip(1)
+	held.Ingress = jointest.AWS1
+	add(t, r, held.Frames()...)
+	if err := store.Hold(t.Context(), records.Hold{Name: "case", Owner: "owner-of-aws"}); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, r, stated{})
+	if got := numbers(listed(t, r, &controlv1.ListCrossingsRequest{})); !slices.Equal(got, []int{1}) {
+		t.Errorf("it lists %v, want what is held", got)
+	}
+	if n := r.Counts(); len(n) != 2 {
+		t.Errorf("counts %v", n)
+	}
+}
+
 // TestWhatIsNotKeptIsNotForgotten: a store that fails loses nothing.
 func TestWhatIsNotKeptIsNotForgotten(t *testing.T) {
 	store := open(t, t.TempDir())
-	r := Of(store, remembered)
+	r := over(store)
 	add(t, r, jointest.NewTrip(0).Frames()...)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -23,8 +23,8 @@ type Book interface {
 	Findings(now time.Time) []*controlv1.Finding
 }
 
-// Settle has the store keep what is settled, by what is joined and by what is stated, and
-// forgets it then, and says how much that is. What something was found of is not forgotten:
+// Settle has the store keep what is settled, by what is joined and by what is stated, unless
+// its retention is over, and forgets it then, and says how much that is. What something was found of is not forgotten:
 // it has to be explained.
 func (r *Records) Settle(ctx context.Context, book Book, now time.Time) (forgotten int, err error) {
 	if r.store == nil {
@@ -44,9 +44,11 @@ func (r *Records) Settle(ctx context.Context, book Book, now time.Time) (forgott
 		if len(all) == 0 {
 			return forgotten, nil
 		}
-		batch := make([]records.Joined, len(all))
-		for i, h := range all {
-			batch[i] = RecordOf(h)
+		batch := make([]records.Joined, 0, len(all))
+		for _, h := range all {
+			if j := RecordOf(h); r.store.Keeps(j.Record, r.now()) {
+				batch = append(batch, j)
+			}
 		}
 		if err := r.store.Put(ctx, batch); err != nil {
 			return forgotten, err

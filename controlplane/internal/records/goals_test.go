@@ -89,7 +89,7 @@ func ingest(t *testing.T, s Store, n int) float64 {
 	return float64(n) / took.Seconds()
 }
 
-func cpuTime(t *testing.T) time.Duration {
+func cpuTime(t testing.TB) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -145,6 +145,8 @@ type Keeper interface {
 	// retention are removed, but what is held. Nothing is removed before the clock
 	// has gone steadily for a day, so that no jump of it can remove anything.
 	Maintain(ctx context.Context, now time.Time) (Upkeep, error)
+	// Keeps says that a record is kept still: its retention is not over, or it is held.
+	Keeps(r *crossingv1.Record, now time.Time) bool
 	// Hold keeps records beyond their retention, those that come later, too. One of
 	// the same name is replaced.
 	Hold(ctx context.Context, h Hold) error

@@ -218,6 +218,13 @@ func (m *memory) Hold(_ context.Context, h Hold) error {
 	return nil
 }
 
+func (m *memory) Keeps(r *crossingv1.Record, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	over := time.UnixMicro(openedAt(r)).Truncate(time.Hour)
+	return !over.Before(now.Add(-m.retention).Truncate(time.Hour)) || m.isHeld(r)
+}
+
 func (m *memory) Release(_ context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -2,7 +2,7 @@ package records
 
 // version of the schema. A database of another one is rebuilt, not migrated: all that
 // is in it is somewhere else, too.
-const version = 1
+const version = 2
 
 // schema of the database. Times are microseconds, minutes and hours since 1970.
 // Texts that are asked for are there as their marks, which are shorter than most: an
@@ -37,6 +37,8 @@ CREATE TABLE hours (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE stale (hour INTEGER PRIMARY KEY, puts INTEGER NOT NULL) STRICT;
 CREATE TABLE cold (hour INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE strays (made INTEGER NOT NULL, crossing INTEGER NOT NULL, hour INTEGER NOT NULL, PRIMARY KEY (made, crossing, hour)) STRICT, WITHOUT ROWID;
+CREATE INDEX strays_hour ON strays (hour);
 CREATE TABLE clock (last INTEGER NOT NULL, steady INTEGER NOT NULL) STRICT;
 `
 

@@ -42,6 +42,19 @@ type Config struct {
 	Retention time.Duration
 }
 
+// usual fills in the usual times.
+func (c Config) usual() Config {
+	return Config{Hot: cmp.Or(c.Hot, 7*24*time.Hour), Retention: cmp.Or(c.Retention, 183*24*time.Hour)}
+}
+
+// Check says what is wrong with the times. The error is ErrInvalid.
+func (c Config) Check() error {
+	if u := c.usual(); u.Hot < 0 || u.Retention < u.Hot {
+		return fmt.Errorf("records are kept for %v, and in the database for %v: %w; the one must not be shorter than the other", u.Retention, u.Hot, ErrInvalid)
+	}
+	return nil
+}
+
 // SQLite is a store in one directory, with its archive.
 type SQLite struct {
 	config  Config
@@ -66,10 +79,10 @@ func OpenSQLite(ctx context.Context, dir string) (*SQLite, error) { return Confi
 // damaged, or of another version, is ErrDamaged; SetAside makes room for one that takes
 // over what is in the archive, and that the caller fills with the rest.
 func (c Config) Open(ctx context.Context, dir string) (*SQLite, error) {
-	c.Hot, c.Retention = cmp.Or(c.Hot, 7*24*time.Hour), cmp.Or(c.Retention, 183*24*time.Hour)
-	if c.Hot < 0 || c.Retention < c.Hot {
-		return nil, fmt.Errorf("records are kept for %v, and in the database for %v: %w; the one must not be shorter than the other", c.Retention, c.Hot, ErrInvalid)
+	if err := c.Check(); err != nil {
+		return nil, err
 	}
+	c = c.usual()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 
 // An hour is in one of two tiers. That of a warm hour is the database: its file in the
 // archive, if there is one, is a copy. That of a cold hour is the file: of its records
-// the database has the counts by the hour, and nothing else.
+// the database has the counts by the hour, which are strays, and nothing else.
 
 const hourly = minute * hour // microseconds
 
@@ -118,39 +118,39 @@ func (s *SQLite) coldRows(ctx context.Context, w archive.Want, h int64) iter.Seq
 func during(at span) archive.Want { return archive.Want{Since: at.since, Until: at.until} }
 
 // toThaw are the cold hours of which the archive does not have all of the rows as they
-// are. The rows of the others are taken out. A crossing can also turn out to have opened
-// in the hour before or after, by the clock of its other gateway: then its old hour is
-// among them, too. s.writing is held.
+// are, or that have something else of one: an hour that it has come to open in since. The
+// rows that the archive has as they are are taken out. s.writing is held.
 func (s *SQLite) toThaw(ctx context.Context, rows []*row) (hours []int64, rest []*row, err error) {
 	if len(s.cold) == 0 {
 		return nil, rows, nil
 	}
-	byHour := map[int64][]*row{}
-	for _, r := range rows {
-		byHour[r.hour()] = append(byHour[r.hour()], r)
-	}
-	known, thaw := map[int64]bool{}, map[int64]struct{}{}
-	for h, of := range byHour {
+	thaw, known := map[int64]bool{}, map[int64]bool{}
+	var others []*row
+	for h, of := range grouped(rows, (*row).hour) {
 		if s.coldNow(h) {
 			if known[h], err = s.hasAll(ctx, h, of); err != nil {
 				return nil, nil, err
 			}
-			thaw[h] = struct{}{}
+			thaw[h] = !known[h]
 		}
-		for _, beside := range []int64{h - 1, h + 1} {
-			if known[h] || !s.coldNow(beside) {
-				continue
-			}
-			switch has, err := s.hasAny(ctx, beside, of); {
-			case err != nil:
-				return nil, nil, err
-			case has:
-				thaw[beside] = struct{}{}
-			}
+		if !known[h] {
+			others = append(others, of...)
 		}
 	}
-	maps.DeleteFunc(thaw, func(h int64, _ struct{}) bool { return known[h] })
-	rest = slices.DeleteFunc(rows, func(r *row) bool { return known[r.hour()] })
+	may, err := s.mayBeIn(ctx, others)
+	if err != nil {
+		return nil, nil, err
+	}
+	for h, of := range may {
+		if thaw[h] {
+			continue
+		}
+		if thaw[h], err = s.hasAny(ctx, h, of); err != nil {
+			return nil, nil, err
+		}
+	}
+	maps.DeleteFunc(thaw, func(_ int64, needed bool) bool { return !needed })
+	rest = slices.DeleteFunc(rows, func(r *row) bool { return known[r.hour()] && !thaw[r.hour()] })
 	return slices.Collect(maps.Keys(thaw)), rest, nil
 }
 
@@ -228,7 +228,7 @@ func (w *putting) thaw(ctx context.Context, s *SQLite, h int64, keep func(*row) 
 // forget what there is of a cold hour here.
 func (w *putting) forget(h int64) error {
 	w.tiers[h] = false
-	return w.run(h, `DELETE FROM hours WHERE at = ?`, `DELETE FROM cold WHERE hour = ?`)
+	return w.run(h, `DELETE FROM hours WHERE at = ?`, `DELETE FROM cold WHERE hour = ?`, `DELETE FROM strays WHERE hour = ?`)
 }
 
 // run statements, each with one argument.
@@ -244,12 +244,12 @@ func (w *putting) run(arg int64, all ...string) error {
 // evict makes an hour cold whose file has all of its records.
 func (w *putting) evict(h int64) error {
 	w.tiers[h] = true
-	if err := w.run(h, `INSERT INTO cold VALUES (?)`,
-		`DELETE FROM crossings WHERE opened >= ?1 * 3600000000 AND opened < (?1 + 1) * 3600000000`,
-		`DELETE FROM minutes WHERE at >= ?1 * 60 AND at < (?1 + 1) * 60`); err != nil {
+	if err := w.addStrays(h); err != nil {
 		return err
 	}
-	return nil
+	return w.run(h, `INSERT INTO cold VALUES (?)`,
+		`DELETE FROM crossings WHERE opened >= ?1 * 3600000000 AND opened < (?1 + 1) * 3600000000`,
+		`DELETE FROM minutes WHERE at >= ?1 * 60 AND at < (?1 + 1) * 60`)
 }
 
 // commit the transaction, and what it changed of the tiers with it: no question sees
@@ -284,6 +284,12 @@ func adopt(ctx context.Context, tx *sql.Tx, a *archive.Archive) error {
 				return err
 			}
 			sums.add(r, 1)
+			if !isStray(r.id, h) {
+				continue
+			}
+			if err := addStray(ctx, tx, r.id, h); err != nil {
+				return err
+			}
 		}
 		if err := sums.hours().writeTo(ctx, tx, addHour, tidyHour); err != nil {
 			return err

@@ -89,6 +89,11 @@ func TestRetention(t *testing.T) {
 		mustHave(t, s, all)
 		maintain(t, s, noon.Add(half))
 		mustHave(t, s, slices.DeleteFunc(slices.Clone(all), func(j Joined) bool { return !held(j) }))
+		for _, j := range all {
+			if !s.Keeps(j.Record, noon.Add(half-days)) || s.Keeps(j.Record, noon.Add(half)) != held(j) {
+				t.Fatalf("what is kept still is not what Maintain keeps: %v", j.Record)
+			}
+		}
 		maintain(t, s, noon.Add(half+days)) // and again
 		if err := s.Release(t.Context(), "case 1"); err != nil {
 			t.Fatal(err)
@@ -285,21 +290,77 @@ func TestOrphanIsRemoved(t *testing.T) {
 	}
 }
 
-// TestOtherGatewaysClock: a half that comes late says that it opened in the hour before.
+// TestOtherGatewaysClock: a half that comes late has another clock, by which the crossing
+// opened in the hour before, or long ago or hence.
 func TestOtherGatewaysClock(t *testing.T) {
-	onEachKeeper(t, func(t *testing.T, s Keeper) {
-		j := joined(1)[0]
-		j.Record.Ingress.Open = timestamppb.New(noon.Add(time.Millisecond))
-		late := Joined{j.Egress, j.Ingress, proto.CloneOf(j.Record)}
-		late.Record.Egress.Open = timestamppb.New(noon.Add(-time.Second))
-		j.Record.Egress, j.Record.State = nil, crossingv1.Record_ONE_SIDED
-		put(t, s, j)
-		maintain(t, s, noon.Add(8*days))
-		put(t, s, late)
-		mustHave(t, s, []Joined{late})
-		maintain(t, s, noon.Add(9*days))
-		mustHave(t, s, []Joined{late})
-	})
+	for _, off := range []time.Duration{time.Second, -5 * time.Hour, 20 * 365 * days} {
+		t.Run(off.String(), func(t *testing.T) {
+			onEachKeeper(t, func(t *testing.T, s Keeper) {
+				late := joined(1)[0]
+				late.Record.Egress.Open = timestamppb.New(noon.Add(-time.Millisecond))
+				late.Record.Ingress.Open = timestamppb.New(noon.Add(off))
+				first := Joined{late.Egress, late.Ingress, proto.CloneOf(late.Record)}
+				first.Record.Egress, first.Record.State = nil, crossingv1.Record_ONE_SIDED
+				long := noon.Add(max(off, 0) + 8*days)
+				put(t, s, first)
+				maintain(t, s, long)
+				put(t, s, late)
+				mustHave(t, s, []Joined{late})
+				maintain(t, s, long.Add(time.Hour))
+				mustHave(t, s, []Joined{late})
+				put(t, s, first) // and back again
+				mustHave(t, s, []Joined{first})
+			})
+		})
+	}
+}
+
+// TestMovedAmongOthers: of an hour that is in the archive as it is put again, one leaves,
+// or leaves and comes back.
+func TestMovedAmongOthers(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour, 100 * days} {
+		onEachKeeper(t, func(t *testing.T, s Keeper) {
+			all := day(240)[:10] // of one hour
+			moved := openedLater(all[3], by)
+			put(t, s, all...)
+			maintain(t, s, noon.Add(8*days))
+			put(t, s, append([]Joined{moved}, all...)...)
+			mustHave(t, s, all)
+			maintain(t, s, noon.Add(8*days))
+			put(t, s, append(slices.Clone(all[4:]), moved)...)
+			mustHave(t, s, slices.Concat(all[:3], all[4:], []Joined{moved}))
+		})
+	}
+}
+
+// TestStraysAreRebuilt: a database that took over the archive finds what moved.
+func TestStraysAreRebuilt(t *testing.T) {
+	dir := t.TempDir()
+	s, first := openFor(t, dir, Config{Hot: 1}), joined(20)
+	strayed := openedLater(first[0], -50*time.Hour)
+	put(t, s, append(first[1:], strayed)...)
+	maintain(t, s, noon.Add(days))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := SetAside(dir, noon); err != nil {
+		t.Fatal(err)
+	}
+	s = openFor(t, dir, Config{Hot: 1})
+	mustHave(t, s, append(first[1:], strayed))
+	put(t, s, first[0])
+	mustHave(t, s, first)
+	if n := strays(t, s); n != 0 {
+		t.Errorf("%d strays, and it is none any more", n)
+	}
+}
+
+func strays(t *testing.T, s *SQLite) (n int) {
+	t.Helper()
+	if err := s.writer.QueryRowContext(t.Context(), `SELECT count(*) FROM strays`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestConfigIsChecked(t *testing.T) {
@@ -374,7 +435,7 @@ func (h *history) step(t *testing.T) {
 	}
 }
 
-// some records, as they were or otherwise, but each in the hour in which it first was.
+// some records, as they were or otherwise, and some at another time.
 func (h *history) some() []Joined {
 	var some []Joined
 	for range 1 + h.rnd.IntN(30) {
@@ -384,9 +445,23 @@ func (h *history) some() []Joined {
 			j.Record.State = crossingv1.Record_State(1 + h.rnd.IntN(5))
 			j.Record.Transition.Owner = fmt.Sprintf("team-%d", h.rnd.IntN(4))
 		}
+		if h.rnd.IntN(6) == 0 {
+			j = openedLater(j, time.Duration(h.rnd.Int64N(int64(20*time.Hour)))-10*time.Hour)
+		}
 		some = append(some, j)
 	}
 	return some
+}
+
+// openedLater is a record whose gateways' clocks are off.
+func openedLater(j Joined, by time.Duration) Joined {
+	j.Record = proto.CloneOf(j.Record)
+	for _, end := range []*crossingv1.End{j.Record.GetEgress(), j.Record.GetIngress()} {
+		if end != nil {
+			end.Open = timestamppb.New(end.GetOpen().AsTime().Add(by))
+		}
+	}
+	return j
 }
 
 // TestAllAtOnce: puts, questions and upkeep do not get into one another's way.

@@ -4,7 +4,9 @@ import "github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/wi
 
 // What a log has as its entries, and what is shown of it (proto/sallyport/log/v1/log.proto).
 var (
-	act   = wire.New("Act", wire.Text(1, "by"), wire.Bytes(2, "policy"), wire.Bytes(3, "act"))
+	hold = wire.New("Hold", wire.Text(1, "name"), wire.Text(2, "owner"), wire.Many(wire.Text(3, "identities")))
+	act  = wire.New("Act",
+		wire.Text(1, "by"), wire.Bytes(2, "policy"), wire.Bytes(3, "act"), wire.Sub(4, "hold", hold), wire.Sub(5, "released", hold))
 	read  = wire.New("Read", wire.Text(1, "by"), wire.Text(2, "what"))
 	Entry = wire.New("Entry",
 		wire.Sub(1, "at", wire.Time), wire.Bytes(2, "frame"), wire.Sub(3, "act", act), wire.Bytes(4, "bundle"), wire.Sub(5, "read", read))

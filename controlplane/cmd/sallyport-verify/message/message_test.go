@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/message"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/wire"
@@ -122,6 +124,26 @@ func agrees(t testing.TB, data []byte) bool {
 		t.Fatalf("%x (-theirs +ours):\n%s", data, d)
 	}
 	return true
+}
+
+// TestHolds: entries that say of a hold that it was set or released are read as the logs
+// write them.
+func TestHolds(t *testing.T) {
+	hold := &logv1.Hold{Name: "case 7", Owner: "ml-platform", Identities: []string{"spiffe://a.demo/x", "spiffe://a.demo/y"}}
+	for _, act := range []*logv1.Act{{By: "spiffe://mesh.demo/alice", Hold: hold}, {Released: hold}, {Hold: &logv1.Hold{}}} {
+		entry := &logv1.Entry{At: timestamppb.New(time.Unix(1_795_000_000, 5)), Act: act}
+		data := must(proto.MarshalOptions{Deterministic: true}.Marshal(entry))
+		ours, err := wire.Decode(message.Entry, data)
+		if err != nil {
+			t.Fatalf("%v: %v", entry, err)
+		}
+		if got := ours.Encode(); !bytes.Equal(got, data) || ours.Count(message.Kept...) != 1 {
+			t.Errorf("%v is encoded as\n%x, theirs as\n%x", entry, got, data)
+		}
+		if d := cmp.Diff(jsonOf(t, must(protojson.Marshal(entry))), jsonOf(t, must(json.Marshal(ours)))); d != "" {
+			t.Errorf("%v (-theirs +ours):\n%s", entry, d)
+		}
+	}
 }
 
 func must(b []byte, err error) []byte {

@@ -121,7 +121,11 @@ type Act struct {
 	// policy itself, whose digest the manifest has.
 	Policy []byte `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
 	// act is an encoded sallyport.policy.v1.SignedAct.
-	Act           []byte `protobuf:"bytes,3,opt,name=act,proto3" json:"act,omitempty"`
+	Act []byte `protobuf:"bytes,3,opt,name=act,proto3" json:"act,omitempty"`
+	// hold is a hold on records that was set.
+	Hold *Hold `protobuf:"bytes,4,opt,name=hold,proto3" json:"hold,omitempty"`
+	// released is a hold that was released.
+	Released      *Hold `protobuf:"bytes,5,opt,name=released,proto3" json:"released,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -177,6 +181,85 @@ func (x *Act) GetAct() []byte {
 	return nil
 }
 
+func (x *Act) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+func (x *Act) GetReleased() *Hold {
+	if x != nil {
+		return x.Released
+	}
+	return nil
+}
+
+// Hold keeps records beyond their retention: those of an owner, and those of some
+// identities.
+type Hold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name of the hold, such as that of a case.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// owner of transitions; empty if none is meant.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// identities are SPIFFE IDs of sources or destinations.
+	Identities    []string `protobuf:"bytes,3,rep,name=identities,proto3" json:"identities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Hold) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Hold) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Hold) GetIdentities() []string {
+	if x != nil {
+		return x.Identities
+	}
+	return nil
+}
+
 // Read is a reading of the log.
 type Read struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -190,7 +273,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[2]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -202,7 +285,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[2]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -215,7 +298,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Read) GetBy() string {
@@ -249,7 +332,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[3]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -261,7 +344,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[3]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -274,7 +357,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Evidence) GetEntry() []byte {
@@ -314,7 +397,7 @@ type Earlier struct {
 
 func (x *Earlier) Reset() {
 	*x = Earlier{}
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[4]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +409,7 @@ func (x *Earlier) String() string {
 func (*Earlier) ProtoMessage() {}
 
 func (x *Earlier) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[4]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +422,7 @@ func (x *Earlier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Earlier.ProtoReflect.Descriptor instead.
 func (*Earlier) Descriptor() ([]byte, []int) {
-	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Earlier) GetIndex() uint64 {
@@ -378,7 +461,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[5]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +473,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[5]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +486,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Member) GetFrame() []byte {
@@ -437,11 +520,19 @@ const file_sallyport_log_v1_log_proto_rawDesc = "" +
 	"\x05frame\x18\x02 \x01(\fR\x05frame\x12'\n" +
 	"\x03act\x18\x03 \x01(\v2\x15.sallyport.log.v1.ActR\x03act\x12\x16\n" +
 	"\x06bundle\x18\x04 \x01(\fR\x06bundle\x12*\n" +
-	"\x04read\x18\x05 \x01(\v2\x16.sallyport.log.v1.ReadR\x04read\"?\n" +
+	"\x04read\x18\x05 \x01(\v2\x16.sallyport.log.v1.ReadR\x04read\"\x9f\x01\n" +
 	"\x03Act\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\fR\x06policy\x12\x10\n" +
-	"\x03act\x18\x03 \x01(\fR\x03act\"*\n" +
+	"\x03act\x18\x03 \x01(\fR\x03act\x12*\n" +
+	"\x04hold\x18\x04 \x01(\v2\x16.sallyport.log.v1.HoldR\x04hold\x122\n" +
+	"\breleased\x18\x05 \x01(\v2\x16.sallyport.log.v1.HoldR\breleased\"P\n" +
+	"\x04Hold\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1e\n" +
+	"\n" +
+	"identities\x18\x03 \x03(\tR\n" +
+	"identities\"*\n" +
 	"\x04Read\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\"\x89\x01\n" +
@@ -470,27 +561,30 @@ func file_sallyport_log_v1_log_proto_rawDescGZIP() []byte {
 	return file_sallyport_log_v1_log_proto_rawDescData
 }
 
-var file_sallyport_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_sallyport_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_sallyport_log_v1_log_proto_goTypes = []any{
 	(*Entry)(nil),                 // 0: sallyport.log.v1.Entry
 	(*Act)(nil),                   // 1: sallyport.log.v1.Act
-	(*Read)(nil),                  // 2: sallyport.log.v1.Read
-	(*Evidence)(nil),              // 3: sallyport.log.v1.Evidence
-	(*Earlier)(nil),               // 4: sallyport.log.v1.Earlier
-	(*Member)(nil),                // 5: sallyport.log.v1.Member
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*Hold)(nil),                  // 2: sallyport.log.v1.Hold
+	(*Read)(nil),                  // 3: sallyport.log.v1.Read
+	(*Evidence)(nil),              // 4: sallyport.log.v1.Evidence
+	(*Earlier)(nil),               // 5: sallyport.log.v1.Earlier
+	(*Member)(nil),                // 6: sallyport.log.v1.Member
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_sallyport_log_v1_log_proto_depIdxs = []int32{
-	6, // 0: sallyport.log.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	7, // 0: sallyport.log.v1.Entry.at:type_name -> google.protobuf.Timestamp
 	1, // 1: sallyport.log.v1.Entry.act:type_name -> sallyport.log.v1.Act
-	2, // 2: sallyport.log.v1.Entry.read:type_name -> sallyport.log.v1.Read
-	4, // 3: sallyport.log.v1.Evidence.earlier:type_name -> sallyport.log.v1.Earlier
-	5, // 4: sallyport.log.v1.Evidence.members:type_name -> sallyport.log.v1.Member
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	3, // 2: sallyport.log.v1.Entry.read:type_name -> sallyport.log.v1.Read
+	2, // 3: sallyport.log.v1.Act.hold:type_name -> sallyport.log.v1.Hold
+	2, // 4: sallyport.log.v1.Act.released:type_name -> sallyport.log.v1.Hold
+	5, // 5: sallyport.log.v1.Evidence.earlier:type_name -> sallyport.log.v1.Earlier
+	6, // 6: sallyport.log.v1.Evidence.members:type_name -> sallyport.log.v1.Member
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_log_v1_log_proto_init() }
@@ -504,7 +598,7 @@ func file_sallyport_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_log_v1_log_proto_rawDesc), len(file_sallyport_log_v1_log_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
