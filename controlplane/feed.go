@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -95,7 +96,7 @@ func (f *feed) follow(ctx context.Context, upkeep, forget <-chan time.Time) erro
 		case now := <-forget:
 			err = f.forget(ctx, now)
 		case one := <-changed:
-			err = f.store.Put(ctx, gather(one, changed))
+			err = f.store.Put(ctx, f.current(gather(one, changed)))
 		}
 		if err != nil {
 			return err
@@ -130,6 +131,15 @@ func (f *feed) watch(ctx context.Context, changed chan<- records.Joined) error {
 		}
 	}
 	return changes.Each(ctx, tell)
+}
+
+// current are those that have not changed since, and were not forgotten: what changed comes
+// again, and what was forgotten is kept as it was last.
+func (f *feed) current(all []records.Joined) []records.Joined {
+	return slices.DeleteFunc(all, func(j records.Joined) bool {
+		_, is := f.records.Of(j.Record)
+		return !is
+	})
 }
 
 // gather takes what else comes in a short while.

@@ -4,11 +4,15 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"go.uber.org/zap/zaptest"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/join/jointest"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/recall"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
@@ -91,4 +95,31 @@ func TestRecordsDoNotOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.start()
+}
+
+// TestFeedPutsNothingStale: of what is on its way to the store, what has changed since is
+// left out, and what was forgotten, which the store has as it was last.
+func TestFeedPutsNothingStale(t *testing.T) {
+	store, err := openRecords(t.Context(), t.TempDir(), records.Config{}, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	f := &feed{store: store, records: recall.Of(store, time.Hour)}
+	var onTheWay []records.Joined
+	for _, frame := range jointest.NewTrip(0).Frames() {
+		if err := f.records.Add(frame); err != nil {
+			t.Fatal(err)
+		}
+		onTheWay = append(onTheWay, recall.RecordOf(f.records.Match(&controlv1.ListCrossingsRequest{})[0]))
+	}
+	last := onTheWay[len(onTheWay)-1]
+	if got := f.current(slices.Clone(onTheWay)); len(got) != 1 || got[0] != last {
+		t.Errorf("of %d that are on their way, %d are put", len(onTheWay), len(got))
+	}
+	before := jointest.Start.Add(time.Hour)
+	f.records.Forget(before, f.records.Settled(before, 1, func(join.Halves) bool { return true }))
+	if got := f.current(slices.Clone(onTheWay)); len(got) > 0 {
+		t.Errorf("%d that were forgotten are put", len(got))
+	}
 }
