@@ -108,10 +108,14 @@ func maintain(t testing.TB, s Keeper, now time.Time) Upkeep {
 	return done
 }
 
+// sameAnswers asks each question of each window; under the race detector, of one of them.
 func sameAnswers(t *testing.T, want, have Store, all []Joined) {
 	t.Helper()
-	for _, w := range windows {
-		for _, q := range questions(all) {
+	for i, w := range windows {
+		for n, q := range questions(all) {
+			if few > 1 && n%len(windows) != i {
+				continue
+			}
 			q.Window = w
 			sameRecords(t, q, find(t, want, q), find(t, have, q))
 		}

@@ -11,17 +11,27 @@ func (c *conn) leaves(now time.Time) bool {
 	return c.retired || !c.ages.IsZero() && now.After(c.ages)
 }
 
-// untilAged is a deadline for the next request: at the latest soon after the connection has
-// aged, for what began just before its SVID ends would be cut off.
-func (c *conn) untilAged(deadline time.Time) time.Time {
+// unused is how long nobody has to use a connection for it to be closed before its SVID ends.
+const unused = time.Minute
+
+// untilAged is a deadline for the next request: at the latest the SVID's end, and of a
+// connection that nobody uses soon after it has aged, for what began on it just before that
+// end would be cut off. One that is in use takes a last request, whose answer says so.
+func (c *conn) untilAged(now, deadline time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.chain) == 0 {
 		return deadline
 	}
-	aged := c.ages.Add(c.chain[0].NotAfter.Sub(c.ages) / 4)
-	if aged.Before(deadline) {
-		return aged
+	end := c.chain[0].NotAfter
+	aged := c.ages.Add(end.Sub(c.ages) / 4)
+	if idle := now.Add(unused); aged.Before(idle) {
+		aged = idle
+	}
+	for _, at := range [...]time.Time{aged, end} {
+		if at.Before(deadline) {
+			deadline = at
+		}
 	}
 	return deadline
 }

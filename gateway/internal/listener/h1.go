@@ -119,7 +119,8 @@ func (c *h1) next() bool {
 	if c.served == 0 && c.id.IsZero() {
 		wait = c.l.cfg.HeadTimeout
 	}
-	c.in.bound(c.untilAged(time.Now().Add(wait)), wait/renewals)
+	now := time.Now()
+	c.in.bound(c.untilAged(now, now.Add(wait)), wait/renewals)
 	err := c.await()
 	if errors.Is(err, os.ErrDeadlineExceeded) && pending(c.raw) { // it came as the time ran out
 		c.in.bound(time.Now().Add(c.l.cfg.HeadTimeout), 0)

@@ -99,14 +99,20 @@ func TestLeavesBeforeExpiry(t *testing.T) {
 	if c.leaves(now) || !c.leaves(now.Add(90*time.Second)) {
 		t.Error("leaves at once, or not in time")
 	}
-	if at := c.untilAged(now.Add(time.Hour)); !at.After(c.ages) || leaf.NotAfter.Sub(at) < 15*time.Second {
-		t.Errorf("waits for a request until %s", at)
-	}
-	if at := c.untilAged(now.Add(time.Second)); !at.Equal(now.Add(time.Second)) {
-		t.Errorf("waits for a request until %s", at)
+	for name, test := range map[string]struct {
+		now, deadline    time.Time
+		earliest, latest time.Duration // from now
+	}{
+		"nobody uses it":              {now, now.Add(time.Hour), 75 * time.Second, 85 * time.Second},
+		"somebody did a moment ago":   {now.Add(80 * time.Second), now.Add(time.Hour), 100 * time.Second, 100 * time.Second},
+		"it waits for a shorter time": {now, now.Add(time.Second), time.Second, time.Second},
+	} {
+		if at := c.untilAged(test.now, test.deadline).Sub(now); at < test.earliest || at > test.latest {
+			t.Errorf("%s: it waits for a request for %s, want %s to %s", name, at, test.earliest, test.latest)
+		}
 	}
 	anonymous := &conn{}
-	if anonymous.leaves(now) || anonymous.retireInTime()() || !anonymous.untilAged(now).Equal(now) {
+	if anonymous.leaves(now) || anonymous.retireInTime()() || !anonymous.untilAged(now, now).Equal(now) {
 		t.Error("a caller without an SVID has a time to leave")
 	}
 }
