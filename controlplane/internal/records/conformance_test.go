@@ -75,6 +75,9 @@ var windows = []Window{
 // which all that changes is what leaves them.
 func TestAnswersAreTheReferences(t *testing.T) {
 	for name, upkeep := range map[string][]time.Duration{"hot": nil, "half cold": {-6 * time.Hour}, "cold, in steps": {-20 * time.Hour, 2 * time.Hour}} {
+		if few > 1 && name == "half cold" {
+			continue // it is among the histories, too
+		}
 		for _, n := range slices.Compact([]int{150, 600 / few}) {
 			t.Run(fmt.Sprintf("%s, %d records", name, n), func(t *testing.T) {
 				all := day(n)
@@ -190,7 +193,7 @@ func changed(all []Joined) []Joined {
 // records once.
 func TestPages(t *testing.T) {
 	onEach(t, func(t *testing.T, s Store) {
-		all := day(120)
+		all := day(1_200)[:120] // of three hours
 		put(t, s, all...)
 		want := find(t, s, Query{})
 		var have []Joined
@@ -207,7 +210,7 @@ func TestPages(t *testing.T) {
 // TestWithoutMayAsk: who says what is left out may ask the store, while others write to it.
 func TestWithoutMayAsk(t *testing.T) {
 	onEach(t, func(t *testing.T, s Store) {
-		all := day(50)
+		all := day(1_200)[:50] // of one hour
 		put(t, s, all...)
 		found := find(t, s, Query{Without: func(j Joined) bool {
 			done := make(chan struct{})
@@ -239,7 +242,7 @@ func sameCounts(t *testing.T, want, have Store, w Window) {
 
 func TestPutAgainChangesNothing(t *testing.T) {
 	onEach(t, func(t *testing.T, s Store) {
-		all := day(200)
+		all := day(1_200)[:200] // of four hours
 		put(t, s, all...)
 		before, err := s.Matrix(t.Context(), Window{})
 		if err != nil {
