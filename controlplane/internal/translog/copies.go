@@ -3,6 +3,8 @@ package translog
 import (
 	"context"
 	"iter"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/spans"
 )
 
 // copies are the leaf hashes of the entries that the archive has of a log, in the order in
@@ -103,7 +105,7 @@ type puzzle struct {
 
 // fit gives the tree of leaves, if it has the root that it should have when what the archive
 // has between their neighbours is in the holes. Then leaves has that too.
-func (m *mender) fit(leaves row, holes []span, c *copies) *tree {
+func (m *mender) fit(leaves row, holes spans.Set, c *copies) *tree {
 	p := &puzzle{tree: newTree(m.size, m.signed.Size), root: m.root, leaves: leaves, copies: c, work: workLeaves}
 	for i := range tilesAt(m.size, leafLevel) {
 		p.place(i)
@@ -122,18 +124,18 @@ func (p *puzzle) place(index uint64) {
 }
 
 // fill fills holes so that the tree has its root.
-func (p *puzzle) fill(holes []span) bool {
+func (p *puzzle) fill(holes spans.Set) bool {
 	if len(holes) == 0 {
 		return p.tree.root(p.size) == p.root
 	}
 	h := holes[0]
-	for one := range p.copies.between(p.leaf(h.from-1), p.leaf(h.to), h.to-h.from) {
-		if p.work < h.to-h.from {
+	for one := range p.copies.between(p.leaf(h.From-1), p.leaf(h.To), h.To-h.From) {
+		if p.work < h.To-h.From {
 			return false
 		}
-		p.work -= h.to - h.from
-		copy(p.leaves[h.from*hashSize:], one)
-		for i := h.from / bundleWidth; i*bundleWidth < h.to; i++ {
+		p.work -= h.To - h.From
+		copy(p.leaves[h.From*hashSize:], one)
+		for i := h.From / bundleWidth; i*bundleWidth < h.To; i++ {
 			p.place(i)
 			p.lift(i)
 		}

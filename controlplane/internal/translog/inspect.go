@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/spans"
 	"github.com/transparency-dev/tessera/api"
 )
 
@@ -177,12 +178,9 @@ func (s *survey) faults() (all []damage) {
 	return all
 }
 
-// span is leaves from one index to before another.
-type span struct{ from, to uint64 }
-
 // leaves are what bundles say of all leaves, or hash tiles if tileFirst, and the others where
 // that cannot be believed; and the holes where neither can.
-func (s *survey) leaves(tileFirst bool, believe func(hash) bool) (leaves row, holes []span) {
+func (s *survey) leaves(tileFirst bool, believe func(hash) bool) (leaves row, holes spans.Set) {
 	leaves = make(row, s.size*hashSize)
 	var first, second row
 	for i := range s.size {
@@ -195,10 +193,8 @@ func (s *survey) leaves(tileFirst bool, believe func(hash) bool) (leaves row, ho
 			leaves.set(i, first.at(p))
 		case second != nil && believe(second.at(p)):
 			leaves.set(i, second.at(p))
-		case len(holes) > 0 && holes[len(holes)-1].to == i:
-			holes[len(holes)-1].to++
 		default:
-			holes = append(holes, span{i, i + 1})
+			holes.Add(spans.Span{From: i, To: i + 1})
 		}
 	}
 	return leaves, holes

@@ -3,7 +3,6 @@ package translog
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sallyport-mesh/sallyport/certs/durable"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/spans"
 )
 
 // ErrDamaged is of a log with files that are damaged, and that cannot be rebuilt from what
@@ -141,7 +141,7 @@ func (m *mender) settle(ctx context.Context, s *survey) (row, *tree, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var holes []span
+	var holes spans.Set
 	for _, tileFirst := range []bool{false, true} {
 		var leaves row
 		leaves, holes = s.leaves(tileFirst, c.has)
@@ -160,9 +160,9 @@ var (
 )
 
 // unknown are the bundles with leaves that nobody knows.
-func (m *mender) unknown(holes []span) (all []damage) {
+func (m *mender) unknown(holes spans.Set) (all []damage) {
 	for _, h := range holes {
-		for i := h.from / bundleWidth; i*bundleWidth < h.to; i++ {
+		for i := h.From / bundleWidth; i*bundleWidth < h.To; i++ {
 			all = append(all, damage{tileOf(m.size, entriesLevel, i), errUnknown})
 		}
 	}
@@ -324,11 +324,10 @@ func (m *mender) writeBundles(ctx context.Context, lacking map[hash][]place) err
 	})
 }
 
-// encodeBundle is an entry bundle as C2SP tlog-tiles has it.
+// encodeBundle is an entry bundle.
 func encodeBundle(entries [][]byte) (text []byte) {
 	for _, data := range entries {
-		text = binary.BigEndian.AppendUint16(text, uint16(len(data))) //nolint:gosec // at most MaxEntry
-		text = append(text, data...)
+		text = appendEntry(text, data)
 	}
 	return text
 }

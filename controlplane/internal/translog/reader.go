@@ -202,8 +202,7 @@ func (r *Reader) Bundles(ctx context.Context, size uint64) iter.Seq2[[]byte, err
 		var bundle []byte
 		var fault error
 		for i, data := range r.raw(ctx, 0, size, func(err error) { fault = err }) {
-			bundle = binary.BigEndian.AppendUint16(bundle, uint16(len(data))) //nolint:gosec // at most MaxEntry
-			bundle = append(bundle, data...)
+			bundle = appendEntry(bundle, data)
 			if i%bundleWidth == bundleWidth-1 || i == size-1 {
 				if !yield(bundle, nil) {
 					return
@@ -215,4 +214,10 @@ func (r *Reader) Bundles(ctx context.Context, size uint64) iter.Seq2[[]byte, err
 			yield(nil, fault)
 		}
 	}
+}
+
+// appendEntry appends an entry to a bundle, as C2SP tlog-tiles has it.
+func appendEntry(bundle, data []byte) []byte {
+	bundle = binary.BigEndian.AppendUint16(bundle, uint16(len(data))) //nolint:gosec // at most MaxEntry
+	return append(bundle, data...)
 }

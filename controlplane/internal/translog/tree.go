@@ -3,6 +3,7 @@ package translog
 import (
 	"crypto/sha256"
 
+	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/tessera/api/layout"
 )
 
@@ -38,21 +39,14 @@ func (r row) fold() hash {
 
 // parentOf is the hash of a node (RFC 6962, section 2.1).
 func parentOf(left, right hash) hash {
-	text := [1 + 2*hashSize]byte{1}
-	copy(text[1:], left[:])
-	copy(text[1+hashSize:], right[:])
-	return sha256.Sum256(text[:])
+	return hash(rfc6962.DefaultHasher.HashChildren(left[:], right[:]))
 }
 
 // leavesOf are the leaf hashes of entries.
 func leavesOf(entries [][]byte) row {
 	leaves := make(row, 0, len(entries)*hashSize)
-	h := sha256.New()
 	for _, data := range entries {
-		h.Reset()
-		h.Write([]byte{0})
-		h.Write(data)
-		leaves = h.Sum(leaves)
+		leaves = append(leaves, rfc6962.DefaultHasher.HashLeaf(data)...)
 	}
 	return leaves
 }
