@@ -42,9 +42,9 @@ import (
 // DefaultListen is where a control plane listens if it is not told.
 const DefaultListen = "127.0.0.1:8444"
 
-// DefaultRemember is far longer than the frames of one crossing are apart, while its
+// defaultRemember is far longer than the frames of one crossing are apart, while its
 // gateways deliver.
-const DefaultRemember = time.Hour
+const defaultRemember = time.Hour
 
 // What readers of the logs may use: anybody may come.
 const (
@@ -80,7 +80,7 @@ type Config struct {
 	// not longer than Retention.
 	Hot time.Duration
 	// Remember is how long a crossing stays in memory at least, though it is settled and in
-	// the store of records; DefaultRemember if 0. What comes later of it changes nothing.
+	// the store of records; an hour if 0. What comes later of it changes nothing.
 	Remember time.Duration
 	// LogListen is the host:port where the logs are served for reading, over HTTP; nowhere
 	// if empty.
@@ -232,7 +232,7 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if c.records != nil {
 		parts.Holds = c.records
 	}
-	if c.view, err = newView(ctx, c.store, keeper{c.records, cmp.Or(c.config.Remember, DefaultRemember)}, parts); err != nil {
+	if c.view, err = newView(ctx, c.store, keeper{c.records, cmp.Or(c.config.Remember, defaultRemember)}, parts); err != nil {
 		return err
 	}
 	c.refusals = newRefusals(c.source, c.view.keep, c.log)

@@ -42,7 +42,7 @@ func TestStartForgets(t *testing.T) {
 	deliverMany(t, frames, *crossings)
 	for _, start := range []string{"first", "second"} {
 		before, began := heap(), time.Now()
-		v, err := newView(t.Context(), frames, keeper{joined, DefaultRemember}, api.Config{
+		v, err := newView(t.Context(), frames, keeper{joined, defaultRemember}, api.Config{
 			Identify:  func(context.Context) (spiffeid.ID, error) { return spiffeid.ID{}, errors.New("nobody calls") },
 			Bootstrap: func() (api.Bootstrap, error) { return api.Bootstrap{}, nil },
 			ReadOnly:  true, Log: zaptest.NewLogger(t),

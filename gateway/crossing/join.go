@@ -5,6 +5,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -140,6 +141,15 @@ func end(a *Account) *crossingv1.End {
 		e.Peer = proto.CloneOf(c.GetPeer())
 	}
 	return e
+}
+
+// Opened is when a crossing opened: as its egress gateway has it, or its ingress gateway where
+// there is no more.
+func Opened(r *crossingv1.Record) *timestamppb.Timestamp {
+	if at := r.GetEgress().GetOpen(); at != nil {
+		return at
+	}
+	return r.GetIngress().GetOpen()
 }
 
 // judge says how far the record has come, and where the halves differ.

@@ -8,7 +8,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/holds"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
@@ -72,16 +71,6 @@ func call[C, Q, R any](ctx context.Context, a *app, doing string, method func(C,
 		return answered(doing, c, err)
 	})
 	return answer, err
-}
-
-func (a *app) holdsCommand() *cobra.Command {
-	ask := func(ctx context.Context, doing string, question func(context.Context, controlv1.HoldServiceClient) error) error {
-		_, err := call(ctx, a, doing, func(c controlv1.HoldServiceClient, ctx context.Context, _ any, _ ...grpc.CallOption) (any, error) {
-			return nil, question(ctx, c)
-		}, controlv1.NewHoldServiceClient, nil)
-		return err
-	}
-	return holds.Command(holds.Tool{Ask: ask, Print: a.print, Found: found, Format: formatFlag})
 }
 
 // listed prints a list of messages; an empty one is a no.

@@ -137,7 +137,7 @@ func (l *logs) Prove(ctx context.Context, req *controlv1.ProveRequest) (*control
 	of := j.Record.GetEvidence()
 	x := evidence.Crossing{
 		Key:  &crossingv1.Key{Egress: j.Egress, Ingress: j.Ingress, Run: of.GetRun(), Sequence: of.GetSequence()},
-		Side: crossingv1.Side_EGRESS, Both: req.GetBoth(), Opened: openedAt(j.Record),
+		Side: crossingv1.Side_EGRESS, Both: req.GetBoth(), Opened: crossing.Opened(j.Record).AsTime(),
 	}
 	if j.Record.GetEgress() == nil {
 		x.Side = crossingv1.Side_INGRESS

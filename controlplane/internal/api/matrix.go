@@ -7,9 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -28,7 +27,7 @@ func (c *crossings) GetMatrix(ctx context.Context, req *controlv1.GetMatrixReque
 	if req.GetTalkers() > maxTalkers {
 		return nil, invalid("talkers: %d are too many, ask for %d at most", req.GetTalkers(), maxTalkers)
 	}
-	w := records.Window{Since: at(req.GetSince()), Until: at(req.GetUntil())}
+	w := records.WindowOf(req.GetSince(), req.GetUntil())
 	if !w.Until.IsZero() && w.Until.Before(w.Since) {
 		return nil, invalid("until is before since")
 	}
@@ -51,13 +50,6 @@ func (c *crossings) GetMatrix(ctx context.Context, req *controlv1.GetMatrixReque
 	}
 	resp.Talkers, err = loudest(ctx, counts, pairs, w, int(req.GetTalkers()))
 	return resp, err
-}
-
-func at(t *timestamppb.Timestamp) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.AsTime()
 }
 
 // loudest are the talkers of all transitions with the most bytes.
@@ -107,19 +99,12 @@ func (c counted) each(ctx context.Context, w records.Window, f func(*crossingv1.
 		w.Until = w.Until.Add(time.Minute - 1).Truncate(time.Minute)
 	}
 	return c.records.List(ctx, &controlv1.ListCrossingsRequest{}, func(j records.Joined) error {
-		opened := openedAt(j.Record)
+		opened := crossing.Opened(j.Record).AsTime()
 		if !opened.Before(w.Since) && (w.Until.IsZero() || opened.Before(w.Until)) {
 			f(j.Record)
 		}
 		return nil
 	})
-}
-
-func openedAt(r *crossingv1.Record) time.Time {
-	if r.GetEgress() != nil {
-		return r.GetEgress().GetOpen().AsTime()
-	}
-	return r.GetIngress().GetOpen().AsTime()
 }
 
 // Matrix implements Counts.

@@ -3,7 +3,6 @@ package join
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/spans"
@@ -55,6 +54,14 @@ func (p *past) add(k *crossingv1.Key) {
 		p.numbers[chain.Clone()] = of
 	}
 	of.Add(spans.Span{From: k.GetSequence(), To: k.GetSequence() + 1})
+}
+
+// forgotten is has, of a crossing that may be known. j.mu is held.
+func (j *Joiner) forgotten(name handle, id string, k *crossingv1.Key) (bool, error) {
+	if j.crossings[name] != nil {
+		return false, nil
+	}
+	return j.past.has(name, id, k)
 }
 
 // Forgetting makes a joiner that may forget, and that asks what is kept of crossings which
@@ -128,6 +135,6 @@ func (j *Joiner) Forget(before time.Time, all []Halves) {
 func (j *Joiner) Knows(id, egress, ingress string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	k := j.crossings[handle(strings.Join([]string{id, egress, ingress}, " "))]
+	k := j.crossings[handleOf(id, &crossingv1.Key{Egress: egress, Ingress: ingress})]
 	return k != nil && k.record != nil
 }

@@ -117,11 +117,10 @@ func (j *Joiner) open(gateway string, h *crossingv1.Half) error {
 		id, _, _ := strings.Cut(string(other), " ")
 		return fmt.Errorf("number %d of run %s is crossing %s already: %w", at.sequence, at.run, id, ErrConflict)
 	}
-	if k := j.crossings[name]; k == nil {
-		if over, err := j.past.has(name, h.GetId(), h.GetKey()); over || err != nil {
-			return err
-		}
-	} else {
+	if over, err := j.forgotten(name, h.GetId(), h.GetKey()); over || err != nil {
+		return err
+	}
+	if k := j.crossings[name]; k != nil {
 		a := k.account(h.GetSide())
 		if a.Open != nil {
 			return same(a.Open, h, "opening")
@@ -139,11 +138,10 @@ func (j *Joiner) open(gateway string, h *crossingv1.Half) error {
 
 func (j *Joiner) close(c *crossingv1.Close) error {
 	name := handleOf(c.GetId(), c.GetKey())
-	if k := j.crossings[name]; k == nil {
-		if over, err := j.past.has(name, c.GetId(), c.GetKey()); over || err != nil {
-			return err
-		}
-	} else {
+	if over, err := j.forgotten(name, c.GetId(), c.GetKey()); over || err != nil {
+		return err
+	}
+	if k := j.crossings[name]; k != nil {
 		a := k.account(c.GetSide())
 		if a.Close != nil {
 			return same(a.Close, c, "end")
@@ -162,11 +160,10 @@ func (j *Joiner) close(c *crossingv1.Close) error {
 // after the end, as frames of several runs are delivered side by side.
 func (j *Joiner) progress(p *crossingv1.Progress) error {
 	name := handleOf(p.GetId(), p.GetKey())
-	if k := j.crossings[name]; k == nil {
-		if over, err := j.past.has(name, p.GetId(), p.GetKey()); over || err != nil {
-			return err
-		}
-	} else {
+	if over, err := j.forgotten(name, p.GetId(), p.GetKey()); over || err != nil {
+		return err
+	}
+	if k := j.crossings[name]; k != nil {
 		a := k.account(p.GetSide())
 		if !keyed(a, p.GetKey()) {
 			return fmt.Errorf("progress of %s: another key than before: %w", p.GetId(), ErrConflict)

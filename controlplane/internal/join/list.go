@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -74,8 +74,8 @@ func matches(req *controlv1.ListCrossingsRequest, r *crossingv1.Record) bool {
 		(req.GetIdentity() == "" || req.GetIdentity() == r.GetSource() || req.GetIdentity() == r.GetDestination()) &&
 		matchesDecision(req.GetDecision(), r) &&
 		(req.GetState() == crossingv1.Record_STATE_UNSPECIFIED || req.GetState() == r.GetState()) &&
-		(req.GetSince() == nil || !opened(r).Before(req.GetSince().AsTime())) &&
-		(req.GetUntil() == nil || opened(r).Before(req.GetUntil().AsTime()))
+		(req.GetSince() == nil || !crossing.Opened(r).AsTime().Before(req.GetSince().AsTime())) &&
+		(req.GetUntil() == nil || crossing.Opened(r).AsTime().Before(req.GetUntil().AsTime()))
 }
 
 func matchesDecision(d crossingv1.Decision, r *crossingv1.Record) bool {
@@ -86,13 +86,6 @@ func matchesDecision(d crossingv1.Decision, r *crossingv1.Record) bool {
 		return !denied(r)
 	}
 	return true
-}
-
-func opened(r *crossingv1.Record) time.Time {
-	if e := r.GetEgress(); e != nil {
-		return e.GetOpen().AsTime()
-	}
-	return r.GetIngress().GetOpen().AsTime()
 }
 
 // Follower waits for records that change and match.

@@ -12,8 +12,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
@@ -94,7 +92,7 @@ func (r *Records) query(ctx context.Context, req *controlv1.ListCrossingsRequest
 		return q, fmt.Errorf("limit: %d are too many: %w; ask for %d at most, and for what is before them", req.GetLimit(), records.ErrInvalid, records.MaxLimit)
 	}
 	q = records.Query{
-		Window: records.Window{Since: at(req.GetSince()), Until: at(req.GetUntil())},
+		Window: records.WindowOf(req.GetSince(), req.GetUntil()),
 		ID:     req.GetId(), Trace: req.GetTrace(), Identity: req.GetIdentity(), Owner: req.GetOwner(), From: req.GetFrom(), To: req.GetTo(),
 		Denied: req.GetDecision() == crossingv1.Decision_DENY, Allowed: req.GetDecision() == crossingv1.Decision_ALLOW,
 		State: req.GetState(), Limit: int(req.GetLimit()),
@@ -103,14 +101,6 @@ func (r *Records) query(ctx context.Context, req *controlv1.ListCrossingsRequest
 		q.Before, err = r.place(ctx, req.GetBefore())
 	}
 	return q, err
-}
-
-// at is a time that a request has: the zero time if it has none.
-func at(t *timestamppb.Timestamp) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.AsTime()
 }
 
 // place is where a crossing stands: by the time in its id, if there is no record of it.

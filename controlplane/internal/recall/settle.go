@@ -6,6 +6,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/gateway/statement"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -24,19 +25,19 @@ type Book interface {
 }
 
 // Settle has the store keep what is settled, by what is joined and by what is stated, unless
-// its retention is over, and forgets it then, and says how much that is. What something was found of is not forgotten:
-// it has to be explained.
+// its retention is over, and forgets it then, and says how much that is. What something was
+// found of is not forgotten: it has to be explained.
 func (r *Records) Settle(ctx context.Context, book Book, now time.Time) (forgotten int, err error) {
 	if r.store == nil {
 		return 0, nil
 	}
-	found := map[place]struct{}{}
+	found := map[statements.Place]struct{}{}
 	for _, f := range book.Findings(now) {
-		found[place{statement.Chain{Egress: f.GetChain().GetEgress(), Ingress: f.GetChain().GetIngress(), Run: f.GetChain().GetRun()}, f.GetNumber()}] = struct{}{}
+		found[statements.PlaceOf(f)] = struct{}{}
 	}
 	before := now.Add(-r.remember)
 	settled := func(h join.Halves) bool {
-		_, is := found[place{statement.ChainOf(h.Key()), h.Key().GetSequence()}]
+		_, is := found[statements.Place{Chain: statement.ChainOf(h.Key()), Number: h.Key().GetSequence()}]
 		return !is && book.Settled(h.Key())
 	}
 	for {
@@ -56,11 +57,4 @@ func (r *Records) Settle(ctx context.Context, book Book, now time.Time) (forgott
 		r.Forget(before, all)
 		forgotten += len(all)
 	}
-}
-
-// place is a number of a chain.
-type place struct {
-	statement.Chain
-
-	number uint64
 }

@@ -45,8 +45,11 @@ func (s *SQLite) Find(ctx context.Context, q Query) iter.Seq2[Joined, error] {
 			yield(Joined{}, err)
 			return
 		}
+		if q.Before != (Place{}) {
+			at.until = min(at.until, q.Before.opened+1)
+		}
 		if q.Limit > 0 {
-			s.newest(ctx, newest(q, at), yield)
+			s.newest(ctx, &reading{Query: q, back: true, left: at}, yield)
 			return
 		}
 		for f, err := range s.pages(ctx, &reading{Query: q, left: at, most: pageSize}) {
@@ -55,15 +58,6 @@ func (s *SQLite) Find(ctx context.Context, q Query) iter.Seq2[Joined, error] {
 			}
 		}
 	}
-}
-
-// newest is a reading from the newest back.
-func newest(q Query, at span) *reading {
-	r := &reading{Query: q, back: true, left: at}
-	if q.Before != (Place{}) && q.Before.opened < at.until {
-		r.left.until, r.last = q.Before.opened+1, &q.Before
-	}
-	return r
 }
 
 // newest yields the last of what matches, which it holds all at once.
@@ -98,8 +92,7 @@ func (s *SQLite) pages(ctx context.Context, r *reading) iter.Seq2[found, error] 
 			}
 			for _, f := range page {
 				switch {
-				case r.Before != (Place{}) && f.Compare(r.Before) >= 0:
-					return // of what is read from the newest back, none is
+				case r.Before != (Place{}) && f.Compare(r.Before) >= 0: // in the same microsecond
 				case r.Without != nil && r.Without(f.Joined):
 				case !yield(f, nil):
 					return

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Errors of a store. Each comes wrapped in what to do about it.
@@ -45,6 +46,18 @@ type Joined struct {
 
 // Window is a time, since included and until excluded. A zero time is no bound.
 type Window struct{ Since, Until time.Time }
+
+// WindowOf is the window between two times that a request has, or has not.
+func WindowOf(since, until *timestamppb.Timestamp) Window {
+	var w Window
+	if since != nil {
+		w.Since = since.AsTime()
+	}
+	if until != nil {
+		w.Until = until.AsTime()
+	}
+	return w
+}
 
 // Query says which records are asked for: those for which every field that is set
 // holds.

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -36,7 +37,7 @@ func rowOf(j Joined) (*row, error) {
 	if err := checkKey(j); err != nil {
 		return nil, err
 	}
-	opened := openedOf(r)
+	opened := crossing.Opened(r)
 	if err := opened.CheckValid(); err != nil {
 		return nil, fmt.Errorf("crossing %q has no time of opening: %w: %w", r.GetId(), err, ErrInvalid)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/archive"
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -185,7 +186,7 @@ func (s *SQLite) retain(ctx context.Context, now time.Time, done *Upkeep) error 
 
 // Keeps says that a record is kept still. See Keeper.
 func (s *SQLite) Keeps(r *crossingv1.Record, now time.Time) bool {
-	return floor(openedOf(r).AsTime().UnixMicro(), hourly) >= hoursBefore(now, s.config.Retention) || anyHolds(s.holds.all(), r)
+	return floor(crossing.Opened(r).AsTime().UnixMicro(), hourly) >= hoursBefore(now, s.config.Retention) || anyHolds(s.holds.all(), r)
 }
 
 // steady says that the clock can be trusted to remove by.

@@ -258,6 +258,19 @@ func epochs(x spans.Span) string {
 	return fmt.Sprintf("its claims of epochs %d to %d", x.From, x.To-1)
 }
 
+// Place is a number of a chain.
+type Place struct {
+	statement.Chain
+
+	Number uint64
+}
+
+// PlaceOf is what a finding is about; number 0 if it is about no one crossing.
+func PlaceOf(f *controlv1.Finding) Place {
+	c := f.GetChain()
+	return Place{statement.Chain{Egress: c.GetEgress(), Ingress: c.GetIngress(), Run: c.GetRun()}, f.GetNumber()}
+}
+
 // excesses are frames that were delivered, and by what is stated are none.
 func (c *chain) excesses() []*controlv1.Finding {
 	var all []*controlv1.Finding

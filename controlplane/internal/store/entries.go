@@ -17,19 +17,9 @@ import (
 const entriesSubject = "sallyport.entries."
 
 // entriesStream is where the logs' entries are kept a second time, in the order in which
-// they were taken: what a damaged file of a log is rebuilt from. Like frames, nothing of it
-// is ever deleted or pushed out.
+// they were taken: what a damaged file of a log is rebuilt from.
 func entriesStream() jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:        "sallyport-entries",
-		Description: "batches of entries of logs, as they are in the logs",
-		Subjects:    []string{entriesSubject + "*"},
-		Retention:   jetstream.LimitsPolicy,
-		Discard:     jetstream.DiscardNew,
-		Storage:     jetstream.FileStorage,
-		DenyDelete:  true,
-		DenyPurge:   true,
-	}
+	return keptForGood("sallyport-entries", "batches of entries of logs, as they are in the logs", entriesSubject+"*")
 }
 
 // subjectOf is the subject of a log.

@@ -25,19 +25,24 @@ const (
 	replayBytes = 8 << 20
 )
 
-// framesStream is where frames are kept, in the order they came. Nothing in it is ever deleted or pushed
-// out: when it is full, a write fails and gateways keep what they have.
-func framesStream() jetstream.StreamConfig {
+// keptForGood is a stream of batches in the order they came. Nothing in it is ever deleted or
+// pushed out: when it is full, a write fails, and who writes keeps what he has.
+func keptForGood(name, description, subject string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:        "sallyport-frames",
-		Description: "batches of frames as gateways delivered them",
-		Subjects:    []string{framesSubject},
+		Name:        name,
+		Description: description,
+		Subjects:    []string{subject},
 		Retention:   jetstream.LimitsPolicy,
 		Discard:     jetstream.DiscardNew,
 		Storage:     jetstream.FileStorage,
 		DenyDelete:  true,
 		DenyPurge:   true,
 	}
+}
+
+// framesStream is where frames are kept.
+func framesStream() jetstream.StreamConfig {
+	return keptForGood("sallyport-frames", "batches of frames as gateways delivered them", framesSubject)
 }
 
 // AppendFrames appends frames that a gateway delivered, in order, and returns

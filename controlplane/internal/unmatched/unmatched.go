@@ -33,28 +33,21 @@ type Book interface {
 	AsOf(now time.Time) time.Time
 }
 
-// place is a number of a chain.
-type place struct {
-	statement.Chain
-
-	number uint64
-}
-
 // Explainer explains as of one time.
 type Explainer struct {
 	records  Records
 	book     Book
 	now      time.Time
 	findings []*controlv1.Finding
-	at       map[place][]*controlv1.Finding
+	at       map[statements.Place][]*controlv1.Finding
 }
 
 // Explain takes a look at what is known now.
 func Explain(records Records, book Book, now time.Time) *Explainer {
-	x := &Explainer{records: records, book: book, now: book.AsOf(now), findings: book.Findings(now), at: map[place][]*controlv1.Finding{}}
+	x := &Explainer{records: records, book: book, now: book.AsOf(now), findings: book.Findings(now), at: map[statements.Place][]*controlv1.Finding{}}
 	for _, f := range x.findings {
 		if isOfNumber(f) {
-			x.at[placeOf(f)] = append(x.at[placeOf(f)], f)
+			x.at[statements.PlaceOf(f)] = append(x.at[statements.PlaceOf(f)], f)
 		}
 	}
 	return x
@@ -69,20 +62,15 @@ func isOfNumber(f *controlv1.Finding) bool {
 	return false
 }
 
-func placeOf(f *controlv1.Finding) place {
-	c := f.GetChain()
-	return place{statement.Chain{Egress: c.GetEgress(), Ingress: c.GetIngress(), Run: c.GetRun()}, f.GetNumber()}
-}
-
 // List are all findings, by when what they are about began: those on records, and
 // those that no record shows. The transition of one that is on no record is left to the
 // caller.
 func (x *Explainer) List() []*controlv1.Finding {
 	var all []*controlv1.Finding
-	told := map[place]bool{}
+	told := map[statements.Place]bool{}
 	for _, h := range x.records.Unmatched() {
 		f := x.Record(h)
-		told[placeOf(f)] = true
+		told[statements.PlaceOf(f)] = true
 		if !f.GetUncertain() || !x.underWay(h) {
 			all = append(all, f)
 		}
@@ -94,7 +82,7 @@ func (x *Explainer) List() []*controlv1.Finding {
 		}
 		if h, known := x.records.At(keyOf(f)); known {
 			f.Crossing, f.Transition = h.Record.GetId(), h.Record.GetTransition()
-			if told[placeOf(f)] && !apart(f) || mended(f, h.Record) {
+			if told[statements.PlaceOf(f)] && !apart(f) || mended(f, h.Record) {
 				continue
 			}
 		}
@@ -158,7 +146,7 @@ func (x *Explainer) Record(h join.Halves) *controlv1.Finding {
 // oneSided says where the other half is.
 func (x *Explainer) oneSided(f *controlv1.Finding, h join.Halves) {
 	who, stopped := statements.Short(f.GetGateway()), stop(h)
-	for _, known := range x.at[placeOf(f)] {
+	for _, known := range x.at[statements.PlaceOf(f)] {
 		if lost := known.GetKind() == controlv1.Finding_LOST; apart(known) || lost && known.GetGateway() != f.GetGateway() {
 			continue
 		}
