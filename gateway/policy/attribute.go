@@ -22,6 +22,7 @@ const (
 	AIOperation
 	AIModel
 	AITool
+	AIAgent
 	AIStreamed
 	AIMaxTokens
 	DataClass
@@ -85,6 +86,8 @@ func catalogue(a Attribute) entry {
 		return entry{"ai.model", String, true, "the model that is asked for"}
 	case AITool:
 		return entry{"ai.tool", String, false, "the tool that is called"}
+	case AIAgent:
+		return entry{"ai.agent", String, false, "the agent or assistant that is spoken to"}
 	case AIStreamed:
 		return entry{"ai.streamed", Bool, false, "whether the answer is asked for as a stream"}
 	case AIMaxTokens:
