@@ -194,6 +194,17 @@ const (
 	// UNKNOWN_SOURCE: the caller was a workload of the policy when it called, and is
 	// no more.
 	Reason_UNKNOWN_SOURCE Reason = 25
+	// UNREADABLE: an intent asks for what only the content tells, and it cannot be
+	// understood, or not within what a gateway holds.
+	Reason_UNREADABLE Reason = 26
+	// OVER_BUDGET: the caller has used up a budget of the policy.
+	Reason_OVER_BUDGET Reason = 27
+	// FORBIDDEN_ANSWER: the answer had what the caller may not get.
+	Reason_FORBIDDEN_ANSWER Reason = 28
+	// BAD_LABEL: a label of the data's class came that does not hold.
+	Reason_BAD_LABEL Reason = 29
+	// TOOL_CHANGED: the tool is not what the policy knows it as.
+	Reason_TOOL_CHANGED Reason = 30
 )
 
 // Enum value maps for Reason.
@@ -225,6 +236,11 @@ var (
 		23: "QUARANTINED",
 		24: "REVOKED_GATEWAY",
 		25: "UNKNOWN_SOURCE",
+		26: "UNREADABLE",
+		27: "OVER_BUDGET",
+		28: "FORBIDDEN_ANSWER",
+		29: "BAD_LABEL",
+		30: "TOOL_CHANGED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -253,6 +269,11 @@ var (
 		"QUARANTINED":         23,
 		"REVOKED_GATEWAY":     24,
 		"UNKNOWN_SOURCE":      25,
+		"UNREADABLE":          26,
+		"OVER_BUDGET":         27,
+		"FORBIDDEN_ANSWER":    28,
+		"BAD_LABEL":           29,
+		"TOOL_CHANGED":        30,
 	}
 )
 
@@ -480,6 +501,116 @@ func (Header_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// DataClassSource is who says of what class the data is.
+type Operation_DataClassSource int32
+
+const (
+	// DATA_CLASS_SOURCE_UNSPECIFIED: the policy knows no classes.
+	Operation_DATA_CLASS_SOURCE_UNSPECIFIED Operation_DataClassSource = 0
+	// WORKLOAD: the caller's registration.
+	Operation_WORKLOAD Operation_DataClassSource = 1
+	// LABEL: a label that a registered labeler signed.
+	Operation_LABEL Operation_DataClassSource = 2
+	// DEFAULT: nobody. It counts as the last class.
+	Operation_DEFAULT Operation_DataClassSource = 3
+)
+
+// Enum value maps for Operation_DataClassSource.
+var (
+	Operation_DataClassSource_name = map[int32]string{
+		0: "DATA_CLASS_SOURCE_UNSPECIFIED",
+		1: "WORKLOAD",
+		2: "LABEL",
+		3: "DEFAULT",
+	}
+	Operation_DataClassSource_value = map[string]int32{
+		"DATA_CLASS_SOURCE_UNSPECIFIED": 0,
+		"WORKLOAD":                      1,
+		"LABEL":                         2,
+		"DEFAULT":                       3,
+	}
+)
+
+func (x Operation_DataClassSource) Enum() *Operation_DataClassSource {
+	p := new(Operation_DataClassSource)
+	*p = x
+	return p
+}
+
+func (x Operation_DataClassSource) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Operation_DataClassSource) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[6].Descriptor()
+}
+
+func (Operation_DataClassSource) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[6]
+}
+
+func (x Operation_DataClassSource) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Operation_DataClassSource.Descriptor instead.
+func (Operation_DataClassSource) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{4, 0}
+}
+
+// Source of a number of tokens.
+type Tokens_Source int32
+
+const (
+	// SOURCE_UNSPECIFIED: there is none.
+	Tokens_SOURCE_UNSPECIFIED Tokens_Source = 0
+	// REPORTED: the provider said so.
+	Tokens_REPORTED Tokens_Source = 1
+	// COUNTED: the gateway counted pieces of the answer as they passed, at least that many.
+	Tokens_COUNTED Tokens_Source = 2
+)
+
+// Enum value maps for Tokens_Source.
+var (
+	Tokens_Source_name = map[int32]string{
+		0: "SOURCE_UNSPECIFIED",
+		1: "REPORTED",
+		2: "COUNTED",
+	}
+	Tokens_Source_value = map[string]int32{
+		"SOURCE_UNSPECIFIED": 0,
+		"REPORTED":           1,
+		"COUNTED":            2,
+	}
+)
+
+func (x Tokens_Source) Enum() *Tokens_Source {
+	p := new(Tokens_Source)
+	*p = x
+	return p
+}
+
+func (x Tokens_Source) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Tokens_Source) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[7].Descriptor()
+}
+
+func (Tokens_Source) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[7]
+}
+
+func (x Tokens_Source) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Tokens_Source.Descriptor instead.
+func (Tokens_Source) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{5, 0}
+}
+
 // Class of traffic; classes never share a connection.
 type Tunnel_Class int32
 
@@ -517,11 +648,11 @@ func (x Tunnel_Class) String() string {
 }
 
 func (Tunnel_Class) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[6].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[8].Descriptor()
 }
 
 func (Tunnel_Class) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[6]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[8]
 }
 
 func (x Tunnel_Class) Number() protoreflect.EnumNumber {
@@ -530,7 +661,7 @@ func (x Tunnel_Class) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tunnel_Class.Descriptor instead.
 func (Tunnel_Class) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9, 0}
 }
 
 // Choice of a carrier.
@@ -575,11 +706,11 @@ func (x Tunnel_Choice) String() string {
 }
 
 func (Tunnel_Choice) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[7].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[9].Descriptor()
 }
 
 func (Tunnel_Choice) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[7]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[9]
 }
 
 func (x Tunnel_Choice) Number() protoreflect.EnumNumber {
@@ -588,7 +719,7 @@ func (x Tunnel_Choice) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tunnel_Choice.Descriptor instead.
 func (Tunnel_Choice) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7, 1}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9, 1}
 }
 
 // Anonymous is why a transfer has no id.
@@ -640,11 +771,11 @@ func (x Transfer_Anonymous) String() string {
 }
 
 func (Transfer_Anonymous) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[8].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[10].Descriptor()
 }
 
 func (Transfer_Anonymous) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[8]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[10]
 }
 
 func (x Transfer_Anonymous) Number() protoreflect.EnumNumber {
@@ -653,7 +784,7 @@ func (x Transfer_Anonymous) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Anonymous.Descriptor instead.
 func (Transfer_Anonymous) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13, 0}
 }
 
 // Direction in which content went.
@@ -693,11 +824,11 @@ func (x Transfer_Direction) String() string {
 }
 
 func (Transfer_Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[9].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[11].Descriptor()
 }
 
 func (Transfer_Direction) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[9]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[11]
 }
 
 func (x Transfer_Direction) Number() protoreflect.EnumNumber {
@@ -706,7 +837,7 @@ func (x Transfer_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Direction.Descriptor instead.
 func (Transfer_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 1}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13, 1}
 }
 
 // Extent of content within an object.
@@ -758,11 +889,11 @@ func (x Transfer_Extent) String() string {
 }
 
 func (Transfer_Extent) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[10].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[12].Descriptor()
 }
 
 func (Transfer_Extent) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[10]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[12]
 }
 
 func (x Transfer_Extent) Number() protoreflect.EnumNumber {
@@ -771,7 +902,7 @@ func (x Transfer_Extent) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Extent.Descriptor instead.
 func (Transfer_Extent) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 2}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13, 2}
 }
 
 // Verdict on a digest that was declared.
@@ -816,11 +947,11 @@ func (x Transfer_Verdict) String() string {
 }
 
 func (Transfer_Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[11].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[13].Descriptor()
 }
 
 func (Transfer_Verdict) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[11]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[13]
 }
 
 func (x Transfer_Verdict) Number() protoreflect.EnumNumber {
@@ -829,7 +960,7 @@ func (x Transfer_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Verdict.Descriptor instead.
 func (Transfer_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 3}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13, 3}
 }
 
 // Cause of an outage.
@@ -873,11 +1004,11 @@ func (x Outage_Cause) String() string {
 }
 
 func (Outage_Cause) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[12].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[14].Descriptor()
 }
 
 func (Outage_Cause) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[12]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[14]
 }
 
 func (x Outage_Cause) Number() protoreflect.EnumNumber {
@@ -886,7 +1017,7 @@ func (x Outage_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outage_Cause.Descriptor instead.
 func (Outage_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // State of a record.
@@ -943,11 +1074,11 @@ func (x Record_State) String() string {
 }
 
 func (Record_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[13].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[15].Descriptor()
 }
 
 func (Record_State) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[13]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[15]
 }
 
 func (x Record_State) Number() protoreflect.EnumNumber {
@@ -956,7 +1087,7 @@ func (x Record_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Record_State.Descriptor instead.
 func (Record_State) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18, 0}
 }
 
 // Header opens a tunnel stream: what the egress gateway says of a crossing.
@@ -1360,15 +1491,47 @@ type Operation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// protocol of the service, such as openai, http or grpc.
 	Protocol string `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	// name of the operation, such as chat or "GET /v1/models".
+	// name of the operation, such as chat; where none is known, the request, such as
+	// "GET /healthz".
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// service is the name of the service in the policy.
 	Service string `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
 	// streamed says that the answer came as a stream of events.
 	Streamed bool `protobuf:"varint,4,opt,name=streamed,proto3" json:"streamed,omitempty"`
+	// model_requested is the model asked for; of an AI service only, as what follows.
+	ModelRequested string `protobuf:"bytes,5,opt,name=model_requested,json=modelRequested,proto3" json:"model_requested,omitempty"`
+	// model_served is the model that the answer names.
+	ModelServed string `protobuf:"bytes,6,opt,name=model_served,json=modelServed,proto3" json:"model_served,omitempty"`
+	// finish_reason is why the answer ended, in the provider's words.
+	FinishReason string `protobuf:"bytes,7,opt,name=finish_reason,json=finishReason,proto3" json:"finish_reason,omitempty"`
+	// data_class is the class of what the caller sends.
+	DataClass string `protobuf:"bytes,8,opt,name=data_class,json=dataClass,proto3" json:"data_class,omitempty"`
+	// data_class_source is who says so.
+	DataClassSource Operation_DataClassSource `protobuf:"varint,9,opt,name=data_class_source,json=dataClassSource,proto3,enum=sallyport.crossing.v1.Operation_DataClassSource" json:"data_class_source,omitempty"`
+	// tokens that it cost.
+	Tokens *Tokens `protobuf:"bytes,10,opt,name=tokens,proto3" json:"tokens,omitempty"`
 	// authority is the host and port as the caller asked for them, whether or not
 	// there is such a destination; quoted if it is no authority.
-	Authority     string `protobuf:"bytes,11,opt,name=authority,proto3" json:"authority,omitempty"`
+	Authority string `protobuf:"bytes,11,opt,name=authority,proto3" json:"authority,omitempty"`
+	// first_token is the time until the answer's first piece of content.
+	FirstToken *durationpb.Duration `protobuf:"bytes,12,opt,name=first_token,json=firstToken,proto3" json:"first_token,omitempty"`
+	// tool that is called, prompt that is got, or resource that is read.
+	Tool string `protobuf:"bytes,13,opt,name=tool,proto3" json:"tool,omitempty"`
+	// agent that is spoken to.
+	Agent string `protobuf:"bytes,14,opt,name=agent,proto3" json:"agent,omitempty"`
+	// max_tokens is the most that the answer may have, as asked for.
+	MaxTokens *uint32 `protobuf:"varint,15,opt,name=max_tokens,json=maxTokens,proto3,oneof" json:"max_tokens,omitempty"`
+	// offered are names of tools that the model may choose, at most 32.
+	Offered []string `protobuf:"bytes,16,rep,name=offered,proto3" json:"offered,omitempty"`
+	// messages are the operations of a batch, in its order; none if there is one alone.
+	Messages []*Operation_Message `protobuf:"bytes,17,rep,name=messages,proto3" json:"messages,omitempty"`
+	// session is the beginning of the SHA-256 of an MCP session's id, 16 hex digits.
+	Session string `protobuf:"bytes,18,opt,name=session,proto3" json:"session,omitempty"`
+	// request is the method and the path, such as "POST /v1/chat/completions", where
+	// name is another.
+	Request string `protobuf:"bytes,19,opt,name=request,proto3" json:"request,omitempty"`
+	// labeler is the SPIFFE ID that signed the label, if one did.
+	Labeler       string `protobuf:"bytes,20,opt,name=labeler,proto3" json:"labeler,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1431,11 +1594,370 @@ func (x *Operation) GetStreamed() bool {
 	return false
 }
 
+func (x *Operation) GetModelRequested() string {
+	if x != nil {
+		return x.ModelRequested
+	}
+	return ""
+}
+
+func (x *Operation) GetModelServed() string {
+	if x != nil {
+		return x.ModelServed
+	}
+	return ""
+}
+
+func (x *Operation) GetFinishReason() string {
+	if x != nil {
+		return x.FinishReason
+	}
+	return ""
+}
+
+func (x *Operation) GetDataClass() string {
+	if x != nil {
+		return x.DataClass
+	}
+	return ""
+}
+
+func (x *Operation) GetDataClassSource() Operation_DataClassSource {
+	if x != nil {
+		return x.DataClassSource
+	}
+	return Operation_DATA_CLASS_SOURCE_UNSPECIFIED
+}
+
+func (x *Operation) GetTokens() *Tokens {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
 func (x *Operation) GetAuthority() string {
 	if x != nil {
 		return x.Authority
 	}
 	return ""
+}
+
+func (x *Operation) GetFirstToken() *durationpb.Duration {
+	if x != nil {
+		return x.FirstToken
+	}
+	return nil
+}
+
+func (x *Operation) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *Operation) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Operation) GetMaxTokens() uint32 {
+	if x != nil && x.MaxTokens != nil {
+		return *x.MaxTokens
+	}
+	return 0
+}
+
+func (x *Operation) GetOffered() []string {
+	if x != nil {
+		return x.Offered
+	}
+	return nil
+}
+
+func (x *Operation) GetMessages() []*Operation_Message {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *Operation) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Operation) GetRequest() string {
+	if x != nil {
+		return x.Request
+	}
+	return ""
+}
+
+func (x *Operation) GetLabeler() string {
+	if x != nil {
+		return x.Labeler
+	}
+	return ""
+}
+
+// Tokens that an operation cost. What nobody knows is absent; zero is a value.
+type Tokens struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// input tokens, cached ones included, as the provider reports them.
+	Input *uint32 `protobuf:"varint,1,opt,name=input,proto3,oneof" json:"input,omitempty"`
+	// output tokens, as the provider reports them; those that were counted, if it does not.
+	Output *uint32 `protobuf:"varint,2,opt,name=output,proto3,oneof" json:"output,omitempty"`
+	// cache_read is the part of input that was read from a cache.
+	CacheRead *uint32 `protobuf:"varint,3,opt,name=cache_read,json=cacheRead,proto3,oneof" json:"cache_read,omitempty"`
+	// cache_written is the part of input that was written to a cache.
+	CacheWritten *uint32 `protobuf:"varint,4,opt,name=cache_written,json=cacheWritten,proto3,oneof" json:"cache_written,omitempty"`
+	// reasoning is the part of output that is not in the answer.
+	Reasoning *uint32 `protobuf:"varint,5,opt,name=reasoning,proto3,oneof" json:"reasoning,omitempty"`
+	// source of input and output.
+	Source        Tokens_Source `protobuf:"varint,6,opt,name=source,proto3,enum=sallyport.crossing.v1.Tokens_Source" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tokens) Reset() {
+	*x = Tokens{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tokens) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tokens) ProtoMessage() {}
+
+func (x *Tokens) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tokens.ProtoReflect.Descriptor instead.
+func (*Tokens) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Tokens) GetInput() uint32 {
+	if x != nil && x.Input != nil {
+		return *x.Input
+	}
+	return 0
+}
+
+func (x *Tokens) GetOutput() uint32 {
+	if x != nil && x.Output != nil {
+		return *x.Output
+	}
+	return 0
+}
+
+func (x *Tokens) GetCacheRead() uint32 {
+	if x != nil && x.CacheRead != nil {
+		return *x.CacheRead
+	}
+	return 0
+}
+
+func (x *Tokens) GetCacheWritten() uint32 {
+	if x != nil && x.CacheWritten != nil {
+		return *x.CacheWritten
+	}
+	return 0
+}
+
+func (x *Tokens) GetReasoning() uint32 {
+	if x != nil && x.Reasoning != nil {
+		return *x.Reasoning
+	}
+	return 0
+}
+
+func (x *Tokens) GetSource() Tokens_Source {
+	if x != nil {
+		return x.Source
+	}
+	return Tokens_SOURCE_UNSPECIFIED
+}
+
+// Said is what an AI service's answer said, as one gateway read it.
+type Said struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id of the answer, as the provider has it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// model_served is the model that it names.
+	ModelServed string `protobuf:"bytes,2,opt,name=model_served,json=modelServed,proto3" json:"model_served,omitempty"`
+	// finish_reason is why it ended, in the provider's words.
+	FinishReason string `protobuf:"bytes,3,opt,name=finish_reason,json=finishReason,proto3" json:"finish_reason,omitempty"`
+	// tokens that it cost.
+	Tokens *Tokens `protobuf:"bytes,4,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// first_token is the time from the opening until the first piece of content.
+	FirstToken *durationpb.Duration `protobuf:"bytes,5,opt,name=first_token,json=firstToken,proto3" json:"first_token,omitempty"`
+	// longest_gap is the longest time between two pieces of content.
+	LongestGap *durationpb.Duration `protobuf:"bytes,6,opt,name=longest_gap,json=longestGap,proto3" json:"longest_gap,omitempty"`
+	// pieces of content that came.
+	Pieces uint64 `protobuf:"varint,7,opt,name=pieces,proto3" json:"pieces,omitempty"`
+	// failed says that it is an error, whatever its status.
+	Failed bool `protobuf:"varint,8,opt,name=failed,proto3" json:"failed,omitempty"`
+	// fault is what it calls the error.
+	Fault string `protobuf:"bytes,9,opt,name=fault,proto3" json:"fault,omitempty"`
+	// tools_listed is how many tools it lists.
+	ToolsListed uint64 `protobuf:"varint,10,opt,name=tools_listed,json=toolsListed,proto3" json:"tools_listed,omitempty"`
+	// tools_hidden is how many of them the caller may not call, and did not see.
+	ToolsHidden uint64 `protobuf:"varint,11,opt,name=tools_hidden,json=toolsHidden,proto3" json:"tools_hidden,omitempty"`
+	// tools_changed are names of those that are not as the policy knows them.
+	ToolsChanged []string `protobuf:"bytes,12,rep,name=tools_changed,json=toolsChanged,proto3" json:"tools_changed,omitempty"`
+	// messages_stopped is how many messages to the caller it may not get.
+	MessagesStopped uint64 `protobuf:"varint,13,opt,name=messages_stopped,json=messagesStopped,proto3" json:"messages_stopped,omitempty"`
+	// cost in the policy's units, in millionths of one; absent if the policy has no costs.
+	Cost          *uint64 `protobuf:"varint,14,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Said) Reset() {
+	*x = Said{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Said) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Said) ProtoMessage() {}
+
+func (x *Said) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Said.ProtoReflect.Descriptor instead.
+func (*Said) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Said) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Said) GetModelServed() string {
+	if x != nil {
+		return x.ModelServed
+	}
+	return ""
+}
+
+func (x *Said) GetFinishReason() string {
+	if x != nil {
+		return x.FinishReason
+	}
+	return ""
+}
+
+func (x *Said) GetTokens() *Tokens {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *Said) GetFirstToken() *durationpb.Duration {
+	if x != nil {
+		return x.FirstToken
+	}
+	return nil
+}
+
+func (x *Said) GetLongestGap() *durationpb.Duration {
+	if x != nil {
+		return x.LongestGap
+	}
+	return nil
+}
+
+func (x *Said) GetPieces() uint64 {
+	if x != nil {
+		return x.Pieces
+	}
+	return 0
+}
+
+func (x *Said) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
+func (x *Said) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
+}
+
+func (x *Said) GetToolsListed() uint64 {
+	if x != nil {
+		return x.ToolsListed
+	}
+	return 0
+}
+
+func (x *Said) GetToolsHidden() uint64 {
+	if x != nil {
+		return x.ToolsHidden
+	}
+	return 0
+}
+
+func (x *Said) GetToolsChanged() []string {
+	if x != nil {
+		return x.ToolsChanged
+	}
+	return nil
+}
+
+func (x *Said) GetMessagesStopped() uint64 {
+	if x != nil {
+		return x.MessagesStopped
+	}
+	return 0
+}
+
+func (x *Said) GetCost() uint64 {
+	if x != nil && x.Cost != nil {
+		return *x.Cost
+	}
+	return 0
 }
 
 // Peer is the party on the outer side of a gateway: the caller at the egress
@@ -1456,7 +1978,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[5]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1990,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[5]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +2003,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Peer) GetAttach() Attach {
@@ -1556,14 +2078,16 @@ type End struct {
 	Transfer *Transfer `protobuf:"bytes,19,opt,name=transfer,proto3" json:"transfer,omitempty"`
 	// proof is "sha256:" and the hex digest of the JWT-SVID by which the caller showed
 	// this gateway for itself that it calls; empty if it did not.
-	Proof         string `protobuf:"bytes,20,opt,name=proof,proto3" json:"proof,omitempty"`
+	Proof string `protobuf:"bytes,20,opt,name=proof,proto3" json:"proof,omitempty"`
+	// said is what an AI service's answer said; absent of others.
+	Said          *Said `protobuf:"bytes,21,opt,name=said,proto3" json:"said,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +2099,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +2112,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *End) GetGateway() string {
@@ -1731,6 +2255,13 @@ func (x *End) GetProof() string {
 	return ""
 }
 
+func (x *End) GetSaid() *Said {
+	if x != nil {
+		return x.Said
+	}
+	return nil
+}
+
 // Tunnel is what carried a crossing.
 type Tunnel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1752,7 +2283,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +2295,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +2308,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Tunnel) GetCarrier() string {
@@ -1835,7 +2366,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2378,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2391,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Clock) GetOffset() *durationpb.Duration {
@@ -1908,7 +2439,7 @@ type Half struct {
 
 func (x *Half) Reset() {
 	*x = Half{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2451,7 @@ func (x *Half) String() string {
 func (*Half) ProtoMessage() {}
 
 func (x *Half) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2464,7 @@ func (x *Half) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Half.ProtoReflect.Descriptor instead.
 func (*Half) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Half) GetId() string {
@@ -2049,14 +2580,16 @@ type Close struct {
 	// message beside a gRPC status, as text.
 	Message string `protobuf:"bytes,16,opt,name=message,proto3" json:"message,omitempty"`
 	// transfer is what it moved of an object; absent if it moved none.
-	Transfer      *Transfer `protobuf:"bytes,17,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	Transfer *Transfer `protobuf:"bytes,17,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	// said is what an AI service's answer said; absent of others.
+	Said          *Said `protobuf:"bytes,18,opt,name=said,proto3" json:"said,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2068,7 +2601,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2081,7 +2614,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Close) GetId() string {
@@ -2203,6 +2736,13 @@ func (x *Close) GetTransfer() *Transfer {
 	return nil
 }
 
+func (x *Close) GetSaid() *Said {
+	if x != nil {
+		return x.Said
+	}
+	return nil
+}
+
 // Transfer is what an exchange moved of an object, such as a file, a part of an
 // upload, or a range of a download, and the digest of what passed.
 type Transfer struct {
@@ -2250,7 +2790,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2802,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2815,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Transfer) GetId() string {
@@ -2412,7 +2952,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2964,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +2977,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Refusal) GetReason() Reason {
@@ -2503,7 +3043,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +3055,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2528,7 +3068,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Progress) GetId() string {
@@ -2595,7 +3135,7 @@ type Outage struct {
 
 func (x *Outage) Reset() {
 	*x = Outage{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +3147,7 @@ func (x *Outage) String() string {
 func (*Outage) ProtoMessage() {}
 
 func (x *Outage) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +3160,7 @@ func (x *Outage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outage.ProtoReflect.Descriptor instead.
 func (*Outage) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Outage) GetBegan() *timestamppb.Timestamp {
@@ -2682,7 +3222,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2694,7 +3234,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2707,7 +3247,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Applied) GetAct() string {
@@ -2778,7 +3318,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +3330,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +3343,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Record) GetSchema() string {
@@ -2926,7 +3466,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3478,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3491,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Evidence) GetPair() string {
@@ -2973,6 +3513,79 @@ func (x *Evidence) GetSequence() uint64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+// Message is one operation of a batch.
+type Operation_Message struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name of the operation.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// tool as in Operation.
+	Tool string `protobuf:"bytes,2,opt,name=tool,proto3" json:"tool,omitempty"`
+	// intent that decided.
+	Intent string `protobuf:"bytes,3,opt,name=intent,proto3" json:"intent,omitempty"`
+	// decision on it.
+	Decision      Decision `protobuf:"varint,4,opt,name=decision,proto3,enum=sallyport.crossing.v1.Decision" json:"decision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Operation_Message) Reset() {
+	*x = Operation_Message{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Operation_Message) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Operation_Message) ProtoMessage() {}
+
+func (x *Operation_Message) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Operation_Message.ProtoReflect.Descriptor instead.
+func (*Operation_Message) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{4, 0}
+}
+
+func (x *Operation_Message) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Operation_Message) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *Operation_Message) GetIntent() string {
+	if x != nil {
+		return x.Intent
+	}
+	return ""
+}
+
+func (x *Operation_Message) GetDecision() Decision {
+	if x != nil {
+		return x.Decision
+	}
+	return Decision_DECISION_UNSPECIFIED
 }
 
 var File_sallyport_crossing_v1_crossing_proto protoreflect.FileDescriptor
@@ -3021,18 +3634,85 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04sink\x18\x04 \x01(\tR\x04sink\x12\x1c\n" +
-	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\x8f\x01\n" +
+	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\xe0\a\n" +
 	"\tOperation\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\aservice\x18\x03 \x01(\tR\aservice\x12\x1a\n" +
-	"\bstreamed\x18\x04 \x01(\bR\bstreamed\x12\x1c\n" +
-	"\tauthority\x18\v \x01(\tR\tauthority\"}\n" +
+	"\bstreamed\x18\x04 \x01(\bR\bstreamed\x12'\n" +
+	"\x0fmodel_requested\x18\x05 \x01(\tR\x0emodelRequested\x12!\n" +
+	"\fmodel_served\x18\x06 \x01(\tR\vmodelServed\x12#\n" +
+	"\rfinish_reason\x18\a \x01(\tR\ffinishReason\x12\x1d\n" +
+	"\n" +
+	"data_class\x18\b \x01(\tR\tdataClass\x12\\\n" +
+	"\x11data_class_source\x18\t \x01(\x0e20.sallyport.crossing.v1.Operation.DataClassSourceR\x0fdataClassSource\x125\n" +
+	"\x06tokens\x18\n" +
+	" \x01(\v2\x1d.sallyport.crossing.v1.TokensR\x06tokens\x12\x1c\n" +
+	"\tauthority\x18\v \x01(\tR\tauthority\x12:\n" +
+	"\vfirst_token\x18\f \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"firstToken\x12\x12\n" +
+	"\x04tool\x18\r \x01(\tR\x04tool\x12\x14\n" +
+	"\x05agent\x18\x0e \x01(\tR\x05agent\x12\"\n" +
+	"\n" +
+	"max_tokens\x18\x0f \x01(\rH\x00R\tmaxTokens\x88\x01\x01\x12\x18\n" +
+	"\aoffered\x18\x10 \x03(\tR\aoffered\x12D\n" +
+	"\bmessages\x18\x11 \x03(\v2(.sallyport.crossing.v1.Operation.MessageR\bmessages\x12\x18\n" +
+	"\asession\x18\x12 \x01(\tR\asession\x12\x18\n" +
+	"\arequest\x18\x13 \x01(\tR\arequest\x12\x18\n" +
+	"\alabeler\x18\x14 \x01(\tR\alabeler\x1a\x86\x01\n" +
+	"\aMessage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04tool\x18\x02 \x01(\tR\x04tool\x12\x16\n" +
+	"\x06intent\x18\x03 \x01(\tR\x06intent\x12;\n" +
+	"\bdecision\x18\x04 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\"Z\n" +
+	"\x0fDataClassSource\x12!\n" +
+	"\x1dDATA_CLASS_SOURCE_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bWORKLOAD\x10\x01\x12\t\n" +
+	"\x05LABEL\x10\x02\x12\v\n" +
+	"\aDEFAULT\x10\x03B\r\n" +
+	"\v_max_tokens\"\xf0\x02\n" +
+	"\x06Tokens\x12\x19\n" +
+	"\x05input\x18\x01 \x01(\rH\x00R\x05input\x88\x01\x01\x12\x1b\n" +
+	"\x06output\x18\x02 \x01(\rH\x01R\x06output\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"cache_read\x18\x03 \x01(\rH\x02R\tcacheRead\x88\x01\x01\x12(\n" +
+	"\rcache_written\x18\x04 \x01(\rH\x03R\fcacheWritten\x88\x01\x01\x12!\n" +
+	"\treasoning\x18\x05 \x01(\rH\x04R\treasoning\x88\x01\x01\x12<\n" +
+	"\x06source\x18\x06 \x01(\x0e2$.sallyport.crossing.v1.Tokens.SourceR\x06source\";\n" +
+	"\x06Source\x12\x16\n" +
+	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bREPORTED\x10\x01\x12\v\n" +
+	"\aCOUNTED\x10\x02B\b\n" +
+	"\x06_inputB\t\n" +
+	"\a_outputB\r\n" +
+	"\v_cache_readB\x10\n" +
+	"\x0e_cache_writtenB\f\n" +
+	"\n" +
+	"_reasoning\"\x8b\x04\n" +
+	"\x04Said\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
+	"\fmodel_served\x18\x02 \x01(\tR\vmodelServed\x12#\n" +
+	"\rfinish_reason\x18\x03 \x01(\tR\ffinishReason\x125\n" +
+	"\x06tokens\x18\x04 \x01(\v2\x1d.sallyport.crossing.v1.TokensR\x06tokens\x12:\n" +
+	"\vfirst_token\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"firstToken\x12:\n" +
+	"\vlongest_gap\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"longestGap\x12\x16\n" +
+	"\x06pieces\x18\a \x01(\x04R\x06pieces\x12\x16\n" +
+	"\x06failed\x18\b \x01(\bR\x06failed\x12\x14\n" +
+	"\x05fault\x18\t \x01(\tR\x05fault\x12!\n" +
+	"\ftools_listed\x18\n" +
+	" \x01(\x04R\vtoolsListed\x12!\n" +
+	"\ftools_hidden\x18\v \x01(\x04R\vtoolsHidden\x12#\n" +
+	"\rtools_changed\x18\f \x03(\tR\ftoolsChanged\x12)\n" +
+	"\x10messages_stopped\x18\r \x01(\x04R\x0fmessagesStopped\x12\x17\n" +
+	"\x04cost\x18\x0e \x01(\x04H\x00R\x04cost\x88\x01\x01B\a\n" +
+	"\x05_cost\"}\n" +
 	"\x04Peer\x125\n" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
 	"\x04svid\x18\x02 \x01(\tR\x04svid\x12\x10\n" +
 	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xc5\x06\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xf6\x06\n" +
 	"\x03End\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12;\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x128\n" +
@@ -3055,7 +3735,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x05tries\x18\x11 \x01(\rR\x05tries\x12\x18\n" +
 	"\amessage\x18\x12 \x01(\tR\amessage\x12;\n" +
 	"\btransfer\x18\x13 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\x12\x14\n" +
-	"\x05proof\x18\x14 \x01(\tR\x05proof\"\x9c\x03\n" +
+	"\x05proof\x18\x14 \x01(\tR\x05proof\x12/\n" +
+	"\x04said\x18\x15 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\"\x9c\x03\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\acarrier\x18\x01 \x01(\tR\acarrier\x12\x10\n" +
 	"\x03tls\x18\x02 \x01(\tR\x03tls\x128\n" +
@@ -3090,7 +3771,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\toperation\x18\t \x01(\v2 .sallyport.crossing.v1.OperationR\toperation\x12,\n" +
 	"\x03end\x18\n" +
 	" \x01(\v2\x1a.sallyport.crossing.v1.EndR\x03end\x125\n" +
-	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xbf\x05\n" +
+	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xf0\x05\n" +
 	"\x05Close\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x03key\x18\x02 \x01(\v2\x1a.sallyport.crossing.v1.KeyR\x03key\x12/\n" +
@@ -3110,7 +3791,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06detail\x18\x0e \x01(\tR\x06detail\x12\x14\n" +
 	"\x05tries\x18\x0f \x01(\rR\x05tries\x12\x18\n" +
 	"\amessage\x18\x10 \x01(\tR\amessage\x12;\n" +
-	"\btransfer\x18\x11 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\"\xc2\a\n" +
+	"\btransfer\x18\x11 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\x12/\n" +
+	"\x04said\x18\x12 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\"\xc2\a\n" +
 	"\bTransfer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12G\n" +
 	"\tanonymous\x18\x02 \x01(\x0e2).sallyport.crossing.v1.Transfer.AnonymousR\tanonymous\x12G\n" +
@@ -3231,7 +3913,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06EGRESS\x10\x01\x12\v\n" +
-	"\aINGRESS\x10\x02*\xe5\x03\n" +
+	"\aINGRESS\x10\x02*\xbd\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNO_INTENT\x10\x01\x12\x14\n" +
@@ -3260,7 +3942,13 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\tBAD_PROOF\x10\x16\x12\x0f\n" +
 	"\vQUARANTINED\x10\x17\x12\x13\n" +
 	"\x0fREVOKED_GATEWAY\x10\x18\x12\x12\n" +
-	"\x0eUNKNOWN_SOURCE\x10\x19*M\n" +
+	"\x0eUNKNOWN_SOURCE\x10\x19\x12\x0e\n" +
+	"\n" +
+	"UNREADABLE\x10\x1a\x12\x0f\n" +
+	"\vOVER_BUDGET\x10\x1b\x12\x14\n" +
+	"\x10FORBIDDEN_ANSWER\x10\x1c\x12\r\n" +
+	"\tBAD_LABEL\x10\x1d\x12\x10\n" +
+	"\fTOOL_CHANGED\x10\x1e*M\n" +
 	"\x06Attach\x12\x16\n" +
 	"\x12ATTACH_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MTLS\x10\x01\x12\a\n" +
@@ -3290,108 +3978,124 @@ func file_sallyport_crossing_v1_crossing_proto_rawDescGZIP() []byte {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescData
 }
 
-var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
-var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 16)
+var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
-	(Decision)(0),                 // 0: sallyport.crossing.v1.Decision
-	(Side)(0),                     // 1: sallyport.crossing.v1.Side
-	(Reason)(0),                   // 2: sallyport.crossing.v1.Reason
-	(Attach)(0),                   // 3: sallyport.crossing.v1.Attach
-	(Cause)(0),                    // 4: sallyport.crossing.v1.Cause
-	(Header_Kind)(0),              // 5: sallyport.crossing.v1.Header.Kind
-	(Tunnel_Class)(0),             // 6: sallyport.crossing.v1.Tunnel.Class
-	(Tunnel_Choice)(0),            // 7: sallyport.crossing.v1.Tunnel.Choice
-	(Transfer_Anonymous)(0),       // 8: sallyport.crossing.v1.Transfer.Anonymous
-	(Transfer_Direction)(0),       // 9: sallyport.crossing.v1.Transfer.Direction
-	(Transfer_Extent)(0),          // 10: sallyport.crossing.v1.Transfer.Extent
-	(Transfer_Verdict)(0),         // 11: sallyport.crossing.v1.Transfer.Verdict
-	(Outage_Cause)(0),             // 12: sallyport.crossing.v1.Outage.Cause
-	(Record_State)(0),             // 13: sallyport.crossing.v1.Record.State
-	(*Header)(nil),                // 14: sallyport.crossing.v1.Header
-	(*PolicyRef)(nil),             // 15: sallyport.crossing.v1.PolicyRef
-	(*Key)(nil),                   // 16: sallyport.crossing.v1.Key
-	(*Transition)(nil),            // 17: sallyport.crossing.v1.Transition
-	(*Operation)(nil),             // 18: sallyport.crossing.v1.Operation
-	(*Peer)(nil),                  // 19: sallyport.crossing.v1.Peer
-	(*End)(nil),                   // 20: sallyport.crossing.v1.End
-	(*Tunnel)(nil),                // 21: sallyport.crossing.v1.Tunnel
-	(*Clock)(nil),                 // 22: sallyport.crossing.v1.Clock
-	(*Half)(nil),                  // 23: sallyport.crossing.v1.Half
-	(*Close)(nil),                 // 24: sallyport.crossing.v1.Close
-	(*Transfer)(nil),              // 25: sallyport.crossing.v1.Transfer
-	(*Refusal)(nil),               // 26: sallyport.crossing.v1.Refusal
-	(*Progress)(nil),              // 27: sallyport.crossing.v1.Progress
-	(*Outage)(nil),                // 28: sallyport.crossing.v1.Outage
-	(*Applied)(nil),               // 29: sallyport.crossing.v1.Applied
-	(*Record)(nil),                // 30: sallyport.crossing.v1.Record
-	(*Evidence)(nil),              // 31: sallyport.crossing.v1.Evidence
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
-	(v1.Act_Kind)(0),              // 34: sallyport.policy.v1.Act.Kind
+	(Decision)(0),                  // 0: sallyport.crossing.v1.Decision
+	(Side)(0),                      // 1: sallyport.crossing.v1.Side
+	(Reason)(0),                    // 2: sallyport.crossing.v1.Reason
+	(Attach)(0),                    // 3: sallyport.crossing.v1.Attach
+	(Cause)(0),                     // 4: sallyport.crossing.v1.Cause
+	(Header_Kind)(0),               // 5: sallyport.crossing.v1.Header.Kind
+	(Operation_DataClassSource)(0), // 6: sallyport.crossing.v1.Operation.DataClassSource
+	(Tokens_Source)(0),             // 7: sallyport.crossing.v1.Tokens.Source
+	(Tunnel_Class)(0),              // 8: sallyport.crossing.v1.Tunnel.Class
+	(Tunnel_Choice)(0),             // 9: sallyport.crossing.v1.Tunnel.Choice
+	(Transfer_Anonymous)(0),        // 10: sallyport.crossing.v1.Transfer.Anonymous
+	(Transfer_Direction)(0),        // 11: sallyport.crossing.v1.Transfer.Direction
+	(Transfer_Extent)(0),           // 12: sallyport.crossing.v1.Transfer.Extent
+	(Transfer_Verdict)(0),          // 13: sallyport.crossing.v1.Transfer.Verdict
+	(Outage_Cause)(0),              // 14: sallyport.crossing.v1.Outage.Cause
+	(Record_State)(0),              // 15: sallyport.crossing.v1.Record.State
+	(*Header)(nil),                 // 16: sallyport.crossing.v1.Header
+	(*PolicyRef)(nil),              // 17: sallyport.crossing.v1.PolicyRef
+	(*Key)(nil),                    // 18: sallyport.crossing.v1.Key
+	(*Transition)(nil),             // 19: sallyport.crossing.v1.Transition
+	(*Operation)(nil),              // 20: sallyport.crossing.v1.Operation
+	(*Tokens)(nil),                 // 21: sallyport.crossing.v1.Tokens
+	(*Said)(nil),                   // 22: sallyport.crossing.v1.Said
+	(*Peer)(nil),                   // 23: sallyport.crossing.v1.Peer
+	(*End)(nil),                    // 24: sallyport.crossing.v1.End
+	(*Tunnel)(nil),                 // 25: sallyport.crossing.v1.Tunnel
+	(*Clock)(nil),                  // 26: sallyport.crossing.v1.Clock
+	(*Half)(nil),                   // 27: sallyport.crossing.v1.Half
+	(*Close)(nil),                  // 28: sallyport.crossing.v1.Close
+	(*Transfer)(nil),               // 29: sallyport.crossing.v1.Transfer
+	(*Refusal)(nil),                // 30: sallyport.crossing.v1.Refusal
+	(*Progress)(nil),               // 31: sallyport.crossing.v1.Progress
+	(*Outage)(nil),                 // 32: sallyport.crossing.v1.Outage
+	(*Applied)(nil),                // 33: sallyport.crossing.v1.Applied
+	(*Record)(nil),                 // 34: sallyport.crossing.v1.Record
+	(*Evidence)(nil),               // 35: sallyport.crossing.v1.Evidence
+	(*Operation_Message)(nil),      // 36: sallyport.crossing.v1.Operation.Message
+	(*timestamppb.Timestamp)(nil),  // 37: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 38: google.protobuf.Duration
+	(v1.Act_Kind)(0),               // 39: sallyport.policy.v1.Act.Kind
 }
 var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	3,  // 0: sallyport.crossing.v1.Header.attach:type_name -> sallyport.crossing.v1.Attach
-	15, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	17, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	5,  // 2: sallyport.crossing.v1.Header.kind:type_name -> sallyport.crossing.v1.Header.Kind
-	32, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
-	3,  // 4: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
-	0,  // 5: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
-	15, // 6: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
-	15, // 7: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
-	2,  // 8: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
-	19, // 9: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
-	32, // 10: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
-	33, // 11: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
-	33, // 12: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
-	4,  // 13: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
-	25, // 14: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
-	33, // 15: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
-	22, // 16: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
-	6,  // 17: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
-	7,  // 18: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
-	33, // 19: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	33, // 20: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
-	16, // 21: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 22: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
-	17, // 23: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
-	18, // 24: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
-	20, // 25: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
-	21, // 26: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	16, // 27: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 28: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	33, // 29: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	33, // 30: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
-	4,  // 31: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
-	2,  // 32: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
-	19, // 33: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	21, // 34: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	25, // 35: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
-	8,  // 36: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
-	9,  // 37: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
-	10, // 38: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
-	11, // 39: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
-	2,  // 40: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	32, // 41: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	16, // 42: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 43: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
-	32, // 44: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	32, // 45: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
-	32, // 46: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
-	12, // 47: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
-	34, // 48: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
-	32, // 49: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
-	13, // 50: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	17, // 51: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	18, // 52: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	20, // 53: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	20, // 54: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	21, // 55: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	31, // 56: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	37, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
+	6,  // 4: sallyport.crossing.v1.Operation.data_class_source:type_name -> sallyport.crossing.v1.Operation.DataClassSource
+	21, // 5: sallyport.crossing.v1.Operation.tokens:type_name -> sallyport.crossing.v1.Tokens
+	38, // 6: sallyport.crossing.v1.Operation.first_token:type_name -> google.protobuf.Duration
+	36, // 7: sallyport.crossing.v1.Operation.messages:type_name -> sallyport.crossing.v1.Operation.Message
+	7,  // 8: sallyport.crossing.v1.Tokens.source:type_name -> sallyport.crossing.v1.Tokens.Source
+	21, // 9: sallyport.crossing.v1.Said.tokens:type_name -> sallyport.crossing.v1.Tokens
+	38, // 10: sallyport.crossing.v1.Said.first_token:type_name -> google.protobuf.Duration
+	38, // 11: sallyport.crossing.v1.Said.longest_gap:type_name -> google.protobuf.Duration
+	3,  // 12: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
+	0,  // 13: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
+	17, // 14: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	17, // 15: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
+	2,  // 16: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
+	23, // 17: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
+	37, // 18: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
+	38, // 19: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
+	38, // 20: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
+	4,  // 21: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
+	29, // 22: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
+	22, // 23: sallyport.crossing.v1.End.said:type_name -> sallyport.crossing.v1.Said
+	38, // 24: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	26, // 25: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
+	8,  // 26: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
+	9,  // 27: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
+	38, // 28: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	38, // 29: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	18, // 30: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 31: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
+	19, // 32: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
+	20, // 33: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
+	24, // 34: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
+	25, // 35: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	18, // 36: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 37: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
+	38, // 38: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	38, // 39: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	4,  // 40: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
+	2,  // 41: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
+	23, // 42: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
+	25, // 43: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	29, // 44: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
+	22, // 45: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
+	10, // 46: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
+	11, // 47: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
+	12, // 48: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
+	13, // 49: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
+	2,  // 50: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
+	37, // 51: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	18, // 52: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 53: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
+	37, // 54: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	37, // 55: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
+	37, // 56: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
+	14, // 57: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
+	39, // 58: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
+	37, // 59: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
+	15, // 60: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	19, // 61: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	20, // 62: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	24, // 63: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	24, // 64: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	25, // 65: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	35, // 66: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	0,  // 67: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
@@ -3399,14 +4103,17 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 	if File_sallyport_crossing_v1_crossing_proto != nil {
 		return
 	}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[16].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[4].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[5].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[6].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_crossing_v1_crossing_proto_rawDesc), len(file_sallyport_crossing_v1_crossing_proto_rawDesc)),
-			NumEnums:      14,
-			NumMessages:   18,
+			NumEnums:      16,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -98,7 +98,7 @@ func (x Comparison_Operator) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Comparison_Operator.Descriptor instead.
 func (Comparison_Operator) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{20, 0}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{24, 0}
 }
 
 // Policy is the whole policy. Order never matters: nothing is allowed unless an
@@ -128,7 +128,11 @@ type Policy struct {
 	// exceptions are what a layer cannot say and someone accepted for a while.
 	Exceptions []*Exception `protobuf:"bytes,11,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
 	// tests run when the policy is checked and again before it is published.
-	Tests         []*Test `protobuf:"bytes,12,rep,name=tests,proto3" json:"tests,omitempty"`
+	Tests []*Test `protobuf:"bytes,12,rep,name=tests,proto3" json:"tests,omitempty"`
+	// costs of models, by name or, ending in "*", by prefix: the longest that fits counts.
+	Costs map[string]*Cost `protobuf:"bytes,13,rep,name=costs,proto3" json:"costs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// reviewers may open what was captured of a content, by name.
+	Reviewers     map[string]*Reviewer `protobuf:"bytes,14,rep,name=reviewers,proto3" json:"reviewers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -247,6 +251,130 @@ func (x *Policy) GetTests() []*Test {
 	return nil
 }
 
+func (x *Policy) GetCosts() map[string]*Cost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
+func (x *Policy) GetReviewers() map[string]*Reviewer {
+	if x != nil {
+		return x.Reviewers
+	}
+	return nil
+}
+
+// Cost is what tokens of a model cost, in units of the policy's own, for a million.
+type Cost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// input tokens.
+	Input uint64 `protobuf:"varint,1,opt,name=input,proto3" json:"input,omitempty"`
+	// output tokens.
+	Output        uint64 `protobuf:"varint,2,opt,name=output,proto3" json:"output,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cost) Reset() {
+	*x = Cost{}
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cost) ProtoMessage() {}
+
+func (x *Cost) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cost.ProtoReflect.Descriptor instead.
+func (*Cost) Descriptor() ([]byte, []int) {
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Cost) GetInput() uint64 {
+	if x != nil {
+		return x.Input
+	}
+	return 0
+}
+
+func (x *Cost) GetOutput() uint64 {
+	if x != nil {
+		return x.Output
+	}
+	return 0
+}
+
+// Reviewer is somebody to whom captured content is sealed.
+type Reviewer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// key is an age recipient, such as age1... (age-encryption.org/v1, X25519).
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// owner is the team that answers for it.
+	Owner         string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reviewer) Reset() {
+	*x = Reviewer{}
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reviewer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reviewer) ProtoMessage() {}
+
+func (x *Reviewer) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reviewer.ProtoReflect.Descriptor instead.
+func (*Reviewer) Descriptor() ([]byte, []int) {
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Reviewer) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Reviewer) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
 // Team is somebody who can own something.
 type Team struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -258,7 +386,7 @@ type Team struct {
 
 func (x *Team) Reset() {
 	*x = Team{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[1]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -270,7 +398,7 @@ func (x *Team) String() string {
 func (*Team) ProtoMessage() {}
 
 func (x *Team) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[1]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -283,7 +411,7 @@ func (x *Team) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Team.ProtoReflect.Descriptor instead.
 func (*Team) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Team) GetContact() string {
@@ -310,7 +438,7 @@ type Sink struct {
 
 func (x *Sink) Reset() {
 	*x = Sink{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[2]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -322,7 +450,7 @@ func (x *Sink) String() string {
 func (*Sink) ProtoMessage() {}
 
 func (x *Sink) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[2]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -335,7 +463,7 @@ func (x *Sink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sink.ProtoReflect.Descriptor instead.
 func (*Sink) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Sink) GetOcsf() string {
@@ -385,7 +513,7 @@ type Environment struct {
 
 func (x *Environment) Reset() {
 	*x = Environment{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[3]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +525,7 @@ func (x *Environment) String() string {
 func (*Environment) ProtoMessage() {}
 
 func (x *Environment) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[3]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +538,7 @@ func (x *Environment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment.ProtoReflect.Descriptor instead.
 func (*Environment) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Environment) GetTrustDomain() string {
@@ -463,7 +591,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[4]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +603,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[4]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +616,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Gateway) GetTunnel() string {
@@ -535,7 +663,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[5]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +675,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[5]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +688,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Layer) GetLayer() string {
@@ -628,14 +756,20 @@ type Workload struct {
 	// serves maps a service's name to PROTOCOL://[HOST]:PORT[/PATH].
 	Serves map[string]string `protobuf:"bytes,6,rep,name=serves,proto3" json:"serves,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// plaintext, if set, lets the gateway reach it without TLS.
-	Plaintext     *Plaintext `protobuf:"bytes,7,opt,name=plaintext,proto3" json:"plaintext,omitempty"`
+	Plaintext *Plaintext `protobuf:"bytes,7,opt,name=plaintext,proto3" json:"plaintext,omitempty"`
+	// hold maps a service's name to how much of a request's content a gateway holds until
+	// it is known what the request asks for, such as 4MiB; 64KiB if there is none.
+	Hold map[string]string `protobuf:"bytes,8,rep,name=hold,proto3" json:"hold,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// credentials map a service's name to the name of a secret that the last gateway
+	// holds, and shows the workload in place of what callers send.
+	Credentials   map[string]string `protobuf:"bytes,9,rep,name=credentials,proto3" json:"credentials,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Workload) Reset() {
 	*x = Workload{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[6]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +781,7 @@ func (x *Workload) String() string {
 func (*Workload) ProtoMessage() {}
 
 func (x *Workload) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[6]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +794,7 @@ func (x *Workload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workload.ProtoReflect.Descriptor instead.
 func (*Workload) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Workload) GetId() string {
@@ -712,6 +846,20 @@ func (x *Workload) GetPlaintext() *Plaintext {
 	return nil
 }
 
+func (x *Workload) GetHold() map[string]string {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+func (x *Workload) GetCredentials() map[string]string {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
 // DataRule is the data class of a workload.
 type DataRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -725,7 +873,7 @@ type DataRule struct {
 
 func (x *DataRule) Reset() {
 	*x = DataRule{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[7]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +885,7 @@ func (x *DataRule) String() string {
 func (*DataRule) ProtoMessage() {}
 
 func (x *DataRule) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[7]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +898,7 @@ func (x *DataRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataRule.ProtoReflect.Descriptor instead.
 func (*DataRule) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DataRule) GetClass() string {
@@ -778,7 +926,7 @@ type Plaintext struct {
 
 func (x *Plaintext) Reset() {
 	*x = Plaintext{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[8]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +938,7 @@ func (x *Plaintext) String() string {
 func (*Plaintext) ProtoMessage() {}
 
 func (x *Plaintext) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[8]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +951,7 @@ func (x *Plaintext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plaintext.ProtoReflect.Descriptor instead.
 func (*Plaintext) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Plaintext) GetAcceptedBy() string {
@@ -841,7 +989,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[9]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +1001,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[9]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +1014,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Transition) GetFrom() string {
@@ -950,14 +1098,16 @@ type Intent struct {
 	// again where it cannot know whether the first time was heard. Only with an
 	// allow, and never of tool calls (mcp, a2a). Where several intents allow a
 	// call, the one that decides says so; false if it says nothing.
-	Idempotent    bool `protobuf:"varint,10,opt,name=idempotent,proto3" json:"idempotent,omitempty"`
+	Idempotent bool `protobuf:"varint,10,opt,name=idempotent,proto3" json:"idempotent,omitempty"`
+	// capture is what is kept of the content of what it allows; nothing if absent.
+	Capture       *Capture `protobuf:"bytes,11,opt,name=capture,proto3" json:"capture,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Intent) Reset() {
 	*x = Intent{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[10]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1119,7 @@ func (x *Intent) String() string {
 func (*Intent) ProtoMessage() {}
 
 func (x *Intent) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[10]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1132,7 @@ func (x *Intent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intent.ProtoReflect.Descriptor instead.
 func (*Intent) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Intent) GetName() string {
@@ -1055,6 +1205,78 @@ func (x *Intent) GetIdempotent() bool {
 	return false
 }
 
+func (x *Intent) GetCapture() *Capture {
+	if x != nil {
+		return x.Capture
+	}
+	return nil
+}
+
+// Capture is what is kept of a content.
+type Capture struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// content is "hash", for a salted hash of request and answer in the record, or
+	// "sealed", for both as they were, sealed to a reviewer's key.
+	Content string `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	// reviewer to whose key it is sealed.
+	Reviewer string `protobuf:"bytes,2,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	// retention is how many days it is kept, as Nd.
+	Retention     string `protobuf:"bytes,3,opt,name=retention,proto3" json:"retention,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Capture) Reset() {
+	*x = Capture{}
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Capture) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Capture) ProtoMessage() {}
+
+func (x *Capture) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Capture.ProtoReflect.Descriptor instead.
+func (*Capture) Descriptor() ([]byte, []int) {
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Capture) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *Capture) GetReviewer() string {
+	if x != nil {
+		return x.Reviewer
+	}
+	return ""
+}
+
+func (x *Capture) GetRetention() string {
+	if x != nil {
+		return x.Retention
+	}
+	return ""
+}
+
 // Match says which crossings an intent is about. An empty field matches any.
 type Match struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1079,7 +1301,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[11]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1313,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[11]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1326,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Match) GetFrom() string {
@@ -1164,13 +1386,15 @@ type Require struct {
 	// workload_proof: the caller must show for itself, by a fresh JWT-SVID that each of
 	// the two gateways verifies, that it calls.
 	WorkloadProof bool `protobuf:"varint,2,opt,name=workload_proof,json=workloadProof,proto3" json:"workload_proof,omitempty"`
+	// tools: a tool that the list has must be as it is there.
+	Tools         *ToolRule `protobuf:"bytes,3,opt,name=tools,proto3" json:"tools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Require) Reset() {
 	*x = Require{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[12]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1406,7 @@ func (x *Require) String() string {
 func (*Require) ProtoMessage() {}
 
 func (x *Require) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[12]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1419,7 @@ func (x *Require) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Require.ProtoReflect.Descriptor instead.
 func (*Require) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Require) GetDigest() *DigestRule {
@@ -1212,6 +1436,59 @@ func (x *Require) GetWorkloadProof() bool {
 	return false
 }
 
+func (x *Require) GetTools() *ToolRule {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+// ToolRule says what tools must be.
+type ToolRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// in is the name of a list of tools.
+	In            string `protobuf:"bytes,1,opt,name=in,proto3" json:"in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToolRule) Reset() {
+	*x = ToolRule{}
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToolRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToolRule) ProtoMessage() {}
+
+func (x *ToolRule) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToolRule.ProtoReflect.Descriptor instead.
+func (*ToolRule) Descriptor() ([]byte, []int) {
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ToolRule) GetIn() string {
+	if x != nil {
+		return x.In
+	}
+	return ""
+}
+
 // DigestRule says what a digest must be.
 type DigestRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1223,7 +1500,7 @@ type DigestRule struct {
 
 func (x *DigestRule) Reset() {
 	*x = DigestRule{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1512,7 @@ func (x *DigestRule) String() string {
 func (*DigestRule) ProtoMessage() {}
 
 func (x *DigestRule) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1525,7 @@ func (x *DigestRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRule.ProtoReflect.Descriptor instead.
 func (*DigestRule) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DigestRule) GetIn() string {
@@ -1271,7 +1548,7 @@ type Validity struct {
 
 func (x *Validity) Reset() {
 	*x = Validity{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[14]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1560,7 @@ func (x *Validity) String() string {
 func (*Validity) ProtoMessage() {}
 
 func (x *Validity) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[14]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1573,7 @@ func (x *Validity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Validity.ProtoReflect.Descriptor instead.
 func (*Validity) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Validity) GetNotBefore() string {
@@ -1317,14 +1594,17 @@ func (x *Validity) GetNotAfter() string {
 type List struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// digests as ALGORITHM:HEX.
-	Digests       []string `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
+	Digests []string `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
+	// tools maps a tool's name to "sha256:" and the hex digest of its description in
+	// canonical JSON (RFC 8785), as the server lists it.
+	Tools         map[string]string `protobuf:"bytes,2,rep,name=tools,proto3" json:"tools,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[15]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1616,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[15]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,12 +1629,19 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *List) GetDigests() []string {
 	if x != nil {
 		return x.Digests
+	}
+	return nil
+}
+
+func (x *List) GetTools() map[string]string {
+	if x != nil {
+		return x.Tools
 	}
 	return nil
 }
@@ -1384,7 +1671,7 @@ type Exception struct {
 
 func (x *Exception) Reset() {
 	*x = Exception{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[16]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1683,7 @@ func (x *Exception) String() string {
 func (*Exception) ProtoMessage() {}
 
 func (x *Exception) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[16]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1696,7 @@ func (x *Exception) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exception.ProtoReflect.Descriptor instead.
 func (*Exception) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Exception) GetLayer() string {
@@ -1489,7 +1776,7 @@ type Test struct {
 
 func (x *Test) Reset() {
 	*x = Test{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[17]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1788,7 @@ func (x *Test) String() string {
 func (*Test) ProtoMessage() {}
 
 func (x *Test) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[17]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1801,7 @@ func (x *Test) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Test.ProtoReflect.Descriptor instead.
 func (*Test) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Test) GetFrom() string {
@@ -1576,7 +1863,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[18]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1875,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[18]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1888,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Condition) GetAll() *Conditions {
@@ -1643,7 +1930,7 @@ type Conditions struct {
 
 func (x *Conditions) Reset() {
 	*x = Conditions{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[19]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1942,7 @@ func (x *Conditions) String() string {
 func (*Conditions) ProtoMessage() {}
 
 func (x *Conditions) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[19]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1955,7 @@ func (x *Conditions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conditions.ProtoReflect.Descriptor instead.
 func (*Conditions) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Conditions) GetConditions() []*Condition {
@@ -1693,7 +1980,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[20]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1705,7 +1992,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[20]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1718,7 +2005,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Comparison) GetAttribute() string {
@@ -1760,7 +2047,7 @@ type SignedPolicy struct {
 
 func (x *SignedPolicy) Reset() {
 	*x = SignedPolicy{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[21]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +2059,7 @@ func (x *SignedPolicy) String() string {
 func (*SignedPolicy) ProtoMessage() {}
 
 func (x *SignedPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[21]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +2072,7 @@ func (x *SignedPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedPolicy.ProtoReflect.Descriptor instead.
 func (*SignedPolicy) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SignedPolicy) GetManifest() []byte {
@@ -1835,7 +2122,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[22]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2134,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[22]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2147,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Manifest) GetPolicy() string {
@@ -1911,7 +2198,7 @@ type Signature struct {
 
 func (x *Signature) Reset() {
 	*x = Signature{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[23]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2210,7 @@ func (x *Signature) String() string {
 func (*Signature) ProtoMessage() {}
 
 func (x *Signature) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[23]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2223,7 @@ func (x *Signature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signature.ProtoReflect.Descriptor instead.
 func (*Signature) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Signature) GetKey() string {
@@ -1966,7 +2253,7 @@ type KeySet struct {
 
 func (x *KeySet) Reset() {
 	*x = KeySet{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[24]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2265,7 @@ func (x *KeySet) String() string {
 func (*KeySet) ProtoMessage() {}
 
 func (x *KeySet) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[24]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2278,7 @@ func (x *KeySet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeySet.ProtoReflect.Descriptor instead.
 func (*KeySet) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *KeySet) GetThreshold() uint32 {
@@ -2021,7 +2308,7 @@ type KeyRotation struct {
 
 func (x *KeyRotation) Reset() {
 	*x = KeyRotation{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[25]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2320,7 @@ func (x *KeyRotation) String() string {
 func (*KeyRotation) ProtoMessage() {}
 
 func (x *KeyRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[25]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2333,7 @@ func (x *KeyRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRotation.ProtoReflect.Descriptor instead.
 func (*KeyRotation) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{25}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *KeyRotation) GetNext() []byte {
@@ -2067,7 +2354,7 @@ var File_sallyport_policy_v1_policy_proto protoreflect.FileDescriptor
 
 const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/policy/v1/policy.proto\x12\x13sallyport.policy.v1\"\xde\b\n" +
+	" sallyport/policy/v1/policy.proto\x12\x13sallyport.policy.v1\"\x98\v\n" +
 	"\x06Policy\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x12!\n" +
@@ -2083,7 +2370,9 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\n" +
 	"exceptions\x18\v \x03(\v2\x1e.sallyport.policy.v1.ExceptionR\n" +
 	"exceptions\x12/\n" +
-	"\x05tests\x18\f \x03(\v2\x19.sallyport.policy.v1.TestR\x05tests\x1aS\n" +
+	"\x05tests\x18\f \x03(\v2\x19.sallyport.policy.v1.TestR\x05tests\x12<\n" +
+	"\x05costs\x18\r \x03(\v2&.sallyport.policy.v1.Policy.CostsEntryR\x05costs\x12H\n" +
+	"\treviewers\x18\x0e \x03(\v2*.sallyport.policy.v1.Policy.ReviewersEntryR\treviewers\x1aS\n" +
 	"\n" +
 	"TeamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
@@ -2101,7 +2390,20 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\n" +
 	"ListsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
-	"\x05value\x18\x02 \x01(\v2\x19.sallyport.policy.v1.ListR\x05value:\x028\x01\" \n" +
+	"\x05value\x18\x02 \x01(\v2\x19.sallyport.policy.v1.ListR\x05value:\x028\x01\x1aS\n" +
+	"\n" +
+	"CostsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
+	"\x05value\x18\x02 \x01(\v2\x19.sallyport.policy.v1.CostR\x05value:\x028\x01\x1a[\n" +
+	"\x0eReviewersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x123\n" +
+	"\x05value\x18\x02 \x01(\v2\x1d.sallyport.policy.v1.ReviewerR\x05value:\x028\x01\"4\n" +
+	"\x04Cost\x12\x14\n" +
+	"\x05input\x18\x01 \x01(\x04R\x05input\x12\x16\n" +
+	"\x06output\x18\x02 \x01(\x04R\x06output\"2\n" +
+	"\bReviewer\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\" \n" +
 	"\x04Team\x12\x18\n" +
 	"\acontact\x18\x01 \x01(\tR\acontact\"\\\n" +
 	"\x04Sink\x12\x12\n" +
@@ -2129,7 +2431,7 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\x06region\x18\x04 \x01(\tR\x06region\x12\"\n" +
 	"\fsubscription\x18\x05 \x01(\tR\fsubscription\x12\x18\n" +
 	"\aproject\x18\x06 \x01(\tR\aproject\x12\x18\n" +
-	"\acluster\x18\a \x01(\tR\acluster\"\xbb\x03\n" +
+	"\acluster\x18\a \x01(\tR\acluster\"\xc3\x05\n" +
 	"\bWorkload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x121\n" +
@@ -2137,11 +2439,19 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\taddresses\x18\x04 \x03(\tR\taddresses\x12A\n" +
 	"\x06labels\x18\x05 \x03(\v2).sallyport.policy.v1.Workload.LabelsEntryR\x06labels\x12A\n" +
 	"\x06serves\x18\x06 \x03(\v2).sallyport.policy.v1.Workload.ServesEntryR\x06serves\x12<\n" +
-	"\tplaintext\x18\a \x01(\v2\x1e.sallyport.policy.v1.PlaintextR\tplaintext\x1a9\n" +
+	"\tplaintext\x18\a \x01(\v2\x1e.sallyport.policy.v1.PlaintextR\tplaintext\x12;\n" +
+	"\x04hold\x18\b \x03(\v2'.sallyport.policy.v1.Workload.HoldEntryR\x04hold\x12P\n" +
+	"\vcredentials\x18\t \x03(\v2..sallyport.policy.v1.Workload.CredentialsEntryR\vcredentials\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
 	"\vServesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
+	"\tHoldEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
+	"\x10CredentialsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"=\n" +
 	"\bDataRule\x12\x14\n" +
@@ -2159,7 +2469,7 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\x04sink\x18\x05 \x01(\tR\x04sink\x12\x1b\n" +
 	"\treview_by\x18\x06 \x01(\tR\breviewBy\x12\x16\n" +
 	"\x06record\x18\a \x01(\tR\x06record\x12\x16\n" +
-	"\x06outage\x18\b \x01(\tR\x06outage\"\xef\x03\n" +
+	"\x06outage\x18\b \x01(\tR\x06outage\"\xa7\x04\n" +
 	"\x06Intent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x05allow\x18\x02 \x01(\v2\x1a.sallyport.policy.v1.MatchR\x05allow\x12.\n" +
@@ -2173,10 +2483,15 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\n" +
 	"idempotent\x18\n" +
 	" \x01(\bR\n" +
-	"idempotent\x1a9\n" +
+	"idempotent\x126\n" +
+	"\acapture\x18\v \x01(\v2\x1c.sallyport.policy.v1.CaptureR\acapture\x1a9\n" +
 	"\vLimitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"]\n" +
+	"\aCapture\x12\x18\n" +
+	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
+	"\breviewer\x18\x02 \x01(\tR\breviewer\x12\x1c\n" +
+	"\tretention\x18\x03 \x01(\tR\tretention\"\xa3\x01\n" +
 	"\x05Match\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
@@ -2184,19 +2499,27 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\amethods\x18\x04 \x03(\tR\amethods\x12\x14\n" +
 	"\x05paths\x18\x05 \x03(\tR\x05paths\x12\x12\n" +
 	"\x04data\x18\x06 \x01(\tR\x04data\x12\x18\n" +
-	"\aleaving\x18\a \x01(\tR\aleaving\"i\n" +
+	"\aleaving\x18\a \x01(\tR\aleaving\"\x9e\x01\n" +
 	"\aRequire\x127\n" +
 	"\x06digest\x18\x01 \x01(\v2\x1f.sallyport.policy.v1.DigestRuleR\x06digest\x12%\n" +
-	"\x0eworkload_proof\x18\x02 \x01(\bR\rworkloadProof\"\x1c\n" +
+	"\x0eworkload_proof\x18\x02 \x01(\bR\rworkloadProof\x123\n" +
+	"\x05tools\x18\x03 \x01(\v2\x1d.sallyport.policy.v1.ToolRuleR\x05tools\"\x1a\n" +
+	"\bToolRule\x12\x0e\n" +
+	"\x02in\x18\x01 \x01(\tR\x02in\"\x1c\n" +
 	"\n" +
 	"DigestRule\x12\x0e\n" +
 	"\x02in\x18\x01 \x01(\tR\x02in\"F\n" +
 	"\bValidity\x12\x1d\n" +
 	"\n" +
 	"not_before\x18\x01 \x01(\tR\tnotBefore\x12\x1b\n" +
-	"\tnot_after\x18\x02 \x01(\tR\bnotAfter\" \n" +
+	"\tnot_after\x18\x02 \x01(\tR\bnotAfter\"\x96\x01\n" +
 	"\x04List\x12\x18\n" +
-	"\adigests\x18\x01 \x03(\tR\adigests\"\xd7\x01\n" +
+	"\adigests\x18\x01 \x03(\tR\adigests\x12:\n" +
+	"\x05tools\x18\x02 \x03(\v2$.sallyport.policy.v1.List.ToolsEntryR\x05tools\x1a8\n" +
+	"\n" +
+	"ToolsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd7\x01\n" +
 	"\tException\x12\x14\n" +
 	"\x05layer\x18\x01 \x01(\tR\x05layer\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12\x16\n" +
@@ -2283,92 +2606,110 @@ func file_sallyport_policy_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_policy_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sallyport_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_sallyport_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_sallyport_policy_v1_policy_proto_goTypes = []any{
 	(Comparison_Operator)(0), // 0: sallyport.policy.v1.Comparison.Operator
 	(*Policy)(nil),           // 1: sallyport.policy.v1.Policy
-	(*Team)(nil),             // 2: sallyport.policy.v1.Team
-	(*Sink)(nil),             // 3: sallyport.policy.v1.Sink
-	(*Environment)(nil),      // 4: sallyport.policy.v1.Environment
-	(*Gateway)(nil),          // 5: sallyport.policy.v1.Gateway
-	(*Layer)(nil),            // 6: sallyport.policy.v1.Layer
-	(*Workload)(nil),         // 7: sallyport.policy.v1.Workload
-	(*DataRule)(nil),         // 8: sallyport.policy.v1.DataRule
-	(*Plaintext)(nil),        // 9: sallyport.policy.v1.Plaintext
-	(*Transition)(nil),       // 10: sallyport.policy.v1.Transition
-	(*Intent)(nil),           // 11: sallyport.policy.v1.Intent
-	(*Match)(nil),            // 12: sallyport.policy.v1.Match
-	(*Require)(nil),          // 13: sallyport.policy.v1.Require
-	(*DigestRule)(nil),       // 14: sallyport.policy.v1.DigestRule
-	(*Validity)(nil),         // 15: sallyport.policy.v1.Validity
-	(*List)(nil),             // 16: sallyport.policy.v1.List
-	(*Exception)(nil),        // 17: sallyport.policy.v1.Exception
-	(*Test)(nil),             // 18: sallyport.policy.v1.Test
-	(*Condition)(nil),        // 19: sallyport.policy.v1.Condition
-	(*Conditions)(nil),       // 20: sallyport.policy.v1.Conditions
-	(*Comparison)(nil),       // 21: sallyport.policy.v1.Comparison
-	(*SignedPolicy)(nil),     // 22: sallyport.policy.v1.SignedPolicy
-	(*Manifest)(nil),         // 23: sallyport.policy.v1.Manifest
-	(*Signature)(nil),        // 24: sallyport.policy.v1.Signature
-	(*KeySet)(nil),           // 25: sallyport.policy.v1.KeySet
-	(*KeyRotation)(nil),      // 26: sallyport.policy.v1.KeyRotation
-	nil,                      // 27: sallyport.policy.v1.Policy.TeamsEntry
-	nil,                      // 28: sallyport.policy.v1.Policy.SinksEntry
-	nil,                      // 29: sallyport.policy.v1.Policy.EnvironmentsEntry
-	nil,                      // 30: sallyport.policy.v1.Policy.WorkloadsEntry
-	nil,                      // 31: sallyport.policy.v1.Policy.ListsEntry
-	nil,                      // 32: sallyport.policy.v1.Environment.GatewaysEntry
-	nil,                      // 33: sallyport.policy.v1.Workload.LabelsEntry
-	nil,                      // 34: sallyport.policy.v1.Workload.ServesEntry
-	nil,                      // 35: sallyport.policy.v1.Intent.LimitsEntry
-	nil,                      // 36: sallyport.policy.v1.Test.WithEntry
-	nil,                      // 37: sallyport.policy.v1.KeySet.KeysEntry
+	(*Cost)(nil),             // 2: sallyport.policy.v1.Cost
+	(*Reviewer)(nil),         // 3: sallyport.policy.v1.Reviewer
+	(*Team)(nil),             // 4: sallyport.policy.v1.Team
+	(*Sink)(nil),             // 5: sallyport.policy.v1.Sink
+	(*Environment)(nil),      // 6: sallyport.policy.v1.Environment
+	(*Gateway)(nil),          // 7: sallyport.policy.v1.Gateway
+	(*Layer)(nil),            // 8: sallyport.policy.v1.Layer
+	(*Workload)(nil),         // 9: sallyport.policy.v1.Workload
+	(*DataRule)(nil),         // 10: sallyport.policy.v1.DataRule
+	(*Plaintext)(nil),        // 11: sallyport.policy.v1.Plaintext
+	(*Transition)(nil),       // 12: sallyport.policy.v1.Transition
+	(*Intent)(nil),           // 13: sallyport.policy.v1.Intent
+	(*Capture)(nil),          // 14: sallyport.policy.v1.Capture
+	(*Match)(nil),            // 15: sallyport.policy.v1.Match
+	(*Require)(nil),          // 16: sallyport.policy.v1.Require
+	(*ToolRule)(nil),         // 17: sallyport.policy.v1.ToolRule
+	(*DigestRule)(nil),       // 18: sallyport.policy.v1.DigestRule
+	(*Validity)(nil),         // 19: sallyport.policy.v1.Validity
+	(*List)(nil),             // 20: sallyport.policy.v1.List
+	(*Exception)(nil),        // 21: sallyport.policy.v1.Exception
+	(*Test)(nil),             // 22: sallyport.policy.v1.Test
+	(*Condition)(nil),        // 23: sallyport.policy.v1.Condition
+	(*Conditions)(nil),       // 24: sallyport.policy.v1.Conditions
+	(*Comparison)(nil),       // 25: sallyport.policy.v1.Comparison
+	(*SignedPolicy)(nil),     // 26: sallyport.policy.v1.SignedPolicy
+	(*Manifest)(nil),         // 27: sallyport.policy.v1.Manifest
+	(*Signature)(nil),        // 28: sallyport.policy.v1.Signature
+	(*KeySet)(nil),           // 29: sallyport.policy.v1.KeySet
+	(*KeyRotation)(nil),      // 30: sallyport.policy.v1.KeyRotation
+	nil,                      // 31: sallyport.policy.v1.Policy.TeamsEntry
+	nil,                      // 32: sallyport.policy.v1.Policy.SinksEntry
+	nil,                      // 33: sallyport.policy.v1.Policy.EnvironmentsEntry
+	nil,                      // 34: sallyport.policy.v1.Policy.WorkloadsEntry
+	nil,                      // 35: sallyport.policy.v1.Policy.ListsEntry
+	nil,                      // 36: sallyport.policy.v1.Policy.CostsEntry
+	nil,                      // 37: sallyport.policy.v1.Policy.ReviewersEntry
+	nil,                      // 38: sallyport.policy.v1.Environment.GatewaysEntry
+	nil,                      // 39: sallyport.policy.v1.Workload.LabelsEntry
+	nil,                      // 40: sallyport.policy.v1.Workload.ServesEntry
+	nil,                      // 41: sallyport.policy.v1.Workload.HoldEntry
+	nil,                      // 42: sallyport.policy.v1.Workload.CredentialsEntry
+	nil,                      // 43: sallyport.policy.v1.Intent.LimitsEntry
+	nil,                      // 44: sallyport.policy.v1.List.ToolsEntry
+	nil,                      // 45: sallyport.policy.v1.Test.WithEntry
+	nil,                      // 46: sallyport.policy.v1.KeySet.KeysEntry
 }
 var file_sallyport_policy_v1_policy_proto_depIdxs = []int32{
-	27, // 0: sallyport.policy.v1.Policy.teams:type_name -> sallyport.policy.v1.Policy.TeamsEntry
-	28, // 1: sallyport.policy.v1.Policy.sinks:type_name -> sallyport.policy.v1.Policy.SinksEntry
-	29, // 2: sallyport.policy.v1.Policy.environments:type_name -> sallyport.policy.v1.Policy.EnvironmentsEntry
-	30, // 3: sallyport.policy.v1.Policy.workloads:type_name -> sallyport.policy.v1.Policy.WorkloadsEntry
-	10, // 4: sallyport.policy.v1.Policy.transitions:type_name -> sallyport.policy.v1.Transition
-	11, // 5: sallyport.policy.v1.Policy.intents:type_name -> sallyport.policy.v1.Intent
-	31, // 6: sallyport.policy.v1.Policy.lists:type_name -> sallyport.policy.v1.Policy.ListsEntry
-	17, // 7: sallyport.policy.v1.Policy.exceptions:type_name -> sallyport.policy.v1.Exception
-	18, // 8: sallyport.policy.v1.Policy.tests:type_name -> sallyport.policy.v1.Test
-	32, // 9: sallyport.policy.v1.Environment.gateways:type_name -> sallyport.policy.v1.Environment.GatewaysEntry
-	6,  // 10: sallyport.policy.v1.Environment.layers:type_name -> sallyport.policy.v1.Layer
-	8,  // 11: sallyport.policy.v1.Workload.data:type_name -> sallyport.policy.v1.DataRule
-	33, // 12: sallyport.policy.v1.Workload.labels:type_name -> sallyport.policy.v1.Workload.LabelsEntry
-	34, // 13: sallyport.policy.v1.Workload.serves:type_name -> sallyport.policy.v1.Workload.ServesEntry
-	9,  // 14: sallyport.policy.v1.Workload.plaintext:type_name -> sallyport.policy.v1.Plaintext
-	12, // 15: sallyport.policy.v1.Intent.allow:type_name -> sallyport.policy.v1.Match
-	12, // 16: sallyport.policy.v1.Intent.deny:type_name -> sallyport.policy.v1.Match
-	19, // 17: sallyport.policy.v1.Intent.condition:type_name -> sallyport.policy.v1.Condition
-	35, // 18: sallyport.policy.v1.Intent.limits:type_name -> sallyport.policy.v1.Intent.LimitsEntry
-	13, // 19: sallyport.policy.v1.Intent.require:type_name -> sallyport.policy.v1.Require
-	15, // 20: sallyport.policy.v1.Intent.valid:type_name -> sallyport.policy.v1.Validity
-	14, // 21: sallyport.policy.v1.Require.digest:type_name -> sallyport.policy.v1.DigestRule
-	36, // 22: sallyport.policy.v1.Test.with:type_name -> sallyport.policy.v1.Test.WithEntry
-	20, // 23: sallyport.policy.v1.Condition.all:type_name -> sallyport.policy.v1.Conditions
-	20, // 24: sallyport.policy.v1.Condition.any:type_name -> sallyport.policy.v1.Conditions
-	19, // 25: sallyport.policy.v1.Condition.not:type_name -> sallyport.policy.v1.Condition
-	21, // 26: sallyport.policy.v1.Condition.compare:type_name -> sallyport.policy.v1.Comparison
-	19, // 27: sallyport.policy.v1.Conditions.conditions:type_name -> sallyport.policy.v1.Condition
-	0,  // 28: sallyport.policy.v1.Comparison.operator:type_name -> sallyport.policy.v1.Comparison.Operator
-	24, // 29: sallyport.policy.v1.SignedPolicy.signatures:type_name -> sallyport.policy.v1.Signature
-	26, // 30: sallyport.policy.v1.SignedPolicy.rotations:type_name -> sallyport.policy.v1.KeyRotation
-	37, // 31: sallyport.policy.v1.KeySet.keys:type_name -> sallyport.policy.v1.KeySet.KeysEntry
-	24, // 32: sallyport.policy.v1.KeyRotation.signatures:type_name -> sallyport.policy.v1.Signature
-	2,  // 33: sallyport.policy.v1.Policy.TeamsEntry.value:type_name -> sallyport.policy.v1.Team
-	3,  // 34: sallyport.policy.v1.Policy.SinksEntry.value:type_name -> sallyport.policy.v1.Sink
-	4,  // 35: sallyport.policy.v1.Policy.EnvironmentsEntry.value:type_name -> sallyport.policy.v1.Environment
-	7,  // 36: sallyport.policy.v1.Policy.WorkloadsEntry.value:type_name -> sallyport.policy.v1.Workload
-	16, // 37: sallyport.policy.v1.Policy.ListsEntry.value:type_name -> sallyport.policy.v1.List
-	5,  // 38: sallyport.policy.v1.Environment.GatewaysEntry.value:type_name -> sallyport.policy.v1.Gateway
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	31, // 0: sallyport.policy.v1.Policy.teams:type_name -> sallyport.policy.v1.Policy.TeamsEntry
+	32, // 1: sallyport.policy.v1.Policy.sinks:type_name -> sallyport.policy.v1.Policy.SinksEntry
+	33, // 2: sallyport.policy.v1.Policy.environments:type_name -> sallyport.policy.v1.Policy.EnvironmentsEntry
+	34, // 3: sallyport.policy.v1.Policy.workloads:type_name -> sallyport.policy.v1.Policy.WorkloadsEntry
+	12, // 4: sallyport.policy.v1.Policy.transitions:type_name -> sallyport.policy.v1.Transition
+	13, // 5: sallyport.policy.v1.Policy.intents:type_name -> sallyport.policy.v1.Intent
+	35, // 6: sallyport.policy.v1.Policy.lists:type_name -> sallyport.policy.v1.Policy.ListsEntry
+	21, // 7: sallyport.policy.v1.Policy.exceptions:type_name -> sallyport.policy.v1.Exception
+	22, // 8: sallyport.policy.v1.Policy.tests:type_name -> sallyport.policy.v1.Test
+	36, // 9: sallyport.policy.v1.Policy.costs:type_name -> sallyport.policy.v1.Policy.CostsEntry
+	37, // 10: sallyport.policy.v1.Policy.reviewers:type_name -> sallyport.policy.v1.Policy.ReviewersEntry
+	38, // 11: sallyport.policy.v1.Environment.gateways:type_name -> sallyport.policy.v1.Environment.GatewaysEntry
+	8,  // 12: sallyport.policy.v1.Environment.layers:type_name -> sallyport.policy.v1.Layer
+	10, // 13: sallyport.policy.v1.Workload.data:type_name -> sallyport.policy.v1.DataRule
+	39, // 14: sallyport.policy.v1.Workload.labels:type_name -> sallyport.policy.v1.Workload.LabelsEntry
+	40, // 15: sallyport.policy.v1.Workload.serves:type_name -> sallyport.policy.v1.Workload.ServesEntry
+	11, // 16: sallyport.policy.v1.Workload.plaintext:type_name -> sallyport.policy.v1.Plaintext
+	41, // 17: sallyport.policy.v1.Workload.hold:type_name -> sallyport.policy.v1.Workload.HoldEntry
+	42, // 18: sallyport.policy.v1.Workload.credentials:type_name -> sallyport.policy.v1.Workload.CredentialsEntry
+	15, // 19: sallyport.policy.v1.Intent.allow:type_name -> sallyport.policy.v1.Match
+	15, // 20: sallyport.policy.v1.Intent.deny:type_name -> sallyport.policy.v1.Match
+	23, // 21: sallyport.policy.v1.Intent.condition:type_name -> sallyport.policy.v1.Condition
+	43, // 22: sallyport.policy.v1.Intent.limits:type_name -> sallyport.policy.v1.Intent.LimitsEntry
+	16, // 23: sallyport.policy.v1.Intent.require:type_name -> sallyport.policy.v1.Require
+	19, // 24: sallyport.policy.v1.Intent.valid:type_name -> sallyport.policy.v1.Validity
+	14, // 25: sallyport.policy.v1.Intent.capture:type_name -> sallyport.policy.v1.Capture
+	18, // 26: sallyport.policy.v1.Require.digest:type_name -> sallyport.policy.v1.DigestRule
+	17, // 27: sallyport.policy.v1.Require.tools:type_name -> sallyport.policy.v1.ToolRule
+	44, // 28: sallyport.policy.v1.List.tools:type_name -> sallyport.policy.v1.List.ToolsEntry
+	45, // 29: sallyport.policy.v1.Test.with:type_name -> sallyport.policy.v1.Test.WithEntry
+	24, // 30: sallyport.policy.v1.Condition.all:type_name -> sallyport.policy.v1.Conditions
+	24, // 31: sallyport.policy.v1.Condition.any:type_name -> sallyport.policy.v1.Conditions
+	23, // 32: sallyport.policy.v1.Condition.not:type_name -> sallyport.policy.v1.Condition
+	25, // 33: sallyport.policy.v1.Condition.compare:type_name -> sallyport.policy.v1.Comparison
+	23, // 34: sallyport.policy.v1.Conditions.conditions:type_name -> sallyport.policy.v1.Condition
+	0,  // 35: sallyport.policy.v1.Comparison.operator:type_name -> sallyport.policy.v1.Comparison.Operator
+	28, // 36: sallyport.policy.v1.SignedPolicy.signatures:type_name -> sallyport.policy.v1.Signature
+	30, // 37: sallyport.policy.v1.SignedPolicy.rotations:type_name -> sallyport.policy.v1.KeyRotation
+	46, // 38: sallyport.policy.v1.KeySet.keys:type_name -> sallyport.policy.v1.KeySet.KeysEntry
+	28, // 39: sallyport.policy.v1.KeyRotation.signatures:type_name -> sallyport.policy.v1.Signature
+	4,  // 40: sallyport.policy.v1.Policy.TeamsEntry.value:type_name -> sallyport.policy.v1.Team
+	5,  // 41: sallyport.policy.v1.Policy.SinksEntry.value:type_name -> sallyport.policy.v1.Sink
+	6,  // 42: sallyport.policy.v1.Policy.EnvironmentsEntry.value:type_name -> sallyport.policy.v1.Environment
+	9,  // 43: sallyport.policy.v1.Policy.WorkloadsEntry.value:type_name -> sallyport.policy.v1.Workload
+	20, // 44: sallyport.policy.v1.Policy.ListsEntry.value:type_name -> sallyport.policy.v1.List
+	2,  // 45: sallyport.policy.v1.Policy.CostsEntry.value:type_name -> sallyport.policy.v1.Cost
+	3,  // 46: sallyport.policy.v1.Policy.ReviewersEntry.value:type_name -> sallyport.policy.v1.Reviewer
+	7,  // 47: sallyport.policy.v1.Environment.GatewaysEntry.value:type_name -> sallyport.policy.v1.Gateway
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_policy_v1_policy_proto_init() }
@@ -2382,7 +2723,7 @@ func file_sallyport_policy_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_policy_v1_policy_proto_rawDesc), len(file_sallyport_policy_v1_policy_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   37,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
