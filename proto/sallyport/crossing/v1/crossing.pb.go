@@ -1126,7 +1126,10 @@ type Header struct {
 	Opened *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=opened,proto3" json:"opened,omitempty"`
 	// proof is a JWT-SVID by which the caller shows for itself that it calls, at most
 	// 8 KiB; empty if it gave none that the egress gateway took.
-	Proof         string `protobuf:"bytes,16,opt,name=proof,proto3" json:"proof,omitempty"`
+	Proof string `protobuf:"bytes,16,opt,name=proof,proto3" json:"proof,omitempty"`
+	// label is a JWS by which a registered labeler says of what class the request's
+	// content is, at most 8 KiB; empty if none came.
+	Label         string `protobuf:"bytes,17,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1269,6 +1272,13 @@ func (x *Header) GetOpened() *timestamppb.Timestamp {
 func (x *Header) GetProof() string {
 	if x != nil {
 		return x.Proof
+	}
+	return ""
+}
+
+func (x *Header) GetLabel() string {
+	if x != nil {
+		return x.Label
 	}
 	return ""
 }
@@ -3592,7 +3602,7 @@ var File_sallyport_crossing_v1_crossing_proto protoreflect.FileDescriptor
 
 const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\n" +
-	"$sallyport/crossing/v1/crossing.proto\x12\x15sallyport.crossing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsallyport/policy/v1/act.proto\"\xe7\x04\n" +
+	"$sallyport/crossing/v1/crossing.proto\x12\x15sallyport.crossing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsallyport/policy/v1/act.proto\"\xfd\x04\n" +
 	"\x06Header\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
@@ -3613,7 +3623,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06intent\x18\r \x01(\tR\x06intent\x126\n" +
 	"\x04kind\x18\x0e \x01(\x0e2\".sallyport.crossing.v1.Header.KindR\x04kind\x122\n" +
 	"\x06opened\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x06opened\x12\x14\n" +
-	"\x05proof\x18\x10 \x01(\tR\x05proof\"A\n" +
+	"\x05proof\x18\x10 \x01(\tR\x05proof\x12\x14\n" +
+	"\x05label\x18\x11 \x01(\tR\x05label\"A\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04HTTP\x10\x01\x12\t\n" +

@@ -131,7 +131,7 @@ type Policy struct {
 	Tests []*Test `protobuf:"bytes,12,rep,name=tests,proto3" json:"tests,omitempty"`
 	// costs of models, by name or, ending in "*", by prefix: the longest that fits counts.
 	Costs map[string]*Cost `protobuf:"bytes,13,rep,name=costs,proto3" json:"costs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// reviewers may open what was captured of a content, by name.
+	// reviewers may open what was kept of a content, by name.
 	Reviewers     map[string]*Reviewer `protobuf:"bytes,14,rep,name=reviewers,proto3" json:"reviewers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -320,7 +320,7 @@ func (x *Cost) GetOutput() uint64 {
 	return 0
 }
 
-// Reviewer is somebody to whom captured content is sealed.
+// Reviewer is somebody to whom content is sealed.
 type Reviewer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// key is an age recipient, such as age1... (age-encryption.org/v1, X25519).
@@ -1099,8 +1099,8 @@ type Intent struct {
 	// allow, and never of tool calls (mcp, a2a). Where several intents allow a
 	// call, the one that decides says so; false if it says nothing.
 	Idempotent bool `protobuf:"varint,10,opt,name=idempotent,proto3" json:"idempotent,omitempty"`
-	// capture is what is kept of the content of what it allows; nothing if absent.
-	Capture       *Capture `protobuf:"bytes,11,opt,name=capture,proto3" json:"capture,omitempty"`
+	// content is what is kept of the content of what it allows; nothing if absent.
+	Content       *Content `protobuf:"bytes,11,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1205,19 +1205,19 @@ func (x *Intent) GetIdempotent() bool {
 	return false
 }
 
-func (x *Intent) GetCapture() *Capture {
+func (x *Intent) GetContent() *Content {
 	if x != nil {
-		return x.Capture
+		return x.Content
 	}
 	return nil
 }
 
-// Capture is what is kept of a content.
-type Capture struct {
+// Content is what is kept of a content.
+type Content struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// content is "hash", for a salted hash of request and answer in the record, or
+	// kept is "hash", for a salted hash of request and answer in the record, or
 	// "sealed", for both as they were, sealed to a reviewer's key.
-	Content string `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	Kept string `protobuf:"bytes,1,opt,name=kept,proto3" json:"kept,omitempty"`
 	// reviewer to whose key it is sealed.
 	Reviewer string `protobuf:"bytes,2,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
 	// retention is how many days it is kept, as Nd.
@@ -1226,20 +1226,20 @@ type Capture struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Capture) Reset() {
-	*x = Capture{}
+func (x *Content) Reset() {
+	*x = Content{}
 	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Capture) String() string {
+func (x *Content) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Capture) ProtoMessage() {}
+func (*Content) ProtoMessage() {}
 
-func (x *Capture) ProtoReflect() protoreflect.Message {
+func (x *Content) ProtoReflect() protoreflect.Message {
 	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1251,26 +1251,26 @@ func (x *Capture) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Capture.ProtoReflect.Descriptor instead.
-func (*Capture) Descriptor() ([]byte, []int) {
+// Deprecated: Use Content.ProtoReflect.Descriptor instead.
+func (*Content) Descriptor() ([]byte, []int) {
 	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *Capture) GetContent() string {
+func (x *Content) GetKept() string {
 	if x != nil {
-		return x.Content
+		return x.Kept
 	}
 	return ""
 }
 
-func (x *Capture) GetReviewer() string {
+func (x *Content) GetReviewer() string {
 	if x != nil {
 		return x.Reviewer
 	}
 	return ""
 }
 
-func (x *Capture) GetRetention() string {
+func (x *Content) GetRetention() string {
 	if x != nil {
 		return x.Retention
 	}
@@ -2484,12 +2484,12 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"idempotent\x18\n" +
 	" \x01(\bR\n" +
 	"idempotent\x126\n" +
-	"\acapture\x18\v \x01(\v2\x1c.sallyport.policy.v1.CaptureR\acapture\x1a9\n" +
+	"\acontent\x18\v \x01(\v2\x1c.sallyport.policy.v1.ContentR\acontent\x1a9\n" +
 	"\vLimitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"]\n" +
-	"\aCapture\x12\x18\n" +
-	"\acontent\x18\x01 \x01(\tR\acontent\x12\x1a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"W\n" +
+	"\aContent\x12\x12\n" +
+	"\x04kept\x18\x01 \x01(\tR\x04kept\x12\x1a\n" +
 	"\breviewer\x18\x02 \x01(\tR\breviewer\x12\x1c\n" +
 	"\tretention\x18\x03 \x01(\tR\tretention\"\xa3\x01\n" +
 	"\x05Match\x12\x12\n" +
@@ -2622,7 +2622,7 @@ var file_sallyport_policy_v1_policy_proto_goTypes = []any{
 	(*Plaintext)(nil),        // 11: sallyport.policy.v1.Plaintext
 	(*Transition)(nil),       // 12: sallyport.policy.v1.Transition
 	(*Intent)(nil),           // 13: sallyport.policy.v1.Intent
-	(*Capture)(nil),          // 14: sallyport.policy.v1.Capture
+	(*Content)(nil),          // 14: sallyport.policy.v1.Content
 	(*Match)(nil),            // 15: sallyport.policy.v1.Match
 	(*Require)(nil),          // 16: sallyport.policy.v1.Require
 	(*ToolRule)(nil),         // 17: sallyport.policy.v1.ToolRule
@@ -2682,7 +2682,7 @@ var file_sallyport_policy_v1_policy_proto_depIdxs = []int32{
 	43, // 22: sallyport.policy.v1.Intent.limits:type_name -> sallyport.policy.v1.Intent.LimitsEntry
 	16, // 23: sallyport.policy.v1.Intent.require:type_name -> sallyport.policy.v1.Require
 	19, // 24: sallyport.policy.v1.Intent.valid:type_name -> sallyport.policy.v1.Validity
-	14, // 25: sallyport.policy.v1.Intent.capture:type_name -> sallyport.policy.v1.Capture
+	14, // 25: sallyport.policy.v1.Intent.content:type_name -> sallyport.policy.v1.Content
 	18, // 26: sallyport.policy.v1.Require.digest:type_name -> sallyport.policy.v1.DigestRule
 	17, // 27: sallyport.policy.v1.Require.tools:type_name -> sallyport.policy.v1.ToolRule
 	44, // 28: sallyport.policy.v1.List.tools:type_name -> sallyport.policy.v1.List.ToolsEntry
