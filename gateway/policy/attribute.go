@@ -118,6 +118,10 @@ func (a Attribute) Kind() Kind { return catalogue(a).kind }
 // Prefixed says whether startsWith is defined on it.
 func (a Attribute) Prefixed() bool { return catalogue(a).prefix }
 
+// FromContent says that a request's content tells it, so that it may not be known
+// before all of that was read.
+func (a Attribute) FromContent() bool { return a >= AIOperation && a <= AIMaxTokens }
+
 // Describe says in a phrase what it is.
 func (a Attribute) Describe() string { return catalogue(a).about }
 

@@ -107,6 +107,20 @@ func (c *condition) truth(k *call) truth {
 	return t
 }
 
+// unread says that the condition asks for something that the content alone tells,
+// and that is not known.
+func (c *condition) unread(k *call) bool {
+	if c.form == formCompare {
+		return c.attribute.FromContent() && !k.values[c.attribute].known
+	}
+	for i := range c.kids {
+		if c.kids[i].unread(k) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *condition) compare(k *call) truth {
 	v := &k.values[c.attribute]
 	switch {

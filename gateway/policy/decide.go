@@ -16,13 +16,19 @@ type Query struct {
 	To         *Workload   // the callee
 	Service    string      // the name of what is called; "" only if the callee serves nothing
 	Attributes Attributes  // what is known of the call
-	Now        time.Time
+	// Unread says that the call has content that was not read to its end: what only
+	// content tells, and is not known, may yet come.
+	Unread bool
+	Now    time.Time
 }
 
 // Decision is the answer to a Query.
 type Decision struct {
 	Allow bool
-	// Reason why not; REASON_UNSPECIFIED if allowed.
+	// Pending says that it depends on what only the content tells, which is unread. Then
+	// nothing else is decided but the transition and the caller.
+	Pending bool
+	// Reason why not; REASON_UNSPECIFIED if allowed, or pending.
 	Reason crossingv1.Reason
 	// Intent that decided: the matching deny or allow of the smallest name, an
 	// allow without obligations before one with a proof before others. "" if none
@@ -32,9 +38,11 @@ type Decision struct {
 	Transition *Transition
 	// Caller is the workload that the caller is; nil if it counts as its environment.
 	Caller *Workload
-	// Limited says that it is allowed only under obligations (limits, a digest) that
-	// a gateway must keep. One that cannot must deny.
+	// Limited says that it is allowed only within budgets, which a gateway must keep.
 	Limited bool
+	// Digest says that it is allowed only for content of a known digest, which a gateway
+	// must hold it to. One that cannot must deny.
+	Digest bool
 	// Proof says that it is allowed only if the caller proves for itself that it
 	// calls. A gateway that was shown no proof must deny.
 	Proof bool
@@ -69,11 +77,14 @@ func (p *Policy) Decide(q *Query) Decision {
 		for word := f.word(i); word != 0; word &= word - 1 {
 			in := &p.intents[i*64+bits.TrailingZeros64(word)]
 			switch t := in.truth(&k); {
+			case t == maybe && q.Unread && in.when != nil && in.when.unread(&k):
+				d.Pending = true
+				return d
 			case in.deny && t != no:
 				d.Reason, d.Intent = crossingv1.Reason_DENIED_BY_INTENT, in.name
 				return d
 			case !in.deny && t == yes:
-				d.Allow, d.Intent, d.Limited, d.Proof = true, in.name, in.limited, in.proof
+				d.Allow, d.Intent, d.Limited, d.Digest, d.Proof = true, in.name, in.limited, in.digest, in.proof
 				d.Idempotent = in.again && !callsTools(k.values[Protocol].text)
 				return d
 			}

@@ -14,7 +14,9 @@ type intent struct {
 	notBefore int64 // in microseconds since 1970
 	notAfter  int64
 	deny      bool
-	limited   bool // by what no gateway can keep yet
+	limited   bool // by budgets
+	digest    bool // what no gateway can hold content against yet
+	pinned    bool // tools must be as they are known
 	proof     bool // what it allows the caller must prove to call
 	again     bool // what it allows may be asked for twice
 	methods   []string
@@ -34,7 +36,9 @@ func (p *Policy) compileIntent(in *policyv1.Intent) intent {
 	m := in.GetAllow()
 	out := intent{
 		name: in.GetName(), leaving: -1, text: in.GetWhen(),
-		limited: len(in.GetLimits()) > 0 || in.GetRequire().GetDigest() != nil,
+		limited: len(in.GetLimits()) > 0,
+		digest:  in.GetRequire().GetDigest() != nil,
+		pinned:  in.GetRequire().GetTools() != nil,
 		proof:   in.GetRequire().GetWorkloadProof(),
 		again:   in.GetIdempotent(),
 	}

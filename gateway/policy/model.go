@@ -75,6 +75,7 @@ type Service struct {
 	Host     string // where it is, if not at the workload's addresses
 	Port     uint16
 	Path     string // where on the host its API begins; "" for the root
+	Hold     int    // how much of a request's content is held until it is known what it asks for, in bytes
 }
 
 // Gateway is one data-plane process at an environment's edge.

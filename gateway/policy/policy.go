@@ -34,7 +34,8 @@ type Policy struct {
 	gateways    []Gateway
 	byGateway   map[spiffeid.ID]int
 
-	intents  []intent // denies, allows, allows with obligations; each by name
+	pins     map[string]Pins // of tools, by intent
+	intents  []intent        // denies, allows, allows with obligations; each by name
 	subjects []subject
 	byID     map[spiffeid.ID]int32
 	forms    map[spiffeid.TrustDomain]*trie
@@ -59,6 +60,7 @@ func Compile(p *policyv1.Policy, ref Ref) (*Policy, error) {
 	}
 	out.addTransitions(p)
 	out.addIntents(p.GetIntents())
+	out.addPins(p)
 	out.index()
 	return out, nil
 }
@@ -129,6 +131,9 @@ func newWorkload(name string, in *policyv1.Workload, form *pattern) (*Workload, 
 		if err != nil {
 			return nil, fmt.Errorf("service %s: %w", service, err)
 		}
+		if s.Hold, err = parseHold(in.GetHold()[service]); err != nil {
+			s.Hold = DefaultHold
+		}
 		w.Services = append(w.Services, s)
 	}
 	return w, nil
@@ -160,7 +165,7 @@ func (p *Policy) addIntents(in []*policyv1.Intent) {
 		switch {
 		case in.deny:
 			return 0
-		case in.limited:
+		case in.limited, in.digest, in.pinned:
 			return 3
 		case in.proof:
 			return 2

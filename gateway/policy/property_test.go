@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -316,6 +317,41 @@ func TestDecideAgreesWithReference(t *testing.T) {
 			rt.Fatalf("Decide = %+v; the reference says %v, %v, %q\n%v", d, allow, reason, intent, p.Intents)
 		}
 	})
+}
+
+// TestUnread: what is decided before all of a content was read stands, whatever the
+// rest says; and what is pending depends on that.
+func TestUnread(t *testing.T) {
+	decided, pending := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		p, q := genPolicy(t, rt), genQuestion(rt)
+		c := compiled(t, p)
+		early := question{q.from, q.to, q.service, maps.Clone(q.attrs)}
+		if rapid.Bool().Draw(rt, "model unread") {
+			delete(early.attrs, "ai.model")
+		}
+		query := Query{From: id(t, q.from), To: c.Workload(q.to), Service: q.service, Attributes: attributes(t, early.attrs), Now: noon(), Unread: true}
+		d := c.Decide(&query)
+		query.Attributes, query.Unread = attributes(t, q.attrs), false
+		late := c.Decide(&query)
+		_, known := early.attrs["ai.model"]
+		switch {
+		case d.Pending && known:
+			rt.Fatalf("pending, and all that content tells is known: %v", p.Intents)
+		case d.Pending:
+			pending++
+			if d.Allow || d.Reason != crossingv1.Reason_REASON_UNSPECIFIED {
+				rt.Fatalf("pending, and decided: %+v", d)
+			}
+		case d != late:
+			rt.Fatalf("decided early: %+v; with all of it: %+v\n%v", d, late, p.Intents)
+		default:
+			decided++
+		}
+	})
+	if decided == 0 || pending == 0 {
+		t.Errorf("%d decided early, %d pending; the test tests nothing", decided, pending)
+	}
 }
 
 func TestOrderNeverMatters(t *testing.T) {

@@ -63,7 +63,7 @@ func (p *Policy) Describe(d Decision) string {
 // terms are what an allow adds.
 func terms(d Decision) string {
 	switch {
-	case d.Limited:
+	case d.Limited, d.Digest:
 		return ", under its limits and requirements"
 	case d.Proof && d.Idempotent:
 		return ", with a proof of the caller's own, and may be asked again"

@@ -198,6 +198,7 @@ func (v *validator) lists() {
 	for name, l := range v.p.GetLists() {
 		path, subject := key("lists", name), "list "+name
 		v.name(path, "list", name)
+		v.tools(key(path, "tools"), subject, l.GetTools())
 		for i, d := range l.GetDigests() {
 			if !isDigest(d) {
 				v.fault(at(key(path, "digests"), i), "%s: %q is not a digest such as sha256:HEX in lower case", subject, d)

@@ -161,9 +161,12 @@ func (v *validator) require(path, subject string, r *policyv1.Require) {
 	if r == nil {
 		return
 	}
+	if r.GetTools() != nil {
+		v.requireTools(key(path, "tools.in"), subject, r.GetTools().GetIn())
+	}
 	if r.GetDigest() == nil {
-		if !r.GetWorkloadProof() {
-			v.fault(key(path, "workloadProof"), "%s: require says nothing; it takes workloadProof and digest", subject)
+		if !r.GetWorkloadProof() && r.GetTools() == nil {
+			v.fault(key(path, "workloadProof"), "%s: require says nothing; it takes workloadProof, digest and tools", subject)
 		}
 		return
 	}

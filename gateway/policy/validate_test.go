@@ -131,8 +131,18 @@ func TestValidateRefuses(t *testing.T) {
 		{"tokens an hour", "intents[0].limits.tokens", "is not N/day", func(p p) { p.Intents[0].Limits["tokens"] = "1/hour" }},
 		{"no requests", "intents[0].limits.requests", "is not", func(p p) { p.Intents[0].Limits["requests"] = "0/second" }},
 		{"bytes", "intents[1].limits.bytes", "is not", func(p p) { p.Intents[1].Limits["bytes"] = "200GB/day" }},
+		{"unknown list of tools", "intents[1].require.tools.in", "unknown list", func(p p) { p.Intents[1].Require = &policyv1.Require{Tools: &policyv1.ToolRule{In: "x"}} }},
+		{"list without tools", "intents[1].require.tools.in", "has no tools", func(p p) {
+			p.Intents[1].Require = &policyv1.Require{Tools: &policyv1.ToolRule{In: "released-models"}}
+		}},
+		{"pin that is no digest", "lists.released-models.tools.search", "is not sha256:", func(p p) {
+			p.Lists["released-models"].Tools = map[string]string{"search": "sha256:AB"}
+		}},
+		{"hold of an unknown service", "workloads.llm.hold.x", "unknown service", func(p p) { p.Workloads["llm"].Hold = map[string]string{"x": "1MiB"} }},
+		{"hold of no size", "workloads.llm.hold.chat", "is not a size", func(p p) { p.Workloads["llm"].Hold = map[string]string{"chat": "1MB"} }},
+		{"hold beyond the bound", "workloads.llm.hold.chat", "up to 64MiB", func(p p) { p.Workloads["llm"].Hold = map[string]string{"chat": "65MiB"} }},
 		{"empty require", "intents[1].require.workloadProof", "says nothing", func(p p) { p.Intents[1].Require.Digest = nil }},
-		{"require of nothing", "intents[1].require.workloadProof", "takes workloadProof and digest", func(p p) { p.Intents[1].Require = &policyv1.Require{} }},
+		{"require of nothing", "intents[1].require.workloadProof", "takes workloadProof, digest and tools", func(p p) { p.Intents[1].Require = &policyv1.Require{} }},
 		{"proof of a deny", "intents[2].require", "only with an allow", func(p p) { p.Intents[2].Require = &policyv1.Require{WorkloadProof: true} }},
 		{"list", "intents[1].require.digest.in", "unknown list", func(p p) { p.Intents[1].Require.Digest.In = "x" }},
 		{"empty list", "intents[1].require.digest.in", "no digests", func(p p) { p.Lists["released-models"].Digests = nil }},

@@ -98,6 +98,7 @@ func (v *validator) workloadDetails(path, env, subject string, w *policyv1.Workl
 			v.fault(key(path, "labels"), "%s: a label's key has 1 to 253 characters", subject)
 		}
 	}
+	v.holds(key(path, "hold"), subject, w)
 	ports := map[uint16]string{}
 	for _, name := range slices.Sorted(maps.Keys(w.GetServes())) {
 		at := key(key(path, "serves"), name)
@@ -114,6 +115,16 @@ func (v *validator) workloadDetails(path, env, subject string, w *policyv1.Workl
 			v.fault(at, "%s: services %s and %s are both at port %d", subject, other, name, s.Port)
 		}
 		ports[s.Port] = name
+	}
+}
+
+// holds judges how much of a content is held.
+func (v *validator) holds(path, subject string, w *policyv1.Workload) {
+	for _, service := range slices.Sorted(maps.Keys(w.GetHold())) {
+		v.reference(key(path, service), subject, "service", service, slices.Sorted(maps.Keys(w.GetServes())))
+		if _, err := parseHold(w.GetHold()[service]); err != nil {
+			v.fault(key(path, service), "%s, service %s: %v", subject, service, err)
+		}
 	}
 }
 

@@ -241,7 +241,7 @@ func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestH
 	switch {
 	case !d.Allow:
 		return v.deny(d.Reason)
-	case d.Limited:
+	case d.Limited, d.Digest:
 		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" has limits or requirements")
 	case d.Proof && v.Proof == "":
 		return v.unprove()
