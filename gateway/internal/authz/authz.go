@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -20,6 +21,7 @@ import (
 // Verdict is a decision with all that the record says of it.
 type Verdict struct {
 	Allow      bool
+	Pending    bool               // it depends on what the request's content tells; then it is not allowed yet
 	Reason     crossingv1.Reason  // why not; REASON_UNSPECIFIED if allowed
 	Detail     string             // what was not well formed or cannot be kept, for people
 	Intent     string             // the intent that decided, if one did
@@ -34,6 +36,7 @@ type Verdict struct {
 	Idempotent bool               // it may be asked for again where nobody knows whether it was heard
 	Proof      string             // fingerprint of the caller's own proof that it calls, if a good one came
 
+	reading
 	unproven string // what is wrong with one that came
 	host     string // the owner of the environment that answers where no transition does
 }
@@ -60,7 +63,7 @@ func (v *Verdict) Durable() bool { return v.Transition == nil || v.Transition.Du
 func (v *Verdict) GoesOn() bool { return v.Transition != nil && v.Transition.GoesOn }
 
 func (v *Verdict) deny(reason crossingv1.Reason) *Verdict {
-	v.Allow, v.Idempotent, v.Reason = false, false, reason
+	v.Allow, v.Pending, v.Idempotent, v.Reason = false, false, false, reason
 	return v
 }
 
@@ -91,7 +94,8 @@ type Authorizer struct {
 	self        spiffeid.ID
 	environment string
 	policies    policies
-	proofs      proofs // nil takes none
+	proofs      proofs                                 // nil takes none
+	reads       func(protocol string) inspect.Protocol // nil reads none
 }
 
 // New makes the authorizer of a gateway of that environment.
@@ -122,7 +126,10 @@ func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.T
 		return v
 	}
 	a.show(&v, caller, head.Proof, now)
-	return *v.decide(p, caller, head, now)
+	v.by, v.source, v.asked = p, caller, head
+	v.read(a, head)
+	v.judge(now)
+	return v
 }
 
 // EgressUnread is the denial of a request of which only the caller is known. A
@@ -160,10 +167,9 @@ func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.Re
 		return v
 	}
 	a.show(&v, source, h.GetProof(), now)
-	v.decide(p, source, head, now)
-	if v.Allow && named != p {
-		v.agree(named, source, h, head, now)
-	}
+	v.by, v.named, v.source, v.asked, v.header = p, named, source, head, h
+	v.read(a, head)
+	v.judge(now)
 	return v
 }
 
@@ -218,11 +224,20 @@ func (v *Verdict) destination(p *policy.Policy, h *crossingv1.Header, head *l7.R
 	return true
 }
 
+// judge decides by the policy in force, and by the one that the egress gateway
+// named if that is another.
+func (v *Verdict) judge(now time.Time) {
+	if v.decide(v.by, now); v.named != nil && v.named != v.by && (v.Allow || v.Pending) {
+		v.agree(now)
+	}
+}
+
 // agree denies unless the policy that the egress gateway named allows it too.
-func (v *Verdict) agree(named *policy.Policy, source spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) {
-	other := Verdict{To: v.To, Proof: v.Proof, unproven: v.unproven}
-	if other.destination(named, h, head) {
-		if other.decide(named, source, head, now); other.Allow {
+func (v *Verdict) agree(now time.Time) {
+	other := Verdict{To: v.To, Proof: v.Proof, unproven: v.unproven, reading: v.reading}
+	if other.destination(v.named, v.header, v.asked) {
+		if other.decide(v.named, now); other.Allow || other.Pending {
+			v.Allow, v.Pending = v.Allow && other.Allow, v.Pending || other.Pending
 			v.Idempotent = v.Idempotent && other.Idempotent
 			return
 		}
@@ -231,14 +246,53 @@ func (v *Verdict) agree(named *policy.Policy, source spiffeid.ID, h *crossingv1.
 	v.fault(other.Reason, other.Detail)
 }
 
-func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestHead, now time.Time) *Verdict {
-	q := policy.Query{From: source, To: v.Workload, Service: v.Service.Name, Now: now}
-	if fault := attributes(&q.Attributes, v.Service, head); fault != "" {
+// decide asks one policy of all that is asked for: all of it must be allowed.
+func (v *Verdict) decide(p *policy.Policy, now time.Time) *Verdict {
+	q := policy.Query{From: v.source, To: v.Workload, Service: v.Service.Name, Now: now}
+	if fault := attributes(&q.Attributes, v.Service, v.asked); fault != "" {
 		return v.fault(crossingv1.Reason_MALFORMED, fault)
 	}
-	d := p.Decide(&q)
+	q.Unread = v.request != nil && !v.request.Settled()
+	asks := v.Asks()
+	if len(asks) > 1 {
+		return v.decideEach(p, &q, asks)
+	}
+	if len(asks) == 1 {
+		asks[0].Describe(&q.Attributes)
+	}
+	return v.take(p.Decide(&q))
+}
+
+// decideEach decides on each of several: the first that is not allowed decides.
+func (v *Verdict) decideEach(p *policy.Policy, q *policy.Query, asks []inspect.Ask) *Verdict {
+	head := q.Attributes
+	decided := *v
+	v.messages = make([]Message, len(asks))
+	for i := range asks {
+		q.Attributes = head
+		asks[i].Describe(&q.Attributes)
+		one := *v
+		one.take(p.Decide(q))
+		v.messages[i] = Message{one.Intent, one.Allow}
+		one.messages = v.messages
+		if i == 0 || decided.Allow {
+			again := i == 0 || decided.Idempotent
+			decided = one
+			decided.Idempotent = decided.Idempotent && again
+		}
+	}
+	decided.messages = v.messages
+	*v = decided
+	return v
+}
+
+// take takes up what a policy decided.
+func (v *Verdict) take(d policy.Decision) *Verdict {
 	v.Intent, v.Caller = d.Intent, d.Caller
 	switch {
+	case d.Pending:
+		v.Pending = true
+		return v
 	case !d.Allow:
 		return v.deny(d.Reason)
 	case d.Limited, d.Digest:

@@ -3,6 +3,7 @@ package exchange
 import (
 	"errors"
 	"io"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type requestBody struct {
 	fields l7.Fields
 	up     *movement // nil if it carries no object
 	count  *tunnel.Count
+	empty  bool  // it ended with its head
 	err    error // io.EOF at the request's right end; nil if it goes on
 	limits *Limits
 	watch  *watch
@@ -34,7 +36,7 @@ type halt struct {
 
 // begin is for the request whose head was just read.
 func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *watch, up *movement, c *tunnel.Count) {
-	*b = requestBody{in: in, limits: l, watch: w, up: up, count: c}
+	*b = requestBody{in: in, limits: l, watch: w, up: up, count: c, empty: empty}
 	if empty {
 		b.err = io.EOF
 	}
@@ -44,8 +46,16 @@ var _ upstream.Content = (*requestBody)(nil)
 
 // content is what upstream gets: nil if the request ended with its head.
 func (b *requestBody) content() upstream.Content {
-	if b.err != nil {
+	if b.empty {
 		return nil
+	}
+	return b
+}
+
+// reader reads it; of one that ended with its head there is nothing to read.
+func (b *requestBody) reader() io.Reader {
+	if b.empty {
+		return http.NoBody
 	}
 	return b
 }

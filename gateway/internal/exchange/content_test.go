@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/agree"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
@@ -321,10 +322,11 @@ func TestTooLargeWhileHeld(t *testing.T) {
 // TestNothingToCompareCostsNothing, at either gateway.
 func TestNothingToCompareCostsNothing(t *testing.T) {
 	head := &request("POST", "/v1/chat", "", l7.Field{Name: "content-type", Value: "application/json"}, l7.Field{Name: "mcp-protocol-version", Value: "2025-11-25"}).Head
-	var body requestBody
-	d := &departure{req: &listener.Request{Head: *head, Body: http.NoBody}}
+	v := new(authz.Verdict)
+	a := arrival{account: &account{cfg: new(Config)}}
+	d := &departure{account: &account{cfg: new(Config), half: new(half)}, req: &listener.Request{Head: *head, Body: http.NoBody}}
 	if n := testing.AllocsPerRun(100, func() {
-		if content, ok := body.hold(head); content != &body || !ok || !d.agrees(nil) {
+		if content, ok := a.content(head); content != &a.body || !ok || !d.inspect(v) {
 			t.Error("held")
 		}
 	}); n > 0 {
@@ -332,8 +334,8 @@ func TestNothingToCompareCostsNothing(t *testing.T) {
 	}
 }
 
-// FuzzCompared: what is compared comes through as it is, or not as a whole.
-func FuzzCompared(f *testing.F) {
+// FuzzHeld: what is compared comes through as it is, or not as a whole.
+func FuzzHeld(f *testing.F) {
 	f.Add("small", `{"model":"small"}`, uint(3), uint(5), uint(0))
 	f.Add("small", `{"model":"large"}`, uint(1), uint(1), uint(0))
 	f.Add("small", `{"model":"small"}`, uint(1000), uint(900), uint(70_000))
@@ -346,9 +348,9 @@ func FuzzCompared(f *testing.F) {
 		if err == nil {
 			err = check.End()
 		}
-		c := newCompared(head, &chunks{strings.NewReader(content), int(in%100_000) + 1})
+		c := newHeld(head, &chunks{strings.NewReader(content), int(in%100_000) + 1}, nil, nil)
 		c.hold()
-		got, held := bytes.Buffer{}, c.held
+		got, held := bytes.Buffer{}, c.came
 		if c.err != nil && !errors.Is(c.err, io.EOF) {
 			held = nil
 		}

@@ -47,6 +47,7 @@ type departure struct {
 	round       uint64         // of standing crossings' reviews, when it was decided on
 	left        int64          // bytes of the answer's content; -1 if only its end tells
 
+	held      *held        // content; nil if nobody looks at it
 	disagrees *agree.Check // why the caller is refused, if it is that
 
 	status int    // of a problem, if another than its reason's
@@ -85,6 +86,8 @@ func (d *departure) unwatch() {
 // has waited for it.
 func (d *departure) free() {
 	d.unwatch()
+	d.held.release()
+	d.held = nil
 	var stream tunnel.Stream
 	if d.account != nil {
 		stream = d.stream
@@ -121,7 +124,7 @@ func (d *departure) serve(e *Egress) {
 	if v.Reason == crossingv1.Reason_NO_PROOF && req.Mapped {
 		v.Detail = unsayable
 	}
-	if v.Allow && req.Upgrade != "" {
+	if (v.Allow || v.Pending) && req.Upgrade != "" {
 		v.Unable("upgrade to " + req.Upgrade)
 	}
 	n := newNames(now, newTrace(&req.Head.Fields), req.Caller.Address, &req.Head)
@@ -130,7 +133,8 @@ func (d *departure) serve(e *Egress) {
 	d.half.from(&req.Caller, n.address)
 	d.asked(n.operation, &req.Head)
 	d.half.End.ContentSeen = req.Head.Method != http.MethodConnect
-	if !v.Allow {
+	if !v.Allow && !v.Pending {
+		d.half.asks(v)
 		d.refuse(v, v.Reason)
 		return
 	}
@@ -144,7 +148,7 @@ func (d *departure) serve(e *Egress) {
 		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
 		return
 	}
-	if !d.agrees(v) {
+	if !d.inspect(v) {
 		return
 	}
 	t, err := e.tunnels.Pick(&d.calling, v.To, classOf(v.Service, &req.Head))
@@ -321,8 +325,8 @@ func (d *departure) conclude(p *pump, cause crossingv1.Cause, reason crossingv1.
 		d.stream.Reset(tunnel.CallerGone)
 	}
 	p.stop()
-	if cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_DISAGREES {
-		d.disagreed()
+	if cause == crossingv1.Cause_REFUSED {
+		d.broke()
 	}
 	d.ended(cause, reason)
 }

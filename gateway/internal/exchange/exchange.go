@@ -76,6 +76,8 @@ type Config struct {
 	Log   *zap.Logger
 	// Ledger knows the numbers of what comes here; nil if nothing is stated of them.
 	Ledger ledger
+	// Store is the room for contents that are held; nil for any.
+	Store *Store
 	// Quota is what each caller may have under way; nil for no limit.
 	Quota *quota.Quota
 	// Limits of each crossing.

@@ -60,6 +60,7 @@ type arrival struct {
 	names    inNames
 	request  asking
 	waiter   tunnel.Watch // lets the request go on, also if its stream ends
+	held     *held        // content; nil if nobody looks at it
 	watched  bool         // it may
 	sure     bool         // it did not, and never will
 }
@@ -84,6 +85,8 @@ func (a *arrival) unwatch() {
 // uses it any more: neither who tells of the stream's end nor upstream. It says
 // whether it is.
 func (a *arrival) free(to *sync.Pool) bool {
+	a.held.release()
+	a.held = nil
 	if a.account != nil {
 		a.account.free()
 	}
@@ -140,7 +143,7 @@ func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tun
 		a.asked(a.names.operation, head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	if !a.begin(v) || !a.within(head) {
+	if !a.begin(v, head, ended) || !a.within(head) {
 		return false
 	}
 	a.stand(round, v, v.Source, info.Peer, nil, nil)
@@ -243,12 +246,15 @@ func (a *arrival) identify(info tunnel.Info) {
 }
 
 // begin records the crossing, and says whether it may go on.
-func (a *arrival) begin(v *authz.Verdict) bool {
+func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool {
 	if !a.taken() {
 		a.half.free()
 		a.half = nil
 		a.refuse(crossingv1.Reason_NOT_RECORDED) // what becomes of it is stated
 		return false
+	}
+	if (v.Allow || v.Pending) && head.Method != http.MethodConnect {
+		a.inspect(v, head, ended)
 	}
 	if err := a.open(v); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
@@ -278,11 +284,8 @@ func (a *arrival) within(head *l7.RequestHead) bool {
 // forward asks the destination and relays its answer. The gateway stops when
 // running ends.
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
-	a.watch = newWatch(a.stream, a.cfg.Limits)
-	a.uploads(a.parties(), head, ended)
 	body := &a.body
-	body.begin(&a.in, ended, &a.cfg.Limits, a.watch, a.up, &a.count)
-	content, ok := body.hold(head)
+	content, ok := a.content(head)
 	r := &a.request
 	if !ok {
 		a.failed(running, r, body, nil)

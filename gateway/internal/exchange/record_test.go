@@ -104,10 +104,11 @@ func (r *recorded) arrive(t testing.TB) {
 	trace, _ := l7.ParseTraceparent(r.header.GetTraceparent())
 	a := r.ingress.newArrival(&r.stream, trace)
 	a.account = r.cfg.newAccount(r.header.GetId(), crossingv1.Side_INGRESS, r.verdict, time.Now())
+	a.verdict = *r.verdict
 	a.identify(r.info)
 	a.names.make(far, r.header, a.trace, &r.req.Head)
 	a.asked(a.names.operation, &r.req.Head)
-	if !a.begin(r.verdict) {
+	if !a.begin(r.verdict, &r.req.Head, true) {
 		t.Fatal("not recorded")
 	}
 	a.answered(&l7.ResponseHead{Status: 200})

@@ -1,0 +1,108 @@
+package authz
+
+import (
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// Message is what was decided on one of several things that are asked for at once.
+type Message struct {
+	Intent string
+	Allow  bool
+}
+
+// reading is what a verdict knows of what is asked for, and what it was decided
+// by: so that it can be decided again when more is known.
+type reading struct {
+	protocol inspect.Protocol // nil where only the head tells anything
+	request  inspect.Request  // nil where the content tells nothing, or cannot be understood
+	head     inspect.Ask      // what the head alone tells
+	messages []Message        // of several asks
+
+	by, named *policy.Policy // the one in force, and that of the peer if it is another
+	source    spiffeid.ID
+	asked     *l7.RequestHead
+	header    *crossingv1.Header // ingress only
+}
+
+// ReadBy makes it ask of the content of a request what only that tells: of gives
+// what reads a protocol, nil if nothing does. It is called before the first decision.
+func (a *Authorizer) ReadBy(of func(protocol string) inspect.Protocol) *Authorizer {
+	a.reads = of
+	return a
+}
+
+// read begins to read what is asked of a service.
+func (v *Verdict) read(a *Authorizer, head *l7.RequestHead) {
+	if a.reads == nil || head.Method == "CONNECT" {
+		return
+	}
+	if v.protocol = a.reads(v.Service.Protocol); v.protocol != nil {
+		v.request, v.reading.head = v.protocol.Request(head)
+	}
+}
+
+// Protocol is what the service speaks; nil if there is nothing to understand in it.
+func (v *Verdict) Protocol() inspect.Protocol { return v.protocol }
+
+// Request takes the content of the request; nil if nobody is to read it.
+func (v *Verdict) Request() inspect.Request { return v.request }
+
+// Asks are what is asked for, as far as it is known; none if nothing is.
+func (v *Verdict) Asks() []inspect.Ask {
+	switch {
+	case v.request != nil:
+		return v.request.Asks()
+	case v.reading.head.Operation != "":
+		return []inspect.Ask{v.reading.head}
+	}
+	return nil
+}
+
+// Messages are what was decided on each of Asks; none if there is one alone.
+func (v *Verdict) Messages() []Message { return v.messages }
+
+// Again decides once more on what was pending or unread, now that more of its
+// content is known. It is decided by the same policies.
+func (v *Verdict) Again(now time.Time) {
+	v.Allow, v.Pending, v.Reason, v.Detail = false, false, crossingv1.Reason_REASON_UNSPECIFIED, ""
+	v.judge(now)
+}
+
+// Unread denies what is pending: its content cannot be understood, or not within
+// what is held. Where nothing is pending, nobody asks what it says any more.
+func (v *Verdict) Unread(detail string) {
+	v.request, v.messages = nil, nil
+	if v.Pending {
+		v.Pending = false
+		v.fault(crossingv1.Reason_UNREADABLE, detail)
+	}
+}
+
+// May says whether the caller may ask the same service for that, by the policy in
+// force.
+func (v *Verdict) May(ask *inspect.Ask, now time.Time) bool {
+	if v.by == nil {
+		return false
+	}
+	q := policy.Query{From: v.source, To: v.Workload, Service: v.Service.Name, Now: now}
+	if attributes(&q.Attributes, v.Service, v.asked) != "" {
+		return false
+	}
+	ask.Describe(&q.Attributes)
+	return v.by.Decide(&q).Allow
+}
+
+// Pins are what tools must be by the intent that decided.
+func (v *Verdict) Pins() policy.Pins {
+	if v.by == nil {
+		return nil
+	}
+	return v.by.Pins(v.Intent)
+}

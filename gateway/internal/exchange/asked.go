@@ -1,0 +1,120 @@
+package exchange
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// asked reads from a request's content what it asks for, and has it decided once all is
+// known of that, or all that may be held has come.
+//
+// Both gateways must know the same when they decide, however the content is cut on its
+// way. So each reads the same bytes before that: all of them, or as many as may be held
+// but one. The egress gateway is one byte behind until it has the end, for it keeps one
+// back: what it has read, the ingress gateway gets.
+type asked struct {
+	verdict *authz.Verdict
+	request inspect.Request
+	coding  string // what has to be decoded first
+	behind  int    // bytes that came and are not read, before the end
+	most    int    // bytes that may be held
+	judged  bool   // it was decided
+	needed  bool   // by what the content says
+	ended   bool
+	fault   error // why it cannot be understood
+}
+
+// newAsked is for the content of a request on that side; nil if nobody reads it.
+func newAsked(v *authz.Verdict, head *l7.RequestHead, side crossingv1.Side) *asked {
+	if v.Request() == nil {
+		return nil
+	}
+	a := &asked{verdict: v, request: v.Request(), coding: head.Fields.Get("content-encoding"), most: v.Service.Hold, behind: 1}
+	if side == crossingv1.Side_INGRESS {
+		a.most, a.behind = a.most-1, 0
+	}
+	return a
+}
+
+// settled says that more content changes nothing of what is known.
+func (a *asked) settled() bool {
+	return a == nil || a.ended || a.fault != nil || a.request.Settled()
+}
+
+// take reads what came from the place read on, and gives the place up to which it was
+// read. Behind the decision, an error says why the content must not go on.
+func (a *asked) take(came []byte, read int, ended bool) (int, error) {
+	if a == nil {
+		return read, nil
+	}
+	upTo := len(came)
+	if !ended {
+		upTo = max(upTo-a.behind, read)
+	}
+	if a.fault == nil && !a.ended {
+		a.understand(came[read:upTo], ended)
+	}
+	if a.judged && a.fault != nil && (a.needed || errors.Is(a.fault, inspect.ErrAmbiguous)) {
+		return upTo, a.fault
+	}
+	return upTo, nil
+}
+
+func (a *asked) understand(piece []byte, ended bool) {
+	if a.coding != "" && a.coding != "identity" {
+		a.fault = &inspect.Error{Kind: inspect.ErrUnreadable, What: "it is encoded as " + crossing.Detail(a.coding)}
+		return
+	}
+	_, a.fault = a.request.Write(piece)
+	if a.ended = ended; ended && a.fault == nil {
+		a.fault = a.request.End()
+	}
+}
+
+// decide has the request decided by what is known.
+func (a *asked) decide(now time.Time) {
+	v := a.verdict
+	a.needed, a.judged = v.Pending, true
+	if a.fault != nil {
+		v.Unread(crossing.Detail(a.fault.Error()))
+		return
+	}
+	if v.Again(now); v.Pending {
+		v.Unread(fmt.Sprintf("what it asks for is not known within the first %d bytes", v.Service.Hold))
+	}
+}
+
+// asks records what is asked for.
+func (h *half) asks(v *authz.Verdict) {
+	asks := v.Asks()
+	if len(asks) == 0 {
+		return
+	}
+	o, first := h.Operation, &asks[0]
+	if o.Request == "" {
+		o.Request = o.Name
+	}
+	o.Name = first.Operation
+	o.ModelRequested, o.Agent, o.Session = first.Model, first.Agent, first.Session
+	o.Tool, o.Offered = crossing.Detail(first.Tool), first.Offered
+	if first.MaxTokens >= 0 {
+		most := uint32(min(first.MaxTokens, 1<<32-1))
+		o.MaxTokens = &most
+	}
+	for i, m := range v.Messages() {
+		decision := crossingv1.Decision_DENY
+		if m.Allow {
+			decision = crossingv1.Decision_ALLOW
+		}
+		o.Messages = append(o.Messages, &crossingv1.Operation_Message{
+			Name: asks[i].Operation, Tool: crossing.Detail(asks[i].Tool), Intent: m.Intent, Decision: decision,
+		})
+	}
+}
