@@ -369,6 +369,9 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (crossingv1.Cause, crossingv1.Reason) {
 	d.answered(first.Response)
 	d.downloads(d.parties(), &d.req.Head, first.Response, first.End)
+	if !first.End {
+		d.heard = d.says(&d.verdict, first.Response)
+	}
 	d.left = d.contentOf(first.Response)
 	d.watch.passed()
 	first.Response.Fields.DelFunc(l7.GatewaysOwn)
@@ -394,6 +397,10 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			d.resp.Abort()
 			return p.blame(lost(err))
 		case frame.Kind == l7.KindTrailers:
+			if rest, err := d.heard.end(); err != nil || d.pass(rest) != nil {
+				d.resp.Abort()
+				return p.blame(crossingv1.Cause_CALLER_GONE)
+			}
 			d.concluded(frame.Trailers)
 			d.down.finish(frame.Trailers)
 			frame.Trailers.DelFunc(l7.GatewaysOwn)
@@ -419,7 +426,12 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 			if d.left -= int64(n); d.left == 0 {
 				d.unwatch() // who has all of the answer may leave
 			}
-			if _, werr := d.resp.Write(buf[:n]); werr != nil {
+			out, forbidden := d.heard.pass(buf[:n])
+			if forbidden != nil {
+				d.resp.Abort()
+				return crossingv1.Cause_REFUSED
+			}
+			if d.pass(out) != nil {
 				return crossingv1.Cause_CALLER_GONE
 			}
 			d.passedOn(came)
@@ -434,6 +446,15 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 			return lost(err)
 		}
 	}
+}
+
+// pass gives the caller a piece of the answer's content.
+func (d *departure) pass(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	_, err := d.resp.Write(p)
+	return err
 }
 
 // contentOf is the length of an answer's content, -1 if its head does not tell.

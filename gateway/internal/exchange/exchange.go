@@ -109,6 +109,7 @@ type account struct {
 	caller string        // counted in the quota; "" if not
 	watch  *watch        // nil if nothing bounds its time
 	up     *movement     // of an object, with the request; nil if there is none
+	heard  *heard        // by the answer; nil if nobody reads it
 	down   *movement     // with the answer
 	stands standing.Crossing
 	count  tunnel.Count // of content
@@ -246,6 +247,9 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if cause, reason = a.fell(cause, reason); cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_REASON_UNSPECIFIED {
 		reason = beyond(nil, cause, reason)
 	}
+	if err := a.heard.forbidden(); err != nil {
+		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, crossingv1.Reason_FORBIDDEN_ANSWER, crossing.Detail(err.Error())
+	}
 	a.moved()
 	c := &a.close
 	s := spareSpans.Get().(*spans)
@@ -255,7 +259,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	}
 	c.Cause, c.Reason = cause, reason
 	c.RequestBytes, c.ResponseBytes = a.passed()
-	c.Transfer = a.transferred()
+	c.Transfer, c.Said = a.transferred(), a.heard.record()
 	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
 		c.Status, c.Message = grpcCancelled, "" // as the caller has it, who is told nothing any more
 	}

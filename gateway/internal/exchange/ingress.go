@@ -392,6 +392,9 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 		a.cfg.Standing.Show(&a.stands, resp.Credential)
 	}
 	a.watch.passed()
+	if !resp.Ended {
+		a.heard = a.says(&a.verdict, &resp.Head)
+	}
 	if resp.Ended || resp.Body.Ready() {
 		a.out.Hold() // head, data, trailers and the stream's end go out together
 	}
@@ -410,13 +413,11 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 		n, err := resp.Body.Read(buf)
 		if n > 0 {
 			came := a.came()
-			if werr := a.out.Data(buf[:n]); werr != nil {
-				return a.broken(running)
+			if cause := a.pass(running, buf[:n]); cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
+				return cause
 			}
 			a.passedOn(came)
 			a.watch.passed()
-			a.count.Sent.Add(uint64(n))
-			a.down.pass(buf[:n])
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -426,6 +427,9 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 			return a.broken(running)
 		}
 	}
+	if cause := a.passLast(running); cause != crossingv1.Cause_CAUSE_UNSPECIFIED {
+		return cause
+	}
 	trailers := resp.Body.Trailers()
 	a.concluded(trailers)
 	a.down.finish(trailers)
@@ -433,6 +437,34 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 		return a.broken(running)
 	}
 	return crossingv1.Cause_DONE
+}
+
+// pass sends a piece of the answer's content into the tunnel, without what the caller
+// may not get.
+func (a *arrival) pass(running context.Context, p []byte) crossingv1.Cause {
+	out, err := a.heard.pass(p)
+	return a.send(running, out, err)
+}
+
+// passLast sends what is still to go on when all of it has come.
+func (a *arrival) passLast(running context.Context) crossingv1.Cause {
+	out, err := a.heard.end()
+	return a.send(running, out, err)
+}
+
+func (a *arrival) send(running context.Context, out []byte, err error) crossingv1.Cause {
+	if err != nil {
+		return crossingv1.Cause_REFUSED
+	}
+	if len(out) == 0 {
+		return crossingv1.Cause_CAUSE_UNSPECIFIED
+	}
+	if a.out.Data(out) != nil {
+		return a.broken(running)
+	}
+	a.count.Sent.Add(uint64(len(out)))
+	a.down.pass(out)
+	return crossingv1.Cause_CAUSE_UNSPECIFIED
 }
 
 // finish ends the answer with what is held of it. From then on nobody is to be
@@ -468,7 +500,11 @@ func resetCode(cause crossingv1.Cause) tunnel.ResetCode {
 
 // breakOff ends both directions of an exchange whose answer broke off.
 func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) {
-	a.stream.Reset(resetCode(cause))
+	code := resetCode(cause)
+	if a.heard.forbidden() != nil {
+		code = tunnel.Denied(crossingv1.Reason_FORBIDDEN_ANSWER)
+	}
+	a.stream.Reset(code)
 	r.Cancel()
 	answer.Close()
 	r.Wait()

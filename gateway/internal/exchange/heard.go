@@ -1,0 +1,137 @@
+package exchange
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+// heard is what an AI service's answer says, read while it passes. A nil one reads
+// nothing and lets everything pass.
+type heard struct {
+	answer inspect.Answer
+	opened time.Time
+	pieces int64         // that came before
+	first  time.Duration // until the first
+	last   time.Time     // when the last came
+	gap    time.Duration // the longest between two
+	err    error         // what the caller may not get
+}
+
+// says begins to read the answer. Its head no longer tells a length where something may
+// be left out.
+func (a *account) says(v *authz.Verdict, head *l7.ResponseHead) *heard {
+	p := v.Protocol()
+	if p == nil {
+		return nil
+	}
+	rules := &inspect.Rules{
+		May:    func(ask *inspect.Ask) bool { return v.May(ask, a.opened) },
+		Pinned: v.Pins().Holds,
+	}
+	answer := p.Answer(v.Asks(), head, rules)
+	if answer == nil {
+		return nil
+	}
+	return &heard{answer: answer, opened: a.opened}
+}
+
+// pass reads a piece, and gives what goes on of it.
+func (s *heard) pass(p []byte) ([]byte, error) {
+	if s == nil {
+		return p, nil
+	}
+	out, err := s.answer.Pass(p)
+	s.note(s.answer.Said().Pieces)
+	s.err = err
+	return out, err
+}
+
+// forbidden is what in the answer the caller may not get; nil if there is nothing.
+func (s *heard) forbidden() error {
+	if s == nil {
+		return nil
+	}
+	return s.err
+}
+
+// note takes note of when pieces of the content came.
+func (s *heard) note(pieces int64) {
+	if pieces == s.pieces {
+		return
+	}
+	now := time.Now()
+	if s.pieces == 0 {
+		s.first = now.Sub(s.opened)
+	} else {
+		s.gap = max(s.gap, now.Sub(s.last))
+	}
+	s.pieces, s.last = pieces, now
+}
+
+// end gives what is still to go on.
+func (s *heard) end() ([]byte, error) {
+	if s == nil {
+		return nil, nil
+	}
+	out, err := s.answer.End()
+	s.err = err
+	return out, err
+}
+
+// record is what the crossing's record says of it; nil if nothing was read.
+func (s *heard) record() *crossingv1.Said {
+	if s == nil {
+		return nil
+	}
+	got := s.answer.Said()
+	r := &crossingv1.Said{
+		Id: crossing.Detail(got.ID), ModelServed: crossing.Detail(got.Model), FinishReason: crossing.Detail(got.Finish),
+		Failed: got.Failed, Fault: crossing.Detail(got.Fault), Pieces: uint64(max(got.Pieces, 0)),
+		ToolsListed: uint64(max(got.Listed, 0)), ToolsHidden: uint64(max(got.Hidden, 0)), MessagesStopped: uint64(max(got.Stopped, 0)),
+		Tokens: tokens(&got.Tokens),
+	}
+	for _, tool := range got.Changed {
+		r.ToolsChanged = append(r.ToolsChanged, crossing.Detail(tool))
+	}
+	if s.pieces > 0 {
+		r.FirstToken = durationpb.New(s.first)
+	}
+	if s.gap > 0 {
+		r.LongestGap = durationpb.New(s.gap)
+	}
+	return r
+}
+
+// tokens are what is known of them: as reported, or else at least as many as were
+// counted; nil if nothing.
+func tokens(t *inspect.Tokens) *crossingv1.Tokens {
+	r := &crossingv1.Tokens{
+		Input: number(t.Input), Output: number(t.Output), CacheRead: number(t.CacheRead),
+		CacheWritten: number(t.CacheWritten), Reasoning: number(t.Reasoning),
+	}
+	switch {
+	case r.Input != nil || r.Output != nil:
+		r.Source = crossingv1.Tokens_REPORTED
+	case t.Counted >= 0:
+		r.Output, r.Source = number(t.Counted), crossingv1.Tokens_COUNTED
+	default:
+		return nil
+	}
+	return r
+}
+
+// number is one that a provider told; nil if it did not.
+func number(n int64) *uint32 {
+	if n < 0 || n >= 1<<32 {
+		return nil
+	}
+	short := uint32(n)
+	return &short
+}
