@@ -3,7 +3,9 @@ package jsonscan
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
+	"unicode/utf8"
 )
 
 // Bounds of what can be asked for.
@@ -28,7 +30,8 @@ type node struct {
 	bit     uint64 // in Scanner.seen
 	below   uint64 // the bits of all nodes under it
 	members []*node
-	each    *node // the elements, if it is an array
+	starts  [2]uint64 // the bits of bytes in ASCII that keys may begin with which are alike
+	each    *node     // the elements, if it is an array
 }
 
 // Compile reads JSON Pointers (RFC 6901): "" is the whole document, "/a/b" a
@@ -94,6 +97,7 @@ func (p *Paths) step(n *node, step string) *node {
 	}
 	m := p.node(key)
 	n.members = append(n.members, m)
+	n.begins(key)
 	return m
 }
 
@@ -117,10 +121,28 @@ func (n *node) sum() uint64 {
 	return n.below | n.bit
 }
 
+// begins notes how keys may begin that are alike: for "" and what is no ASCII, in
+// any way.
+func (n *node) begins(key []byte) {
+	if len(key) == 0 || key[0] >= utf8.RuneSelf {
+		n.starts = [2]uint64{math.MaxUint64, math.MaxUint64}
+		return
+	}
+	for _, c := range bytes.ToUpper(key[:1]) {
+		n.starts[c>>6] |= 1 << (c & 63)
+	}
+	for _, c := range bytes.ToLower(key[:1]) {
+		n.starts[c>>6] |= 1 << (c & 63)
+	}
+}
+
 // find is the member of that key, nil if nobody asked for it. alike says that
 // the key is another spelling of one that was asked for: readers that do not
 // mind the case of keys (Go's encoding/json is one) would take it for that.
 func (n *node) find(key []byte) (m *node, alike bool) {
+	if len(key) > 0 && key[0] < utf8.RuneSelf && n.starts[key[0]>>6]>>(key[0]&63)&1 == 0 {
+		return nil, false
+	}
 	for _, m := range n.members {
 		if bytes.Equal(m.key, key) {
 			return m, false

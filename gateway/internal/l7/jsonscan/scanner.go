@@ -158,19 +158,28 @@ func (s *Scanner) read(p []byte) (int, error) {
 	}
 }
 
-// readStructure takes space and structural characters, and the first byte of
-// whatever is neither.
+// readStructure takes space and structural characters, short strings, and the
+// first byte of whatever is none of these.
 func (s *Scanner) readStructure(p []byte) (int, error) {
-	for i, c := range p {
+	for i := 0; i < len(p); i++ {
+		c := p[i]
 		if c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t') {
 			continue
 		}
 		if err := s.sign(c); err != nil {
 			return i, err
 		}
-		if s.state > wantEnd {
+		if s.state <= wantEnd {
+			continue
+		}
+		if s.state != inText {
 			return i + 1, nil
 		}
+		n, err := s.readShort(p[i+1:])
+		if err != nil || n == 0 {
+			return i + 1 + n, err
+		}
+		i += n
 	}
 	return len(p), nil
 }

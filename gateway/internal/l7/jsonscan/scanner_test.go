@@ -331,3 +331,14 @@ func TestWhole(t *testing.T) {
 type told struct{}
 
 func (told) Value(int, Kind, []byte) error { return nil }
+
+// A short string at each length around the bound is told as one byte by byte is.
+func TestShortTexts(t *testing.T) {
+	for n := short - 3; n < short+3; n++ {
+		value := strings.Repeat("x", n)
+		got, err := scanBoth(t, MustCompile("/"+value, "?/g"), `{"`+value+`":"`+value+`","g":"`+value+`"}`)
+		if err != nil || len(got) != 2 || got[0].Text != value || got[1].Text != "." {
+			t.Errorf("of %d bytes: %v, %v", n, got, err)
+		}
+	}
+}
