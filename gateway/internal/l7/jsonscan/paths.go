@@ -23,6 +23,7 @@ type Paths struct {
 // node is a place that was asked for, or one on the way there.
 type node struct {
 	path    int    // index of its pointer; -1 if it is only on the way
+	glance  bool   // of a string there it is only told whether it is empty
 	key     []byte // in the object above
 	bit     uint64 // in Scanner.seen
 	below   uint64 // the bits of all nodes under it
@@ -32,7 +33,9 @@ type node struct {
 
 // Compile reads JSON Pointers (RFC 6901): "" is the whole document, "/a/b" a
 // member of a member, with "~1" for "/" and "~0" for "~". A step "*" is every
-// element of an array. A pointer that is malformed, given twice, or of more
+// element of an array. With a "?" before it, a pointer asks only what kind of value
+// is there, and of a string whether it is empty: that may be of any length, and say
+// anything. A pointer that is malformed, given twice, or of more
 // than 15 steps is an error, and so are more than 64 places on the ways.
 func Compile(pointers ...string) (*Paths, error) {
 	p := &Paths{root: node{path: -1}}
@@ -56,6 +59,7 @@ func MustCompile(pointers ...string) *Paths {
 
 func (p *Paths) add(i int, pointer string) error {
 	n := &p.root
+	pointer, glance := strings.CutPrefix(pointer, "?")
 	if pointer != "" {
 		steps := strings.Split(pointer, "/")
 		if steps[0] != "" || len(steps)-1 > maxSteps {
@@ -70,7 +74,7 @@ func (p *Paths) add(i int, pointer string) error {
 	if n.path >= 0 {
 		return fmt.Errorf("also given as number %d", n.path)
 	}
-	n.path = i
+	n.path, n.glance = i, glance
 	return nil
 }
 

@@ -24,7 +24,8 @@ const (
 // Handler is told of values that were asked for, in the order of the document.
 // path is the index of the pointer given to Compile. text is a string's value
 // with its escapes decoded, or a number as it is written; it is nil for others
-// and only good until the call returns. Of an array or object it is told at the
+// and only good until the call returns. Of a string that was only glanced at it is
+// "" or ".", which stands for any other. Of an array or object it is told at the
 // start. What it returns ends the scan, if it is not nil.
 type Handler interface {
 	Value(path int, kind Kind, text []byte) error

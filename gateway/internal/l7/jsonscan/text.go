@@ -27,7 +27,7 @@ func (s *Scanner) beginKey() {
 }
 
 func (s *Scanner) beginText() {
-	s.text = text{keep: s.asked()}
+	s.text = text{keep: s.asked() && !s.next.glance}
 	s.kept = s.kept[:0]
 	s.state = inText
 }
@@ -266,6 +266,9 @@ func (s *Scanner) endText() error {
 		return s.endKey()
 	}
 	s.valued()
+	if s.asked() && s.next.glance && s.text.size > 0 {
+		s.kept = append(s.kept, '.')
+	}
 	return s.tell(String, s.kept)
 }
 
