@@ -49,7 +49,7 @@ func Problem(id string, reason crossingv1.Reason, owner string, head *RequestHea
 // the reason's own; "" keeps that.
 func ProblemStatus(status int, detail, id string, reason crossingv1.Reason, owner string, head *RequestHead) (*ResponseHead, []byte) {
 	if detail == "" {
-		detail = explain(reason)
+		detail = Explain(reason)
 	}
 	if head != nil && head.IsGRPC() {
 		return grpcProblem(status, detail, id, reason, owner), nil
@@ -176,8 +176,8 @@ func title(status int) string {
 	}
 }
 
-// explain says a reason in words, for whoever reads the answer.
-func explain(reason crossingv1.Reason) string {
+// Explain says a reason in words, for whoever reads the answer.
+func Explain(reason crossingv1.Reason) string {
 	switch reason {
 	case crossingv1.Reason_NO_INTENT:
 		return "no intent allows it"
