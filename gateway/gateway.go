@@ -27,6 +27,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/epochs"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/handover"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/protocols"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
@@ -194,7 +195,7 @@ func (g *Gateway) connect(b *bootstrap) error {
 // listen makes the data path and binds its listeners.
 func (g *Gateway) listen(b *bootstrap) error {
 	self := b.self
-	g.authz = authz.New(self, g.bootstrap.GetEnvironment(), g.xds).TakeProofs(g.source)
+	g.authz = authz.New(self, g.bootstrap.GetEnvironment(), g.xds).TakeProofs(g.source).ReadBy(protocols.Of)
 	g.standing = standing.New(func() standing.Reviewer { return g.authz.Review() })
 	both := exchange.Config{
 		Self:   self,

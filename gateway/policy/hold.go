@@ -9,7 +9,7 @@ import (
 // Bounds of what a gateway holds of one request's content, in bytes.
 const (
 	DefaultHold = 64 << 10
-	mostHold    = 64 << 20
+	MaxHold     = 64 << 20
 )
 
 // parseHold reads a size such as 512KiB or 4MiB.
@@ -20,10 +20,10 @@ func parseHold(text string) (int, error) {
 			continue
 		}
 		n, err := strconv.ParseUint(number, 10, 16)
-		if err != nil || n == 0 || strconv.FormatUint(n, 10) != number || int(n) > mostHold/unit {
+		if err != nil || n == 0 || strconv.FormatUint(n, 10) != number || int(n) > MaxHold/unit {
 			break
 		}
 		return int(n) * unit, nil
 	}
-	return 0, fmt.Errorf("hold %q is not a size such as 512KiB or 4MiB, up to %dMiB", text, mostHold>>20)
+	return 0, fmt.Errorf("hold %q is not a size such as 512KiB or 4MiB, up to %dMiB", text, MaxHold>>20)
 }

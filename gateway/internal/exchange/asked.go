@@ -3,12 +3,15 @@ package exchange
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/coding"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -22,11 +25,12 @@ import (
 type asked struct {
 	verdict *authz.Verdict
 	request inspect.Request
-	coding  string // what has to be decoded first
-	behind  int    // bytes that came and are not read, before the end
-	most    int    // bytes that may be held
-	judged  bool   // it was decided
-	needed  bool   // by what the content says
+	into    io.Writer       // what came: the request, or its decoder
+	decoder *coding.Decoder // nil if the content has no coding
+	behind  int             // bytes that came and are not read, before the end
+	most    int             // bytes that may be held
+	judged  bool            // it was decided
+	needed  bool            // by what the content says
 	ended   bool
 	fault   error // why it cannot be understood
 }
@@ -36,7 +40,11 @@ func newAsked(v *authz.Verdict, head *l7.RequestHead, side crossingv1.Side) *ask
 	if v.Request() == nil {
 		return nil
 	}
-	a := &asked{verdict: v, request: v.Request(), coding: head.Fields.Get("content-encoding"), most: v.Service.Hold, behind: 1}
+	a := &asked{verdict: v, request: v.Request(), into: v.Request(), most: v.Service.Hold, behind: 1}
+	decoder, err := coding.New(coding.Of(head.Fields), a.request, policy.MaxHold)
+	if a.fault = unreadable(err); decoder != nil {
+		a.decoder, a.into = decoder, decoder
+	}
 	if side == crossingv1.Side_INGRESS {
 		a.most, a.behind = a.most-1, 0
 	}
@@ -68,13 +76,28 @@ func (a *asked) take(came []byte, read int, ended bool) (int, error) {
 }
 
 func (a *asked) understand(piece []byte, ended bool) {
-	if a.coding != "" && a.coding != "identity" {
-		a.fault = &inspect.Error{Kind: inspect.ErrUnreadable, What: "it is encoded as " + crossing.Detail(a.coding)}
-		return
+	_, a.fault = a.into.Write(piece)
+	if a.ended = ended; ended && a.decoder != nil && a.fault == nil {
+		a.fault = a.decoder.End()
 	}
-	_, a.fault = a.request.Write(piece)
-	if a.ended = ended; ended && a.fault == nil {
+	if ended && a.fault == nil {
 		a.fault = a.request.End()
+	}
+	a.fault = unreadable(a.fault)
+}
+
+// unreadable is why a content cannot be understood: also if its coding cannot be undone.
+func unreadable(err error) error {
+	if _, ok := errors.AsType[*inspect.Error](err); ok || err == nil {
+		return err
+	}
+	return &inspect.Error{Kind: inspect.ErrUnreadable, What: err.Error(), Cause: err}
+}
+
+// close lets go of what decodes the content.
+func (a *asked) close() {
+	if a != nil && a.decoder != nil {
+		a.decoder.Close()
 	}
 }
 

@@ -122,6 +122,14 @@ func (h *held) release() {
 	}
 }
 
+// free lets go of all that it has.
+func (h *held) free() {
+	if h != nil {
+		h.release()
+		h.asked.close()
+	}
+}
+
 // Read gives what was held, and what follows. Behind an error nothing is given any
 // more, not even of what came before.
 func (h *held) Read(p []byte) (int, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/agree"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -86,7 +87,7 @@ func (d *departure) unwatch() {
 // has waited for it.
 func (d *departure) free() {
 	d.unwatch()
-	d.held.release()
+	d.held.free()
 	d.held = nil
 	var stream tunnel.Stream
 	if d.account != nil {
@@ -202,26 +203,32 @@ func (a *account) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) erro
 
 // problem answers the caller in the gateway's own name.
 func (d *departure) problem(reason crossingv1.Reason, owner string) {
-	head, body := l7.Problem(d.id, reason, owner, &d.req.Head)
-	if d.status != 0 {
-		head, body = l7.ProblemStatus(d.status, d.detail, d.id, reason, owner, &d.req.Head)
-	}
-	if how := howToProve(reason, &d.verdict); how != "" {
-		head, body = l7.ProblemStatus(http.StatusForbidden, how, d.id, reason, owner, &d.req.Head)
-	}
-	if d.disagrees != nil && reason == crossingv1.Reason_DISAGREES {
-		head, body = d.disagrees.Answer(d.id, owner, &d.req.Head)
-	}
-	if d.req.Upgrade != "" && reason == crossingv1.Reason_NOT_ENFORCEABLE {
-		head, body = l7.ProblemStatus(http.StatusNotImplemented, "this gateway does not change protocols",
-			d.id, reason, owner, &d.req.Head)
-	}
+	head, body := d.refusal(reason, owner)
 	if err := d.resp.WriteHead(head, len(body) == 0); err != nil || len(body) == 0 {
 		return
 	}
 	if _, err := d.resp.Write(body); err == nil {
 		d.resp.End(nil) //nolint:errcheck // the caller is gone, and the crossing was refused anyway
 	}
+}
+
+// refusal is what the caller is told, in the words of what it speaks.
+func (d *departure) refusal(reason crossingv1.Reason, owner string) (*l7.ResponseHead, []byte) {
+	head, status, detail := &d.req.Head, d.status, d.detail
+	if how := howToProve(reason, &d.verdict); how != "" {
+		status, detail = http.StatusForbidden, how
+	}
+	switch p := d.verdict.Protocol(); {
+	case d.disagrees != nil && reason == crossingv1.Reason_DISAGREES:
+		return d.disagrees.Answer(d.id, owner, head)
+	case d.req.Upgrade != "" && reason == crossingv1.Reason_NOT_ENFORCEABLE:
+		return l7.ProblemStatus(http.StatusNotImplemented, "this gateway does not change protocols", d.id, reason, owner, head)
+	case p != nil:
+		return p.Refuse(&inspect.Refusal{Crossing: d.id, Reason: reason, Owner: owner, Detail: detail, Status: status}, d.verdict.Asks(), head)
+	case status != 0:
+		return l7.ProblemStatus(status, detail, d.id, reason, owner, head)
+	}
+	return l7.Problem(d.id, reason, owner, head)
 }
 
 // carry opens the crossing and relays it.

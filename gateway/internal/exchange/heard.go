@@ -8,20 +8,25 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/coding"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
+// mostHeard is how much of an answer in a content coding is read, in bytes, decoded.
+const mostHeard = 1 << 30
+
 // heard is what an AI service's answer says, read while it passes. A nil one reads
 // nothing and lets everything pass.
 type heard struct {
-	answer inspect.Answer
-	opened time.Time
-	pieces int64         // that came before
-	first  time.Duration // until the first
-	last   time.Time     // when the last came
-	gap    time.Duration // the longest between two
-	err    error         // what the caller may not get
+	answer  inspect.Answer
+	decoder *coding.Decoder // nil if the content has no coding; what it is given goes on as it came
+	opened  time.Time
+	pieces  int64         // that came before
+	first   time.Duration // until the first
+	last    time.Time     // when the last came
+	gap     time.Duration // the longest between two
+	err     error         // what the caller may not get
 }
 
 // says begins to read the answer. Its head no longer tells a length where something may
@@ -35,11 +40,39 @@ func (a *account) says(v *authz.Verdict, head *l7.ResponseHead) *heard {
 		May:    func(ask *inspect.Ask) bool { return v.May(ask, a.opened) },
 		Pinned: v.Pins().Holds,
 	}
-	answer := p.Answer(v.Asks(), head, rules)
-	if answer == nil {
+	h := &heard{opened: a.opened}
+	if h.answer = p.Answer(v.Asks(), head, rules); h.answer == nil {
 		return nil
 	}
-	return &heard{answer: answer, opened: a.opened}
+	decoder, err := coding.New(coding.Of(head.Fields), decoded{h.answer}, mostHeard)
+	h.decoder = decoder
+	if editor, ok := p.(inspect.Editor); ok && editor.MayShorten(head, rules) {
+		shorten(head)
+		if decoder != nil || err != nil {
+			h.err = &inspect.Error{Kind: inspect.ErrUnreadable, What: "the answer is encoded, though nobody asked for that"}
+		}
+		return h
+	}
+	if err != nil {
+		return nil
+	}
+	return h
+}
+
+// shorten takes from a head what it says of the content as a whole, of which something
+// may be left out.
+func shorten(head *l7.ResponseHead) {
+	for _, name := range [...]string{"content-length", "content-digest", "repr-digest", "digest", "etag"} {
+		head.Fields.Del(name)
+	}
+}
+
+// decoded takes an answer's content, decoded. All of it goes on as it came.
+type decoded struct{ inspect.Answer }
+
+func (o decoded) Write(p []byte) (int, error) {
+	_, err := o.Pass(p)
+	return len(p), err
 }
 
 // pass reads a piece, and gives what goes on of it.
@@ -47,10 +80,17 @@ func (s *heard) pass(p []byte) ([]byte, error) {
 	if s == nil {
 		return p, nil
 	}
-	out, err := s.answer.Pass(p)
+	if s.err != nil {
+		return nil, s.err
+	}
+	out := p
+	if s.decoder == nil {
+		out, s.err = s.answer.Pass(p)
+	} else {
+		s.decoder.Write(p) //nolint:errcheck // what cannot be decoded is not understood, and says so again each time
+	}
 	s.note(s.answer.Said().Pieces)
-	s.err = err
-	return out, err
+	return out, s.err
 }
 
 // forbidden is what in the answer the caller may not get; nil if there is nothing.
@@ -80,15 +120,24 @@ func (s *heard) end() ([]byte, error) {
 	if s == nil {
 		return nil, nil
 	}
-	out, err := s.answer.End()
-	s.err = err
-	return out, err
+	if s.err != nil {
+		return nil, s.err
+	}
+	if s.decoder != nil {
+		s.decoder.End() //nolint:errcheck // as in pass
+	}
+	var out []byte
+	out, s.err = s.answer.End()
+	return out, s.err
 }
 
 // record is what the crossing's record says of it; nil if nothing was read.
 func (s *heard) record() *crossingv1.Said {
 	if s == nil {
 		return nil
+	}
+	if s.decoder != nil {
+		s.decoder.Close()
 	}
 	got := s.answer.Said()
 	r := &crossingv1.Said{

@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -85,7 +86,7 @@ func (a *arrival) unwatch() {
 // uses it any more: neither who tells of the stream's end nor upstream. It says
 // whether it is.
 func (a *arrival) free(to *sync.Pool) bool {
-	a.held.release()
+	a.held.free()
 	a.held = nil
 	if a.account != nil {
 		a.account.free()
@@ -337,6 +338,9 @@ func (a *arrival) inbound(head *l7.RequestHead) *l7.RequestHead {
 	head.Fields.Set(l7.XFCCName, a.names.xfcc)
 	head.Fields.Set(crossingField, a.id)
 	head.Fields.Set("traceparent", a.names.traceparent)
+	if _, edits := a.verdict.Protocol().(inspect.Editor); edits {
+		head.Fields.Set("accept-encoding", "identity")
+	}
 	return head
 }
 

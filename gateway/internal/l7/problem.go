@@ -128,11 +128,11 @@ func StatusOf(reason crossingv1.Reason) int {
 	switch reason {
 	case crossingv1.Reason_NO_IDENTITY, crossingv1.Reason_BAD_IDENTITY, crossingv1.Reason_EXPIRED_IDENTITY:
 		return 401
-	case crossingv1.Reason_MALFORMED, crossingv1.Reason_DISAGREES:
+	case crossingv1.Reason_MALFORMED, crossingv1.Reason_DISAGREES, crossingv1.Reason_UNREADABLE:
 		return 400
 	case crossingv1.Reason_TOO_LARGE:
 		return 431
-	case crossingv1.Reason_OVER_LIMIT:
+	case crossingv1.Reason_OVER_LIMIT, crossingv1.Reason_OVER_BUDGET:
 		return 429
 	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING:
 		return 503
@@ -245,6 +245,24 @@ func explainDenied(reason crossingv1.Reason) string {
 		return "an operator has revoked one of the two gateways"
 	case crossingv1.Reason_UNKNOWN_SOURCE:
 		return "the caller is no workload of the policy any more"
+	default:
+		return explainContent(reason)
+	}
+}
+
+// explainContent says what is wrong with what is asked for or answered.
+func explainContent(reason crossingv1.Reason) string {
+	switch reason {
+	case crossingv1.Reason_UNREADABLE:
+		return "what decides whether it is allowed cannot be read in its content"
+	case crossingv1.Reason_OVER_BUDGET:
+		return "the caller has used up a budget"
+	case crossingv1.Reason_FORBIDDEN_ANSWER:
+		return "the answer has what the caller may not get"
+	case crossingv1.Reason_BAD_LABEL:
+		return "the label of its data's class does not hold"
+	case crossingv1.Reason_TOOL_CHANGED:
+		return "the tool is not what the policy knows it as"
 	default:
 		return "denied"
 	}

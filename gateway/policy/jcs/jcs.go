@@ -1,7 +1,7 @@
 // Package jcs writes JSON in its one canonical form: the JSON Canonicalization
 // Scheme, RFC 8785. It is our own because libraries insert keys into lists: for
 // ten thousand workloads that takes a second. The schemas of a policy have no
-// fractions, so integers are the only numbers.
+// fractions, so integers are the only numbers, but for texts of others: see Canonical.
 //
 // One invariant: two values that are the same JSON come to the same bytes.
 package jcs

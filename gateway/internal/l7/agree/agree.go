@@ -19,6 +19,7 @@ import (
 	"io"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonrpc"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonscan"
 )
 
@@ -222,7 +223,7 @@ var _ jsonscan.Handler = (*handler)(nil)
 func (h *handler) Value(place int, kind jsonscan.Kind, text []byte) error {
 	switch cl := &h.claims[place]; {
 	case place == id:
-		h.id, h.asks = messageID(kind, text), true
+		h.id, h.asks = jsonrpc.ID(kind, text), true
 		return nil
 	case place == document:
 		return oneMessage(kind)

@@ -60,34 +60,56 @@ const (
 // readable says whether the content is to be read as JSON, and why it cannot
 // be, although it is. Without a type there are servers that read it so.
 func readable(fields l7.Fields) (as likeness, why string) {
-	types := 0
-	for i := range fields {
-		switch f := &fields[i]; f.Name {
-		case "content-type":
-			for media := range strings.SplitSeq(strings.ToLower(f.Value), ",") {
-				types++
-				media, parameters, _ := strings.Cut(media, ";")
-				as = max(as, liken(strings.TrimSpace(media)))
-				if !inUTF8(parameters) {
-					why = "the content is not in UTF-8"
-				}
-			}
-		case "content-encoding":
-			if !strings.EqualFold(f.Value, "identity") {
-				why = "the content is compressed"
-			}
-		}
+	types, utf8 := Types(fields)
+	for _, media := range types {
+		as = max(as, liken(media))
+	}
+	if len(types) == 0 {
+		as = isJSON
 	}
 	switch {
-	case types == 0:
-		return isJSON, why
 	case as == isNone:
 		return as, ""
-	case types > 1 && as == isJSON:
+	case len(types) > 1 && as == isJSON:
 		return as, "the content has more than one type"
+	case compressed(fields):
+		return as, "the content is compressed"
+	case !utf8:
+		return as, "the content is not in UTF-8"
 	}
-	return as, why
+	return as, ""
 }
+
+// compressed says that the content is in a coding, which is not undone here.
+func compressed(fields l7.Fields) bool {
+	for i := range fields {
+		if fields[i].Name == "content-encoding" && !strings.EqualFold(fields[i].Value, "identity") {
+			return true
+		}
+	}
+	return false
+}
+
+// Types are what the head of a message says its content is: media types, in lower case
+// and without parameters, in all its fields. utf8 says that no parameter names another
+// charset: JSON has none, but there are readers that go by it.
+func Types(fields l7.Fields) (types []string, utf8 bool) {
+	utf8 = true
+	for i := range fields {
+		if fields[i].Name != "content-type" {
+			continue
+		}
+		for media := range strings.SplitSeq(strings.ToLower(fields[i].Value), ",") {
+			media, parameters, _ := strings.Cut(media, ";")
+			types = append(types, strings.TrimSpace(media))
+			utf8 = utf8 && inUTF8(parameters)
+		}
+	}
+	return types, utf8
+}
+
+// IsJSON says that a media type, as Types gives it, is JSON.
+func IsJSON(media string) bool { return liken(media) == isJSON }
 
 // liken takes JSON for what it is: RFC 8259 section 11, RFC 6839 section 3.1. A
 // browser sends text and forms to anywhere without asking, and curl -d says that

@@ -143,8 +143,12 @@ type Rules struct {
 	// May says whether the caller may ask for that.
 	May func(*Ask) bool
 	// Pinned says whether a tool is as the policy knows it, by the SHA-256 of its
-	// description in canonical JSON (RFC 8785); true where no policy knows it.
+	// description in canonical JSON (RFC 8785), zero if it has no such form; true where
+	// no policy knows it.
 	Pinned func(tool string, digest [32]byte) bool
+	// Seen is told of each tool of a list, also of those that are hidden then, as Pinned
+	// is asked; it may be nil.
+	Seen func(tool string, digest [32]byte)
 }
 
 // Refusal is an answer in a gateway's own name.
@@ -155,6 +159,15 @@ type Refusal struct {
 	Detail     string // for people; "" for the reason in words
 	Status     int    // HTTP's; 0 for the reason's own
 	RetryAfter int64  // seconds until it may be allowed; 0 if that is not known
+}
+
+// Editor is a Protocol of whose answers something may be left out.
+type Editor interface {
+	Protocol
+	// MayShorten says that less of an answer may go on than came. It must not have a
+	// content-length then, nor be in a content coding: whoever has rules asks the server
+	// for none.
+	MayShorten(head *l7.ResponseHead, rules *Rules) bool
 }
 
 // Protocol is what an AI service speaks.

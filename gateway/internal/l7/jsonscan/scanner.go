@@ -31,6 +31,13 @@ type Handler interface {
 	Value(path int, kind Kind, text []byte) error
 }
 
+// Ender is a Handler that is also told where an array or object ends of whose
+// start it was told.
+type Ender interface {
+	Handler
+	End(path int) error
+}
+
 // Bounds of a document; each is on what is written, in bytes.
 // Where a bound is passed does not depend on the pieces that a document comes in.
 const (
@@ -64,8 +71,10 @@ const (
 type Scanner struct {
 	paths   *Paths
 	handler Handler
+	ender   Ender // the handler; nil if it is none
 	err     error
 	offset  int64
+	told    bool // the handler was told of something
 
 	state  state
 	depth  int
@@ -89,7 +98,8 @@ func New(p *Paths, h Handler) *Scanner {
 
 // Reset makes s as New does, for another document. It keeps its buffer.
 func (s *Scanner) Reset(p *Paths, h Handler) {
-	*s = Scanner{paths: p, handler: h, next: &p.root, kept: s.kept[:0]}
+	ender, _ := h.(Ender)
+	*s = Scanner{paths: p, handler: h, ender: ender, next: &p.root, kept: s.kept[:0]}
 }
 
 // Offset is how many bytes were read.
@@ -104,10 +114,23 @@ var _ io.Writer = (*Scanner)(nil)
 // Write reads a piece of the document. Its error is an *Error, or the
 // handler's as it is; n is then the bytes before the fault.
 func (s *Scanner) Write(p []byte) (n int, err error) {
+	for n < len(p) && s.err == nil {
+		used, _ := s.Some(p[n:])
+		n += used
+	}
+	return n, s.err
+}
+
+// Some reads as Write does, but no further than to where the handler was told of
+// something: behind the byte that begins or ends an array or object, or behind a
+// string, a number or a literal. A number ends before the byte that follows it, so n
+// may be 0 without an error.
+func (s *Scanner) Some(p []byte) (n int, err error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	for n < len(p) && err == nil {
+	s.told = false
+	for n < len(p) && err == nil && !s.told {
 		var used int
 		used, err = s.read(p[n:])
 		n += used
@@ -169,17 +192,16 @@ func (s *Scanner) readStructure(p []byte) (int, error) {
 		if err := s.sign(c); err != nil {
 			return i, err
 		}
-		if s.state <= wantEnd {
+		switch {
+		case s.told || s.state > wantEnd && s.state != inText:
+			return i + 1, nil
+		case s.state <= wantEnd:
 			continue
 		}
-		if s.state != inText {
-			return i + 1, nil
-		}
 		n, err := s.readShort(p[i+1:])
-		if err != nil || n == 0 {
-			return i + 1 + n, err
+		if i += n; err != nil || n == 0 || s.told {
+			return i + 1, err
 		}
-		i += n
 	}
 	return len(p), nil
 }
@@ -288,9 +310,14 @@ func (s *Scanner) open(kind Kind, inside state) error {
 
 // closed ends an array or object.
 func (s *Scanner) closed() error {
+	n := s.around()
 	s.depth--
 	s.valued()
-	return nil
+	if s.ender == nil || n == nil || n.path < 0 {
+		return nil
+	}
+	s.told = true
+	return s.ender.End(n.path)
 }
 
 // around is the node of the object or array around what comes next; nil if
@@ -324,5 +351,6 @@ func (s *Scanner) tell(kind Kind, text []byte) error {
 	if !s.asked() {
 		return nil
 	}
+	s.told = true
 	return s.handler.Value(s.next.path, kind, text)
 }

@@ -75,6 +75,7 @@ type Parser struct {
 	handler Handler
 	err     error
 	offset  int64
+	at      int64 // of the data that is told
 
 	block Block // that is being read; Name has its own buffer
 	field field
@@ -104,6 +105,10 @@ func (p *Parser) Offset() int64 { return p.offset }
 // Begun is where the block begins that is being read: Offset between two blocks.
 // If the stream ends, what stands from there on is no event.
 func (p *Parser) Begun() int64 { return p.block.From }
+
+// At is where the piece begins that Data is told of while it is: one that is a line
+// feed alone joins two lines, and stands nowhere.
+func (p *Parser) At() int64 { return p.at }
 
 var _ io.Writer = (*Parser)(nil)
 
@@ -158,6 +163,7 @@ func (p *Parser) skipLF(c byte) int {
 
 // text takes a piece of a line.
 func (p *Parser) text(b []byte) error {
+	end := p.offset + int64(len(b))
 	if p.field == unnamed {
 		rest, found := p.readName(b)
 		if !found {
@@ -174,6 +180,7 @@ func (p *Parser) text(b []byte) error {
 			b = b[1:]
 		}
 	}
+	p.at = end - int64(len(b))
 	return p.value(b)
 }
 

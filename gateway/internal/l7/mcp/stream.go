@@ -1,0 +1,143 @@
+package mcp
+
+import (
+	"bytes"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/sse"
+)
+
+// stream is an answer of events, each of which has a message, or a batch of them, for
+// its data, whatever its name.
+type stream struct {
+	sieve  sieve
+	said   inspect.Said
+	parser sse.Parser
+	in     []byte // that is passed now
+	base   int64  // its place in the stream
+	done   int    // how much of it was taken
+	cr     bool   // the last byte was a CR
+	err    error
+}
+
+var _ inspect.Answer = (*stream)(nil)
+
+func newStream(rules *inspect.Rules) *stream {
+	s := &stream{said: inspect.NewSaid()}
+	s.parser.Reset((*listener)(s))
+	s.sieve.reset(rules, &s.said, true)
+	return s
+}
+
+func (s *stream) Said() *inspect.Said { return &s.said }
+
+func (s *stream) Pass(p []byte) ([]byte, error) {
+	s.sieve.out = s.sieve.out[:0]
+	s.in, s.base, s.done = p, s.parser.Offset(), 0
+	if s.err == nil && s.sieve.rules != nil {
+		s.err = s.bareCR(p)
+	}
+	if s.err == nil {
+		_, s.err = s.parser.Write(p)
+	}
+	s.in = nil
+	switch {
+	case s.sieve.rules == nil:
+		return p, nil
+	case s.err == nil:
+		s.err = s.sieve.frame(p[s.done:])
+	}
+	if s.err != nil {
+		return nil, s.err
+	}
+	s.comments()
+	return s.sieve.out, nil
+}
+
+// bareCR refuses a CR that ends a line alone: Go's SDK finds no end there, and so
+// another message than who goes by the standard.
+func (s *stream) bareCR(p []byte) error {
+	for rest := p; len(rest) > 0; {
+		if s.cr && rest[0] != '\n' {
+			return ambiguous("a line of an event ends with CR alone")
+		}
+		i := bytes.IndexByte(rest, '\r')
+		if s.cr = i >= 0; !s.cr {
+			return nil
+		}
+		rest = rest[i+1:]
+	}
+	return nil
+}
+
+// comments lets on lines that keep a connection alive, which no blank line need follow.
+func (s *stream) comments() {
+	v := &s.sieve
+	for v.mode == unknown && len(v.held) > 0 {
+		end := 1
+		if v.held[0] == ':' {
+			end = bytes.IndexByte(v.held, '\n') + 1
+		} else if v.held[0] != '\n' {
+			return
+		}
+		if end == 0 {
+			return
+		}
+		v.out = append(v.out, v.held[:end]...)
+		v.held = append(v.held[:0], v.held[end:]...)
+	}
+}
+
+// End takes what is behind the last blank line for an event too: there are readers who
+// do.
+func (s *stream) End() ([]byte, error) {
+	s.sieve.out = s.sieve.out[:0]
+	if s.err == nil {
+		s.err = s.sieve.end()
+	}
+	if s.err != nil || s.sieve.rules == nil {
+		return nil, s.refused()
+	}
+	return s.sieve.out, nil
+}
+
+func (s *stream) refused() error {
+	if s.sieve.rules == nil {
+		return nil
+	}
+	return s.err
+}
+
+// listener is a stream that is told of events, which is not for others to do.
+type listener stream
+
+var _ sse.Handler = (*listener)(nil)
+
+func (s *listener) Data(piece []byte) error {
+	if piece[0] == '\n' {
+		return s.sieve.write(piece, false)
+	}
+	at := int(s.parser.At() - s.base)
+	if err := s.sieve.frame(s.in[s.done:at]); err != nil {
+		return err
+	}
+	s.done = at + len(piece)
+	return s.sieve.write(piece, true)
+}
+
+func (s *listener) Block(b *sse.Block) error {
+	end := int(b.To - s.base)
+	if err := s.sieve.frame(s.in[s.done:end]); err != nil {
+		return err
+	}
+	s.done = end
+	v := &s.sieve
+	if v.mode == gone {
+		v.out = append(v.out, '\n') // where a byte order mark may not come to begin the stream
+	}
+	if err := v.end(); err != nil {
+		return err
+	}
+	v.reset(v.rules, v.said, true)
+	return nil
+}

@@ -1,0 +1,159 @@
+package mcp
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"strings"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonscan"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/jcs"
+)
+
+func forbidden(what string) error { return &inspect.Error{Kind: inspect.ErrForbidden, What: what} }
+
+// may says whether the caller may get, or call, that.
+func (s *sieve) may(operation string) bool {
+	if s.rules == nil {
+		return true
+	}
+	ask := inspect.NewAsk()
+	ask.Operation = operation
+	return s.rules.May(&ask)
+}
+
+// list begins or ends a list of tools.
+func (s *sieve) list(t *told) error {
+	switch {
+	case s.rules == nil || t.kind == jsonscan.Null && !t.ended:
+	case t.ended:
+		s.release()
+		s.mode = passing
+	case t.kind != jsonscan.Array:
+		return unreadable("tools are no list")
+	default:
+		s.mode, s.kept = between, false
+	}
+	return nil
+}
+
+// putBetween takes what stands between the tools of a list. A comma goes on with the
+// tool behind it, or goes with it; where no tool has passed yet it goes at once.
+func (s *sieve) putBetween(b []byte) error {
+	for i, c := range b {
+		switch c {
+		case ',':
+			if s.kept {
+				s.held = append(s.held, c)
+			}
+		case ' ', '\t', '\r', '\n', ']':
+			if err := s.frame(b[i : i+1]); err != nil {
+				return err
+			}
+		default:
+			return unreadable("a tool is no object")
+		}
+	}
+	return s.bound()
+}
+
+// judgeTool lets a tool on that has ended, or leaves it out.
+func (s *sieve) judgeTool(t *told) error {
+	switch {
+	case s.rules == nil:
+		return nil
+	case !t.ended:
+		return unreadable("a tool is no object")
+	case !s.named:
+		return unreadable("a tool has no name")
+	}
+	if s.shows() {
+		s.kept = true
+	} else {
+		s.held, s.rest = s.rest, s.held
+	}
+	s.release()
+	s.mode = between
+	return nil
+}
+
+// shows says whether the caller may see the tool that is held.
+func (s *sieve) shows() bool {
+	ask := inspect.NewAsk()
+	ask.Operation, ask.Tool = CallTool, s.tool
+	may := len(s.tool) <= inspect.MaxText && s.rules.May(&ask)
+	if !may {
+		s.said.Hidden++
+	}
+	if !may && s.rules.Seen == nil {
+		return false
+	}
+	digest := canonicalDigest(s.doc)
+	if s.rules.Seen != nil {
+		s.rules.Seen(s.tool, digest)
+	}
+	if !may || s.rules.Pinned(s.tool, digest) {
+		return may
+	}
+	if len(s.said.Changed) < inspect.MaxOffered {
+		s.said.Changed = append(s.said.Changed, s.tool)
+	}
+	return false
+}
+
+// canonicalDigest is the SHA-256 of a text's canonical form; zero if it has none.
+func canonicalDigest(text []byte) (digest [sha256.Size]byte) {
+	canonical, err := jcs.Canonical(text)
+	if err != nil {
+		return digest
+	}
+	return sha256.Sum256(canonical)
+}
+
+// judgeInputs lets on what the server asks for in a result, since version 2026-07-28,
+// or stops the answer: what is left would be no result.
+func (s *sieve) judgeInputs(t *told) error {
+	switch {
+	case s.rules == nil || t.kind == jsonscan.Null && !t.ended:
+		return nil
+	case !t.ended:
+		return unreadable("what the server asks for is no object")
+	}
+	methods, err := inputs(s.doc)
+	if err != nil {
+		return err
+	}
+	for _, method := range methods {
+		if !s.may(served(method)) {
+			s.said.Stopped++
+			return forbidden("what the server asks the client for")
+		}
+	}
+	s.release()
+	s.mode = passing
+	return nil
+}
+
+// inputs are the methods of what a server asks for.
+func inputs(doc []byte) (methods []string, err error) {
+	if _, err := jcs.Canonical(doc); err != nil {
+		return nil, ambiguous("what the server asks for: " + err.Error())
+	}
+	var asked map[string]map[string]any
+	if err := json.Unmarshal(doc, &asked); err != nil {
+		return nil, unreadable("what the server asks for is no object")
+	}
+	for _, request := range asked {
+		method, ok := request["method"].(string)
+		if !ok {
+			return nil, unreadable("what the server asks for has no method")
+		}
+		for key := range request {
+			if key != "method" && strings.EqualFold(key, "method") {
+				return nil, ambiguous("a method is spelt in another case")
+			}
+		}
+		methods = append(methods, method)
+	}
+	return methods, nil
+}

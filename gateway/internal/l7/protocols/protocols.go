@@ -1,0 +1,23 @@
+// Package protocols knows which package reads what a service speaks.
+package protocols
+
+import (
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/anthropic"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/mcp"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/openai"
+)
+
+// Of gives what reads a protocol, by its name in the policy; nil if its content says
+// nothing that a policy could ask for.
+func Of(protocol string) inspect.Protocol {
+	switch protocol {
+	case "openai":
+		return openai.Protocol{}
+	case "anthropic":
+		return anthropic.Protocol{}
+	case "mcp":
+		return mcp.Protocol{}
+	}
+	return nil
+}
