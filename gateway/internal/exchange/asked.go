@@ -31,6 +31,7 @@ type asked struct {
 	most    int             // bytes that may be held
 	judged  bool            // it was decided
 	needed  bool            // by what the content says
+	moot    bool            // nobody asks what it says, and nothing of that is recorded
 	ended   bool
 	fault   error // why it cannot be understood
 }
@@ -61,6 +62,9 @@ func (a *asked) settled() bool {
 func (a *asked) take(came []byte, read int, ended bool) (int, error) {
 	if a == nil {
 		return read, nil
+	}
+	if a.moot {
+		return len(came), nil
 	}
 	upTo := len(came)
 	if !ended {
@@ -106,6 +110,7 @@ func (a *asked) decide(now time.Time) {
 	v := a.verdict
 	a.needed, a.judged = v.Pending, true
 	if a.fault != nil {
+		a.moot = !a.needed
 		v.Unread(crossing.Detail(a.fault.Error()))
 		return
 	}
