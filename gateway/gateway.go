@@ -30,6 +30,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/protocols"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/seen"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
@@ -204,7 +205,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Ledger: g.epochs,
 		Log:    g.log,
 
-		Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
+		Store: b.store(), Tools: seen.New(), Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
 
 		Delayed: g.metrics.Delayed,
 	}

@@ -16,6 +16,8 @@ const (
 	// file says otherwise: far more than honest callers need, so that one which
 	// loops cannot take all of a gateway.
 	defaultPerCaller = 20_000
+	// defaultHeld is how much of contents is held at one time, in bytes.
+	defaultHeld = 256 << 20
 	// longest is the longest time of a limit: records bound durations so.
 	longest = 366 * 24 * time.Hour
 )
@@ -40,6 +42,11 @@ func (b *bootstrap) checkLimits() error {
 // quota is what each caller may have under way, in either direction.
 func (b *bootstrap) quota() *quota.Quota {
 	return quota.New(cmp.Or(int(b.GetLimits().GetExchangesPerCaller()), defaultPerCaller))
+}
+
+// store is the room for contents that are held.
+func (b *bootstrap) store() *exchange.Store {
+	return exchange.NewStore(int64(min(cmp.Or(b.GetLimits().GetHeldBytes(), defaultHeld), 1<<62)))
 }
 
 // limits of each crossing.

@@ -99,10 +99,14 @@ func (v *Verdict) May(ask *inspect.Ask, now time.Time) bool {
 	return v.by.Decide(&q).Allow
 }
 
-// Pins are what tools must be by the intent that decided.
-func (v *Verdict) Pins() policy.Pins {
+// Pins are what an intent of the policy in force requires of tools.
+func (v *Verdict) Pins(intent string) policy.Pins {
 	if v.by == nil {
 		return nil
 	}
-	return v.by.Pins(v.Intent)
+	return v.by.Pins(intent)
 }
+
+// Changed denies what is allowed of a tool as the policy knows it, and is asked of
+// another one.
+func (v *Verdict) Changed(detail string) { v.fault(crossingv1.Reason_TOOL_CHANGED, detail) }

@@ -205,6 +205,7 @@ func (d *departure) inspect(v *authz.Verdict) bool {
 	d.watch = newWatch(slow, d.cfg.Limits)
 	h.watch = d.watch
 	h.hold()
+	d.cfg.unchanged(v)
 	d.half.judged(v, d.cfg.Self.String(), d.opened)
 	d.half.asks(v)
 	switch why := h.fault(); {
@@ -280,6 +281,7 @@ func (a *arrival) inspect(v *authz.Verdict, head *l7.RequestHead, ended bool) {
 		a.patience.limit(a.stream)
 		a.held.hold()
 		a.patience.over()
+		a.cfg.unchanged(v)
 		a.half.judged(v, a.cfg.Self.String(), a.opened)
 	}
 	a.half.asks(v)

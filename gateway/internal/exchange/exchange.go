@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/seen"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -76,6 +77,8 @@ type Config struct {
 	Log   *zap.Logger
 	// Ledger knows the numbers of what comes here; nil if nothing is stated of them.
 	Ledger ledger
+	// Tools remembers what tools looked like when they were listed; nil for none.
+	Tools *seen.Tools
 	// Store is the room for contents that are held; nil for any.
 	Store *Store
 	// Quota is what each caller may have under way; nil for no limit.

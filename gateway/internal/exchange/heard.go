@@ -36,10 +36,7 @@ func (a *account) says(v *authz.Verdict, head *l7.ResponseHead) *heard {
 	if p == nil {
 		return nil
 	}
-	rules := &inspect.Rules{
-		May:    func(ask *inspect.Ask) bool { return v.May(ask, a.opened) },
-		Pinned: v.Pins().Holds,
-	}
+	rules := a.rules(v)
 	h := &heard{opened: a.opened}
 	if h.answer = p.Answer(v.Asks(), head, rules); h.answer == nil {
 		return nil

@@ -320,7 +320,11 @@ type Limits struct {
 	Silence *durationpb.Duration `protobuf:"bytes,6,opt,name=silence,proto3" json:"silence,omitempty"`
 	// total is how long an exchange or a byte stream may take; without a limit if
 	// unset. Longer ends with 504.
-	Total         *durationpb.Duration `protobuf:"bytes,7,opt,name=total,proto3" json:"total,omitempty"`
+	Total *durationpb.Duration `protobuf:"bytes,7,opt,name=total,proto3" json:"total,omitempty"`
+	// held_bytes is how much of requests' contents is held at one time until it is known
+	// what they ask for, beyond 64 KiB of each; 256 MiB if unset. A request that would
+	// need more is taken for one that cannot be read.
+	HeldBytes     uint64 `protobuf:"varint,8,opt,name=held_bytes,json=heldBytes,proto3" json:"held_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +406,13 @@ func (x *Limits) GetTotal() *durationpb.Duration {
 		return x.Total
 	}
 	return nil
+}
+
+func (x *Limits) GetHeldBytes() uint64 {
+	if x != nil {
+		return x.HeldBytes
+	}
+	return 0
 }
 
 // Port is an address for programs that speak TLS and nothing of proxies: each
@@ -860,7 +871,7 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x18\n" +
 	"\aprofile\x18\x03 \x01(\tR\aprofile\x12\x0e\n" +
-	"\x02id\x18\x04 \x01(\tR\x02id\"\xc5\x02\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\"\xe4\x02\n" +
 	"\x06Limits\x12 \n" +
 	"\vconnections\x18\x01 \x01(\rR\vconnections\x120\n" +
 	"\x14exchanges_per_caller\x18\x02 \x01(\rR\x12exchangesPerCaller\x12#\n" +
@@ -868,7 +879,9 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\x04head\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04head\x12-\n" +
 	"\x04idle\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04idle\x123\n" +
 	"\asilence\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\asilence\x12/\n" +
-	"\x05total\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05total\".\n" +
+	"\x05total\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05total\x12\x1d\n" +
+	"\n" +
+	"held_bytes\x18\b \x01(\x04R\theldBytes\".\n" +
 	"\x04Port\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\"]\n" +
