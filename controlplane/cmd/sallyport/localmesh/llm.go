@@ -29,6 +29,7 @@ func scriptedLLM() http.Handler {
 		}})
 	})
 	mux.HandleFunc("POST /v1/chat/completions", chat)
+	mux.HandleFunc("POST /v1/embeddings", embed)
 	return mux
 }
 
@@ -64,6 +65,24 @@ func chat(w http.ResponseWriter, r *http.Request) {
 			"message": map[string]any{"role": "assistant", "content": script},
 		}},
 		"usage": usage(&req),
+	})
+}
+
+// embed gives every text the same short vector.
+func embed(w http.ResponseWriter, r *http.Request) {
+	var req struct {
+		Model string `json:"model"`
+		Input string `json:"input"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&req); err != nil {
+		http.Error(w, fmt.Sprintf(`{"error":{"message":%q,"type":"invalid_request_error"}}`, err), http.StatusBadRequest)
+		return
+	}
+	in := len(strings.Fields(req.Input))
+	answer(w, map[string]any{
+		"object": "list", "model": req.Model,
+		"data":  []any{map[string]any{"object": "embedding", "index": 0, "embedding": []float64{0.25, 0.5, 0.75}}},
+		"usage": map[string]any{"prompt_tokens": in, "total_tokens": in},
 	})
 }
 

@@ -3,6 +3,7 @@ package localmesh
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -15,6 +16,13 @@ var corpus = []string{
 	"Incident report of the storage team: the outage began at 09:58",
 	"Minutes of the review: who follows up on the outage",
 	"Runbook: what to do when the storage does not answer",
+}
+
+// tools are what the scripted retriever says that it can do. It deletes nothing.
+var tools = []any{
+	tool("search", "Find documents that have all words of a query", "query"),
+	tool("fetch_document", "Get a document by its number", "number"),
+	tool("delete_document", "Delete a document by its number", "number"),
 }
 
 // JSON-RPC 2.0, section 5.1.
@@ -31,13 +39,14 @@ type rpcRequest struct {
 	Params struct {
 		Name      string `json:"name"`
 		Arguments struct {
-			Query string `json:"query"`
+			Query  string `json:"query"`
+			Number string `json:"number"`
 		} `json:"arguments"`
 	} `json:"params"`
 }
 
 // scriptedRetriever stands in for a search over documents: an MCP server with
-// one tool, search. It is no fake of the mesh's own parts.
+// three tools. It is no fake of the mesh's own parts.
 func scriptedRetriever() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /mcp", mcp)
@@ -64,41 +73,63 @@ func mcp(w http.ResponseWriter, r *http.Request) {
 	case "ping":
 		answer(w, rpcResult(req.ID, map[string]any{}))
 	case "tools/list":
-		answer(w, rpcResult(req.ID, map[string]any{"tools": []any{searchTool()}}))
+		answer(w, rpcResult(req.ID, map[string]any{"tools": tools}))
 	case "tools/call":
-		if req.Params.Name != "search" {
-			answer(w, rpcError(req.ID, rpcInvalidParams, "the only tool is search"))
-			return
-		}
-		answer(w, rpcResult(req.ID, map[string]any{"content": search(req.Params.Arguments.Query), "isError": false}))
+		use(w, &req)
 	default:
 		answer(w, rpcError(req.ID, rpcNoMethod, "no such method"))
 	}
 }
 
-func searchTool() map[string]any {
+// use calls a tool.
+func use(w http.ResponseWriter, req *rpcRequest) {
+	switch req.Params.Name {
+	case "search":
+		answer(w, rpcResult(req.ID, map[string]any{"content": search(req.Params.Arguments.Query), "isError": false}))
+	case "fetch_document":
+		n, err := strconv.Atoi(req.Params.Arguments.Number)
+		if err != nil || n < 1 || n > len(corpus) {
+			answer(w, rpcResult(req.ID, map[string]any{"content": texts("there is no such document"), "isError": true}))
+			return
+		}
+		answer(w, rpcResult(req.ID, map[string]any{"content": texts(corpus[n-1]), "isError": false}))
+	default:
+		answer(w, rpcError(req.ID, rpcInvalidParams, "there is no such tool"))
+	}
+}
+
+func tool(name, description, argument string) map[string]any {
 	return map[string]any{
-		"name": "search", "description": "Find documents that have all words of a query",
+		"name": name, "description": description,
 		"inputSchema": map[string]any{
-			"type": "object", "required": []any{"query"},
-			"properties": map[string]any{"query": map[string]any{"type": "string"}},
+			"type": "object", "required": []any{argument},
+			"properties": map[string]any{argument: map[string]any{"type": "string"}},
 		},
 	}
 }
 
+// texts are MCP's content.
+func texts(all ...string) []any {
+	content := []any{}
+	for _, text := range all {
+		content = append(content, map[string]any{"type": "text", "text": text})
+	}
+	return content
+}
+
 // search gives the documents that have all words of a query, as MCP's content.
 func search(query string) []any {
-	found := []any{}
+	var found []string
 	for _, document := range corpus {
 		all := true
 		for _, word := range strings.Fields(strings.ToLower(query)) {
 			all = all && strings.Contains(strings.ToLower(document), word)
 		}
 		if all {
-			found = append(found, map[string]any{"type": "text", "text": document})
+			found = append(found, document)
 		}
 	}
-	return found
+	return texts(found...)
 }
 
 func rpcResult(id json.RawMessage, result any) map[string]any {
