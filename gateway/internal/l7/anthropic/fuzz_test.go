@@ -187,7 +187,7 @@ func TestRandomRequests(t *testing.T) {
 		`"tools":[{"model":"z"}]`, `"fallbacks":"default"`, `"fallbacks":[{"model":"w"}]`, `"messages":[{"role":"user","content":"x"}]`, `"system":"\ud800"`,
 	}
 	understood := 0
-	for range 20_000 {
+	for range 4000 {
 		var some []string
 		for range r.IntN(5) {
 			some = append(some, members[r.IntN(len(members))])
@@ -198,7 +198,7 @@ func TestRandomRequests(t *testing.T) {
 			understood++
 		}
 	}
-	if understood < 4000 || understood > 16_000 {
+	if understood < 800 || understood > 3200 {
 		t.Errorf("%d were understood: the test looks at one side only", understood)
 	}
 }
