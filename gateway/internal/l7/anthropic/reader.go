@@ -162,8 +162,11 @@ func (c *counts) update(later counts) {
 		at    *int64
 		later int64
 	}{
-		{&c.input, later.input}, {&c.cacheRead, later.cacheRead}, {&c.cacheWritten, later.cacheWritten},
-		{&c.output, later.output}, {&c.reasoning, later.reasoning},
+		{&c.input, later.input},
+		{&c.cacheRead, later.cacheRead},
+		{&c.cacheWritten, later.cacheWritten},
+		{&c.output, later.output},
+		{&c.reasoning, later.reasoning},
 	} {
 		if n.later >= 0 {
 			*n.at = n.later

@@ -41,6 +41,9 @@ func read(t *testing.T, head *l7.RequestHead, content string, n int) ([]inspect.
 			}
 			return nil, err
 		}
+		if first.Operation == CreateBatch && (len(r.Asks()) > 0 || r.Settled()) {
+			t.Fatalf("a batch asks for %+v before its end", r.Asks())
+		}
 		gains(t, before, r.Asks())
 		if settled && cmp.Diff(before, r.Asks()) != "" {
 			t.Fatalf("settled, %+v became %+v", before, r.Asks())
@@ -52,6 +55,9 @@ func read(t *testing.T, head *l7.RequestHead, content string, n int) ([]inspect.
 		t.Fatal("not settled at the end")
 	}
 	if err != nil {
+		if first.Operation == CreateBatch && len(r.Asks()) > 0 {
+			t.Fatalf("a batch that failed asks for %+v", r.Asks())
+		}
 		return nil, err
 	}
 	return r.Asks(), nil

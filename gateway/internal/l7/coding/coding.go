@@ -9,6 +9,7 @@
 package coding
 
 import (
+	"fmt"
 	"io"
 	"iter"
 	"strings"
@@ -121,7 +122,7 @@ func (d *Decoder) Close() error {
 
 // decode is the coroutine: it pulls until there is no more.
 func (d *Decoder) decode(open open) error {
-	r, err := open(&d.from)
+	r, err := begin(open, &d.from)
 	if err != nil {
 		return why(err)
 	}
@@ -130,16 +131,34 @@ func (d *Decoder) decode(open open) error {
 	}
 	piece := make([]byte, pieceSize)
 	for {
-		n, err := r.Read(piece)
+		n, err := pull(r, piece)
 		if err := d.hand(piece[:n]); err != nil {
 			return err
 		}
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // the libraries give it bare
 			return nil
 		}
 		if err != nil {
 			return why(err)
 		}
+	}
+}
+
+func begin(open open, from *source) (r io.Reader, err error) {
+	defer caught(&err)
+	return open(from)
+}
+
+func pull(r io.Reader, p []byte) (n int, err error) {
+	defer caught(&err)
+	return r.Read(p)
+}
+
+// caught makes an error of a panic of a library. It has been made to panic before
+// by a content, and one content must not end a gateway.
+func caught(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: %v", ErrMalformed, p)
 	}
 }
 

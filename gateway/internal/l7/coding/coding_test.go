@@ -277,7 +277,7 @@ func TestTooLong(t *testing.T) {
 func TestBomb(t *testing.T) {
 	leaks(t)
 	for _, coding := range codings {
-		content := encode(coding, strings.Repeat("\x00", 100<<20))
+		content := encode(coding, strings.Repeat("\x00", 20<<20))
 		for _, cut := range []func() int{whole, func() int { return 1000 }} {
 			var out size
 			d, _ := New(coding, &out, 1<<40)
@@ -287,7 +287,7 @@ func TestBomb(t *testing.T) {
 				_, err = d.Write(rest[:n])
 				rest = rest[n:]
 			}
-			if d.Close(); !errors.Is(err, ErrBomb) || out > 50<<20 {
+			if d.Close(); !errors.Is(err, ErrBomb) || out > 10<<20 {
 				t.Errorf("%s of %d bytes: %v after %d", coding, len(content), err, out)
 			}
 		}
@@ -350,3 +350,32 @@ func TestWriterFails(t *testing.T) {
 		}
 	}
 }
+
+type panics struct{}
+
+func (panics) Read([]byte) (int, error) { panic("no") }
+
+// TestPanic: a library's panic is a fault of the content; the writer's is its own.
+func TestPanic(t *testing.T) {
+	leaks(t)
+	var d Decoder
+	for name, open := range map[string]open{
+		"at the start": func(*source) (io.Reader, error) { panic("no") },
+		"later":        func(*source) (io.Reader, error) { return panics{}, nil },
+	} {
+		if err := d.decode(open); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the writer's panic is gone")
+		}
+	}()
+	ours, _ := New("gzip", panicking{}, 1<<20)
+	ours.Write(encode("gzip", "x"))
+}
+
+type panicking struct{}
+
+func (panicking) Write([]byte) (int, error) { panic("mine") }

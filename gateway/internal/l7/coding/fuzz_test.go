@@ -72,7 +72,7 @@ func TestMutated(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, coding := range codings {
 		for _, good := range [][]byte{encode(coding, text(40)), encode(coding, text(700), text(90)), encode(coding, strings.Repeat("{}", 3000))} {
-			for range 400 {
+			for range 100 {
 				content := bytes.Clone(good)
 				for range 1 + r.IntN(2) {
 					at := r.IntN(len(content))
