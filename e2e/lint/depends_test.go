@@ -9,9 +9,11 @@ import (
 // gatewayMay is all that the gateway links of others, by module: it runs where
 // the traffic is. A new line here is a decision.
 var gatewayMay = []string{
+	"github.com/andybalholm/brotli/...",                // a content coding
 	"github.com/envoyproxy/go-control-plane/envoy/...", // endpoints, as xDS carries them
 	"github.com/go-jose/go-jose/v4/...",                // JWT-SVIDs
 	"github.com/google/uuid",
+	"github.com/klauspost/compress/...",       // content codings
 	"github.com/prometheus/client_golang/...", // metrics
 	"github.com/quic-go/quic-go/...",
 	"github.com/spiffe/go-spiffe/v2/...",

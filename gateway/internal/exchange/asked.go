@@ -72,6 +72,7 @@ func (a *asked) take(came []byte, read int, ended bool) (int, error) {
 	}
 	if a.fault == nil && !a.ended {
 		a.understand(came[read:upTo], ended)
+		a.confirm()
 	}
 	if a.judged && a.fault != nil && (a.needed || errors.Is(a.fault, inspect.ErrAmbiguous)) {
 		return upTo, a.fault
@@ -88,6 +89,19 @@ func (a *asked) understand(piece []byte, ended bool) {
 		a.fault = a.request.End()
 	}
 	a.fault = unreadable(a.fault)
+}
+
+// confirm holds that what was decided before the end stands with all that is known at
+// the end.
+func (a *asked) confirm() {
+	if !a.ended || !a.judged || a.fault != nil {
+		return
+	}
+	whole := *a.verdict
+	if whole.Again(time.Now()); !whole.Allow {
+		a.needed = true
+		a.fault = &inspect.Error{Kind: inspect.ErrUnreadable, What: "what it asks for at its end is not allowed: " + whole.Reason.String()}
+	}
 }
 
 // unreadable is why a content cannot be understood: also if its coding cannot be undone.

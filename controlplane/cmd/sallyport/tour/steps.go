@@ -7,13 +7,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
+
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 const (
 	question = "Which documents mention the outage?"
 	chatURL  = "https://llm.azure.mesh:8000/v1/chat/completions"
+	embedURL = "https://llm.azure.mesh:8000/v1/embeddings"
+	toolsURL = "https://retriever.aws.mesh:8080/mcp"
+
+	small, large = "gpt-oss-20b", "gpt-oss-120b"
 )
 
 // call makes one of the tour's calls, all in one trace.
@@ -29,13 +36,13 @@ func (t *Tour) call(ctx context.Context, method, url, body string) (*http.Respon
 	return t.client.Do(req)
 }
 
-func chatBody(stream bool) string {
-	return fmt.Sprintf(`{"model":"gpt-oss-20b","stream":%t,"messages":[{"role":"user","content":%q}]}`, stream, question)
+func chatBody(model string, stream bool) string {
+	return fmt.Sprintf(`{"model":%q,"stream":%t,"messages":[{"role":"user","content":%q}]}`, model, stream, question)
 }
 
 func (t *Tour) ask(ctx context.Context) (*outcome, error) {
 	began := time.Now()
-	resp, err := t.call(ctx, http.MethodPost, chatURL, chatBody(false))
+	resp, err := t.call(ctx, http.MethodPost, chatURL, chatBody(small, false))
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +73,7 @@ func (t *Tour) ask(ctx context.Context) (*outcome, error) {
 }
 
 func (t *Tour) stream(ctx context.Context) (*outcome, error) {
-	resp, err := t.call(ctx, http.MethodPost, chatURL, chatBody(true))
+	resp, err := t.call(ctx, http.MethodPost, chatURL, chatBody(small, true))
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +106,132 @@ func (t *Tour) stream(ctx context.Context) (*outcome, error) {
 		allowed:  true,
 		measured: fmt.Sprintf("%d events, none held back", len(arrivals)),
 	}, nil
+}
+
+// leave stops listening in the middle of an answer, before its last event says what it
+// cost.
+func (t *Tour) leave(ctx context.Context) (*outcome, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	resp, err := t.call(ctx, http.MethodPost, chatURL, chatBody(small, true))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	const heard = 10
+	for events := 0; events < heard && lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "data: ") {
+			events++
+		}
+	}
+	return &outcome{crossing: resp.Header.Get("sallyport-crossing"), allowed: true, holds: func(r *crossingv1.Record) (string, error) {
+		tokens := r.GetOperation().GetTokens()
+		if tokens.GetSource() != crossingv1.Tokens_COUNTED || tokens.GetOutput() < heard {
+			return "", fmt.Errorf("its record has %v, want at least %d tokens counted", tokens, heard)
+		}
+		return fmt.Sprintf("%d tokens counted all the same", tokens.GetOutput()), nil
+	}}, nil
+}
+
+// larger asks for a model that the policy does not allow.
+func (t *Tour) larger(ctx context.Context) (*outcome, error) {
+	resp, err := t.call(ctx, http.MethodPost, chatURL, chatBody(large, false))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Error struct{ Message, Type string }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return nil, fmt.Errorf("read the error: %w", err)
+	}
+	if resp.StatusCode != http.StatusForbidden || answer.Error.Type != "permission_error" || answer.Error.Message == "" {
+		return nil, fmt.Errorf("status %d and %+v, want 403 and an error as OpenAI's SDKs read it", resp.StatusCode, answer.Error)
+	}
+	return &outcome{crossing: resp.Header.Get("sallyport-crossing")}, nil
+}
+
+// rpc asks the retriever for something, and gives the result or the error.
+func (t *Tour) rpc(ctx context.Context, method, params string, result any) (crossing, refused string, err error) {
+	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":%s}`, method, params)
+	resp, err := t.call(ctx, http.MethodPost, toolsURL, body)
+	if err != nil {
+		return "", "", err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Result json.RawMessage
+		Error  struct{ Message string }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return "", "", fmt.Errorf("read the answer: %w", err)
+	}
+	if answer.Result != nil {
+		err = json.Unmarshal(answer.Result, result)
+	}
+	return resp.Header.Get("sallyport-crossing"), answer.Error.Message, err
+}
+
+// tools lists what the retriever can do, as far as the policy lets the caller see it.
+func (t *Tour) tools(ctx context.Context) (*outcome, error) {
+	var list struct{ Tools []struct{ Name string } }
+	crossing, refused, err := t.rpc(ctx, "tools/list", "{}", &list)
+	if err != nil || refused != "" {
+		return nil, fmt.Errorf("%s: %w", refused, err)
+	}
+	return &outcome{crossing: crossing, allowed: true, holds: func(r *crossingv1.Record) (string, error) {
+		said := r.GetIngress().GetSaid()
+		if hidden := said.GetToolsHidden(); hidden != 1 || int(said.GetToolsListed()) != len(list.Tools)+1 {
+			return "", fmt.Errorf("%d tools came, and its record has %v", len(list.Tools), said)
+		}
+		return fmt.Sprintf("sees %d of %d", len(list.Tools), said.GetToolsListed()), nil
+	}}, nil
+}
+
+// delete calls the one that it does not see.
+func (t *Tour) delete(ctx context.Context) (*outcome, error) {
+	crossing, refused, err := t.rpc(ctx, "tools/call", `{"name":"delete_document","arguments":{"number":"1"}}`, nil)
+	if err != nil || refused == "" {
+		return nil, fmt.Errorf("it was not refused as MCP's SDKs read it: %w", err)
+	}
+	return &outcome{crossing: crossing}, nil
+}
+
+// embed asks twice within a second, where one request is allowed, and once more when
+// the gateway says.
+func (t *Tour) embed(ctx context.Context) (*outcome, error) {
+	const body = `{"model":"gpt-oss-20b","input":"` + question + `"}`
+	waited := time.Duration(0)
+	for refused := 0; ; {
+		resp, err := t.call(ctx, http.MethodPost, embedURL, body)
+		if err != nil {
+			return nil, err
+		}
+		resp.Body.Close()
+		crossing := resp.Header.Get("sallyport-crossing")
+		switch {
+		case resp.StatusCode == http.StatusOK && refused > 0:
+			return &outcome{crossing: crossing, allowed: true, measured: fmt.Sprintf("429, and again allowed after %s", waited)}, nil
+		case resp.StatusCode == http.StatusTooManyRequests && refused < 3:
+			if refused++; refused == 1 {
+				r, err := t.record(ctx, crossing)
+				if err != nil {
+					return nil, err
+				}
+				t.records = append(t.records, r)
+			}
+			seconds, err := strconv.Atoi(resp.Header.Get("retry-after"))
+			if err != nil || seconds < 1 {
+				return nil, fmt.Errorf("retry-after is %q", resp.Header.Get("retry-after"))
+			}
+			waited += time.Duration(seconds) * time.Second
+			time.Sleep(time.Duration(seconds) * time.Second)
+		case resp.StatusCode != http.StatusOK:
+			return nil, fmt.Errorf("status %d", resp.StatusCode)
+		}
+	}
 }
 
 func (t *Tour) denied(ctx context.Context) (*outcome, error) {

@@ -52,11 +52,19 @@ type outcome struct {
 	allowed  bool   // what must have been decided
 	detail   string // second line, left
 	measured string // second line, right; or the first line's end
+	// holds says of the record what is measured, or what is wrong with it; nil if nothing
+	// beyond the decision is.
+	holds func(r *crossingv1.Record) (measured string, err error)
 }
 
 var steps = []step{
 	{"orchestrator asks the llm in azure", (*Tour).ask},
 	{"the answer streams", (*Tour).stream},
+	{"the caller leaves in the middle of one", (*Tour).leave},
+	{"it asks for a larger model", (*Tour).larger},
+	{"it asks the retriever in aws for its tools", (*Tour).tools},
+	{"it calls the one that it does not see", (*Tour).delete},
+	{"it embeds twice a second, where once is allowed", (*Tour).embed},
 	{"orchestrator asks the registry in aws", (*Tour).denied},
 }
 
@@ -81,21 +89,30 @@ func (f *StepError) Unwrap() error { return f.Err }
 // A policy is its owner's to change; the tour is written for the one that the mesh
 // began with.
 func Misfit(p *policy.Policy, now time.Time) string {
+	chat := func(model string) map[string]string {
+		return map[string]string{"ai.operation": "chat", "ai.model": model}
+	}
 	for i, need := range []struct {
-		to, service  string
-		method, path string
-		allow        bool
+		to, service string
+		with        map[string]string
+		allow       bool
+		limited     bool
 	}{
-		{"llm", "chat", http.MethodPost, "/v1/chat/completions", true},
-		{"llm", "chat", http.MethodPost, "/v1/chat/completions", true},
-		{"registry", "models", http.MethodGet, "/v2/", false},
+		{"llm", "chat", chat(small), true, false},
+		{"llm", "chat", chat(small), true, false},
+		{"llm", "chat", chat(small), true, false},
+		{"llm", "chat", chat(large), false, false},
+		{"retriever", "mcp", map[string]string{"ai.operation": "list_tools"}, true, false},
+		{"retriever", "mcp", map[string]string{"ai.operation": "call_tool", "ai.tool": "delete_document"}, false, false},
+		{"llm", "chat", map[string]string{"ai.operation": "embeddings", "ai.model": small}, true, true},
+		{"registry", "models", map[string]string{"http.method": http.MethodGet, "http.path": "/v2/"}, false, false},
 	} {
-		e, err := policy.Explain(p, "orchestrator", need.to, need.service,
-			map[string]string{"http.method": need.method, "http.path": need.path}, now)
+		e, err := policy.Explain(p, "orchestrator", need.to, need.service, need.with, now)
+		d := e.Decision
 		switch {
 		case err != nil:
 			return fmt.Sprintf("%s: %v", steps[i].title, err)
-		case (e.Decision.Allow && !e.Decision.Limited && !e.Decision.Proof) != need.allow:
+		case (d.Allow && !d.Digest && !d.Proof) != need.allow || d.Limited != need.limited:
 			return fmt.Sprintf("%s: %s", steps[i].title, e.Summary)
 		}
 	}
@@ -147,6 +164,11 @@ func (t *Tour) step(ctx context.Context, n int, s step) error {
 	}
 	if err := check(r, o); err != nil {
 		return err
+	}
+	if o.holds != nil {
+		if o.measured, err = o.holds(r); err != nil {
+			return err
+		}
 	}
 	t.records = append(t.records, r)
 	right := verdict(r)

@@ -171,7 +171,7 @@ func TestMisfit(t *testing.T) {
 		{"the llm is shut", "intents:\n", "intents:\n  - {name: no-llm, deny: {to: llm}}\n", "orchestrator asks the llm in azure: denied by no-llm"},
 		{"the registry is open", "intents:\n", "intents:\n  - {name: pull, allow: {from: orchestrator, to: registry}}\n", "orchestrator asks the registry in aws: allowed by pull"},
 		{
-			"the llm wants a proof", "/v1/chat/completions]}\n", "/v1/chat/completions]}\n    require: workload-proof\n",
+			"the llm wants a proof", "# and no larger one\n", "\n    require: workload-proof\n",
 			"orchestrator asks the llm in azure: allowed by plan-with-the-llm, with a proof of the caller's own",
 		},
 	} {
