@@ -27,16 +27,19 @@ func Word(s string) string { return cut(printable(cut(s, maxWord)), maxWord) }
 
 // tells says that an operation has anything of an AI service.
 func tells(o *crossingv1.Operation) bool {
-	return asks(o) || o.GetModelServed() != "" || o.GetFinishReason() != "" || o.GetTokens() != nil || o.GetFirstToken() != nil ||
-		len(o.GetOffered()) > 0
+	return o != nil && (asks(o) || answers(o) || len(o.Offered) > 0)
 }
 
 // asks says that an operation has anything of an AI service that both gateways must
 // say alike.
 func asks(o *crossingv1.Operation) bool {
-	return o.GetRequest() != "" || o.GetModelRequested() != "" || o.GetTool() != "" || o.GetAgent() != "" || o.GetDataClass() != "" ||
-		o.GetDataClassSource() != 0 || o.GetLabeler() != "" || o != nil && o.MaxTokens != nil || o.GetSession() != "" ||
-		len(o.GetMessages()) > 0
+	return o != nil && (o.Request != "" || o.ModelRequested != "" || o.Tool != "" || o.Agent != "" || o.DataClass != "" ||
+		o.DataClassSource != 0 || o.Labeler != "" || o.MaxTokens != nil || o.Session != "" || len(o.Messages) > 0)
+}
+
+// answers says that an operation has what only an answer tells.
+func answers(o *crossingv1.Operation) bool {
+	return o.ModelServed != "" || o.FinishReason != "" || o.Tokens != nil || o.FirstToken != nil
 }
 
 // reported are the tokens that a provider reported, which both gateways read in the
@@ -176,7 +179,7 @@ func checkAsk(o *crossingv1.Operation) error {
 	switch {
 	case !tells(o):
 		return nil
-	case o.GetModelServed() != "" || o.GetFinishReason() != "" || o.GetTokens() != nil || o.GetFirstToken() != nil:
+	case answers(o):
 		return errors.New("an answer before its end")
 	case o.GetSession() != "" && !lowerHex(o.GetSession(), 16):
 		return errors.New("operation.session is not 16 hex digits")
