@@ -5,7 +5,12 @@ Messages here have their enumerations by number, as wire.decode gives them.
 
 import hashlib
 
-INGRESS, DENY, DONE = 2, 2, 1
+INGRESS, DENY, DONE, REPORTED = 2, 2, 1, 1
+
+# What both must say alike of what an AI service is asked for.
+ASKED = [
+    "request", "model_requested", "tool", "agent", "data_class", "data_class_source", "labeler", "max_tokens", "session", "messages",
+]
 
 
 def agreed(frame):
@@ -41,24 +46,53 @@ def placed(kind, c):
 
 def opening(half):
     denied = half.get("side") == INGRESS and half.get("end", {}).get("decision") == DENY
-    out = placed(2 if denied else 1, half)
+    transition, operation = half.get("transition", {}), half.get("operation", {})
+    asks = any(field in operation for field in ASKED)
+    out = placed(2 if denied else 5 if asks else 1, half)
     out += b"".join(text(half, f) for f in ("source", "destination", "trace"))
     if denied:
         return out
-    transition, operation = half.get("transition", {}), half.get("operation", {})
     out += b"".join(text(transition, f) for f in ("from", "to", "owner"))
-    return out + b"".join(text(operation, f) for f in ("service", "name", "authority"))
+    out += b"".join(text(operation, f) for f in ("service", "name", "authority"))
+    return out + asked(operation) if asks else out
+
+
+def asked(operation):
+    out = b"".join(text(operation, f) for f in ("request", "model_requested", "tool", "agent", "data_class"))
+    out += number(operation.get("data_class_source", 0)) + text(operation, "labeler")
+    out += if_any(operation, "max_tokens") + text(operation, "session")
+    messages = operation.get("messages", [])
+    out += number(len(messages))
+    return out + b"".join(text(m, "name") + text(m, "tool") + number(m.get("decision", 0)) for m in messages)
+
+
+def if_any(message, field):
+    return b"\1" + number(message[field]) if field in message else b"\0"
 
 
 def ending(c):
     done = c.get("cause") == DONE
-    out = placed(3 if done else 4, c)
+    said = c.get("said") if done else None
+    out = placed(4 if not done else 3 if said is None else 6, c)
     if done:
         out += b"".join(number(c.get(f, 0)) for f in ("request_bytes", "response_bytes", "status"))
-    t = c.get("transfer")
-    if t is None or not done and not t.get("id"):
+    out += moved(c.get("transfer"), done)
+    return out if said is None else out + answered(said)
+
+
+def answered(said):
+    out = b"".join(text(said, f) for f in ("id", "model_served", "finish_reason"))
+    out += number(said.get("failed", False)) + text(said, "fault")
+    tokens = said.get("tokens", {})
+    if tokens.get("source") != REPORTED:
         return out + b"\0"
-    out += b"\1" + text(t, "id") + number(t.get("extent", 0)) + number(t.get("first", 0))
+    return out + b"\1" + b"".join(if_any(tokens, f) for f in ("input", "output", "cache_read", "cache_written", "reasoning"))
+
+
+def moved(t, done):
+    if t is None or not done and not t.get("id"):
+        return b"\0"
+    out = b"\1" + text(t, "id") + number(t.get("extent", 0)) + number(t.get("first", 0))
     if done:
         out += text(t, "content_sha256") + number(t.get("digested", 0))
     return out

@@ -249,6 +249,10 @@ func (s *spoiler) spoil(m protoreflect.Message) {
 	case fd.IsList() && fd.Kind() == protoreflect.MessageKind && m.Get(fd).List().Len() > 0 && s.IntN(3) > 0:
 		list := m.Mutable(fd).List()
 		s.spoil(list.Get(s.IntN(list.Len())).Message())
+	case fd.IsList() && fd.Kind() == protoreflect.StringKind && s.IntN(3) > 0:
+		m.Mutable(fd).List().Append(protoreflect.ValueOfString(s.text("search")))
+	case fd.IsList() && fd.Kind() == protoreflect.MessageKind && s.IntN(3) > 0:
+		s.spoil(m.Mutable(fd).List().AppendMutable().Message())
 	case fd.IsList() || s.IntN(4) == 0:
 		m.Clear(fd)
 	case fd.Kind() == protoreflect.MessageKind:

@@ -34,6 +34,8 @@ def join(egress, ingress):
         record["tunnel"] = egress["close"]["tunnel"]
     if "operation" in record and any(a.get("close", {}).get("streamed") for a in (egress, ingress)):
         record["operation"]["streamed"] = True
+    if "operation" in record:
+        answer(record["operation"], egress.get("close", {}), ingress.get("close", {}))
     for name, account in (("egress", egress), ("ingress", ingress)):
         if "open" in account:
             record[name] = end(account)
@@ -46,6 +48,20 @@ def join(egress, ingress):
     if not record["differences"]:
         del record["differences"]
     return record
+
+
+def answer(operation, egress, ingress):
+    """What the answer said, as the egress gateway read it, or else the other one."""
+    said = egress.get("said", ingress.get("said"))
+    if said is None:
+        return
+    for field in ("model_served", "finish_reason", "tokens"):
+        operation.pop(field, None)
+        if field in said:
+            operation[field] = said[field]
+    operation.pop("first_token", None)
+    if "first_token" in egress.get("said", {}):
+        operation["first_token"] = egress["said"]["first_token"]
 
 
 def segment(spiffe_id):
@@ -61,7 +77,7 @@ def end(account):
     if c is None:
         passed(e, account.get("progress"))
         return e
-    for field in ("duration", "first_byte", "request_bytes", "response_bytes", "status", "message", "tries", "transfer"):
+    for field in ("duration", "first_byte", "request_bytes", "response_bytes", "status", "message", "tries", "transfer", "said"):
         e.pop(field, None)
         if field in c:
             e[field] = c[field]
@@ -123,6 +139,7 @@ def differences(egress, ingress):
         for place in ("transition.from", "transition.to", "transition.owner", "operation.service", "operation.name", "operation.authority"):
             message, field = place.split(".")
             differ(place, other(e.get(message, {}), i.get(message, {}), field))
+        asked(e.get("operation", {}), i.get("operation", {}), differ)
     told = ec.get("cause") == "REFUSED_BY_PEER"
     differ("decision", e["end"]["decision"] == "DENY" or denied and not told and ec.get("cause") not in MISSED)
     differ("close", told and ic.get("cause") == "DONE"
@@ -134,7 +151,34 @@ def differences(egress, ingress):
         for field, name in (("request_bytes", "requestBytes"), ("response_bytes", "responseBytes"), ("status", "status")):
             differ(name, other(ec, ic, field))
     moved(ec.get("transfer"), ic.get("transfer"), done, differ)
+    if done:
+        answered(ec.get("said"), ic.get("said"), differ)
     return found
+
+
+def camel(field):
+    head, *rest = field.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def asked(e, i, differ):
+    """Where two openings differ in what an AI service is asked for."""
+    for field in ("request", "model_requested", "tool", "agent", "data_class", "data_class_source", "labeler", "max_tokens", "session"):
+        differ("operation." + camel(field), e.get(field) != i.get(field))
+    alike = [[(m.get("name"), m.get("tool"), m.get("decision")) for m in o.get("messages", [])] for o in (e, i)]
+    differ("operation.messages", alike[0] != alike[1])
+
+
+def answered(e, i, differ):
+    """Where two answers, of which both gateways had all, differ."""
+    if e is None or i is None:
+        differ("said", (e is None) != (i is None))
+        return
+    for place in ("said.id", "operation.model_served", "operation.finish_reason", "said.failed", "said.fault"):
+        where, field = place.split(".")
+        differ(where + "." + camel(field), e.get(field) != i.get(field))
+    reported = [s["tokens"] if s.get("tokens", {}).get("source") == "REPORTED" else None for s in (e, i)]
+    differ("operation.tokens", reported[0] != reported[1])
 
 
 def moved(e, i, done, differ):

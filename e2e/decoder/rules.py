@@ -8,7 +8,9 @@ import re
 from wire import Refused
 
 OUTAGES = {"UNREACHABLE", "NOT_RECORDED", "DRAINING", "OVER_LIMIT", "DISAGREES"}
-JUDGED = OUTAGES | {"", "NO_INTENT", "DENIED_BY_INTENT", "NOT_ENFORCEABLE", "NO_PROOF", "BAD_PROOF"}
+JUDGED = OUTAGES | {"", "NO_INTENT", "DENIED_BY_INTENT", "NOT_ENFORCEABLE", "NO_PROOF", "BAD_PROOF"} | {
+    "UNREADABLE", "OVER_BUDGET", "FORBIDDEN_ANSWER", "BAD_LABEL", "TOOL_CHANGED",
+}
 THINGS = ["open", "close", "refusal", "applied", "progress", "outage", "statement", "heartbeat", "announcement"]
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
@@ -59,9 +61,13 @@ def visible(text, most):
     return len(text.encode()) <= most and all(" " <= c <= "~" for c in text)
 
 
-def message(text):
+def message(text, most=1024):
     controls = (c < " " or "\x7f" <= c <= "\x9f" for c in text)
-    return len(text.encode()) <= 1024 and not any(controls)
+    return len(text.encode()) <= most and not any(controls)
+
+
+def words(message_, *fields):
+    return all(message(message_.get(f, ""), 256) for f in fields)
 
 
 def time(t):
@@ -113,6 +119,19 @@ def opening(half, frame):
     referring(end)
     need(20, "transfer" not in end and visible(half.get("operation", {}).get("authority", ""), 320)
          and visible(end.get("detail", ""), 512) and message(end.get("message", "")))
+    need(31, "said" not in end)
+    asked(half.get("operation", {}))
+
+
+def asked(operation):
+    """Rule 31."""
+    need(31, not any(f in operation for f in ("model_served", "finish_reason", "tokens", "first_token")))
+    need(31, "session" not in operation or hexadecimal(operation["session"], 16))
+    need(31, "labeler" not in operation or spiffe_id(operation["labeler"]))
+    offered, messages = operation.get("offered", []), operation.get("messages", [])
+    need(31, len(offered) <= 32 and len(messages) <= 64)
+    need(31, words(operation, "model_requested", "tool", "agent", "data_class") and all(message(text, 256) for text in offered))
+    need(31, all(words(m, "name", "tool", "intent") for m in messages))
 
 
 def answerable(half, end, reason):
@@ -145,6 +164,17 @@ def ending(c, frame):
     need(25, visible(c.get("detail", ""), 512) and message(c.get("message", "")))
     if "transfer" in c:
         transfer(c["transfer"])
+    if "said" in c:
+        answered(c["said"])
+
+
+def answered(said):
+    """Rule 32."""
+    need(32, words(said, "id", "model_served", "finish_reason", "fault"))
+    need(32, all(message(text, 256) for text in said.get("tools_changed", [])))
+    need(32, durations(said.get("first_token"), said.get("longest_gap")))
+    tokens = said.get("tokens", {})
+    need(32, not tokens or tokens.get("source"))
 
 
 def transfer(t):

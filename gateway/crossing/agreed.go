@@ -14,6 +14,8 @@ const (
 	agreedDenied            // one that the ingress gateway denied
 	agreedDone              // an end as it should be
 	agreedBroken            // any other end
+	agreedAsk               // an opening that says what an AI service is asked for
+	agreedSaid              // an end as it should be that says what its answer said
 )
 
 // AppendAgreedOpen appends what both gateways must say alike of an opening, so
@@ -21,9 +23,13 @@ const (
 // and the run are no part: both have told the crossing to that chain.
 func AppendAgreedOpen(b []byte, h *crossingv1.Half) []byte {
 	refused := h.GetSide() == crossingv1.Side_INGRESS && h.GetEnd().GetDecision() == crossingv1.Decision_DENY
-	if refused {
+	ask := !refused && asks(h.GetOperation())
+	switch {
+	case refused:
 		b = append(b, agreedDenied)
-	} else {
+	case ask:
+		b = append(b, agreedAsk)
+	default:
 		b = append(b, agreedOpen)
 	}
 	b = protowire.AppendVarint(b, h.GetKey().GetSequence())
@@ -40,15 +46,23 @@ func AppendAgreedOpen(b []byte, h *crossingv1.Half) []byte {
 	b = appendAgreed(b, t.GetOwner())
 	b = appendAgreed(b, o.GetService())
 	b = appendAgreed(b, o.GetName())
-	return appendAgreed(b, o.GetAuthority())
+	b = appendAgreed(b, o.GetAuthority())
+	if ask {
+		b = appendAgreedAsk(b, o)
+	}
+	return b
 }
 
 // AppendAgreedClose appends the same of an end.
 func AppendAgreedClose(b []byte, c *crossingv1.Close) []byte {
 	done := c.GetCause() == crossingv1.Cause_DONE
-	if done {
+	said := done && c.GetSaid() != nil
+	switch {
+	case said:
+		b = append(b, agreedSaid)
+	case done:
 		b = append(b, agreedDone)
-	} else {
+	default:
 		b = append(b, agreedBroken)
 	}
 	b = protowire.AppendVarint(b, c.GetKey().GetSequence())
@@ -58,7 +72,16 @@ func AppendAgreedClose(b []byte, c *crossingv1.Close) []byte {
 		b = protowire.AppendVarint(b, c.GetResponseBytes())
 		b = protowire.AppendVarint(b, uint64(c.GetStatus()))
 	}
-	t := c.GetTransfer()
+	b = appendAgreedTransfer(b, c.GetTransfer(), done)
+	if said {
+		b = appendAgreedSaid(b, c.GetSaid())
+	}
+	return b
+}
+
+// appendAgreedTransfer appends the same of what was moved: of what broke off, which
+// one it was.
+func appendAgreedTransfer(b []byte, t *crossingv1.Transfer, done bool) []byte {
 	if t == nil || !done && t.GetId() == "" {
 		return append(b, 0)
 	}

@@ -61,8 +61,11 @@ func moved(side crossingv1.Side) *crossingv1.Close {
 
 // TestAgreedFields: whatever one end says otherwise is named, and in its digest.
 func TestAgreedFields(t *testing.T) {
-	for _, change := range openChanges {
+	for _, change := range slices.Concat(openChanges, askChanges) {
 		e, i := egressHalf(), ingressHalf()
+		if slices.ContainsFunc(askChanges, func(c changed) bool { return c.field == change.field }) {
+			e.Operation, i.Operation = chat(), chat()
+		}
 		if OpenDigest(e) != OpenDigest(i) || len(OpenDifferences(e, i)) > 0 {
 			t.Fatal("two openings that say the same differ")
 		}
@@ -71,8 +74,9 @@ func TestAgreedFields(t *testing.T) {
 			t.Errorf("%s differs in an opening: %v, digests equal: %t", change.field, got, OpenDigest(e) == OpenDigest(i))
 		}
 	}
-	for _, change := range closeChanges {
+	for _, change := range slices.Concat(closeChanges, saidChanges) {
 		e, i := moved(crossingv1.Side_EGRESS), moved(crossingv1.Side_INGRESS)
+		e.Said, i.Said = spoken(), spoken()
 		if CloseDigest(e) != CloseDigest(i) || len(CloseDifferences(e, i, false)) > 0 {
 			t.Fatal("two ends that say the same differ")
 		}
@@ -110,11 +114,18 @@ func TestEqualDigestsAgree(t *testing.T) {
 	for range 5_000 {
 		e, i := egressHalf(), ingressHalf()
 		ec, ic := moved(crossingv1.Side_EGRESS), moved(crossingv1.Side_INGRESS)
+		if fill.IntN(2) == 0 {
+			e.Operation, i.Operation = chat(), chat()
+		}
+		changes := slices.Concat(openChanges, askChanges)
 		for range fill.IntN(3) {
-			openChanges[fill.IntN(len(openChanges))].of(i, nil)
+			changes[fill.IntN(len(changes))].of(i, nil)
 		}
 		for _, c := range []*crossingv1.Close{ec, ic} {
 			c.Cause = crossingv1.Cause(1 + fill.IntN(8))
+			if c.Said = spoken(); fill.IntN(2) == 0 {
+				saidChanges[fill.IntN(len(saidChanges))].of(nil, c)
+			}
 			switch fill.IntN(4) {
 			case 0:
 				c.Transfer = nil
@@ -173,10 +184,11 @@ func TestAgreedOfAnything(t *testing.T) {
 // TestDigestsAllocateNothing, of what a crossing usually says.
 func TestDigestsAllocateNothing(t *testing.T) {
 	h, c := egressHalf(), moved(crossingv1.Side_EGRESS)
+	h.Operation, c.Said = chat(), spoken()
 	if n := testing.AllocsPerRun(100, func() { OpenDigest(h); CloseDigest(c) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
-	if n := len(AppendAgreedOpen(nil, h)); n > usualAgreed/2 {
+	if n := len(AppendAgreedOpen(nil, h)); n > 3*usualAgreed/4 {
 		t.Errorf("an opening's agreed bytes are %d", n)
 	}
 	long := egressHalf()

@@ -57,21 +57,25 @@ func escaped(s string) string {
 // HTTP/2, Responses).
 func Message(s string) string {
 	const most = 3 * (maxMessage + utf8.UTFMax) // an escape is three bytes
-	s = shorten(unescape(s[:min(len(s), most)]))
-	if strings.IndexFunc(s, unprintable) >= 0 || !utf8.ValidString(s) {
-		quoted := strconv.Quote(s)
-		s = shorten(quoted[1 : len(quoted)-1])
-	}
-	return s
+	return cut(printable(cut(unescape(s[:min(len(s), most)]), maxMessage)), maxMessage)
 }
 
-// shorten cuts a message, but not within a character.
-func shorten(s string) string {
-	if len(s) <= maxMessage {
+// printable is s with what cannot be shown escaped.
+func printable(s string) string {
+	if strings.IndexFunc(s, unprintable) < 0 && utf8.ValidString(s) {
 		return s
 	}
-	end := maxMessage
-	for end > maxMessage-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}
+
+// cut cuts a text to so many bytes, but not within a character.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	end := most
+	for end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
 		end--
 	}
 	return s[:end]
@@ -125,7 +129,9 @@ func Judged(r crossingv1.Reason) bool {
 	switch r {
 	case crossingv1.Reason_REASON_UNSPECIFIED, crossingv1.Reason_NO_INTENT,
 		crossingv1.Reason_DENIED_BY_INTENT, crossingv1.Reason_NOT_ENFORCEABLE,
-		crossingv1.Reason_NO_PROOF, crossingv1.Reason_BAD_PROOF:
+		crossingv1.Reason_NO_PROOF, crossingv1.Reason_BAD_PROOF,
+		crossingv1.Reason_UNREADABLE, crossingv1.Reason_OVER_BUDGET, crossingv1.Reason_FORBIDDEN_ANSWER,
+		crossingv1.Reason_BAD_LABEL, crossingv1.Reason_TOOL_CHANGED:
 		return true
 	}
 	return Outage(r)
@@ -136,7 +142,7 @@ func checkTexts(h *crossingv1.Half) error {
 	if authority := h.GetOperation().GetAuthority(); len(authority) > maxAuthority || !visible(authority) {
 		return errors.New("operation.authority is not short, visible ASCII")
 	}
-	return errors.Join(checkDetail(h.GetEnd().GetDetail()), checkMessage(h.GetEnd().GetMessage()))
+	return errors.Join(checkDetail(h.GetEnd().GetDetail()), checkMessage(h.GetEnd().GetMessage()), checkAsk(h.GetOperation()))
 }
 
 // checkMessage holds what destinations say.

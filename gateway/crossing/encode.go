@@ -157,6 +157,7 @@ func appendClose(b []byte, n protowire.Number, c *crossingv1.Close) []byte {
 	b = appendNumber(b, 15, uint64(c.Tries))
 	b = appendText(b, 16, c.Message)
 	b = appendTransfer(b, 17, c.Transfer)
+	b = appendSaid(b, 18, c.Said)
 	return leave(b, began)
 }
 
@@ -220,7 +221,12 @@ func appendOperation(b []byte, n protowire.Number, o *crossingv1.Operation) []by
 	b = appendText(b, 2, o.Name)
 	b = appendText(b, 3, o.Service)
 	b = appendFlag(b, 4, o.Streamed)
+	if !tells(o) { // it is no AI service's
+		return leave(appendText(b, 11, o.Authority), began)
+	}
+	b = appendModels(b, o)
 	b = appendText(b, 11, o.Authority)
+	b = appendParts(b, o)
 	return leave(b, began)
 }
 
@@ -249,6 +255,7 @@ func appendEnd(b []byte, n protowire.Number, e *crossingv1.End) []byte {
 	b = appendText(b, 18, e.Message)
 	b = appendTransfer(b, 19, e.Transfer)
 	b = appendText(b, 20, e.Proof)
+	b = appendSaid(b, 21, e.Said)
 	return leave(b, began)
 }
 

@@ -28,6 +28,10 @@ func (f *filler) fill(m protoreflect.Message) {
 		fd := all.Get(i)
 		switch {
 		case f.IntN(4) == 0:
+		case fd.IsList() && fd.Kind() == protoreflect.MessageKind:
+			for range f.IntN(3) {
+				f.fill(m.Mutable(fd).List().AppendMutable().Message())
+			}
 		case fd.IsList():
 			for range f.IntN(3) {
 				m.Mutable(fd).List().Append(f.value(m, fd))
@@ -183,6 +187,16 @@ func BenchmarkFrame(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			if _, err := e.AppendOpen(buf, open); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	spoken := egressHalf()
+	spoken.Operation = chat()
+	b.Run("open with a model", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := e.AppendOpen(buf, spoken); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -186,6 +186,7 @@ func (c *fields) close(e *crossingv1.Close) {
 	c.text("detail", e.Detail)
 	c.text("message", e.Message)
 	c.transfer(e.Transfer)
+	c.said(e.Said)
 }
 
 func (c *fields) refusal(r *crossingv1.Refusal) {
@@ -240,6 +241,9 @@ func (c *fields) operation(o *crossingv1.Operation) {
 	c.text("protocol", o.Protocol)
 	c.text("name", o.Name)
 	c.text("service", o.Service)
+	if tells(o) {
+		c.service(o)
+	}
 	c.text("authority", o.Authority)
 }
 
@@ -263,6 +267,7 @@ func (c *fields) end(e *crossingv1.End) {
 	c.text("message", e.Message)
 	c.transfer(e.Transfer)
 	c.text("proof", e.Proof)
+	c.said(e.Said)
 }
 
 func (c *fields) transfer(t *crossingv1.Transfer) {

@@ -43,7 +43,8 @@ func appendHeader(b []byte, h *crossingv1.Header) ([]byte, error) {
 	b = appendText(b, 13, h.GetIntent())
 	b = appendSigned(b, 14, int64(h.GetKind()))
 	b = appendTime(b, 15, h.GetOpened())
-	return appendText(b, 16, h.GetProof()), nil
+	b = appendText(b, 16, h.GetProof())
+	return appendText(b, 17, h.GetLabel()), nil
 }
 
 // plain says that a header is one that appendHeader can encode by itself: its
@@ -52,6 +53,7 @@ func plain(h *crossingv1.Header) bool {
 	for _, s := range [...]string{
 		h.GetId(), h.GetRun(), h.GetTraceparent(), h.GetTracestate(), h.GetSource(), h.GetSourceSvid(),
 		h.GetDestination(), h.GetWorkload(), h.GetService(), h.GetPolicy().GetRevision(), h.GetIntent(), h.GetProof(),
+		h.GetLabel(),
 	} {
 		if !utf8.ValidString(s) {
 			return false
@@ -148,6 +150,8 @@ func (r *reading) header(h *Header) {
 			r.time(h.Opened)
 		case 16<<3 | sized:
 			h.Proof = r.text()
+		case 17<<3 | sized:
+			h.Label = r.text()
 		default:
 			r.skip()
 		}

@@ -114,6 +114,11 @@ func TestUnmarshalHeader(t *testing.T) {
 		"a proof that is long":        proofOf(strings.Repeat("x", MaxProof)),
 		"a proof that is no text":     proofOf("\xc3\x28"),
 		"a proof as a number":         append(tag(16, protowire.VarintType), 5),
+		"a label":                     labelOf("eyJhbGciOiJFUzI1NiJ9.e30.c2ln"),
+		"a label again":               append(labelOf("x"), labelOf("y")...),
+		"a label that is long":        labelOf(strings.Repeat("x", MaxLabel)),
+		"a label that is no text":     labelOf("\xc3\x28"),
+		"a label as a number":         append(tag(17, protowire.VarintType), 5),
 		"a message beyond its own":    append(tag(12, protowire.BytesType), 2, 2<<3|2, 9),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -129,6 +134,11 @@ func proofOf(token string) []byte {
 	return protowire.AppendString(protowire.AppendTag(nil, 16, protowire.BytesType), token)
 }
 
+// labelOf is the field of a header that holds a label.
+func labelOf(label string) []byte {
+	return protowire.AppendString(protowire.AppendTag(nil, 17, protowire.BytesType), label)
+}
+
 func FuzzUnmarshalHeader(f *testing.F) {
 	good, err := AppendHeader(nil, usualHeader())
 	if err != nil {
@@ -137,6 +147,7 @@ func FuzzUnmarshalHeader(f *testing.F) {
 	f.Add(good)
 	f.Add(append(bytes.Clone(good), proofOf("eyJhbGciOiJFUzI1NiJ9.e30.c2ln")...))
 	f.Add(append(proofOf(strings.Repeat("x", MaxProof+1)), good...))
+	f.Add(append(labelOf("eyJhbGciOiJFUzI1NiJ9.e30.c2ln"), good...))
 	f.Add(append(bytes.Clone(good), 0x82, 0x01, 2, 0xc3, 0x28))
 	f.Add([]byte{12<<3 | 2, 2, 1 << 3, 7, 99})
 	f.Add([]byte{0xeb, 0x04, 1 << 3, 1, 0xec, 0x04})

@@ -61,11 +61,11 @@ func Join(egress, ingress *Account) *crossingv1.Record {
 	r.Tunnel = proto.CloneOf(carried(egress, first))
 	r.Evidence = evidence(first.GetKey())
 	r.Egress, r.Ingress = end(egress), end(ingress)
-	for _, a := range []*Account{egress, ingress} {
-		if a != nil && a.Close.GetStreamed() && r.Operation != nil {
-			r.Operation.Streamed = true
-		}
+	ec, ic := ending(egress), ending(ingress)
+	if r.Operation != nil && (ec.GetStreamed() || ic.GetStreamed()) {
+		r.Operation.Streamed = true
 	}
+	answer(r.Operation, ec, ic)
 	r.State, r.Differences = judge(egress, ingress, r)
 	if both := r.State == crossingv1.Record_JOINED || r.State == crossingv1.Record_DISAGREE; both {
 		r.Agree = proto.Bool(r.State == crossingv1.Record_JOINED)
@@ -86,6 +86,13 @@ func opening(a *Account) *crossingv1.Half {
 		return nil
 	}
 	return a.Open
+}
+
+func ending(a *Account) *crossingv1.Close {
+	if a == nil {
+		return nil
+	}
+	return a.Close
 }
 
 func evidence(k *crossingv1.Key) *crossingv1.Evidence {
@@ -130,7 +137,7 @@ func end(a *Account) *crossingv1.End {
 	e.Duration, e.FirstByte = proto.CloneOf(c.GetDuration()), proto.CloneOf(c.GetFirstByte())
 	e.RequestBytes, e.ResponseBytes = c.GetRequestBytes(), c.GetResponseBytes()
 	e.Status, e.Message, e.Tries, e.Close = c.GetStatus(), c.GetMessage(), c.GetTries(), c.GetCause()
-	e.Transfer = proto.CloneOf(c.GetTransfer())
+	e.Transfer, e.Said = proto.CloneOf(c.GetTransfer()), proto.CloneOf(c.GetSaid())
 	if c.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
 		e.Reason = c.GetReason()
 	}
@@ -237,6 +244,7 @@ func (d *differing) openings(e, i *crossingv1.Half) {
 		d.add("operation.service", e.GetOperation().GetService() != i.GetOperation().GetService())
 		d.add("operation.name", e.GetOperation().GetName() != i.GetOperation().GetName())
 		d.add("operation.authority", e.GetOperation().GetAuthority() != i.GetOperation().GetAuthority())
+		d.asked(e.GetOperation(), i.GetOperation())
 	}
 	proofs := [...]string{e.GetEnd().GetProof(), i.GetEnd().GetProof()}
 	d.add("proof", proofs[0] != "" && proofs[1] != "" && proofs[0] != proofs[1])
@@ -245,15 +253,19 @@ func (d *differing) openings(e, i *crossingv1.Half) {
 
 func (d *differing) ends(e, i *crossingv1.Close, denied bool) {
 	told := e.GetCause() == crossingv1.Cause_REFUSED_BY_PEER
+	both := e.GetCause() == crossingv1.Cause_DONE && i.GetCause() == crossingv1.Cause_DONE
 	done := e.GetCause() == crossingv1.Cause_DONE
 	d.add("decision", denied && !told && !brokenOff(e))
 	d.add("close", told && i.GetCause() == crossingv1.Cause_DONE || done && !denied && !mayBeDone(i))
-	if done && i.GetCause() == crossingv1.Cause_DONE {
+	if both {
 		d.add("requestBytes", e.GetRequestBytes() != i.GetRequestBytes())
 		d.add("responseBytes", e.GetResponseBytes() != i.GetResponseBytes())
 		d.add("status", e.GetStatus() != i.GetStatus())
 	}
 	transferDifferences(e, i, d.add)
+	if both {
+		d.said(e.GetSaid(), i.GetSaid())
+	}
 }
 
 // mayBeDone says that this ingress gateway may have given the whole answer,

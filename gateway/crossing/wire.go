@@ -45,6 +45,22 @@ func appendFlag(b []byte, n protowire.Number, v bool) []byte {
 	return appendNumber(b, n, protowire.EncodeBool(v))
 }
 
+// appendOptional appends a number that is there, be it 0.
+func appendOptional[N uint32 | uint64](b []byte, n protowire.Number, v *N) []byte {
+	if v == nil {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), uint64(*v))
+}
+
+// appendTexts appends all texts of a list, empty ones too.
+func appendTexts(b []byte, n protowire.Number, all []string) []byte {
+	for _, s := range all {
+		b = protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
+	}
+	return b
+}
+
 // enter begins a message within a message. It gives where its fields begin.
 func enter(b []byte, n protowire.Number) (longer []byte, began int) {
 	if n < 1<<4 {

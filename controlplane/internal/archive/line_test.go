@@ -72,6 +72,8 @@ func fill(rnd *rand.Rand, m protoreflect.Message) {
 		f := fields.Get(i)
 		switch {
 		case rnd.IntN(2) == 0:
+		case f.IsList() && f.Message() != nil:
+			fill(rnd, m.Mutable(f).List().AppendMutable().Message())
 		case f.IsList():
 			m.Mutable(f).List().Append(scalar(rnd, f))
 		case f.Message() != nil:

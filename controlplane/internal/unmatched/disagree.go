@@ -34,7 +34,13 @@ func disagree(h join.Halves) string {
 func value(a crossing.Account, field string) string {
 	v := openingValue(a.Open, field)
 	if v == nil {
+		v = askValue(a.Open.GetOperation(), field)
+	}
+	if v == nil {
 		v = endValue(a.Close, field)
+	}
+	if v == nil {
+		v = saidValue(a.Close.GetSaid(), field)
 	}
 	switch text := fmt.Sprint(v); {
 	case v == nil:

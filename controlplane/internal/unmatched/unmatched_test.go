@@ -232,12 +232,20 @@ func TestDisagreeShowsEveryField(t *testing.T) {
 	e, i := half(1, crossingv1.Side_EGRESS), half(1, crossingv1.Side_INGRESS)
 	i.Source, i.Destination, i.Trace = "spiffe://onprem.demo/other", "spiffe://azure.demo/other", strings.Repeat("1", 32)
 	i.Transition = &crossingv1.Transition{From: "a", To: "b", Owner: "c"}
-	i.Operation = &crossingv1.Operation{Service: "s", Name: "n", Authority: "h:1"}
+	i.Operation = &crossingv1.Operation{
+		Service: "s", Name: "n", Authority: "h:1", Request: "POST /", ModelRequested: "m", Tool: "t", Agent: "a", DataClass: "d",
+		DataClassSource: crossingv1.Operation_LABEL, Labeler: "spiffe://onprem.demo/labeler", MaxTokens: proto.Uint32(0), Session: "5c0ffee0c0ffee0c",
+		Messages: []*crossingv1.Operation_Message{{Name: "call_tool", Tool: "search", Decision: crossingv1.Decision_DENY}, {Name: "ping"}},
+	}
 	e.End.Proof, i.End.Proof = "sha256:1", "sha256:2"
 	ec, ic := end(1, crossingv1.Side_EGRESS, crossingv1.Cause_DONE, 1), end(1, crossingv1.Side_INGRESS, crossingv1.Cause_DONE, 2)
 	ic.RequestBytes, ic.Status = 3, 500
 	ec.Transfer = &crossingv1.Transfer{Id: "1", Extent: crossingv1.Transfer_WHOLE, ContentSha256: "aa", Digested: 5}
 	ic.Transfer = &crossingv1.Transfer{Id: "2", Extent: crossingv1.Transfer_RANGE, First: 1, ContentSha256: "bb", Digested: 6}
+	ec.Said = &crossingv1.Said{Id: "1", ModelServed: "m", FinishReason: "stop", Failed: true, Fault: "overloaded", Tokens: &crossingv1.Tokens{
+		Input: proto.Uint32(0), Output: proto.Uint32(9), Source: crossingv1.Tokens_REPORTED,
+	}}
+	ic.Said = new(crossingv1.Said)
 	add(t, j, frameOf(e, nil), frameOf(i, nil), &crossingv1.Frame{Gateway: onprem1, Run: run, Close: ec}, &crossingv1.Frame{Gateway: azure1, Run: run, Close: ic})
 	h := j.Unmatched()[0]
 	words := disagree(h)
@@ -246,7 +254,7 @@ func TestDisagreeShowsEveryField(t *testing.T) {
 			t.Errorf("%q does not show what either has in %s", words, field)
 		}
 	}
-	if n := len(h.Record.GetDifferences()); n < 16 {
+	if n := len(h.Record.GetDifferences()); n < 32 {
 		t.Errorf("the halves differ in %d fields only: %v", n, h.Record.GetDifferences())
 	}
 }

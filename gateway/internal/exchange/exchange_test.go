@@ -174,6 +174,7 @@ func TestForgedHeader(t *testing.T) {
 		{"no source", func(h *crossingv1.Header) { h.Source = "agent" }},
 		{"no destination", func(h *crossingv1.Header) { h.Destination = "llm" }},
 		{"endless proof", func(h *crossingv1.Header) { h.Proof = strings.Repeat("x", crossing.MaxProof+1) }},
+		{"endless label", func(h *crossingv1.Header) { h.Label = strings.Repeat("x", crossing.MaxLabel+1) }},
 		{"endless revision", func(h *crossingv1.Header) { h.Policy.Revision = strings.Repeat("x", 5000) }},
 		{"no trace", func(h *crossingv1.Header) { h.Traceparent = "00-0-0-0" }},
 		{"unknown kind", func(h *crossingv1.Header) { h.Kind = 9 }},

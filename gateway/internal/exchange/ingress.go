@@ -203,6 +203,8 @@ func checkHeader(h *crossingv1.Header, peer spiffeid.ID) (l7.Traceparent, error)
 		return trace, errors.New("header with a digest that is none")
 	case len(h.GetProof()) > crossing.MaxProof:
 		return trace, errors.New("header with an endless proof")
+	case len(h.GetLabel()) > crossing.MaxLabel:
+		return trace, errors.New("header with an endless label")
 	}
 	if _, err := spiffeid.FromString(h.GetDestination()); err != nil {
 		return trace, err

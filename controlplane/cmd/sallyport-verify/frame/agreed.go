@@ -12,9 +12,14 @@ func (p *Place) AppendAgreed(b []byte) []byte {
 		return p.appendEnd(b)
 	}
 	denied := p.Side == message.Ingress && p.Of.Sub("end").Uint("decision") == message.Deny
+	operation := p.Of.Sub("operation")
+	asks := !denied && asksAI(operation)
 	kind := byte(1)
-	if denied {
+	switch {
+	case denied:
 		kind = 2
+	case asks:
+		kind = 5
 	}
 	b = wire.AppendVarint(append(b, kind), p.Number)
 	b = appendTexts(b, p.Of, "id", "source", "destination", "trace")
@@ -22,13 +27,21 @@ func (p *Place) AppendAgreed(b []byte) []byte {
 		return b
 	}
 	b = appendTexts(b, p.Of.Sub("transition"), "from", "to", "owner")
-	return appendTexts(b, p.Of.Sub("operation"), "service", "name", "authority")
+	b = appendTexts(b, operation, "service", "name", "authority")
+	if asks {
+		b = appendAsk(b, operation)
+	}
+	return b
 }
 
 func (p *Place) appendEnd(b []byte) []byte {
 	done := p.Of.Uint("cause") == message.Done
+	said := p.Of.Sub("said")
 	kind := byte(4)
-	if done {
+	switch {
+	case done && said != nil:
+		kind = 6
+	case done:
 		kind = 3
 	}
 	b = wire.AppendVarint(append(b, kind), p.Number)
@@ -36,7 +49,14 @@ func (p *Place) appendEnd(b []byte) []byte {
 	if done {
 		b = appendNumbers(b, p.Of, "requestBytes", "responseBytes", "status")
 	}
-	t := p.Of.Sub("transfer")
+	b = appendTransfer(b, p.Of.Sub("transfer"), done)
+	if kind == 6 {
+		b = appendSaid(b, said)
+	}
+	return b
+}
+
+func appendTransfer(b []byte, t *wire.Message, done bool) []byte {
 	if t == nil || !done && len(t.Bytes("id")) == 0 {
 		return append(b, 0)
 	}

@@ -49,6 +49,7 @@ func (d *differing) openings(e, i *wire.Message) {
 	if i.Sub("end").Uint("decision") != message.Deny { // else it may not have come so far as to know
 		d.texts("transition.", e.Sub("transition"), i.Sub("transition"), "from", "to", "owner")
 		d.texts("operation.", e.Sub("operation"), i.Sub("operation"), "service", "name", "authority")
+		d.asks(e.Sub("operation"), i.Sub("operation"))
 	}
 	ours, theirs := e.Sub("end").Text("proof"), i.Sub("end").Text("proof")
 	d.add("proof", ours != "" && theirs != "" && ours != theirs)
@@ -67,6 +68,9 @@ func (d *differing) ends(e, i *wire.Message, denied bool) {
 		d.add("transfer", e.Has("transfer") != i.Has("transfer"))
 	}
 	d.transfers(e.Sub("transfer"), i.Sub("transfer"), both)
+	if both {
+		d.said(e.Sub("said"), i.Sub("said"))
+	}
 }
 
 func (d *differing) transfers(e, i *wire.Message, both bool) {

@@ -14,6 +14,7 @@ var (
 		"BAD_IDENTITY", "EXPIRED_IDENTITY", "FOREIGN_IDENTITY", "UNKNOWN_PEER", "UNKNOWN_DESTINATION", "UNKNOWN_SERVICE",
 		"MALFORMED", "TOO_LARGE", "UNREACHABLE", "NOT_RECORDED", "NOT_ENFORCEABLE", "DRAINING", "OVER_LIMIT", "DISAGREES",
 		"NO_PROOF", "BAD_PROOF", "QUARANTINED", "REVOKED_GATEWAY", "UNKNOWN_SOURCE",
+		"UNREADABLE", "OVER_BUDGET", "FORBIDDEN_ANSWER", "BAD_LABEL", "TOOL_CHANGED",
 	}
 	attaches = []string{"ATTACH_UNSPECIFIED", "MTLS", "JWT", "PLAINTEXT", "LOCAL"}
 	causes   = []string{
@@ -27,6 +28,8 @@ var (
 	extents      = []string{"EXTENT_UNSPECIFIED", "WHOLE", "RANGE", "RANGES", "PART", "NONE"}
 	verdicts     = []string{"VERDICT_UNSPECIFIED", "NOT_COMPARABLE", "MATCH", "MISMATCH"}
 	actKinds     = []string{"KIND_UNSPECIFIED", "QUARANTINE", "REVOKE_GATEWAY", "LIFT"}
+	classSources = []string{"DATA_CLASS_SOURCE_UNSPECIFIED", "WORKLOAD", "LABEL", "DEFAULT"}
+	tokenSources = []string{"SOURCE_UNSPECIFIED", "REPORTED", "COUNTED"}
 	outageCauses = []string{"CAUSE_UNSPECIFIED", "FULL", "FAILED", "STALLED"}
 )
 
@@ -46,6 +49,7 @@ const (
 	PeerLost      = 6
 	Stopped       = 7
 	ProtocolError = 8
+	Reported      = 1
 )
 
 // Key and what a crossing is made of.
@@ -54,8 +58,22 @@ var (
 	policyRef  = wire.New("PolicyRef", wire.Uint64(1, "serial"), wire.Text(2, "revision"))
 	transition = wire.New("Transition",
 		wire.Text(1, "from"), wire.Text(2, "to"), wire.Text(3, "owner"), wire.Text(4, "sink"), wire.Bool(5, "delivered"))
+	tokens = wire.New("Tokens",
+		wire.Optional(wire.Uint32(1, "input")), wire.Optional(wire.Uint32(2, "output")), wire.Optional(wire.Uint32(3, "cacheRead")),
+		wire.Optional(wire.Uint32(4, "cacheWritten")), wire.Optional(wire.Uint32(5, "reasoning")), wire.Enum(6, "source", tokenSources))
+	ask = wire.New("Message",
+		wire.Text(1, "name"), wire.Text(2, "tool"), wire.Text(3, "intent"), wire.Enum(4, "decision", decisions))
 	operation = wire.New("Operation",
-		wire.Text(1, "protocol"), wire.Text(2, "name"), wire.Text(3, "service"), wire.Bool(4, "streamed"), wire.Text(11, "authority"))
+		wire.Text(1, "protocol"), wire.Text(2, "name"), wire.Text(3, "service"), wire.Bool(4, "streamed"), wire.Text(5, "modelRequested"),
+		wire.Text(6, "modelServed"), wire.Text(7, "finishReason"), wire.Text(8, "dataClass"), wire.Enum(9, "dataClassSource", classSources),
+		wire.Sub(10, "tokens", tokens), wire.Text(11, "authority"), wire.Sub(12, "firstToken", wire.Duration), wire.Text(13, "tool"),
+		wire.Text(14, "agent"), wire.Optional(wire.Uint32(15, "maxTokens")), wire.Many(wire.Text(16, "offered")),
+		wire.Many(wire.Sub(17, "messages", ask)), wire.Text(18, "session"), wire.Text(19, "request"), wire.Text(20, "labeler"))
+	said = wire.New("Said",
+		wire.Text(1, "id"), wire.Text(2, "modelServed"), wire.Text(3, "finishReason"), wire.Sub(4, "tokens", tokens),
+		wire.Sub(5, "firstToken", wire.Duration), wire.Sub(6, "longestGap", wire.Duration), wire.Uint64(7, "pieces"), wire.Bool(8, "failed"),
+		wire.Text(9, "fault"), wire.Uint64(10, "toolsListed"), wire.Uint64(11, "toolsHidden"), wire.Many(wire.Text(12, "toolsChanged")),
+		wire.Uint64(13, "messagesStopped"), wire.Optional(wire.Uint64(14, "cost")))
 	peer = wire.New("Peer",
 		wire.Enum(1, "attach", attaches), wire.Text(2, "svid"), wire.Text(3, "tls"), wire.Text(4, "address"))
 	clock  = wire.New("Clock", wire.Sub(1, "offset", wire.Duration), wire.Sub(2, "error", wire.Duration))
@@ -73,7 +91,7 @@ var (
 		wire.Sub(9, "open", wire.Time), wire.Sub(10, "duration", wire.Duration), wire.Sub(11, "firstByte", wire.Duration),
 		wire.Uint64(12, "requestBytes"), wire.Uint64(13, "responseBytes"), wire.Uint32(14, "status"), wire.Enum(15, "close", causes),
 		wire.Text(16, "detail"), wire.Uint32(17, "tries"), wire.Text(18, "message"), wire.Sub(19, "transfer", transfer),
-		wire.Text(20, "proof"))
+		wire.Text(20, "proof"), wire.Sub(21, "said", said))
 	half = wire.New("Half",
 		wire.Text(1, "id"), wire.Sub(2, "key", Key), wire.Enum(3, "side", sides), wire.Sub(4, "transition", transition),
 		wire.Text(5, "source"), wire.Text(6, "destination"), wire.Text(7, "trace"), wire.Text(8, "span"),
@@ -83,7 +101,7 @@ var (
 		wire.Sub(5, "firstByte", wire.Duration), wire.Uint64(6, "requestBytes"), wire.Uint64(7, "responseBytes"), wire.Uint32(8, "status"),
 		wire.Bool(9, "streamed"), wire.Enum(10, "cause", causes), wire.Enum(11, "reason", reasons), wire.Sub(12, "peer", peer),
 		wire.Sub(13, "tunnel", tunnel), wire.Text(14, "detail"), wire.Uint32(15, "tries"), wire.Text(16, "message"),
-		wire.Sub(17, "transfer", transfer))
+		wire.Sub(17, "transfer", transfer), wire.Sub(18, "said", said))
 	refusal = wire.New("Refusal",
 		wire.Enum(1, "reason", reasons), wire.Text(2, "prefix"), wire.Sub(3, "second", wire.Time), wire.Uint64(4, "count"),
 		wire.Text(5, "detail"), wire.Text(6, "listener"))

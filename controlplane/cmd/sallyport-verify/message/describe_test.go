@@ -16,6 +16,9 @@ func describeTheirs(d protoreflect.MessageDescriptor, depth int) string {
 		if f.IsList() {
 			b.WriteString(" repeated")
 		}
+		if f.HasOptionalKeyword() {
+			b.WriteString(" optional")
+		}
 		switch f.Kind() {
 		case protoreflect.MessageKind:
 			fmt.Fprintf(&b, " %s\n%s", f.Message().Name(), describeTheirs(f.Message(), depth+1))

@@ -67,7 +67,7 @@ func printCrossing(w io.Writer, c *proof.Crossing) error {
 		on := first.Sub("transition")
 		line("owner", "%s, of %s ─► %s; lands in %s", on.Text("owner"), on.Text("from"), on.Text("to"), on.Text("sink"))
 		if what := first.Sub("operation"); what != nil {
-			line("what", "%s of %s (%s) at %s", what.Text("name"), what.Text("service"), what.Text("protocol"), what.Text("authority"))
+			line("what", "%s of %s (%s) at %s", asked(what), what.Text("service"), what.Text("protocol"), what.Text("authority"))
 		}
 	}
 	for _, side := range c.Sides() {
@@ -82,6 +82,20 @@ func printCrossing(w io.Writer, c *proof.Crossing) error {
 	}
 	line("checkpoint", "of %d entries, %s", c.Checkpoint.Size, seen(c.Checkpoint))
 	return t.Flush()
+}
+
+// asked is the operation, and the model, the tool or the agent that it is about.
+func asked(what *wire.Message) string {
+	parts := []string{what.Text("name")}
+	for _, name := range [...]string{"modelRequested", "tool", "agent"} {
+		if text := what.Text(name); text != "" {
+			parts = append(parts, text)
+		}
+	}
+	if n := len(what.Subs("messages")); n > 0 {
+		parts[0] = fmt.Sprintf("a batch of %d", n)
+	}
+	return strings.Join(parts, " ")
 }
 
 // lateness says how far a statement's own time is from when the log took it, if that is
@@ -119,9 +133,27 @@ func account(a *frame.Account) string {
 			part += ", " + reason
 		}
 		part += fmt.Sprintf(", status %d, %s B there, %s B back", end.Uint("status"), thousands(end.Uint("requestBytes")), thousands(end.Uint("responseBytes")))
-		parts = append(parts, part+transferred(end.Sub("transfer")))
+		parts = append(parts, part+spent(end.Sub("said"))+transferred(end.Sub("transfer")))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// spent is what an AI service's answer cost, in words.
+func spent(said *wire.Message) string {
+	tokens := said.Sub("tokens")
+	if tokens == nil {
+		return ""
+	}
+	text := ""
+	for _, name := range [...]string{"input", "output"} {
+		if tokens.Has(name) {
+			text += fmt.Sprintf(", %s tokens of %s", thousands(tokens.Uint(name)), name)
+		}
+	}
+	if source := tokens.Value("source"); text != "" && source != "" {
+		text += " " + strings.ToLower(source)
+	}
+	return text
 }
 
 // transferred is what was moved of an object, in words.

@@ -7,7 +7,8 @@ import (
 )
 
 // Encode encodes a message in the one way: fields in the order of their numbers, each
-// once, without those that have their default value, numbers packed and short.
+// once, without those that have their default value unless they are optional, numbers
+// packed and short.
 func (m *Message) Encode() []byte { return m.append(nil) }
 
 func (m *Message) append(b []byte) []byte {
@@ -42,7 +43,7 @@ func (s *slot) append(b []byte, f *Field) []byte {
 			all = AppendVarint(all, n)
 		}
 		b = appendBytes(b, f, all)
-	case s.n != 0:
+	case s.n != 0 || f.optional:
 		b = AppendVarint(AppendVarint(b, uint64(f.number)<<3|typeVarint), s.n)
 	}
 	return b
@@ -89,9 +90,9 @@ func (m *Message) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// shown says that a field has another value than its default.
+// shown says that a field has another value than its default, or has one by itself.
 func (s *slot) shown(f *Field) bool {
-	return s.set && (f.kind == kindMessage || f.repeated || s.n != 0 || len(s.b) > 0)
+	return s.set && (f.kind == kindMessage || f.repeated || f.optional || s.n != 0 || len(s.b) > 0)
 }
 
 func (s *slot) json(f *Field) any {

@@ -32,6 +32,7 @@ type Field struct {
 	name     string // as in JSON
 	kind     kind
 	repeated bool
+	optional bool     // what came is there, be it the default value
 	of       *Schema  // of a message
 	values   []string // of an enumeration, by number
 }
@@ -111,6 +112,12 @@ func Many(f Field) Field {
 	return f
 }
 
+// Optional is a field of a number of which zero is a value: if it came, it is there.
+func Optional(f Field) Field {
+	f.optional = true
+	return f
+}
+
 func (s *Schema) find(number uint64) (place int) {
 	if number >= uint64(len(s.place)) {
 		return -1
@@ -137,6 +144,9 @@ func (s *Schema) describe(indent string) string {
 		fmt.Fprintf(&b, "%s%d %s", indent, f.number, f.name)
 		if f.repeated {
 			b.WriteString(" repeated")
+		}
+		if f.optional {
+			b.WriteString(" optional")
 		}
 		switch f.kind {
 		case kindMessage:

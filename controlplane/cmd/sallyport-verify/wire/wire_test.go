@@ -16,7 +16,7 @@ var (
 	outer = New("Outer",
 		Text(1, "text"), Bytes(2, "bytes"), Uint32(3, "small"), Uint64(4, "large"), Int64(5, "signed"), Bool(6, "is"),
 		Enum(7, "kind", []string{"NONE", "ONE"}), Sub(8, "inner", inner), Many(Sub(9, "inners", inner)), Many(Uint64(10, "numbers")),
-		Many(Text(11, "texts")), Sub(12, "at", Time), Sub(20, "took", Duration))
+		Many(Text(11, "texts")), Sub(12, "at", Time), Optional(Uint32(14, "asked")), Optional(Uint64(15, "paid")), Sub(20, "took", Duration))
 )
 
 func unhex(t testing.TB, s string) []byte {
@@ -37,6 +37,8 @@ func TestDecode(t *testing.T) {
 			"one of each", "0a0161 120162 1801 2002 2803 3001 3801", "0a0161 120162 1801 2002 2803 3001 3801",
 			`{"text":"a","bytes":"Yg==","small":1,"large":"2","signed":"3","is":true,"kind":"ONE"}`,
 		},
+		{"zeros that are values", "7000 7800", "7000 7800", `{"asked":0,"paid":"0"}`},
+		{"one that became zero", "7005 7000", "7000", `{"asked":0}`},
 		{"another order", "2002 0a0161", "0a0161 2002", `{"text":"a","large":"2"}`},
 		{"one that comes again", "2002 2003", "2003", `{"large":"3"}`},
 		{"a longer number", "20828000", "2002", `{"large":"2"}`},
@@ -120,6 +122,12 @@ func TestValues(t *testing.T) {
 	var none *Message
 	if none.Has("text") || none.Text("text") != "" || none.Sub("inner").Uint("n") != 0 || !none.Time("at").IsZero() {
 		t.Error("nothing has something")
+	}
+	if m.Has("asked") {
+		t.Error("what did not come is there")
+	}
+	if zero, err := Decode(outer, unhex(t, "7000")); err != nil || !zero.Has("asked") || zero.Uint("asked") != 0 {
+		t.Errorf("a zero that came is not there, %v", err)
 	}
 	m.Clear("text")
 	if m.Has("text") || m.Encode()[0] == 0x0a {

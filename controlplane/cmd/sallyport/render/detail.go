@@ -25,6 +25,7 @@ func Detail(w io.Writer, r *crossingv1.Record) error {
 	g.Row("destination", orQuestion(r.GetDestination()))
 	g.Row("transition", fmt.Sprintf("%s, owner %s, sink %s%s", Pair(t.GetFrom(), t.GetTo()), orQuestion(t.GetOwner()), orQuestion(t.GetSink()), delivered(t)))
 	g.Row("operation", service(r))
+	aiService(g, r.GetOperation())
 	if asked := r.GetOperation().GetAuthority(); asked != "" {
 		g.Row("asked for", asked)
 	}
@@ -82,6 +83,7 @@ func end(g *Grid, side, peer string, e *crossingv1.End) {
 	if e.GetMessage() != "" { // in a row of its own: it may say anything
 		g.Row("", "message: "+e.GetMessage())
 	}
+	said(g, e.GetSaid())
 	transfer(g, e.GetTransfer())
 }
 

@@ -177,10 +177,11 @@ func decider(r *crossingv1.Record) *crossingv1.End {
 	return all[0]
 }
 
-// operation is what was asked for: "openai chat, streamed".
+// operation is what was asked for: "openai chat gpt-oss-20b, streamed".
 func operation(r *crossingv1.Record) string {
 	op := r.GetOperation()
-	text := strings.TrimSpace(op.GetProtocol() + " " + op.GetName())
+	words := []string{op.GetProtocol(), op.GetName(), op.GetModelRequested(), op.GetTool(), op.GetAgent(), several(op)}
+	text := strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), " ")
 	if op.GetStreamed() {
 		text += ", streamed"
 	}

@@ -117,5 +117,10 @@ func whys() map[crossingv1.Reason]string {
 		crossingv1.Reason_QUARANTINED:         "an operator quarantined the caller or the destination",
 		crossingv1.Reason_REVOKED_GATEWAY:     "an operator revoked one of the gateways",
 		crossingv1.Reason_UNKNOWN_SOURCE:      "the caller is no workload of the policy any more",
+		crossingv1.Reason_UNREADABLE:          "its content does not tell what it asks for",
+		crossingv1.Reason_OVER_BUDGET:         "the caller has used up a budget",
+		crossingv1.Reason_FORBIDDEN_ANSWER:    "the answer had what the caller may not get",
+		crossingv1.Reason_BAD_LABEL:           "the label of its data does not hold",
+		crossingv1.Reason_TOOL_CHANGED:        "the tool is not what the policy knows it as",
 	}
 }
