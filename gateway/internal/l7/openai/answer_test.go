@@ -84,9 +84,10 @@ func TestWholeAnswers(t *testing.T) {
 		{
 			"a response", Responses, 200,
 			`{"id":"resp_1","object":"response","status":"completed","error":null,"incomplete_details":null,"model":"gpt-5-2025","output":[{"type":"message","id":"msg_1","status":"completed","content":[{"type":"output_text","text":"x"}]}],
-			"usage":{"input_tokens":36,"input_tokens_details":{"cached_tokens":4},"output_tokens":87,"output_tokens_details":{"reasoning_tokens":64},"total_tokens":123}}`,
+			"usage":{"input_tokens":36,"input_tokens_details":{"cached_tokens":4,"cache_write_tokens":2},"output_tokens":87,"output_tokens_details":{"reasoning_tokens":64},"total_tokens":123}}`,
 			says(func(s *inspect.Said) {
 				s.ID, s.Model, s.Finish, s.Tokens = "resp_1", "gpt-5-2025", "completed", cost(36, 87, 4, 64, -1)
+				s.Tokens.CacheWritten = 2
 			}),
 		},
 		{
@@ -210,6 +211,10 @@ func TestStreams(t *testing.T) {
 		{
 			"an error of responses", Responses, "event: error\n" + data(`{"type":"error","code":"ERR_SOMETHING","message":"x","param":null,"sequence_number":1}`),
 			says(func(s *inspect.Said) { s.Failed, s.Fault, s.Tokens.Counted = true, "ERR_SOMETHING", 0 }),
+		},
+		{
+			"an error and code that is none of it", Responses, "event: error\n" + data(`{}`, `{"type":"response.code_interpreter_call_code.done","code":"print(1)"}`),
+			says(func(s *inspect.Said) { s.Failed, s.Tokens.Counted = true, 0 }),
 		},
 		{
 			"an error of responses that is wrapped", Responses, data(`{"type":"error","error":{"type":"invalid_request_error","code":"context_length_exceeded"}}`),
