@@ -173,7 +173,8 @@ func TestStreams(t *testing.T) {
 				`{"choices":[{"delta":{"content":null}}]}`,
 				`{"choices":[{"delta":{"content":"`+strings.Repeat("x", 20_000)+`"}}]}`,
 				`{"choices":[{"index":1,"delta":{"content":"a"}},{"index":0,"delta":{"content":"b"}}]}`,
-			), says(func(s *inspect.Said) { s.Pieces, s.Tokens.Counted = 10, 10 }),
+				`{"choices":[{"index":0,"delta":{"content":"a"}},{"index":1,"delta":{}}]}`,
+			), says(func(s *inspect.Said) { s.Pieces, s.Tokens.Counted = 11, 11 }),
 		},
 		{
 			"choices that end one by one", Chat, data(`{"choices":[{"index":2,"finish_reason":"length"}]}`, `{"choices":[{"index":0,"finish_reason":"stop"}]}`, `{"choices":[{"index":2,"finish_reason":"stop"}]}`),
