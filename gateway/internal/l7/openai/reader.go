@@ -22,8 +22,9 @@ type reader struct {
 type found struct {
 	id, model, status, reason string
 	kind, code                string // of a fault
-	failed                    bool
-	isDelta                   bool // of a response: it is an event that brings some of one
+	eventCode                 string // of an event of a response, which may be something else
+	failed, isError           bool   // isError is of an event of a response
+	isDelta                   bool   // of a response: it is an event that brings some of one
 
 	used   bool // there is a usage
 	tokens inspect.Tokens
@@ -66,9 +67,16 @@ func (r *reader) end() bool {
 	if r.bad || r.scan.End() != nil {
 		return false
 	}
-	r.found.endChoice()
-	if r.found.isDelta && r.found.inside {
-		r.found.pieces = 1
+	f := &r.found
+	f.endChoice()
+	if f.isDelta && f.inside {
+		f.pieces = 1
+	}
+	if f.isError {
+		f.failed = true
+		if f.code == "" {
+			f.code = f.eventCode
+		}
 	}
 	return true
 }
@@ -121,6 +129,8 @@ func (f *found) number(is place, text []byte) {
 		f.tokens.Output = n
 	case cached:
 		f.tokens.CacheRead = n
+	case written:
+		f.tokens.CacheWritten = n
 	case reasoning:
 		f.tokens.Reasoning = n
 	}
@@ -146,11 +156,13 @@ func (h *readerHandler) text(is place, text []byte) {
 		}
 	case event:
 		f.isDelta = bytes.HasSuffix(text, []byte(".delta"))
-		f.failed = f.failed || string(text) == "error"
+		f.isError = string(text) == "error"
 	case faultType:
 		f.kind = again(h.said.Fault, text)
 	case faultCode:
 		f.code = again(h.said.Fault, text)
+	case eventCode:
+		f.eventCode = again(h.said.Fault, text)
 	}
 }
 

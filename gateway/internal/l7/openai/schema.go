@@ -77,10 +77,12 @@ const (
 	input
 	output
 	cached
+	written // to a cache
 	reasoning
 	failure // an error, or null
 	faultType
 	faultCode
+	eventCode // of an error, or what a model has programmed
 )
 
 // answer are the fields of an answer, any of which may be an error instead.
@@ -105,7 +107,7 @@ var completion = answer(
 	field{"?/choices/*/delta/function_call/arguments", content},
 	field{"?/choices/*/delta/audio/data", content}, field{"?/choices/*/delta/audio/transcript", content},
 	field{"?/usage", usage}, field{"/usage/prompt_tokens", input}, field{"/usage/completion_tokens", output},
-	field{"/usage/prompt_tokens_details/cached_tokens", cached},
+	field{"/usage/prompt_tokens_details/cached_tokens", cached}, field{"/usage/prompt_tokens_details/cache_write_tokens", written},
 	field{"/usage/completion_tokens_details/reasoning_tokens", reasoning},
 )
 
@@ -123,6 +125,7 @@ func response(at string) []field {
 		{at + "/usage/input_tokens", input},
 		{at + "/usage/output_tokens", output},
 		{at + "/usage/input_tokens_details/cached_tokens", cached},
+		{at + "/usage/input_tokens_details/cache_write_tokens", written},
 		{at + "/usage/output_tokens_details/reasoning_tokens", reasoning},
 	}
 }
@@ -130,7 +133,7 @@ func response(at string) []field {
 // A response, and an event of the stream of one.
 var (
 	responseWhole = compile(response("")...)
-	responseEvent = answer(append(response("/response"), field{"/type", event}, field{"/code", faultCode}, field{"?/delta", content})...)
+	responseEvent = answer(append(response("/response"), field{"/type", event}, field{"/code", eventCode}, field{"?/delta", content})...)
 )
 
 // answers are what the contents of answers have, by operation; streams what each
