@@ -33,6 +33,7 @@ var rules = []rule{
 	{"gateway/policy/jcs", nil, effects, "meaning has no effects"},
 	{"gateway/policy/nearest", nil, effects, "meaning has no effects"},
 	{"gateway/policy", []string{"proto/...", "gateway/policy/network", "gateway/policy/jcs", "gateway/policy/nearest"}, with(effects, "cel.dev/...", "go.yaml.in/..."), "meaning has no effects, and a gateway links no CEL and no YAML"},
+	{"gateway/policy/dataclass", []string{"gateway/policy", "proto/..."}, effects, "meaning has no effects"},
 	{"gateway/policy/source", []string{"gateway/policy", "gateway/policy/nearest", "proto/..."}, effects, "meaning has no effects"},
 	{"gateway/act", []string{"proto/...", "gateway/policy", "gateway/policy/jcs"}, effects, "meaning has no effects"},
 	{"gateway/crossing", []string{"proto/...", "gateway/policy"}, effects, "meaning has no effects"},
