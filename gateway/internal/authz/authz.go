@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
+	"github.com/sallyport-mesh/sallyport/gateway/label"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -34,7 +35,13 @@ type Verdict struct {
 	Idempotent bool               // it may be asked for again where nobody knows whether it was heard
 	Proof      string             // fingerprint of the caller's own proof that it calls, if a good one came
 
+	DataClass       string // of what is sent; "" if the policy knows no classes, or was not asked
+	DataClassSource crossingv1.Operation_DataClassSource
+	Label           *label.Label // what says so, if the source is LABEL: the content must match it
+	Whole           bool         // of the content nothing may go on before it is known to match
+
 	unproven string // what is wrong with one that came
+	labelled labelled
 	host     string // the owner of the environment that answers where no transition does
 }
 
@@ -92,6 +99,7 @@ type Authorizer struct {
 	environment string
 	policies    policies
 	proofs      proofs // nil takes none
+	labels      label.Chains
 }
 
 // New makes the authorizer of a gateway of that environment.
@@ -122,6 +130,7 @@ func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.T
 		return v
 	}
 	a.show(&v, caller, head.Proof, now)
+	a.label(&v, caller, head.Label, head, now)
 	return *v.decide(p, caller, head, now)
 }
 
@@ -160,6 +169,7 @@ func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.Re
 		return v
 	}
 	a.show(&v, source, h.GetProof(), now)
+	a.label(&v, source, h.GetLabel(), head, now)
 	v.decide(p, source, head, now)
 	if v.Allow && named != p {
 		v.agree(named, source, h, head, now)
@@ -220,10 +230,10 @@ func (v *Verdict) destination(p *policy.Policy, h *crossingv1.Header, head *l7.R
 
 // agree denies unless the policy that the egress gateway named allows it too.
 func (v *Verdict) agree(named *policy.Policy, source spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) {
-	other := Verdict{To: v.To, Proof: v.Proof, unproven: v.unproven}
+	other := Verdict{To: v.To, Proof: v.Proof, unproven: v.unproven, labelled: v.labelled}
 	if other.destination(named, h, head) {
 		if other.decide(named, source, head, now); other.Allow {
-			v.Idempotent = v.Idempotent && other.Idempotent
+			v.Idempotent, v.Whole = v.Idempotent && other.Idempotent, v.Whole || other.Whole
 			return
 		}
 		v.Intent = other.Intent
@@ -233,6 +243,9 @@ func (v *Verdict) agree(named *policy.Policy, source spiffeid.ID, h *crossingv1.
 
 func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestHead, now time.Time) *Verdict {
 	q := policy.Query{From: source, To: v.Workload, Service: v.Service.Name, Now: now}
+	if fault := v.classify(p, &q); fault != "" {
+		return v.fault(crossingv1.Reason_BAD_LABEL, fault)
+	}
 	if fault := attributes(&q.Attributes, v.Service, head); fault != "" {
 		return v.fault(crossingv1.Reason_MALFORMED, fault)
 	}
@@ -246,6 +259,6 @@ func (v *Verdict) decide(p *policy.Policy, source spiffeid.ID, head *l7.RequestH
 	case d.Proof && v.Proof == "":
 		return v.unprove()
 	}
-	v.Allow, v.Idempotent = true, d.Idempotent
+	v.Allow, v.Idempotent, v.Whole = true, d.Idempotent, v.whole(p, q, d)
 	return v
 }
