@@ -157,7 +157,10 @@ func ExplanationValue(e policy.Explanation, classes dataclass.View, ref policy.R
 	list := make(List, len(e.Considered))
 	for i, c := range e.Considered {
 		list[i] = Object{
-			{"intent", c.Intent}, {"decision", polarity(c.Deny)}, {"matched", c.Matched}, {"why", c.Why},
+			{"intent", c.Intent},
+			{"decision", polarity(c.Deny)},
+			{"matched", c.Matched},
+			{"why", c.Why},
 			{"missingClass", classes.Intents[c.Intent]},
 		}
 	}
@@ -170,8 +173,11 @@ func classValues(v *dataclass.View) Object {
 	would := make(List, len(v.Would))
 	for i, w := range v.Would {
 		would[i] = Object{
-			{"whose", w.Whose}, {"class", w.Class}, {"decision", outcome(policy.Decision{Allow: w.Allow})},
-			{"intent", w.Intent}, {"summary", w.Summary},
+			{"whose", w.Whose},
+			{"class", w.Class},
+			{"decision", outcome(policy.Decision{Allow: w.Allow})},
+			{"intent", w.Intent},
+			{"summary", w.Summary},
 		}
 	}
 	class := func(c dataclass.Class) Object { return Object{{"class", c.Name}, {"source", c.Source.String()}} }
