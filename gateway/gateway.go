@@ -196,7 +196,7 @@ func (g *Gateway) connect(b *bootstrap) error {
 // listen makes the data path and binds its listeners.
 func (g *Gateway) listen(b *bootstrap) error {
 	self := b.self
-	g.authz = authz.New(self, g.bootstrap.GetEnvironment(), g.xds).TakeProofs(g.source).ReadBy(protocols.Of)
+	g.authz = authz.New(self, g.bootstrap.GetEnvironment(), g.xds).TakeProofs(g.source).TakeLabels(g.source).ReadBy(protocols.Of)
 	g.standing = standing.New(func() standing.Reviewer { return g.authz.Review() })
 	both := exchange.Config{
 		Self:   self,

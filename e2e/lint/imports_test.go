@@ -16,7 +16,7 @@ type rule struct {
 }
 
 var (
-	meaning = []string{"gateway/policy/...", "gateway/act", "gateway/crossing", "gateway/statement", "gateway/mux"}
+	meaning = []string{"gateway/policy/...", "gateway/act", "gateway/crossing", "gateway/label", "gateway/statement", "gateway/mux"}
 	effects = []string{
 		"net", "net/http", "os", "os/exec", "log", "go.uber.org/zap/...",
 		"github.com/quic-go/...", "google.golang.org/grpc",
@@ -33,9 +33,11 @@ var rules = []rule{
 	{"gateway/policy/jcs", nil, effects, "meaning has no effects"},
 	{"gateway/policy/nearest", nil, effects, "meaning has no effects"},
 	{"gateway/policy", []string{"proto/...", "gateway/policy/network", "gateway/policy/jcs", "gateway/policy/nearest"}, with(effects, "cel.dev/...", "go.yaml.in/..."), "meaning has no effects, and a gateway links no CEL and no YAML"},
+	{"gateway/policy/dataclass", []string{"gateway/policy", "proto/..."}, effects, "meaning has no effects"},
 	{"gateway/policy/source", []string{"gateway/policy", "gateway/policy/nearest", "proto/..."}, effects, "meaning has no effects"},
 	{"gateway/act", []string{"proto/...", "gateway/policy", "gateway/policy/jcs"}, effects, "meaning has no effects"},
 	{"gateway/crossing", []string{"proto/...", "gateway/policy"}, effects, "meaning has no effects"},
+	{"gateway/label", nil, effects, "meaning has no effects, and whose key is good is asked of whoever has the bundles"},
 	{"gateway/statement", []string{"proto/...", "gateway/crossing"}, effects, "meaning has no effects"},
 	{"gateway/mux", []string{"proto/..."}, effects, "meaning has no effects"},
 	{"gateway/...", []string{"gateway/...", "certs/...", "proto/..."}, []string{module + "gateway/policy/source"}, "the data plane runs without a control plane, and reads no policy sources"},

@@ -39,7 +39,7 @@ type Workload struct {
 	Pattern   string
 	Owner     string            // the team that answers for it
 	DataClass string            // of what it sends; "" if unlabelled, which counts as the last
-	MayLabel  bool              // it may label single calls otherwise
+	MayLabel  bool              // it may label single requests of its environment otherwise
 	Plaintext bool              // its gateway may reach it without TLS
 	Addresses []string          // where the policy says it is
 	Labels    map[string]string // never written to

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/identity"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 )
 
@@ -85,8 +86,9 @@ Exit codes: 0 yes; 1 no (a refused policy, a denied call, nothing found);
 	f.StringVar(&a.mesh.serverID, "server-id", "", "SPIFFE ID that the remote control plane must have")
 	f.StringVar(&a.mesh.workloadAPI, "workload-api", "", "address of the Workload API that gives your SVID (SPIFFE_ENDPOINT_SOCKET)")
 	f.StringVar(&a.mesh.keySet, "keyset", "", "file of the keys that may sign a policy (DIR/operator/keyset.json)")
+	own := identity.Tool{Stdin: a.stdin, Stdout: a.stdout, Now: a.now, WorkloadAPI: &a.mesh.workloadAPI, Group: group, Usage: usage}
 	root.AddCommand(a.questionsCommand(), a.ownerCommand(), a.matrixCommand(), a.policyCommand(), a.traceCommand(), a.crossingsCommand(), a.unmatchedCommand(), a.transitionsCommand(),
-		a.logCommand(), a.gatewaysCommand(), a.workloadsCommand(), a.quarantineCommand(), a.actsCommand(), a.holdsCommand(), a.svidCommand(), a.attachCommand(),
+		a.logCommand(), a.gatewaysCommand(), a.workloadsCommand(), a.quarantineCommand(), a.actsCommand(), a.holdsCommand(), own.SVID(), own.Label(), a.attachCommand(),
 		a.demoCommand(), a.versionCommand())
 	root.SetVersionTemplate("{{.Version}}\n")
 	return root

@@ -9,6 +9,8 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/dataclass"
+	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
 // explainFlags are a question to the policy.
@@ -25,8 +27,9 @@ func (a *app) policyExplain() *cobra.Command {
 		Short: "Ask the policy about a call: the decision, why, and who answers for it",
 		Long: `Ask the policy in force, or that of --file, how a call is decided and why. FROM and TO
 are workloads' names (FROM may be a SPIFFE ID). What is not said with --with is not
-known: an allow that needs it does not match, a deny does. The exit code is 1 if the
-call would be denied.`,
+known: an allow that needs it does not match, a deny does. Data of no class counts as
+the last one; what that does, and what would be if the caller or the callee were
+registered as a lower one, is said. The exit code is 1 if the call would be denied.`,
 		Example: `  sallyport policy explain orchestrator llm chat --with http.method=POST --with http.path=/v1/chat/completions`,
 		Args:    cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,7 +47,7 @@ func (a *app) explain(ctx context.Context, f explainFlags, who []string) error {
 	if err != nil {
 		return err
 	}
-	compiled, err := a.askedPolicy(ctx, f.file, f.format)
+	of, compiled, err := a.askedPolicy(ctx, f.file, f.format)
 	if err != nil {
 		return err
 	}
@@ -52,8 +55,12 @@ func (a *app) explain(ctx context.Context, f explainFlags, who []string) error {
 	if err != nil {
 		return usage("%v", err)
 	}
-	if err := a.print(f.format, render.ExplanationValue(e, compiled.Ref()), func(w io.Writer) error {
-		return render.Explanation(w, e, compiled.Ref())
+	classes, err := dataclass.Missing(of, compiled, e)
+	if err != nil {
+		return err
+	}
+	if err := a.print(f.format, render.ExplanationValue(e, classes, compiled.Ref()), func(w io.Writer) error {
+		return render.Explanation(w, e, classes, compiled.Ref())
 	}); err != nil {
 		return err
 	}
@@ -63,22 +70,23 @@ func (a *app) explain(ctx context.Context, f explainFlags, who []string) error {
 	return nil
 }
 
-// askedPolicy is the policy of a file, or without one the policy in force.
-func (a *app) askedPolicy(ctx context.Context, file string, format render.Format) (*policy.Policy, error) {
+// askedPolicy is the policy of a file, or without one the policy in force, as it is
+// written and compiled.
+func (a *app) askedPolicy(ctx context.Context, file string, format render.Format) (of *policyv1.Policy, compiled *policy.Policy, err error) {
 	if file != "" {
 		c, err := a.checkPolicy(file, format)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return policy.Compile(c.policy, policy.Ref{Revision: c.revision})
+		compiled, err = policy.Compile(c.policy, policy.Ref{Revision: c.revision})
+		return c.policy, compiled, err
 	}
-	var compiled *policy.Policy
-	err := a.withPolicy(ctx, func(p *published) error {
-		var err error
-		compiled, err = policy.Compile(p.policy, p.ref())
+	err = a.withPolicy(ctx, func(p *published) (err error) {
+		of = p.policy
+		compiled, err = policy.Compile(of, p.ref())
 		return err
 	})
-	return compiled, err
+	return of, compiled, err
 }
 
 // attributes reads NAME=VALUE words; values may hold anything.

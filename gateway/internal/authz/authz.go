@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/xdsclient"
+	"github.com/sallyport-mesh/sallyport/gateway/label"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -37,7 +38,13 @@ type Verdict struct {
 	Proof      string             // fingerprint of the caller's own proof that it calls, if a good one came
 
 	reading
+	DataClass       string // of what is sent; "" if the policy knows no classes, or was not asked
+	DataClassSource crossingv1.Operation_DataClassSource
+	Label           *label.Label // what says so, if the source is LABEL: the content must match it
+	Whole           bool         // of the content nothing may go on before it is known to match
+
 	unproven string // what is wrong with one that came
+	labelled labelled
 	host     string // the owner of the environment that answers where no transition does
 }
 
@@ -96,6 +103,7 @@ type Authorizer struct {
 	policies    policies
 	proofs      proofs                                 // nil takes none
 	reads       func(protocol string) inspect.Protocol // nil reads none
+	labels      label.Chains                           // nil takes none
 }
 
 // New makes the authorizer of a gateway of that environment.
@@ -126,6 +134,7 @@ func (a *Authorizer) Egress(caller spiffeid.ID, head *l7.RequestHead, now time.T
 		return v
 	}
 	a.show(&v, caller, head.Proof, now)
+	a.label(&v, caller, head.Label, head, now)
 	v.by, v.source, v.asked = p, caller, head
 	v.read(a, head)
 	v.judge(now)
@@ -167,6 +176,7 @@ func (a *Authorizer) Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.Re
 		return v
 	}
 	a.show(&v, source, h.GetProof(), now)
+	a.label(&v, source, h.GetLabel(), head, now)
 	v.by, v.named, v.source, v.asked, v.header = p, named, source, head, h
 	v.read(a, head)
 	v.judge(now)
@@ -234,11 +244,11 @@ func (v *Verdict) judge(now time.Time) {
 
 // agree denies unless the policy that the egress gateway named allows it too.
 func (v *Verdict) agree(now time.Time) {
-	other := Verdict{To: v.To, Proof: v.Proof, unproven: v.unproven, reading: v.reading}
+	other := Verdict{To: v.To, Proof: v.Proof, unproven: v.unproven, labelled: v.labelled, reading: v.reading}
 	if other.destination(v.named, v.header, v.asked) {
 		if other.decide(v.named, now); other.Allow || other.Pending {
 			v.Allow, v.Pending = v.Allow && other.Allow, v.Pending || other.Pending
-			v.Idempotent = v.Idempotent && other.Idempotent
+			v.Idempotent, v.Whole = v.Idempotent && other.Idempotent, v.Whole || other.Whole
 			return
 		}
 		v.Intent = other.Intent
@@ -249,6 +259,9 @@ func (v *Verdict) agree(now time.Time) {
 // decide asks one policy of all that is asked for: all of it must be allowed.
 func (v *Verdict) decide(p *policy.Policy, now time.Time) *Verdict {
 	q := policy.Query{From: v.source, To: v.Workload, Service: v.Service.Name, Now: now}
+	if fault := v.classify(p, &q); fault != "" {
+		return v.fault(crossingv1.Reason_BAD_LABEL, fault)
+	}
 	if fault := attributes(&q.Attributes, v.Service, v.asked); fault != "" {
 		return v.fault(crossingv1.Reason_MALFORMED, fault)
 	}
@@ -260,7 +273,7 @@ func (v *Verdict) decide(p *policy.Policy, now time.Time) *Verdict {
 	if len(asks) == 1 {
 		asks[0].Describe(&q.Attributes)
 	}
-	return v.take(p.Decide(&q))
+	return v.ask(p, &q)
 }
 
 // decideEach decides on each of several: the first that is not allowed decides.
@@ -272,13 +285,13 @@ func (v *Verdict) decideEach(p *policy.Policy, q *policy.Query, asks []inspect.A
 		q.Attributes = head
 		asks[i].Describe(&q.Attributes)
 		one := *v
-		one.take(p.Decide(q))
+		one.ask(p, q)
 		v.messages[i] = Message{one.Intent, one.Allow}
 		one.messages = v.messages
 		if i == 0 || decided.Allow {
-			again := i == 0 || decided.Idempotent
+			again, whole := i == 0 || decided.Idempotent, decided.Whole
 			decided = one
-			decided.Idempotent = decided.Idempotent && again
+			decided.Idempotent, decided.Whole = decided.Idempotent && again, decided.Whole || whole
 		}
 	}
 	decided.messages = v.messages
@@ -286,8 +299,9 @@ func (v *Verdict) decideEach(p *policy.Policy, q *policy.Query, asks []inspect.A
 	return v
 }
 
-// take takes up what a policy decided.
-func (v *Verdict) take(d policy.Decision) *Verdict {
+// ask asks a policy, and takes up what it decided.
+func (v *Verdict) ask(p *policy.Policy, q *policy.Query) *Verdict {
+	d := p.Decide(q)
 	v.Intent, v.Caller = d.Intent, d.Caller
 	switch {
 	case d.Pending:
@@ -300,6 +314,6 @@ func (v *Verdict) take(d policy.Decision) *Verdict {
 	case d.Proof && v.Proof == "":
 		return v.unprove()
 	}
-	v.Allow, v.Idempotent = true, d.Idempotent
+	v.Allow, v.Idempotent, v.Whole = true, d.Idempotent, v.whole(p, *q, d)
 	return v
 }

@@ -95,6 +95,9 @@ func (v *Verdict) May(ask *inspect.Ask, now time.Time) bool {
 	if attributes(&q.Attributes, v.Service, v.asked) != "" {
 		return false
 	}
+	if v.Label != nil {
+		q.Attributes.SetString(policy.DataClass, v.Label.Class)
+	}
 	ask.Describe(&q.Attributes)
 	return v.by.Decide(&q).Allow
 }

@@ -57,7 +57,7 @@ func (f *Fields) DelFunc(del func(name string) bool) {
 }
 
 // RequestHead is the head of a request. Hop-by-hop fields are not in Fields,
-// nor is Host, which is Authority, nor sallyport-proof.
+// nor is Host, which is Authority, nor sallyport-proof and sallyport-label.
 type RequestHead struct {
 	Method    string // as sent; "CONNECT" for a byte stream
 	Scheme    string // "http" or "https" as the caller wrote it; "" in origin form
@@ -67,7 +67,13 @@ type RequestHead struct {
 	// Proof is what a workload sent to its own gateway as a proof that it calls. It
 	// goes to nobody with the head.
 	Proof string
+	// Label is what came as a signed label of the content's class. It goes to nobody
+	// with the head either.
+	Label string
 }
+
+// Line is the method and the path with its query, as a label names them.
+func (h *RequestHead) Line() string { return h.Method + " " + h.Path }
 
 // PathOnly is the path without its query.
 func (h *RequestHead) PathOnly() string {

@@ -229,6 +229,8 @@ func explainFault(reason crossingv1.Reason) string {
 		return "the caller must prove for itself that it calls, and sent no proof"
 	case crossingv1.Reason_BAD_PROOF:
 		return "the caller must prove for itself that it calls, and its proof is not good"
+	case crossingv1.Reason_BAD_LABEL:
+		return "a label of the data's class came, and it is not good"
 	case crossingv1.Reason_DISAGREES:
 		return "the request's head and its content disagree"
 	default:

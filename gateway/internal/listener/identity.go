@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/label"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -23,7 +24,7 @@ type identity struct {
 // identify says who sends the request and takes the credentials out of it. An
 // X509-SVID comes first: then Authorization is the application's own and stays.
 func (c *conn) identify(h *l7.RequestHead, proxy bool, now time.Time) identity {
-	h.Proof = proofIn(h.Fields)
+	h.Proof, h.Label = saidIn(h.Fields, crossing.ProofField), saidIn(h.Fields, label.Field)
 	caller, reason, ok := c.caller(now)
 	if !ok {
 		return c.identifyJWT(h, proxy, now)
@@ -106,19 +107,20 @@ func takeToken(h *l7.RequestHead, proxy bool) (token string, several bool) {
 	return token, false
 }
 
-// proofIn is what the head has as a proof. Of several there is none that anybody
-// could take for one: they are as one field (RFC 9110 5.3).
-func proofIn(f l7.Fields) (proof string) {
+// saidIn is what a caller says to its gateway in a field, as a proof or a label. Of
+// several there is none that anybody could take for one: they are as one field (RFC
+// 9110 5.3).
+func saidIn(f l7.Fields, name string) (said string) {
 	for i := range f {
 		switch {
-		case f[i].Name != crossing.ProofField:
-		case proof == "":
-			proof = f[i].Value
+		case f[i].Name != name:
+		case said == "":
+			said = f[i].Value
 		default:
-			proof += ", " + f[i].Value
+			said += ", " + f[i].Value
 		}
 	}
-	return proof
+	return said
 }
 
 // only is the value of a field and in how many rows it stands.

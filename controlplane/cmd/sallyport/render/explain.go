@@ -7,12 +7,13 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/dataclass"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// Explanation writes how a call is decided, who answers for it, and what became
-// of each intent that the caller or the callee has to do with.
-func Explanation(w io.Writer, e policy.Explanation, ref policy.Ref) error {
+// Explanation writes how a call is decided, who answers for it, of what class its data
+// is, and what became of each intent that the caller or the callee has to do with.
+func Explanation(w io.Writer, e policy.Explanation, classes dataclass.View, ref policy.Ref) error {
 	g := NewGrid()
 	g.Row(Name(e.Query.From.String())+" ─► "+e.Query.To.Name+serviceWord(e.Query.Service), outcome(e.Decision), e.Summary)
 	if err := g.Flush(w); err != nil {
@@ -28,6 +29,7 @@ func Explanation(w io.Writer, e policy.Explanation, ref policy.Ref) error {
 			facts.Row("record", words)
 		}
 	}
+	classRows(facts, &e, &classes)
 	facts.Row("policy", Ref(&crossingv1.PolicyRef{Serial: ref.Serial, Revision: ref.Revision}))
 	if audience := proofAudience(e); audience != "" {
 		facts.Row("proof", fmt.Sprintf("the caller sends, in %s, a JWT-SVID of its own for the audience %s alone, at most %d minutes old",
@@ -42,7 +44,22 @@ func Explanation(w io.Writer, e policy.Explanation, ref policy.Ref) error {
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err
 	}
-	return considered(w, e.Considered)
+	return considered(w, e.Considered, classes.Intents)
+}
+
+// classRows say of what class the data of a call is, and, where nobody says so, what
+// would be if somebody did.
+func classRows(facts *Grid, e *policy.Explanation, classes *dataclass.View) {
+	if asked := classes.Asked.String(); asked != "" {
+		facts.Row("data class", asked)
+		facts.Row("of answers", classes.Answered.String())
+	}
+	if len(e.Considered) == 0 {
+		return
+	}
+	for _, would := range classes.Decisions() {
+		facts.Row("registered", would)
+	}
 }
 
 // recordWords say how crossings of a transition are recorded where that is another
@@ -74,14 +91,18 @@ func proofAudience(e policy.Explanation) string {
 	return crossing.ProofAudience(e.Query.To.Host())
 }
 
-func considered(w io.Writer, all []policy.Considered) error {
+func considered(w io.Writer, all []policy.Considered, missing map[string]string) error {
 	g := NewGrid("INTENT", "DECISION", "MATCHES", "WHY")
 	for _, c := range all {
 		matches := "no"
 		if c.Matched {
 			matches = "yes"
 		}
-		g.Row(c.Intent, polarity(c.Deny), matches, c.Why)
+		why := c.Why
+		if class := missing[c.Intent]; class != "" {
+			why += "; " + class
+		}
+		g.Row(c.Intent, polarity(c.Deny), matches, why)
 	}
 	return g.Flush(w)
 }
@@ -108,7 +129,7 @@ func serviceWord(name string) string {
 }
 
 // ExplanationValue is an explanation for scripts.
-func ExplanationValue(e policy.Explanation, ref policy.Ref) Object {
+func ExplanationValue(e policy.Explanation, classes dataclass.View, ref policy.Ref) Object {
 	o := Object{
 		{"from", e.Query.From.String()},
 		{"to", e.Query.To.ID.String()},
@@ -135,9 +156,30 @@ func ExplanationValue(e policy.Explanation, ref policy.Ref) Object {
 	}
 	list := make(List, len(e.Considered))
 	for i, c := range e.Considered {
-		list[i] = Object{{"intent", c.Intent}, {"decision", polarity(c.Deny)}, {"matched", c.Matched}, {"why", c.Why}}
+		list[i] = Object{
+			{"intent", c.Intent},
+			{"decision", polarity(c.Deny)},
+			{"matched", c.Matched},
+			{"why", c.Why},
+			{"missingClass", classes.Intents[c.Intent]},
+		}
 	}
-	return append(o,
+	return append(append(o, classValues(&classes)...),
 		Member{"policy", Object{{"serial", Number(ref.Serial)}, {"revision", ref.Revision}}},
 		Member{"considered", list})
+}
+
+func classValues(v *dataclass.View) Object {
+	would := make(List, len(v.Would))
+	for i, w := range v.Would {
+		would[i] = Object{
+			{"whose", w.Whose},
+			{"class", w.Class},
+			{"decision", outcome(policy.Decision{Allow: w.Allow})},
+			{"intent", w.Intent},
+			{"summary", w.Summary},
+		}
+	}
+	class := func(c dataclass.Class) Object { return Object{{"class", c.Name}, {"source", c.Source.String()}} }
+	return Object{{"dataClass", class(v.Asked)}, {"answerClass", class(v.Answered)}, {"registered", would}}
 }

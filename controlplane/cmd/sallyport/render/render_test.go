@@ -21,6 +21,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/dataclass"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -295,7 +296,7 @@ func TestExplanationOfTheRecord(t *testing.T) {
 	} {
 		e := policy.Explanation{Query: policy.Query{To: &policy.Workload{Name: "llm"}}, Decision: policy.Decision{Transition: &c.transition}}
 		var text, value bytes.Buffer
-		if err := Explanation(&text, e, policy.Ref{}); err != nil {
+		if err := Explanation(&text, e, dataclass.View{}, policy.Ref{}); err != nil {
 			t.Fatal(err)
 		}
 		line := regexp.MustCompile(`(?m)^ *record .*$`).FindString(text.String())
@@ -307,7 +308,7 @@ func TestExplanationOfTheRecord(t *testing.T) {
 				t.Errorf("%+v: %q, want %q in it", c.transition, line, want)
 			}
 		}
-		if err := WriteJSON(&value, ExplanationValue(e, policy.Ref{})); err != nil {
+		if err := WriteJSON(&value, ExplanationValue(e, dataclass.View{}, policy.Ref{})); err != nil {
 			t.Fatal(err)
 		}
 		var got struct {

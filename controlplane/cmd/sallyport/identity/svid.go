@@ -1,4 +1,7 @@
-package main
+// Package identity is the commands that use the operator's or a workload's own SVID:
+// svid shows it to programs that do not speak to a Workload API, and label signs with
+// it of what class the content of a request is.
+package identity
 
 import (
 	"bytes"
@@ -6,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,11 +23,27 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/reach"
 )
 
-func (a *app) svidCommand() *cobra.Command {
-	return group("svid", "Fetch your own SVID, for programs that do not speak to a Workload API", a.svidX509(), a.svidJWT())
+// Tool is what the commands take from the tool that they are part of.
+type Tool struct {
+	Stdin  io.Reader
+	Stdout io.Writer
+	// Now is the clock that dates are judged by.
+	Now func() time.Time
+	// WorkloadAPI is the address of the Workload API that gives the SVID; empty means
+	// SPIFFE_ENDPOINT_SOCKET. It is known once a command runs.
+	WorkloadAPI *string
+	// Group makes a command that only groups others.
+	Group func(use, short string, subs ...*cobra.Command) *cobra.Command
+	// Usage is the error of bad usage.
+	Usage func(format string, args ...any) error
 }
 
-func (a *app) svidX509() *cobra.Command {
+// SVID is the command `svid` with what is below it.
+func (t Tool) SVID() *cobra.Command {
+	return t.Group("svid", "Fetch your own SVID, for programs that do not speak to a Workload API", t.svidX509(), t.svidJWT())
+}
+
+func (t Tool) svidX509() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:   "x509 --out DIR",
@@ -35,17 +55,14 @@ Sallyport's, and are not renewed here: programs that speak to the Workload API h
 theirs renewed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withSVID(cmd.Context(), func(_ context.Context, s *certs.Source) error { return a.writeSVID(out, s) })
+			return t.withSVID(cmd.Context(), func(_ context.Context, s *certs.Source) error { return t.writeSVID(out, s) })
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "directory to write to; made if it is not there")
-	if err := cmd.MarkFlagRequired("out"); err != nil {
-		panic(err) // the flag does not exist: a broken program
-	}
-	return cmd
+	return required(cmd, "out")
 }
 
-func (a *app) svidJWT() *cobra.Command {
+func (t Tool) svidJWT() *cobra.Command {
 	var audience string
 	cmd := &cobra.Command{
 		Use:   "jwt --audience SPIFFE_ID",
@@ -56,37 +73,44 @@ of --workload-api or SPIFFE_ENDPOINT_SOCKET.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := spiffeid.FromString(audience); err != nil {
-				return usage("--audience %q is no SPIFFE ID: %v", audience, err)
+				return t.Usage("--audience %q is no SPIFFE ID: %v", audience, err)
 			}
-			return a.withSVID(cmd.Context(), func(ctx context.Context, s *certs.Source) error {
+			return t.withSVID(cmd.Context(), func(ctx context.Context, s *certs.Source) error {
 				token, _, err := s.FetchJWTSVID(ctx, audience)
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(a.stdout, token)
+				_, err = fmt.Fprintln(t.Stdout, token)
 				return err
 			})
 		},
 	}
 	cmd.Flags().StringVar(&audience, "audience", "", "SPIFFE ID of whom it is shown to")
-	if err := cmd.MarkFlagRequired("audience"); err != nil {
-		panic(err) // the flag does not exist: a broken program
+	return required(cmd, "audience")
+}
+
+// required makes it bad usage not to give flags.
+func required(cmd *cobra.Command, flags ...string) *cobra.Command {
+	for _, name := range flags {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // the flag does not exist: a broken program
+		}
 	}
 	return cmd
 }
 
 // withSVID opens the Workload API and passes on what it gives.
-func (a *app) withSVID(ctx context.Context, f func(context.Context, *certs.Source) error) error {
+func (t Tool) withSVID(ctx context.Context, f func(context.Context, *certs.Source) error) error {
 	ctx, cancel := context.WithTimeout(ctx, reach.Timeout)
 	defer cancel()
-	source, err := certs.NewSource(ctx, certs.Options{WorkloadAPI: a.mesh.workloadAPI, Log: zap.NewNop()})
+	source, err := certs.NewSource(ctx, certs.Options{WorkloadAPI: *t.WorkloadAPI, Log: zap.NewNop()})
 	if err != nil {
 		return fmt.Errorf("get an SVID from the Workload API (--workload-api, SPIFFE_ENDPOINT_SOCKET): %w", err)
 	}
 	return errors.Join(f(ctx, source), source.Close())
 }
 
-func (a *app) writeSVID(dir string, s *certs.Source) error {
+func (t Tool) writeSVID(dir string, s *certs.Source) error {
 	svid, err := s.GetX509SVID()
 	if err != nil {
 		return err
@@ -117,7 +141,7 @@ func (a *app) writeSVID(dir string, s *certs.Source) error {
 			return fmt.Errorf("write the SVID: %w", err)
 		}
 	}
-	_, err = fmt.Fprintf(a.stdout, "wrote svid.pem, key.pem and bundle.pem to %s: %s until %s\n",
+	_, err = fmt.Fprintf(t.Stdout, "wrote svid.pem, key.pem and bundle.pem to %s: %s until %s\n",
 		dir, svid.ID, svid.Certificates[0].NotAfter.UTC().Format(time.RFC3339))
 	return err
 }
