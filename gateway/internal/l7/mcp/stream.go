@@ -50,7 +50,9 @@ func (s *stream) Pass(p []byte) ([]byte, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	s.comments()
+	if s.sieve.mode == unknown {
+		s.sieve.alive()
+	}
 	return s.sieve.out, nil
 }
 
@@ -68,24 +70,6 @@ func (s *stream) bareCR(p []byte) error {
 		rest = rest[i+1:]
 	}
 	return nil
-}
-
-// comments lets on lines that keep a connection alive, which no blank line need follow.
-func (s *stream) comments() {
-	v := &s.sieve
-	for v.mode == unknown && len(v.held) > 0 {
-		end := 1
-		if v.held[0] == ':' {
-			end = bytes.IndexByte(v.held, '\n') + 1
-		} else if v.held[0] != '\n' {
-			return
-		}
-		if end == 0 {
-			return
-		}
-		v.out = append(v.out, v.held[:end]...)
-		v.held = append(v.held[:0], v.held[end:]...)
-	}
 }
 
 // End takes what is behind the last blank line for an event too: there are readers who
