@@ -69,11 +69,11 @@ func answered(t *testing.T, media string, rules *inspect.Rules, content string) 
 		}
 		got, said, cut := passed(media, rules, content, n)
 		if err == nil && got != want || fmt.Sprint(cut) != fmt.Sprint(err) {
-			t.Fatalf("%s in pieces of %d: %s %v, want %s %v", content, n, got, cut, want, err)
+			t.Fatalf("%.300q in pieces of %d: %.300q %v, want %.300q %v", content, n, got, cut, want, err)
 		}
 		if err == nil {
 			if diff := cmp.Diff(wantSaid, said); diff != "" {
-				t.Fatalf("%s in pieces of %d (-whole +cut):\n%s", content, n, diff)
+				t.Fatalf("%.300q in pieces of %d (-whole +cut):\n%s", content, n, diff)
 			}
 		}
 	}
@@ -214,15 +214,17 @@ func TestRefusedAnswers(t *testing.T) {
 		for media, content := range map[string]string{jsonType: tt.content, eventsType: event(tt.content)} {
 			out, _, err := answered(t, media, but("x", Elicit), content)
 			if !errors.Is(err, tt.kind) || strings.Contains(out, `"x"`) {
-				t.Errorf("%s: %s, %v, want %v", name, out, err, tt.kind)
+				t.Errorf("%s: %.300s, %v, want %v", name, out, err, tt.kind)
 			}
 			if _, ok := errors.AsType[*inspect.Error](err); !ok {
 				t.Errorf("%s: %T", name, err)
 			}
 		}
 		// Who only looks finds no fault, and changes nothing.
-		if got, _, err := answered(t, jsonType, nil, tt.content); got != tt.content || err != nil {
-			t.Errorf("%s without rules: %.99s, %v", name, got, err)
+		for _, media := range []string{jsonType, eventsType} {
+			if got, _, err := answered(t, media, nil, tt.content); got != tt.content || err != nil {
+				t.Errorf("%s without rules: %.99s, %v", name, got, err)
+			}
 		}
 	}
 }
@@ -268,6 +270,43 @@ func TestMessagesToTheClient(t *testing.T) {
 	asks := reply(`{"inputRequests":{"a":{"method":"roots/list"},"b":{"method":"elicitation/create"}},"tools":null}`)
 	if got, _, err := answered(t, jsonType, rules, asks); got != asks || err != nil {
 		t.Errorf("%s, %v", got, err)
+	}
+}
+
+// Streams that readers of events could take in two ways, and what goes on of those
+// that they cannot.
+func TestEvents(t *testing.T) {
+	list, left := reply(`{"tools":[{"name":"x"},{"name":"a"}]}`), reply(`{"tools":[{"name":"a"}]}`)
+	for name, tt := range map[string]struct {
+		content, want string
+		kind          error
+	}{
+		"no blank line at the end":   {"data: " + list, "data: " + left, nil},
+		"no line at the end":         {"data: " + list + "\n", "data: " + left + "\n", nil},
+		"cut":                        {"data: " + list[:20], "", inspect.ErrUnreadable},
+		"another name":               {"event: x\ndata:" + list + "\n\n", "event: x\ndata:" + left + "\n\n", nil},
+		"a name behind":              {"data:" + list + "\nevent: x\n\n", "data:" + left + "\nevent: x\n\n", nil},
+		"no data":                    {"event: prime\nid: 1\nretry: 2\ndata:\n\ndata\n\nid\n\n", "event: prime\nid: 1\nretry: 2\ndata:\n\ndata\n\nid\n\n", nil},
+		"a mark":                     {"\ufeffdata: " + list + "\n\n", "\ufeffdata: " + left + "\n\n", nil},
+		"CRLF":                       {"data: " + list + "\r\n\r\n", "data: " + left + "\r\n\r\n", nil},
+		"CR ends lines":              {"data: " + list + "\r\r", "", inspect.ErrAmbiguous},
+		"CR in a comment":            {": x\rdata: " + list + "\n\n", "", inspect.ErrAmbiguous},
+		"a list for Go alone":        {"data: {\"id\":1\r,\"result\":{\"tools\":[{\"name\":\"x\"}]}\ndata: }\n\n", "", inspect.ErrAmbiguous},
+		"a tool on many lines":       {"data: {\"result\":{\"tools\":[{\ndata: \"name\":\nid: 1\ndata:\"x\"\ndata: }\n: c\ndata: ]}}\n\n", "data: {\"result\":{\"tools\":[\ndata: \nid: 1\ndata:\ndata: \n: c\ndata: ]}}\n\n", nil},
+		"a name on two lines":        {"data: {\"result\":{\"tools\":[{\"name\":\"x\ndata: y\"}]}}\n\n", "", inspect.ErrUnreadable},
+		"two messages":               {"data: " + reply(`{}`) + "\ndata: " + list + "\n\n", "", inspect.ErrUnreadable},
+		"no message":                 {"data: [DONE]\n\n", "", inspect.ErrUnreadable},
+		"much before the data":       {strings.Repeat("id: 1\n", maxUnknown), "", inspect.ErrUnreadable},
+		"much within a tool":         {"data: {\"result\":{\"tools\":[{\"name\":\n" + strings.Repeat(": x\n", maxTool), "", inspect.ErrUnreadable},
+		"much space between tools":   {"data: {\"result\":{\"tools\":[{\"name\":\"a\"}," + strings.Repeat(" ", maxTool+1), "", inspect.ErrUnreadable},
+		"much space before a tool":   {"data: {\"result\":{\"tools\":[" + strings.Repeat(" ", maxTool+1) + "]}}\n\n", "data: {\"result\":{\"tools\":[" + strings.Repeat(" ", maxTool+1) + "]}}\n\n", nil},
+		"much that keeps it alive":   {strings.Repeat(": x\n", maxUnknown) + "data: " + list + "\n\n", strings.Repeat(": x\n", maxUnknown) + "data: " + left + "\n\n", nil},
+		"a batch, with a list in it": {"data: [" + progress + "," + list + "]\n\n", "data: [" + progress + "," + left + "]\n\n", nil},
+	} {
+		got, _, err := answered(t, eventsType, but("x"), tt.content)
+		if !errors.Is(err, tt.kind) || err == nil && got != tt.want || strings.Contains(got, `"x"`) {
+			t.Errorf("%s: %.200q, %v; want %.200q, %v", name, got, err, tt.want, tt.kind)
+		}
 	}
 }
 

@@ -168,6 +168,9 @@ func FuzzAnswer(f *testing.F) {
 		if got, _, err := passed(jsonType, nil, string(content), n); got != string(content) || err != nil {
 			t.Fatalf("without rules: %q, %v", got, err)
 		}
+		if got, _, err := passed(jsonType, but(), string(content), n); got != string(content) && err == nil {
+			t.Fatalf("%q where all may be: %q", content, got)
+		}
 		out, _, err := passed(jsonType, rules, string(content), len(content)+1)
 		if cut, _, again := passed(jsonType, rules, string(content), n); fmt.Sprint(again) != fmt.Sprint(err) || err == nil && cut != out {
 			t.Fatalf("%q %v, in pieces %q %v", out, err, cut, again)
@@ -205,6 +208,9 @@ func FuzzStream(f *testing.F) {
 		n := 1 + int(size%uint(len(content)+1))
 		if got, _, err := passed(eventsType, nil, string(content), n); got != string(content) || err != nil {
 			t.Fatalf("without rules: %q, %v", got, err)
+		}
+		if got, _, err := passed(eventsType, but(), string(content), n); got != string(content) && err == nil {
+			t.Fatalf("%q where all may be: %q", content, got)
 		}
 		out, _, err := passed(eventsType, rules, string(content), len(content)+1)
 		if cut, _, again := passed(eventsType, rules, string(content), n); (again == nil) != (err == nil) || err == nil && cut != out {

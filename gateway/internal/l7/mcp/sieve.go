@@ -274,6 +274,9 @@ func (s *sieve) frame(b []byte) error {
 	}
 	s.held = append(s.held, b...)
 	s.rest = append(s.rest, b...)
+	if s.mode == unknown && len(s.held) > maxUnknown {
+		s.alive()
+	}
 	return s.bound()
 }
 

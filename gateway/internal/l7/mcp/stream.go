@@ -79,17 +79,13 @@ func (s *stream) End() ([]byte, error) {
 	if s.err == nil {
 		s.err = s.sieve.end()
 	}
-	if s.err != nil || s.sieve.rules == nil {
-		return nil, s.refused()
+	switch {
+	case s.sieve.rules == nil:
+		return nil, nil
+	case s.err != nil:
+		return nil, s.err
 	}
 	return s.sieve.out, nil
-}
-
-func (s *stream) refused() error {
-	if s.sieve.rules == nil {
-		return nil
-	}
-	return s.err
 }
 
 // listener is a stream that is told of events, which is not for others to do.
