@@ -333,6 +333,17 @@ func TestSaid(t *testing.T) {
 	}
 }
 
+// Who only looks at a stream finds what it says behind an event that is no message.
+func TestSaidBehindOthers(t *testing.T) {
+	for _, odd := range []string{"data: [DONE]\n\n", "data: {\"result\":\n\n", "data: {\"id\":1,\rid: 2\n\n", "data: " + reply(`{"tools":[7]}`) + "\n\n"} {
+		content := odd + event(reply(`{"isError":true}`))
+		got, said, err := answered(t, eventsType, nil, content)
+		if got != content || err != nil || said.Fault != "tool_error" {
+			t.Errorf("%q: %q, %+v, %v", odd, got, said, err)
+		}
+	}
+}
+
 func TestShapes(t *testing.T) {
 	for _, tt := range []struct {
 		types  []string

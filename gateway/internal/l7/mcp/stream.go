@@ -95,14 +95,25 @@ var _ sse.Handler = (*listener)(nil)
 
 func (s *listener) Data(piece []byte) error {
 	if piece[0] == '\n' {
-		return s.sieve.write(piece, false)
+		return s.write(piece, false)
 	}
 	at := int(s.parser.At() - s.base)
 	if err := s.sieve.frame(s.in[s.done:at]); err != nil {
 		return err
 	}
 	s.done = at + len(piece)
-	return s.sieve.write(piece, true)
+	return s.write(piece, true)
+}
+
+// write has the sieve take a piece. Who only looks looks no further into what is no
+// message, and goes on with the next event.
+func (s *listener) write(piece []byte, stands bool) error {
+	err := s.sieve.write(piece, stands)
+	if err != nil && s.sieve.rules == nil {
+		s.sieve.mode = gone
+		return nil
+	}
+	return err
 }
 
 func (s *listener) Block(b *sse.Block) error {
@@ -112,10 +123,10 @@ func (s *listener) Block(b *sse.Block) error {
 	}
 	s.done = end
 	v := &s.sieve
-	if v.mode == gone {
+	if v.mode == gone && v.rules != nil {
 		v.out = append(v.out, '\n') // where a byte order mark may not come to begin the stream
 	}
-	if err := v.end(); err != nil {
+	if err := v.end(); err != nil && v.rules != nil {
 		return err
 	}
 	v.reset(v.rules, v.said, true)
