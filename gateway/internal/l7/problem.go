@@ -42,7 +42,7 @@ type problem struct {
 // the exchange. A CONNECT or a request in absolute form without identity is
 // asked for Proxy-Authorization, others for Authorization.
 func Problem(id string, reason crossingv1.Reason, owner string, head *RequestHead) (*ResponseHead, []byte) {
-	return ProblemStatus(statusOf(reason), "", id, reason, owner, head)
+	return ProblemStatus(StatusOf(reason), "", id, reason, owner, head)
 }
 
 // ProblemStatus is Problem with another HTTP status and another detail than
@@ -123,7 +123,8 @@ func percentEncode(s string) string {
 	return b.String()
 }
 
-func statusOf(reason crossingv1.Reason) int {
+// StatusOf is the HTTP status of an answer to what was refused for that reason.
+func StatusOf(reason crossingv1.Reason) int {
 	switch reason {
 	case crossingv1.Reason_NO_IDENTITY, crossingv1.Reason_BAD_IDENTITY, crossingv1.Reason_EXPIRED_IDENTITY:
 		return 401

@@ -3,7 +3,9 @@ package jsonscan
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
+	"unicode/utf8"
 )
 
 // Bounds of what can be asked for.
@@ -23,16 +25,20 @@ type Paths struct {
 // node is a place that was asked for, or one on the way there.
 type node struct {
 	path    int    // index of its pointer; -1 if it is only on the way
+	glance  bool   // of a string there it is only told whether it is empty
 	key     []byte // in the object above
 	bit     uint64 // in Scanner.seen
 	below   uint64 // the bits of all nodes under it
 	members []*node
-	each    *node // the elements, if it is an array
+	starts  [2]uint64 // the bits of bytes in ASCII that keys may begin with which are alike
+	each    *node     // the elements, if it is an array
 }
 
 // Compile reads JSON Pointers (RFC 6901): "" is the whole document, "/a/b" a
 // member of a member, with "~1" for "/" and "~0" for "~". A step "*" is every
-// element of an array. A pointer that is malformed, given twice, or of more
+// element of an array. With a "?" before it, a pointer asks only what kind of value
+// is there, and of a string whether it is empty: that may be of any length, and say
+// anything. A pointer that is malformed, given twice, or of more
 // than 15 steps is an error, and so are more than 64 places on the ways.
 func Compile(pointers ...string) (*Paths, error) {
 	p := &Paths{root: node{path: -1}}
@@ -56,6 +62,7 @@ func MustCompile(pointers ...string) *Paths {
 
 func (p *Paths) add(i int, pointer string) error {
 	n := &p.root
+	pointer, glance := strings.CutPrefix(pointer, "?")
 	if pointer != "" {
 		steps := strings.Split(pointer, "/")
 		if steps[0] != "" || len(steps)-1 > maxSteps {
@@ -70,7 +77,7 @@ func (p *Paths) add(i int, pointer string) error {
 	if n.path >= 0 {
 		return fmt.Errorf("also given as number %d", n.path)
 	}
-	n.path = i
+	n.path, n.glance = i, glance
 	return nil
 }
 
@@ -90,6 +97,7 @@ func (p *Paths) step(n *node, step string) *node {
 	}
 	m := p.node(key)
 	n.members = append(n.members, m)
+	n.begins(key)
 	return m
 }
 
@@ -113,10 +121,28 @@ func (n *node) sum() uint64 {
 	return n.below | n.bit
 }
 
+// begins notes how keys may begin that are alike: for "" and what is no ASCII, in
+// any way.
+func (n *node) begins(key []byte) {
+	if len(key) == 0 || key[0] >= utf8.RuneSelf {
+		n.starts = [2]uint64{math.MaxUint64, math.MaxUint64}
+		return
+	}
+	for _, c := range bytes.ToUpper(key[:1]) {
+		n.starts[c>>6] |= 1 << (c & 63)
+	}
+	for _, c := range bytes.ToLower(key[:1]) {
+		n.starts[c>>6] |= 1 << (c & 63)
+	}
+}
+
 // find is the member of that key, nil if nobody asked for it. alike says that
 // the key is another spelling of one that was asked for: readers that do not
 // mind the case of keys (Go's encoding/json is one) would take it for that.
 func (n *node) find(key []byte) (m *node, alike bool) {
+	if len(key) > 0 && key[0] < utf8.RuneSelf && n.starts[key[0]>>6]>>(key[0]&63)&1 == 0 {
+		return nil, false
+	}
 	for _, m := range n.members {
 		if bytes.Equal(m.key, key) {
 			return m, false

@@ -24,7 +24,8 @@ const (
 // Handler is told of values that were asked for, in the order of the document.
 // path is the index of the pointer given to Compile. text is a string's value
 // with its escapes decoded, or a number as it is written; it is nil for others
-// and only good until the call returns. Of an array or object it is told at the
+// and only good until the call returns. Of a string that was only glanced at it is
+// "" or ".", which stands for any other. Of an array or object it is told at the
 // start. What it returns ends the scan, if it is not nil.
 type Handler interface {
 	Value(path int, kind Kind, text []byte) error
@@ -180,15 +181,23 @@ func (s *Scanner) read(p []byte) (int, error) {
 	}
 }
 
-// readStructure takes space and structural characters, and the first byte of
-// whatever is neither.
+// readStructure takes space and structural characters, short strings, and the
+// first byte of whatever is none of these.
 func (s *Scanner) readStructure(p []byte) (int, error) {
-	for i, c := range p {
+	for i := 0; i < len(p); i++ {
+		c := p[i]
 		if c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t') {
 			continue
 		}
 		if err := s.sign(c); err != nil {
 			return i, err
+		}
+		if s.state == inText {
+			n, err := s.readShort(p[i+1:])
+			if err != nil || n == 0 {
+				return i + 1 + n, err
+			}
+			i += n
 		}
 		if s.state > wantEnd || s.told {
 			return i + 1, nil

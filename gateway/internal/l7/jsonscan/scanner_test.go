@@ -91,6 +91,13 @@ func TestValues(t *testing.T) {
 			`{"tools":[{"function":{"name":"f"}},{},[{"function":{"name":"no"}}],{"function":{"name":"g"}}]}`,
 			[]event{{0, String, "f"}, {0, String, "g"}},
 		},
+		{
+			"glances",
+			[]string{"?/a", "?/b/*", "/c"},
+			`{"a":"` + strings.Repeat("x", MaxValue+1) + `","b":["","\u0000","\ud83d","x",1,[2],null],"c":"v"}`,
+			[]event{{0, String, "."}, {1, String, ""}, {1, String, "."}, {1, String, "."}, {1, String, "."}, {1, Number, "1"}, {1, Array, ""}, {1, Null, ""}, {2, String, "v"}},
+		},
+		{"a glance on the way", []string{"?/a", "/a/b"}, `{"a":{"b":"v"}}`, []event{{0, Object, ""}, {1, String, "v"}}},
 		{"elements of elements", []string{"/*/*"}, `[[1,2],[],{"*":4},[[5]]]`, []event{{0, Number, "1"}, {0, Number, "2"}, {0, Array, ""}}},
 		{
 			"pointer escapes",
@@ -324,3 +331,14 @@ func TestWhole(t *testing.T) {
 type told struct{}
 
 func (told) Value(int, Kind, []byte) error { return nil }
+
+// A short string at each length around the bound is told as one byte by byte is.
+func TestShortTexts(t *testing.T) {
+	for n := short - 3; n < short+3; n++ {
+		value := strings.Repeat("x", n)
+		got, err := scanBoth(t, MustCompile("/"+value, "?/g"), `{"`+value+`":"`+value+`","g":"`+value+`"}`)
+		if err != nil || len(got) != 2 || got[0].Text != value || got[1].Text != "." {
+			t.Errorf("of %d bytes: %v, %v", n, got, err)
+		}
+	}
+}

@@ -27,7 +27,7 @@ func (s *Scanner) beginKey() {
 }
 
 func (s *Scanner) beginText() {
-	s.text = text{keep: s.asked()}
+	s.text = text{keep: s.asked() && !s.next.glance}
 	s.kept = s.kept[:0]
 	s.state = inText
 }
@@ -52,7 +52,7 @@ func (s *Scanner) readText(p []byte) (int, error) {
 	}
 	switch c = p[n]; {
 	case c == '"':
-		return n + 1, s.endText()
+		return n + 1, s.endText(s.kept)
 	case c == '\\':
 		s.state = inEscape
 		return n + 1, s.grow(1)
@@ -60,6 +60,22 @@ func (s *Scanner) readText(p []byte) (int, error) {
 		return n, syntax("a control character in a string")
 	}
 	return n, nil
+}
+
+// short is how long a string may be that is read at once.
+const short = 128
+
+// readShort takes a string that has nothing to decode and is all there, as most
+// are. It takes nothing of any other.
+func (s *Scanner) readShort(p []byte) (int, error) {
+	p = p[:min(len(p), short)]
+	n := plain(p)
+	if n == len(p) || p[n] != '"' {
+		return 0, nil
+	}
+	s.text.size = n
+	s.text.over = s.text.key && n > s.paths.keyRoom
+	return n + 1, s.endText(p[:n:n])
 }
 
 // plain is how many bytes at the start of p stand for themselves in a string
@@ -260,22 +276,30 @@ func (s *Scanner) decoded(b []byte) error {
 	return nil
 }
 
-func (s *Scanner) endText() error {
+// endText takes a string that has ended; value is what was kept of it.
+func (s *Scanner) endText(value []byte) error {
 	if s.text.key {
 		s.state = wantColon
-		return s.endKey()
+		return s.endKey(value)
 	}
 	s.valued()
-	return s.tell(String, s.kept)
+	if !s.asked() {
+		return nil
+	}
+	if s.next.glance {
+		s.kept = append(s.kept[:0], "."[:min(s.text.size, 1)]...)
+		value = s.kept
+	}
+	return s.tell(String, value)
 }
 
 // endKey finds who asked for the member whose key was read.
-func (s *Scanner) endKey() error {
+func (s *Scanner) endKey(key []byte) error {
 	s.next = nil
 	if !s.text.keep || s.text.over {
 		return nil
 	}
-	m, alike := s.around().find(s.kept)
+	m, alike := s.around().find(key)
 	if alike {
 		return ambiguous("a key that matters is spelt in another case")
 	}

@@ -228,7 +228,8 @@ func FuzzStream(f *testing.F) {
 		}
 		var want []string
 		for _, data := range standard(string(content)) {
-			if leaks(data) != "it samples" {
+			// What is left out is not read to its end.
+			if leaks(data) != "it samples" && json.Valid([]byte(data)) {
 				want = append(want, left(data))
 			}
 		}

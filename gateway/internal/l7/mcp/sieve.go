@@ -32,14 +32,14 @@ const (
 var servedPointers = []string{
 	aMessage: "",
 	aMethod:  "/method",
-	aResult:  "/result",
-	aFault:   "/error",
+	aResult:  "?/result",
+	aFault:   "?/error",
 	aCode:    "/error/code",
-	aFailure: "/result/isError",
-	aList:    "/result/tools",
+	aFailure: "?/result/isError",
+	aList:    "?/result/tools",
 	aTool:    "/result/tools/*",
 	aName:    "/result/tools/*/name",
-	aInputs:  "/result/inputRequests",
+	aInputs:  "?/result/inputRequests",
 }
 
 var (
