@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -200,6 +201,7 @@ func FuzzStream(f *testing.F) {
 		event(reply(`{"tools":[{"name":"x"},{"name":"a"}]}`)) + event(sampling), "data: {\"result\":\ndata: {\"tools\":[\nid: 1\ndata: {\"name\":\"x\"},\r\ndata: {\"name\":\ndata: \"x\"}]}}\n\n",
 		": a\n\ndata\n\nevent: prime\nid: 1\ndata:\n\n" + event(progress), "data: {\"x\":1\r,\"result\":{\"tools\":[{\"name\":\"x\"}]}\ndata: }\n\n",
 		"data: " + reply(`{"tools":[{"name":"x"}]}`),
+		"data:{\"method\":\"sampling/createMessage\"0\n\n", "data\ndata\n\n0", ": x\rdata: 1\n\n",
 	} {
 		f.Add([]byte(content), uint(3))
 	}
@@ -235,7 +237,12 @@ func FuzzStream(f *testing.F) {
 		}
 		var got []string
 		for _, data := range standard(out) {
-			got = append(got, left(data))
+			switch {
+			case json.Valid([]byte(data)):
+				got = append(got, left(data))
+			case strings.TrimSpace(data) != "":
+				t.Fatalf("%q passes", data)
+			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("%q became %q (-want +got):\n%s", content, out, diff)
