@@ -60,6 +60,18 @@ func FuzzCanonical(f *testing.F) {
 	})
 }
 
+// Keys stand in the order of UTF-16, which is not that of UTF-8.
+func TestCompareKeys(t *testing.T) {
+	keys := []string{"", "a", "ab", "b", "\u00e9", "\ud7ff", "\ue000", "\ufb33", "\uffff", "\U00010000", "\U0001f600", "\U0010ffff", "a\ue000", "a\U00010000", "\U00010000\ue000", "\U00010000\U00010000", "\n", "\"", "\\"}
+	for _, a := range keys {
+		for _, b := range keys {
+			if got, want := compareKeys(a, b), compareUTF16(a, b); got != want {
+				t.Errorf("%q and %q: %d, want %d", a, b, got, want)
+			}
+		}
+	}
+}
+
 func BenchmarkCanonical(b *testing.B) {
 	text := []byte(`{"name":"add","description":"Adds two numbers.","inputSchema":{"type":"object","properties":{"b":{"type":"number","minimum":0.5},"a":{"type":"number"}},"required":["a","b"]}}`)
 	b.SetBytes(int64(len(text)))

@@ -119,7 +119,7 @@ type Said struct {
 
 	Listed  int64    // tools in a list
 	Hidden  int64    // of them, those that the caller may not call and did not see
-	Changed []string // of them, those that are not as they were pinned, by name
+	Changed []string // of them, those that are not as they were pinned, by name; at most MaxOffered
 	Stopped int64    // messages to the caller that it may not get
 }
 

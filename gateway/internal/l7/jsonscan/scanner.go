@@ -192,15 +192,15 @@ func (s *Scanner) readStructure(p []byte) (int, error) {
 		if err := s.sign(c); err != nil {
 			return i, err
 		}
-		switch {
-		case s.told || s.state > wantEnd && s.state != inText:
-			return i + 1, nil
-		case s.state <= wantEnd:
-			continue
+		if s.state == inText {
+			n, err := s.readShort(p[i+1:])
+			if err != nil || n == 0 {
+				return i + 1 + n, err
+			}
+			i += n
 		}
-		n, err := s.readShort(p[i+1:])
-		if i += n; err != nil || n == 0 || s.told {
-			return i + 1, err
+		if s.state > wantEnd || s.told {
+			return i + 1, nil
 		}
 	}
 	return len(p), nil

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonrpc"
@@ -43,9 +44,9 @@ var pointers = []string{
 	version:  "/jsonrpc",
 	method:   "/method",
 	id:       "/id",
-	result:   "/result",
-	fault:    "/error",
-	params:   "/params",
+	result:   "?/result",
+	fault:    "?/error",
+	params:   "?/params",
 	name:     "/params/name",
 	uri:      "/params/uri",
 }
@@ -60,7 +61,10 @@ var (
 func each(pointers []string) []string {
 	of := make([]string, len(pointers))
 	for i := range pointers {
-		of[i] = "/*" + pointers[i]
+		pointer, glance := strings.CutPrefix(pointers[i], "?")
+		if of[i] = "/*" + pointer; glance {
+			of[i] = "?" + of[i]
+		}
 	}
 	return of
 }

@@ -41,7 +41,7 @@ func code(reason crossingv1.Reason) int {
 // Refuse is a JSON-RPC error, of each request in a batch. Its HTTP status is 200
 // where a request's id is known, because that is where SDKs hand code and message to
 // the program: the TypeScript ones take any other for a fault of the transport (but 400
-// of version 2026-07-28), and Go's takes 403 for a call to log in. Some statuses stay:
+// of version 2026-07-28), and Go's may take 403 for a call to log in. Some statuses stay:
 // see acts.
 //
 // Where no request's id is known the error has the crossing's id for one: Go's SDK

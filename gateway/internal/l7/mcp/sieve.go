@@ -32,14 +32,14 @@ const (
 var servedPointers = []string{
 	aMessage: "",
 	aMethod:  "/method",
-	aResult:  "/result",
-	aFault:   "/error",
+	aResult:  "?/result",
+	aFault:   "?/error",
 	aCode:    "/error/code",
-	aFailure: "/result/isError",
-	aList:    "/result/tools",
+	aFailure: "?/result/isError",
+	aList:    "?/result/tools",
 	aTool:    "/result/tools/*",
 	aName:    "/result/tools/*/name",
-	aInputs:  "/result/inputRequests",
+	aInputs:  "?/result/inputRequests",
 }
 
 var (
@@ -118,12 +118,15 @@ func (s *sieve) write(b []byte, stands bool) error {
 		s.begin(b[0])
 	}
 	for len(b) > 0 && s.mode != gone {
-		n, err := s.scan.Some(b)
-		if err != nil {
-			return unread(err)
+		n, wrong := s.scan.Some(b)
+		if wrong != nil {
+			s.told.place = nowhere
 		}
 		if err := s.step(b[:n], stands); err != nil {
 			return err
+		}
+		if wrong != nil {
+			return unread(wrong)
 		}
 		b = b[n:]
 	}
@@ -223,6 +226,7 @@ func (s *sieve) known(t *told) error {
 			return forbidden("a message from the server to the client")
 		}
 		s.mode = gone
+		s.alive()
 		s.forget()
 		return nil
 	}
@@ -270,7 +274,28 @@ func (s *sieve) frame(b []byte) error {
 	}
 	s.held = append(s.held, b...)
 	s.rest = append(s.rest, b...)
+	if s.mode == unknown && len(s.held) > maxUnknown {
+		s.alive()
+	}
 	return s.bound()
+}
+
+// alive lets on the comments before an event, which keep a connection alive. No blank
+// line need follow one, so that it may be long until more comes.
+func (s *sieve) alive() {
+	n := 0
+	for rest := s.held; len(rest) > 0; rest = s.held[n:] {
+		end := 1
+		if rest[0] == ':' {
+			end = bytes.IndexByte(rest, '\n') + 1
+		}
+		if rest[0] != ':' && rest[0] != '\n' || end == 0 {
+			break
+		}
+		n += end
+	}
+	s.out = append(s.out, s.held[:n]...)
+	s.held = append(s.held[:0], s.held[n:]...)
 }
 
 // bound is on what is held.

@@ -50,7 +50,9 @@ func (s *stream) Pass(p []byte) ([]byte, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	s.comments()
+	if s.sieve.mode == unknown {
+		s.sieve.alive()
+	}
 	return s.sieve.out, nil
 }
 
@@ -70,24 +72,6 @@ func (s *stream) bareCR(p []byte) error {
 	return nil
 }
 
-// comments lets on lines that keep a connection alive, which no blank line need follow.
-func (s *stream) comments() {
-	v := &s.sieve
-	for v.mode == unknown && len(v.held) > 0 {
-		end := 1
-		if v.held[0] == ':' {
-			end = bytes.IndexByte(v.held, '\n') + 1
-		} else if v.held[0] != '\n' {
-			return
-		}
-		if end == 0 {
-			return
-		}
-		v.out = append(v.out, v.held[:end]...)
-		v.held = append(v.held[:0], v.held[end:]...)
-	}
-}
-
 // End takes what is behind the last blank line for an event too: there are readers who
 // do.
 func (s *stream) End() ([]byte, error) {
@@ -95,17 +79,13 @@ func (s *stream) End() ([]byte, error) {
 	if s.err == nil {
 		s.err = s.sieve.end()
 	}
-	if s.err != nil || s.sieve.rules == nil {
-		return nil, s.refused()
+	switch {
+	case s.sieve.rules == nil:
+		return nil, nil
+	case s.err != nil:
+		return nil, s.err
 	}
 	return s.sieve.out, nil
-}
-
-func (s *stream) refused() error {
-	if s.sieve.rules == nil {
-		return nil
-	}
-	return s.err
 }
 
 // listener is a stream that is told of events, which is not for others to do.
@@ -115,14 +95,25 @@ var _ sse.Handler = (*listener)(nil)
 
 func (s *listener) Data(piece []byte) error {
 	if piece[0] == '\n' {
-		return s.sieve.write(piece, false)
+		return s.write(piece, false)
 	}
 	at := int(s.parser.At() - s.base)
 	if err := s.sieve.frame(s.in[s.done:at]); err != nil {
 		return err
 	}
 	s.done = at + len(piece)
-	return s.sieve.write(piece, true)
+	return s.write(piece, true)
+}
+
+// write has the sieve take a piece. Who only looks looks no further into what is no
+// message, and goes on with the next event.
+func (s *listener) write(piece []byte, stands bool) error {
+	err := s.sieve.write(piece, stands)
+	if err != nil && s.sieve.rules == nil {
+		s.sieve.mode = gone
+		return nil
+	}
+	return err
 }
 
 func (s *listener) Block(b *sse.Block) error {
@@ -132,10 +123,10 @@ func (s *listener) Block(b *sse.Block) error {
 	}
 	s.done = end
 	v := &s.sieve
-	if v.mode == gone {
+	if v.mode == gone && v.rules != nil {
 		v.out = append(v.out, '\n') // where a byte order mark may not come to begin the stream
 	}
-	if err := v.end(); err != nil {
+	if err := v.end(); err != nil && v.rules != nil {
 		return err
 	}
 	v.reset(v.rules, v.said, true)
