@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
 )
 
@@ -45,8 +46,8 @@ func (b *bootstrap) quota() *quota.Quota {
 }
 
 // store is the room for contents that are held.
-func (b *bootstrap) store() *exchange.Store {
-	return exchange.NewStore(int64(min(cmp.Or(b.GetLimits().GetHeldBytes(), defaultHeld), 1<<62)))
+func (b *bootstrap) store() *hold.Store {
+	return hold.NewStore(int64(min(cmp.Or(b.GetLimits().GetHeldBytes(), defaultHeld), 1<<62)))
 }
 
 // limits of each crossing.

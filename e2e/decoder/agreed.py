@@ -63,7 +63,7 @@ def asked(operation):
     out += if_any(operation, "max_tokens") + text(operation, "session")
     messages = operation.get("messages", [])
     out += number(len(messages))
-    return out + b"".join(text(m, "name") + text(m, "tool") + number(m.get("decision", 0)) for m in messages)
+    return out + b"".join(text(m, "name") + text(m, "tool") + text(m, "model") + number(m.get("decision", 0)) for m in messages)
 
 
 def if_any(message, field):

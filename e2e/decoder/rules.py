@@ -9,7 +9,7 @@ from wire import Refused
 
 OUTAGES = {"UNREACHABLE", "NOT_RECORDED", "DRAINING", "OVER_LIMIT", "DISAGREES"}
 JUDGED = OUTAGES | {"", "NO_INTENT", "DENIED_BY_INTENT", "NOT_ENFORCEABLE", "NO_PROOF", "BAD_PROOF"} | {
-    "UNREADABLE", "OVER_BUDGET", "FORBIDDEN_ANSWER", "BAD_LABEL", "TOOL_CHANGED",
+    "UNREADABLE", "OVER_BUDGET", "FORBIDDEN_ANSWER", "TOOL_CHANGED",
 }
 THINGS = ["open", "close", "refusal", "applied", "progress", "outage", "statement", "heartbeat", "announcement"]
 
@@ -131,7 +131,7 @@ def asked(operation):
     offered, messages = operation.get("offered", []), operation.get("messages", [])
     need(31, len(offered) <= 32 and len(messages) <= 64)
     need(31, words(operation, "model_requested", "tool", "agent", "data_class") and all(message(text, 256) for text in offered))
-    need(31, all(words(m, "name", "tool", "intent") for m in messages))
+    need(31, all(words(m, "name", "tool", "model", "intent") for m in messages))
 
 
 def answerable(half, end, reason):

@@ -41,6 +41,7 @@ func appendMessage(b []byte, n protowire.Number, m *crossingv1.Operation_Message
 	b = appendText(b, 2, m.GetTool())
 	b = appendText(b, 3, m.GetIntent())
 	b = appendSigned(b, 4, int64(m.GetDecision()))
+	b = appendText(b, 5, m.GetModel())
 	return leave(b, began)
 }
 

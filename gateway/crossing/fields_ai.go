@@ -36,6 +36,7 @@ func (c *fields) message(m *crossingv1.Operation_Message) {
 	c.text("name", m.Name)
 	c.text("tool", m.Tool)
 	c.text("intent", m.Intent)
+	c.text("model", m.Model)
 	value(c, "decision", m.Decision, crossingv1.Decision_name)
 }
 

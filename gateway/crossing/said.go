@@ -75,6 +75,7 @@ func appendAgreedAsk(b []byte, o *crossingv1.Operation) []byte {
 	for _, m := range o.GetMessages() {
 		b = appendAgreed(b, m.GetName())
 		b = appendAgreed(b, m.GetTool())
+		b = appendAgreed(b, m.GetModel())
 		b = protowire.AppendVarint(b, uint64(m.GetDecision()))
 	}
 	return b
@@ -135,7 +136,7 @@ func sameNumber(a, b *uint32) bool { return (a == nil) == (b == nil) && (a == ni
 
 // sameMessage leaves out the intent: each gateway may have another policy.
 func sameMessage(e, i *crossingv1.Operation_Message) bool {
-	return e.GetName() == i.GetName() && e.GetTool() == i.GetTool() && e.GetDecision() == i.GetDecision()
+	return e.GetName() == i.GetName() && e.GetTool() == i.GetTool() && e.GetModel() == i.GetModel() && e.GetDecision() == i.GetDecision()
 }
 
 // said names where two ends, both of which had the whole answer, differ in what it
@@ -189,7 +190,7 @@ func checkAsk(o *crossingv1.Operation) error {
 		return errWord
 	}
 	for _, m := range o.GetMessages() {
-		if !areWords(m.GetName(), m.GetTool(), m.GetIntent()) {
+		if !areWords(m.GetName(), m.GetTool(), m.GetModel(), m.GetIntent()) {
 			return errWord
 		}
 	}

@@ -249,6 +249,7 @@ func (v *Verdict) agree(now time.Time) {
 		if other.decide(v.named, now); other.Allow || other.Pending {
 			v.Allow, v.Pending = v.Allow && other.Allow, v.Pending || other.Pending
 			v.Idempotent, v.Whole = v.Idempotent && other.Idempotent, v.Whole || other.Whole
+			v.DataClass, v.DataClassSource = other.DataClass, other.DataClassSource // as the egress gateway has it
 			return
 		}
 		v.Intent = other.Intent

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/protocols"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
@@ -69,10 +70,10 @@ func TestModelDecides(t *testing.T) {
 		{"forbidden", "", afterText(10, "large"), crossingv1.Reason_NO_INTENT},
 		{"of another case", "", afterText(10, "Small"), crossingv1.Reason_NO_INTENT},
 		{"none", "", `{"messages":[]}`, crossingv1.Reason_NO_INTENT},
-		{"named first", "", `{"model":"small","messages":["` + strings.Repeat("x", 3*mostHeld) + `"]}`, 0},
-		{"as late as may be", "", afterText(mostHeld-2-len(afterText(0, "small")), "small"), 0},
-		{"a byte later", "", afterText(mostHeld-1-len(afterText(0, "small")), "small"), 0},
-		{"too late", "", afterText(mostHeld, "small"), crossingv1.Reason_UNREADABLE},
+		{"named first", "", `{"model":"small","messages":["` + strings.Repeat("x", 3*hold.Usual) + `"]}`, 0},
+		{"as late as may be", "", afterText(hold.Usual-2-len(afterText(0, "small")), "small"), 0},
+		{"a byte later", "", afterText(hold.Usual-1-len(afterText(0, "small")), "small"), 0},
+		{"too late", "", afterText(hold.Usual, "small"), crossingv1.Reason_UNREADABLE},
 		{"late, and more is held", "1MiB", afterText(800_000, "small"), 0},
 		{"late, and forbidden", "1MiB", afterText(800_000, "large"), crossingv1.Reason_NO_INTENT},
 		{"twice", "", `{"model":"small","model":"large"}`, crossingv1.Reason_UNREADABLE},
@@ -130,7 +131,7 @@ func TestContradictionAtTheEnd(t *testing.T) {
 	w := reading(t, smallOnly(t, ""))
 	var got partly
 	w.destination = got.serve
-	r := w.ask(t, asItComes(chat(`{"model":"small","text":"`+strings.Repeat("x", 5*mostHeld)+`","model":"large"}`)))
+	r := w.ask(t, asItComes(chat(`{"model":"small","text":"`+strings.Repeat("x", 5*hold.Usual)+`","model":"large"}`)))
 	if got.whole {
 		t.Error("the destination took it for whole")
 	}
@@ -202,22 +203,22 @@ func TestCodedRequest(t *testing.T) {
 // and given back.
 func TestHeldTooMuch(t *testing.T) {
 	w := reading(t, smallOnly(t, "1MiB"))
-	w.egress.cfg.Store, w.ingress.cfg.Store = NewStore(1<<20), NewStore(1<<20)
+	w.egress.cfg.Store, w.ingress.cfg.Store = hold.NewStore(1<<20), hold.NewStore(1<<20)
 	if r := w.ask(t, chat(afterText(500_000, "small"))); r.head.Status != 200 {
 		t.Errorf("with room: %+v", r.head)
 	}
 	<-w.served
-	for name, s := range map[string]*Store{"egress": w.egress.cfg.Store, "ingress": w.ingress.cfg.Store} {
-		if left := s.left.Load(); left != 1<<20 {
+	for name, s := range map[string]*hold.Store{"egress": w.egress.cfg.Store, "ingress": w.ingress.cfg.Store} {
+		if left := s.Left(); left != 1<<20 {
 			t.Errorf("%s: %d bytes are left", name, left)
 		}
 	}
 	w = reading(t, smallOnly(t, "1MiB"))
-	w.egress.cfg.Store = NewStore(100_000)
+	w.egress.cfg.Store = hold.NewStore(100_000)
 	if r := w.ask(t, chat(afterText(500_000, "small"))); r.head.Status != http.StatusBadRequest {
 		t.Errorf("without room: %+v", r.head)
 	}
-	if left := w.egress.cfg.Store.left.Load(); left != 100_000 {
+	if left := w.egress.cfg.Store.Left(); left != 100_000 {
 		t.Errorf("%d bytes are left", left)
 	}
 }

@@ -1,9 +1,7 @@
 package exchange
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -14,8 +12,8 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/agree"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
@@ -54,9 +52,9 @@ func TestAgreeingContent(t *testing.T) {
 		"model":          func() *listener.Request { return ofModel("small", long(10, `"}`)) },
 		"model, no body": func() *listener.Request { return ofModel("small", "") },
 		"no model":       func() *listener.Request { return ofModel("small", `{"a":1}`) },
-		"as may be held": func() *listener.Request { return ofModel("small", long(mostHeld-len(long(0, `"}`)), `"}`)) },
-		"one byte more":  func() *listener.Request { return ofModel("small", long(mostHeld-len(long(0, `"}`))+1, `"}`)) },
-		"larger":         func() *listener.Request { return ofModel("small", long(5*mostHeld, "\"}\n")) },
+		"as may be held": func() *listener.Request { return ofModel("small", long(hold.Usual-len(long(0, `"}`)), `"}`)) },
+		"one byte more":  func() *listener.Request { return ofModel("small", long(hold.Usual-len(long(0, `"}`))+1, `"}`)) },
+		"larger":         func() *listener.Request { return ofModel("small", long(5*hold.Usual, "\"}\n")) },
 	} {
 		for how, sent := range map[string]func(*listener.Request) *listener.Request{"as it comes": asItComes, "in pieces": inPieces} {
 			t.Run(name+" "+how, func(t *testing.T) {
@@ -107,7 +105,7 @@ func TestDisagreeingContent(t *testing.T) {
 		{"cut off", func() *listener.Request { return toolCall("add", addCall[:len(addCall)-1]) }, "it ends too early", 7.},
 		{"model", func() *listener.Request { return ofModel("small", `{"model":"large"}`) }, `x-model is "small", /model is "large"`, false},
 		{"as may be held", func() *listener.Request {
-			return ofModel("small", long(mostHeld-len(long(0, `","model":1}`)), `","model":1}`))
+			return ofModel("small", long(hold.Usual-len(long(0, `","model":1}`)), `","model":1}`))
 		}, "a key that matters comes twice", false},
 	} {
 		for how, sent := range map[string]func(*listener.Request) *listener.Request{"as it comes": asItComes, "in pieces": inPieces} {
@@ -156,7 +154,7 @@ func TestDisagreesLate(t *testing.T) {
 		for how, sent := range map[string]func(*listener.Request) *listener.Request{"as it comes": asItComes, "in pieces": inPieces} {
 			t.Run(name+" "+how, func(t *testing.T) {
 				w := newWorld(t, nil)
-				content := long(3*mostHeld, last)
+				content := long(3*hold.Usual, last)
 				var got partly
 				w.destination = got.serve
 				r := w.ask(t, sent(ofModel("small", content)))
@@ -182,7 +180,7 @@ func TestDisagreesAtIngress(t *testing.T) {
 	}{
 		"held":   {`{"model":"small"}`, false},
 		"empty":  {"", false},
-		"larger": {long(3*mostHeld, `","Model":1}`), true},
+		"larger": {long(3*hold.Usual, `","Model":1}`), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -314,7 +312,7 @@ func TestFollowTooLate(t *testing.T) {
 func TestTooLargeWhileHeld(t *testing.T) {
 	w := newWorld(t, nil)
 	w.ingress.cfg.Limits.RequestBytes = 20
-	r := w.ask(t, ofModel("small", long(2*mostHeld, `"}`))) // not at hand: this tunnel has no window
+	r := w.ask(t, ofModel("small", long(2*hold.Usual, `"}`))) // not at hand: this tunnel has no window
 	refused(t, w, r, 413, crossingv1.Cause_REFUSED_BY_PEER, crossingv1.Reason_TOO_LARGE)
 	w.journal.never(t, "destination asked")
 }
@@ -324,52 +322,12 @@ func TestNothingToCompareCostsNothing(t *testing.T) {
 	head := &request("POST", "/v1/chat", "", l7.Field{Name: "content-type", Value: "application/json"}, l7.Field{Name: "mcp-protocol-version", Value: "2025-11-25"}).Head
 	v := new(authz.Verdict)
 	a := arrival{account: &account{cfg: new(Config)}}
-	d := &departure{account: &account{cfg: new(Config), half: new(half)}, req: &listener.Request{Head: *head, Body: http.NoBody}}
+	d := &departure{account: &account{cfg: new(Config), half: newHalf()}, req: &listener.Request{Head: *head, Body: http.NoBody}}
 	if n := testing.AllocsPerRun(100, func() {
-		if content, ok := a.content(head); content != &a.body || !ok || !d.inspect(v) {
+		if content, ok := a.content(); content != &a.body || !ok || !d.inspect(v) {
 			t.Error("held")
 		}
 	}); n > 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
 }
-
-// FuzzHeld: what is compared comes through as it is, or not as a whole.
-func FuzzHeld(f *testing.F) {
-	f.Add("small", `{"model":"small"}`, uint(3), uint(5), uint(0))
-	f.Add("small", `{"model":"large"}`, uint(1), uint(1), uint(0))
-	f.Add("small", `{"model":"small"}`, uint(1000), uint(900), uint(70_000))
-	f.Add("small", `{"model":"small"`, uint(70_000), uint(70_000), uint(70_000))
-	f.Fuzz(func(t *testing.T, model, content string, in, out, space uint) {
-		content += strings.Repeat(" ", int(space%(3*mostHeld)))
-		head := &ofModel(model, "").Head
-		check := agree.New(head)
-		_, err := check.Write([]byte(content))
-		if err == nil {
-			err = check.End()
-		}
-		c := newHeld(head, &chunks{strings.NewReader(content), int(in%100_000) + 1}, nil, nil)
-		c.hold()
-		got, held := bytes.Buffer{}, c.came
-		if c.err != nil && !errors.Is(c.err, io.EOF) {
-			held = nil
-		}
-		_, cerr := io.CopyBuffer(&got, struct{ io.Reader }{c}, make([]byte, int(out%100_000)+1))
-		switch {
-		case err == nil && (cerr != nil || got.String() != content):
-			t.Fatalf("%v with %d of %d bytes of what agrees", cerr, got.Len(), len(content))
-		case err != nil && (cerr == nil || !strings.HasPrefix(content, got.String()) || len(content) > 0 && got.Len() >= len(content)):
-			t.Fatalf("%v with %d of %d bytes of what does not agree: %v", cerr, got.Len(), len(content), err)
-		case err != nil && len(content) < mostHeld && got.Len() > 0:
-			t.Fatalf("%d bytes went on, %d were held", got.Len(), len(held))
-		}
-	})
-}
-
-// chunks gives at most so many bytes at a time.
-type chunks struct {
-	r    io.Reader
-	most int
-}
-
-func (c *chunks) Read(p []byte) (int, error) { return c.r.Read(p[:min(len(p), c.most)]) }

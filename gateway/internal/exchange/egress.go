@@ -10,8 +10,8 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/agree"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -48,8 +48,8 @@ type departure struct {
 	round       uint64         // of standing crossings' reviews, when it was decided on
 	left        int64          // bytes of the answer's content; -1 if only its end tells
 
-	held      *held        // content; nil if nobody looks at it
-	disagrees *agree.Check // why the caller is refused, if it is that
+	held  *hold.Content // nil if nobody looks at it
+	fault *hold.Fault   // why the caller is refused, if it is that
 
 	status int    // of a problem, if another than its reason's
 	detail string // and what it says
@@ -87,7 +87,7 @@ func (d *departure) unwatch() {
 // has waited for it.
 func (d *departure) free() {
 	d.unwatch()
-	d.held.free()
+	d.held.Free()
 	d.held = nil
 	var stream tunnel.Stream
 	if d.account != nil {
@@ -101,7 +101,7 @@ func (d *departure) free() {
 		tunnel.Release(stream)
 	}
 	d.account, d.req, d.resp, d.traceparent, d.left, d.sure = nil, nil, nil, "", 0, false
-	d.status, d.detail, d.disagrees = 0, "", nil
+	d.status, d.detail, d.fault = 0, "", nil
 	d.verdict = authz.Verdict{}
 	d.pump.begin(nil, nil, nil, nil, nil)
 	d.frames.Reset(nil)
@@ -219,8 +219,8 @@ func (d *departure) refusal(reason crossingv1.Reason, owner string) (*l7.Respons
 		status, detail = http.StatusForbidden, how
 	}
 	switch p := d.verdict.Protocol(); {
-	case d.disagrees != nil && reason == crossingv1.Reason_DISAGREES:
-		return d.disagrees.Answer(d.id, owner, head)
+	case d.fault != nil && d.fault.Check != nil && reason == crossingv1.Reason_DISAGREES:
+		return d.fault.Check.Answer(d.id, owner, head)
 	case d.req.Upgrade != "" && reason == crossingv1.Reason_NOT_ENFORCEABLE:
 		return l7.ProblemStatus(http.StatusNotImplemented, "this gateway does not change protocols", d.id, reason, owner, head)
 	case p != nil:
@@ -276,6 +276,9 @@ func (d *departure) header(h *crossing.Header, v *authz.Verdict) {
 	h.Intent = v.Intent
 	if v.Proof != "" { // else it may be for others
 		h.Proof = d.req.Head.Proof
+	}
+	if v.Label != nil {
+		h.Label = d.req.Head.Label
 	}
 	h.Kind = crossingv1.Header_HTTP
 	if d.req.Head.Method == http.MethodConnect {

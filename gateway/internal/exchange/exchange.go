@@ -21,6 +21,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seen"
@@ -80,7 +81,7 @@ type Config struct {
 	// Tools remembers what tools looked like when they were listed; nil for none.
 	Tools *seen.Tools
 	// Store is the room for contents that are held; nil for any.
-	Store *Store
+	Store *hold.Store
 	// Quota is what each caller may have under way; nil for no limit.
 	Quota *quota.Quota
 	// Limits of each crossing.

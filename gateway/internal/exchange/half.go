@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -109,4 +111,45 @@ func (h *half) carried(info tunnel.Info) { h.Tunnel = h.tunnel.of(info) }
 func last(room *durationpb.Duration, d time.Duration) *durationpb.Duration {
 	room.Seconds, room.Nanos = int64(d/time.Second), int32(d%time.Second)
 	return room
+}
+
+// asks records what is asked for, and of what class it is.
+func (h *half) asks(v *authz.Verdict) {
+	o := h.Operation
+	o.DataClass, o.DataClassSource = crossing.Word(v.DataClass), v.DataClassSource
+	if v.Label != nil {
+		o.Labeler = v.Label.Labeler.String()
+	}
+	asks := v.Asks()
+	if len(asks) == 0 {
+		return
+	}
+	if o.Request == "" {
+		o.Request = o.Name
+	}
+	first := &asks[0]
+	o.Name, o.ModelRequested, o.Tool = crossing.Word(first.Operation), crossing.Word(first.Model), crossing.Word(first.Tool)
+	o.Agent, o.Session = crossing.Word(first.Agent), first.Session
+	for _, tool := range first.Offered {
+		o.Offered = append(o.Offered, crossing.Word(tool))
+	}
+	if first.MaxTokens >= 0 {
+		most := uint32(min(first.MaxTokens, math.MaxUint32))
+		o.MaxTokens = &most
+	}
+	h.messages(asks, v.Messages())
+}
+
+// messages records each of several.
+func (h *half) messages(asks []inspect.Ask, decided []authz.Message) {
+	for i, m := range decided {
+		decision := crossingv1.Decision_DENY
+		if m.Allow {
+			decision = crossingv1.Decision_ALLOW
+		}
+		h.Operation.Messages = append(h.Operation.Messages, &crossingv1.Operation_Message{
+			Name: crossing.Word(asks[i].Operation), Tool: crossing.Word(asks[i].Tool), Model: crossing.Word(asks[i].Model),
+			Intent: m.Intent, Decision: decision,
+		})
+	}
 }

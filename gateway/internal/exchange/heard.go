@@ -138,13 +138,13 @@ func (s *heard) record() *crossingv1.Said {
 	}
 	got := s.answer.Said()
 	r := &crossingv1.Said{
-		Id: crossing.Detail(got.ID), ModelServed: crossing.Detail(got.Model), FinishReason: crossing.Detail(got.Finish),
-		Failed: got.Failed, Fault: crossing.Detail(got.Fault), Pieces: uint64(max(got.Pieces, 0)),
+		Id: crossing.Word(got.ID), ModelServed: crossing.Word(got.Model), FinishReason: crossing.Word(got.Finish),
+		Failed: got.Failed, Fault: crossing.Word(got.Fault), Pieces: uint64(max(got.Pieces, 0)),
 		ToolsListed: uint64(max(got.Listed, 0)), ToolsHidden: uint64(max(got.Hidden, 0)), MessagesStopped: uint64(max(got.Stopped, 0)),
 		Tokens: tokens(&got.Tokens),
 	}
 	for _, tool := range got.Changed {
-		r.ToolsChanged = append(r.ToolsChanged, crossing.Detail(tool))
+		r.ToolsChanged = append(r.ToolsChanged, crossing.Word(tool))
 	}
 	if s.pieces > 0 {
 		r.FirstToken = durationpb.New(s.first)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -60,10 +61,10 @@ type arrival struct {
 	patience patience
 	names    inNames
 	request  asking
-	waiter   tunnel.Watch // lets the request go on, also if its stream ends
-	held     *held        // content; nil if nobody looks at it
-	watched  bool         // it may
-	sure     bool         // it did not, and never will
+	waiter   tunnel.Watch  // lets the request go on, also if its stream ends
+	held     *hold.Content // nil if nobody looks at it
+	watched  bool          // it may
+	sure     bool          // it did not, and never will
 }
 
 // newArrival is one whose header was taken.
@@ -86,7 +87,7 @@ func (a *arrival) unwatch() {
 // uses it any more: neither who tells of the stream's end nor upstream. It says
 // whether it is.
 func (a *arrival) free(to *sync.Pool) bool {
-	a.held.free()
+	a.held.Free()
 	a.held = nil
 	if a.account != nil {
 		a.account.free()
@@ -259,6 +260,7 @@ func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool
 	if (v.Allow || v.Pending) && head.Method != http.MethodConnect {
 		a.inspect(v, head, ended)
 	}
+	a.half.asks(v)
 	if err := a.open(v); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
 		return false
@@ -288,7 +290,7 @@ func (a *arrival) within(head *l7.RequestHead) bool {
 // running ends.
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	body := &a.body
-	content, ok := a.content(head)
+	content, ok := a.content()
 	r := &a.request
 	if !ok {
 		a.failed(running, r, body, nil)

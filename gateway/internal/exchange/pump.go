@@ -6,10 +6,9 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/agree"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -161,24 +160,13 @@ func (p *pump) broken(err error) {
 		p.stream.Reset(tunnel.ProtocolError)
 		return
 	}
-	if reason := ofContent(err); reason != crossingv1.Reason_REASON_UNSPECIFIED {
+	if reason := hold.ReasonOf(err); reason != crossingv1.Reason_REASON_UNSPECIFIED {
 		p.refused = reason
 		p.stream.Reset(tunnel.Refused)
 		return
 	}
 	p.gone = true
 	p.stream.Reset(tunnel.CallerGone)
-}
-
-// ofContent is the reason why a content is refused whose reading ended with err.
-func ofContent(err error) crossingv1.Reason {
-	if _, ok := errors.AsType[*agree.Error](err); ok {
-		return crossingv1.Reason_DISAGREES
-	}
-	if _, ok := errors.AsType[*inspect.Error](err); ok {
-		return crossingv1.Reason_UNREADABLE
-	}
-	return crossingv1.Reason_REASON_UNSPECIFIED
 }
 
 // stop ends this direction, wherever it is. Nothing is sent afterwards.
@@ -201,7 +189,7 @@ func (p *pump) blame(cause crossingv1.Cause) (crossingv1.Cause, crossingv1.Reaso
 		return crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED
 	case p.excess:
 		return crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
-	case p.refused == crossingv1.Reason_DISAGREES, p.refused == crossingv1.Reason_UNREADABLE:
+	case p.refused == crossingv1.Reason_DISAGREES, p.refused == crossingv1.Reason_UNREADABLE, p.refused == crossingv1.Reason_BAD_LABEL:
 		return crossingv1.Cause_REFUSED, p.refused
 	case p.refused != crossingv1.Reason_REASON_UNSPECIFIED:
 		return crossingv1.Cause_PROTOCOL_ERROR, p.refused

@@ -42,7 +42,7 @@ func appendMessages(b []byte, o *wire.Message) []byte {
 	all := o.Subs("messages")
 	b = wire.AppendVarint(b, uint64(len(all)))
 	for _, m := range all {
-		b = appendNumbers(appendTexts(b, m, "name", "tool"), m, "decision")
+		b = appendNumbers(appendTexts(b, m, "name", "tool", "model"), m, "decision")
 	}
 	return b
 }

@@ -62,7 +62,8 @@ var (
 		wire.Optional(wire.Uint32(1, "input")), wire.Optional(wire.Uint32(2, "output")), wire.Optional(wire.Uint32(3, "cacheRead")),
 		wire.Optional(wire.Uint32(4, "cacheWritten")), wire.Optional(wire.Uint32(5, "reasoning")), wire.Enum(6, "source", tokenSources))
 	ask = wire.New("Message",
-		wire.Text(1, "name"), wire.Text(2, "tool"), wire.Text(3, "intent"), wire.Enum(4, "decision", decisions))
+		wire.Text(1, "name"), wire.Text(2, "tool"), wire.Text(3, "intent"), wire.Enum(4, "decision", decisions),
+		wire.Text(5, "model"))
 	operation = wire.New("Operation",
 		wire.Text(1, "protocol"), wire.Text(2, "name"), wire.Text(3, "service"), wire.Bool(4, "streamed"), wire.Text(5, "modelRequested"),
 		wire.Text(6, "modelServed"), wire.Text(7, "finishReason"), wire.Text(8, "dataClass"), wire.Enum(9, "dataClassSource", classSources),

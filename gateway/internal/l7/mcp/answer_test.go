@@ -362,7 +362,7 @@ func TestShapes(t *testing.T) {
 	} {
 		h := answerOf(tt.types...)
 		a := Protocol{}.Answer(nil, h, but())
-		if shaped(h) != tt.is || (a != nil) != tt.answer || Protocol{}.MayShorten(h, but()) != tt.answer || MayShorten(h, nil) {
+		if shaped(h) != tt.is || (a != nil) != tt.answer || (Protocol{}).MayShorten(h, but()) != tt.answer || (Protocol{}).MayShorten(h, nil) {
 			t.Errorf("%q is %d, %T", tt.types, shaped(h), a)
 		}
 		if tt.is == either {

@@ -3535,7 +3535,9 @@ type Operation_Message struct {
 	// intent that decided.
 	Intent string `protobuf:"bytes,3,opt,name=intent,proto3" json:"intent,omitempty"`
 	// decision on it.
-	Decision      Decision `protobuf:"varint,4,opt,name=decision,proto3,enum=sallyport.crossing.v1.Decision" json:"decision,omitempty"`
+	Decision Decision `protobuf:"varint,4,opt,name=decision,proto3,enum=sallyport.crossing.v1.Decision" json:"decision,omitempty"`
+	// model as model_requested in Operation.
+	Model         string `protobuf:"bytes,5,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3598,6 +3600,13 @@ func (x *Operation_Message) GetDecision() Decision {
 	return Decision_DECISION_UNSPECIFIED
 }
 
+func (x *Operation_Message) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
 var File_sallyport_crossing_v1_crossing_proto protoreflect.FileDescriptor
 
 const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
@@ -3645,7 +3654,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04sink\x18\x04 \x01(\tR\x04sink\x12\x1c\n" +
-	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\xe0\a\n" +
+	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\xf6\a\n" +
 	"\tOperation\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3670,12 +3679,13 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\bmessages\x18\x11 \x03(\v2(.sallyport.crossing.v1.Operation.MessageR\bmessages\x12\x18\n" +
 	"\asession\x18\x12 \x01(\tR\asession\x12\x18\n" +
 	"\arequest\x18\x13 \x01(\tR\arequest\x12\x18\n" +
-	"\alabeler\x18\x14 \x01(\tR\alabeler\x1a\x86\x01\n" +
+	"\alabeler\x18\x14 \x01(\tR\alabeler\x1a\x9c\x01\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04tool\x18\x02 \x01(\tR\x04tool\x12\x16\n" +
 	"\x06intent\x18\x03 \x01(\tR\x06intent\x12;\n" +
-	"\bdecision\x18\x04 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\"Z\n" +
+	"\bdecision\x18\x04 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x12\x14\n" +
+	"\x05model\x18\x05 \x01(\tR\x05model\"Z\n" +
 	"\x0fDataClassSource\x12!\n" +
 	"\x1dDATA_CLASS_SOURCE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bWORKLOAD\x10\x01\x12\t\n" +

@@ -1,4 +1,4 @@
-package exchange
+package hold
 
 import (
 	"errors"
@@ -28,7 +28,6 @@ type asked struct {
 	into    io.Writer       // what came: the request, or its decoder
 	decoder *coding.Decoder // nil if the content has no coding
 	behind  int             // bytes that came and are not read, before the end
-	most    int             // bytes that may be held
 	judged  bool            // it was decided
 	needed  bool            // by what the content says
 	moot    bool            // nobody asks what it says, and nothing of that is recorded
@@ -41,20 +40,23 @@ func newAsked(v *authz.Verdict, head *l7.RequestHead, side crossingv1.Side) *ask
 	if v.Request() == nil {
 		return nil
 	}
-	a := &asked{verdict: v, request: v.Request(), into: v.Request(), most: v.Service.Hold, behind: 1}
+	a := &asked{verdict: v, request: v.Request(), into: v.Request(), behind: 1}
 	decoder, err := coding.New(coding.Of(head.Fields), a.request, policy.MaxHold)
 	if a.fault = unreadable(err); decoder != nil {
 		a.decoder, a.into = decoder, decoder
 	}
 	if side == crossingv1.Side_INGRESS {
-		a.most, a.behind = a.most-1, 0
+		a.behind = 0
 	}
 	return a
 }
 
-// settled says that more content changes nothing of what is known.
-func (a *asked) settled() bool {
-	return a == nil || a.ended || a.fault != nil || a.request.Settled()
+// mostOf is how much of a content is held on that side, in bytes.
+func mostOf(v *authz.Verdict, side crossingv1.Side) int {
+	if side == crossingv1.Side_INGRESS {
+		return v.Service.Hold - 1
+	}
+	return v.Service.Hold
 }
 
 // take reads what came from the place read on, and gives the place up to which it was
@@ -130,33 +132,5 @@ func (a *asked) decide(now time.Time) {
 	}
 	if v.Again(now); v.Pending {
 		v.Unread(fmt.Sprintf("what it asks for is not known within the first %d bytes", v.Service.Hold))
-	}
-}
-
-// asks records what is asked for.
-func (h *half) asks(v *authz.Verdict) {
-	asks := v.Asks()
-	if len(asks) == 0 {
-		return
-	}
-	o, first := h.Operation, &asks[0]
-	if o.Request == "" {
-		o.Request = o.Name
-	}
-	o.Name = first.Operation
-	o.ModelRequested, o.Agent, o.Session = first.Model, first.Agent, first.Session
-	o.Tool, o.Offered = crossing.Detail(first.Tool), first.Offered
-	if first.MaxTokens >= 0 {
-		most := uint32(min(first.MaxTokens, 1<<32-1))
-		o.MaxTokens = &most
-	}
-	for i, m := range v.Messages() {
-		decision := crossingv1.Decision_DENY
-		if m.Allow {
-			decision = crossingv1.Decision_ALLOW
-		}
-		o.Messages = append(o.Messages, &crossingv1.Operation_Message{
-			Name: asks[i].Operation, Tool: crossing.Detail(asks[i].Tool), Intent: m.Intent, Decision: decision,
-		})
 	}
 }

@@ -1,4 +1,4 @@
-package exchange
+package hold
 
 import "sync/atomic"
 
@@ -29,3 +29,6 @@ func (s *Store) give(n int) {
 		s.left.Add(int64(n))
 	}
 }
+
+// Left is how many bytes there is room for.
+func (s *Store) Left() int64 { return s.left.Load() }
