@@ -34,6 +34,9 @@ type Policy struct {
 	gateways    []Gateway
 	byGateway   map[spiffeid.ID]int
 
+	limits map[string][]Limit // of intents that have any, by name
+	costs  prices
+
 	intents  []intent // denies, allows, allows with obligations; each by name
 	subjects []subject
 	byID     map[spiffeid.ID]int32
@@ -59,6 +62,10 @@ func Compile(p *policyv1.Policy, ref Ref) (*Policy, error) {
 	}
 	out.addTransitions(p)
 	out.addIntents(p.GetIntents())
+	if err := out.addLimits(p.GetIntents()); err != nil {
+		return nil, err
+	}
+	out.costs = compileCosts(p.GetCosts())
 	out.index()
 	return out, nil
 }
