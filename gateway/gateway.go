@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/live"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/epochs"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/handover"
@@ -78,8 +79,11 @@ type Gateway struct {
 	upstream  *upstream.Upstream
 	authz     *authz.Authorizer
 	standing  *standing.Standing
+	budgets   *budget.Ledger
 	closing   chan struct{} // closed when the gateway goes away
 	every     time.Duration // progress is recorded
+
+	budgetFile *budget.File
 
 	inheritance *handover.Inheritance // nil if no process was there before
 	sockets     handover.Sockets
@@ -207,7 +211,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 
 		Delayed: g.metrics.Delayed,
 	}
-	if err := g.tunnel(); err != nil {
+	if err := errors.Join(g.tunnel(), g.openBudgets(b)); err != nil {
 		return err
 	}
 	g.upstream = upstream.New(g.source, g.xds, upstream.Limits{})
@@ -316,6 +320,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { g.live.Run(after); return nil })
 	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
 	group.Go(func() error { g.report(alone); return nil })
+	group.Go(func() error { return g.runBudgets(alone) })
 	if g.admin != nil {
 		group.Go(func() error { return g.admin.Run(alone) })
 	}
