@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/live"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/epochs"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/handover"
@@ -80,8 +81,11 @@ type Gateway struct {
 	upstream  *upstream.Upstream
 	authz     *authz.Authorizer
 	standing  *standing.Standing
+	budgets   *budget.Ledger
 	closing   chan struct{} // closed when the gateway goes away
 	every     time.Duration // progress is recorded
+
+	budgetFile *budget.File
 
 	inheritance *handover.Inheritance // nil if no process was there before
 	sockets     handover.Sockets
@@ -198,6 +202,9 @@ func (g *Gateway) listen(b *bootstrap) error {
 	self := b.self
 	g.authz = authz.New(self, g.bootstrap.GetEnvironment(), g.xds).TakeProofs(g.source).TakeLabels(g.source).ReadBy(protocols.Of)
 	g.standing = standing.New(func() standing.Reviewer { return g.authz.Review() })
+	if err := g.openBudgets(b); err != nil {
+		return err
+	}
 	both := exchange.Config{
 		Self:   self,
 		Authz:  g.authz,
@@ -205,7 +212,8 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Ledger: g.epochs,
 		Log:    g.log,
 
-		Store: b.store(), Tools: seen.New(), Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
+		Store: b.store(), Tools: seen.New(), Budgets: g.budgets,
+		Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
 
 		Delayed: g.metrics.Delayed,
 	}
@@ -318,6 +326,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { g.live.Run(after); return nil })
 	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
 	group.Go(func() error { g.report(alone); return nil })
+	group.Go(func() error { return g.runBudgets(alone) })
 	if g.admin != nil {
 		group.Go(func() error { return g.admin.Run(alone) })
 	}

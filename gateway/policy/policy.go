@@ -34,8 +34,11 @@ type Policy struct {
 	gateways    []Gateway
 	byGateway   map[spiffeid.ID]int
 
-	pins     map[string]Pins // of tools, by intent
-	intents  []intent        // denies, allows, allows with obligations; each by name
+	pins   map[string]Pins    // of tools, by intent
+	limits map[string][]Limit // of intents that have any, by name
+	costs  prices
+
+	intents  []intent // denies, allows, allows with obligations; each by name
 	subjects []subject
 	byID     map[spiffeid.ID]int32
 	forms    map[spiffeid.TrustDomain]*trie
@@ -61,6 +64,10 @@ func Compile(p *policyv1.Policy, ref Ref) (*Policy, error) {
 	out.addTransitions(p)
 	out.addIntents(p.GetIntents())
 	out.addPins(p)
+	if err := out.addLimits(p.GetIntents()); err != nil {
+		return nil, err
+	}
+	out.costs = compileCosts(p.GetCosts())
 	out.index()
 	return out, nil
 }

@@ -43,6 +43,7 @@ func Validate(p *policyv1.Policy) Faults {
 	v.workloads()
 	v.transitions()
 	v.lists()
+	v.costs()
 	v.intents()
 	v.exceptions()
 	v.tests()

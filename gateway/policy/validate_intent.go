@@ -3,13 +3,10 @@ package policy
 import (
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
-
-	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
 func (v *validator) intents() {
@@ -118,43 +115,6 @@ func (v *validator) denyOnly(path, subject string, in *policyv1.Intent) {
 	if in.GetRequire() != nil {
 		v.fault(key(path, "require"), "%s: require stands only with an allow", subject)
 	}
-}
-
-func (v *validator) limits(path, subject string, limits map[string]string) {
-	for what, text := range limits {
-		if err := CheckLimit(what, text); err != "" {
-			v.fault(key(path, what), "%s: %s", subject, err)
-		}
-	}
-}
-
-// CheckLimit says what is wrong with a limit, "" if nothing: tokens as N/day,
-// requests as N/second, minute, hour or day, bytes as requests are with KiB to
-// TiB behind the number.
-func CheckLimit(what, text string) string {
-	number, unit, _ := strings.Cut(text, "/")
-	units := []string{"day", "hour", "minute", "second"}
-	switch what {
-	case "tokens":
-		units = []string{"day"}
-	case "requests":
-	case "bytes":
-		for _, suffix := range [...]string{"KiB", "MiB", "GiB", "TiB"} {
-			if stem, ok := strings.CutSuffix(number, suffix); ok {
-				number = stem
-				break
-			}
-		}
-	default:
-		known := []string{"bytes", "requests", "tokens"}
-		return "unknown limit " + strconv.Quote(what) + nearest.Hint(what, known)
-	}
-	n, err := strconv.ParseUint(number, 10, 53)
-	if err != nil || n == 0 || strconv.FormatUint(n, 10) != number || !slices.Contains(units, unit) {
-		form := "N/" + strings.Join(units, " or N/")
-		return "limit of " + what + " " + strconv.Quote(text) + " is not " + form
-	}
-	return ""
 }
 
 func (v *validator) require(path, subject string, r *policyv1.Require) {

@@ -12,7 +12,9 @@ import (
 )
 
 func TestValidateAccepts(t *testing.T) {
-	for name, p := range map[string]*policyv1.Policy{"example": example(t), "small": small(t, `[]`)} {
+	priced := small(t, `[{"name":"i","allow":{},"limits":{"cost":"5/hour","tokens":"9/minute"}}]`)
+	priced.Costs = map[string]*policyv1.Cost{"*": {Output: maxCost}, "org/model:7b@v1": {}, "claude-*": {Input: 3, Output: 15}}
+	for name, p := range map[string]*policyv1.Policy{"example": example(t), "small": small(t, `[]`), "priced": priced} {
 		if f := Validate(p); len(f) > 0 {
 			t.Errorf("%s: %v", name, f)
 		}
@@ -128,7 +130,20 @@ func TestValidateRefuses(t *testing.T) {
 		{"not compiled", "intents[0].when", "not compiled", func(p p) { p.Intents[0].Condition = nil }},
 		{"written by hand", "intents[0].condition", "never stands alone", func(p p) { p.Intents[0].When = "" }},
 		{"unknown limit", "intents[0].limits.token", `did you mean "tokens"`, func(p p) { p.Intents[0].Limits["token"] = "1/day" }},
-		{"tokens an hour", "intents[0].limits.tokens", "is not N/day", func(p p) { p.Intents[0].Limits["tokens"] = "1/hour" }},
+		{"tokens a second", "intents[0].limits.tokens", "is not N/day", func(p p) { p.Intents[0].Limits["tokens"] = "1/second" }},
+		{"cost a second", "intents[0].limits.cost", "is not N/day", func(p p) {
+			p.Intents[0].Limits["cost"], p.Costs = "1/second", map[string]*policyv1.Cost{"m": {Input: 1}}
+		}},
+		{"cost without costs", "intents[0].limits.cost", "the policy has no costs. Say under costs", func(p p) { p.Intents[0].Limits["cost"] = "1/day" }},
+		{"bytes that nobody can count", "intents[1].limits.bytes", "more than can be counted", func(p p) { p.Intents[1].Limits["bytes"] = "9000000TiB/day" }},
+		{"cost of no model", "costs.", "a model is a name", func(p p) { p.Costs = map[string]*policyv1.Cost{"": {Input: 1}} }},
+		{"cost of a model with a space", "costs.gpt 4", "a model is a name", func(p p) { p.Costs = map[string]*policyv1.Cost{"gpt 4": {Input: 1}} }},
+		{"cost of a model in another script", "costs.мodel", "a model is a name", func(p p) { p.Costs = map[string]*policyv1.Cost{"мodel": {Input: 1}} }},
+		{"star inside a model", "costs.gpt*4*", "a model is a name", func(p p) { p.Costs = map[string]*policyv1.Cost{"gpt*4*": {Input: 1}} }},
+		{"model too long", "costs." + strings.Repeat("m", 257), "at most 256", func(p p) {
+			p.Costs = map[string]*policyv1.Cost{strings.Repeat("m", 257): {Input: 1}}
+		}},
+		{"cost too high", "costs.m.output", "at most 1000000000000", func(p p) { p.Costs = map[string]*policyv1.Cost{"m": {Input: maxCost, Output: maxCost + 1}} }},
 		{"no requests", "intents[0].limits.requests", "is not", func(p p) { p.Intents[0].Limits["requests"] = "0/second" }},
 		{"bytes", "intents[1].limits.bytes", "is not", func(p p) { p.Intents[1].Limits["bytes"] = "200GB/day" }},
 		{"unknown list of tools", "intents[1].require.tools.in", "unknown list", func(p p) { p.Intents[1].Require = &policyv1.Require{Tools: &policyv1.ToolRule{In: "x"}} }},

@@ -81,7 +81,9 @@ func access(method string) (rule, bool) {
 		controlv1.WorkloadService_ListBindings_FullMethodName:
 		return rule{operator, false}, true
 	case controlv1.CrossingService_Deliver_FullMethodName,
-		controlv1.GatewayService_Report_FullMethodName:
+		controlv1.GatewayService_Report_FullMethodName,
+		// Of which environment it is, the call judges further.
+		controlv1.GatewayService_ShareBudgets_FullMethodName:
 		return rule{gateway, true}, true
 	case controlv1.WorkloadService_Register_FullMethodName, controlv1.WorkloadService_Withdraw_FullMethodName:
 		// The inventory judges further: a workload registers itself only, a

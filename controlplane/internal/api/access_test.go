@@ -59,6 +59,7 @@ func allowed() map[string][]string {
 		"/sallyport.control.v1.LogService/Export":               readers,
 		"/sallyport.control.v1.GatewayService/ListGateways":     readers,
 		"/sallyport.control.v1.GatewayService/Report":           {"gateway"},
+		"/sallyport.control.v1.GatewayService/ShareBudgets":     {"gateway"},
 		"/sallyport.control.v1.GatewayService/GetBootstrap":     readers,
 		// An operator's ID in an environment's trust domain is a workload's like any other.
 		"/sallyport.control.v1.WorkloadService/Register":     {"operator", "gateway", "workload", "operator elsewhere"},

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/budgets"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/evidence"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
@@ -212,6 +213,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	s.gateways = &gateways{
 		config: c, policies: s.policies, rejections: rejections, memory: remembered, reports: map[spiffeid.ID]report{},
+		budgets: budgets.New(time.Now()),
 	}
 	s.acts = &acts{config: c, policies: s.policies, journal: s.journal, log: log}
 	s.holds = &holds{kept: c.Holds, policies: s.policies, inventory: c.Inventory, journal: s.journal}

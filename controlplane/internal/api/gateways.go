@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/budgets"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -47,6 +49,7 @@ type gateways struct {
 	policies   *policies
 	rejections *rejections
 	memory     *memory
+	budgets    *budgets.Book
 
 	// mu guards reports: one for each gateway that was ever in the policy.
 	mu      sync.Mutex
@@ -143,6 +146,34 @@ func checkReport(req *controlv1.ReportRequest) error {
 		}
 	}
 	return nil
+}
+
+// ShareBudgets takes what a gateway has counted, and tells it what the others of its
+// environment have. Which one that is, its SVID and the policy in force say.
+func (g *gateways) ShareBudgets(ctx context.Context, req *controlv1.ShareBudgetsRequest) (*controlv1.ShareBudgetsResponse, error) {
+	caller, err := Peer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := g.policies.compiled()
+	if p == nil || p.GatewayByID(caller) == nil {
+		return nil, denied("%s is no gateway of the policy in force", caller)
+	}
+	self := *p.GatewayByID(caller)
+	var members []string
+	for _, gw := range p.Gateways() {
+		if gw.Environment == self.Environment {
+			members = append(members, gw.Name)
+		}
+	}
+	resp, err := g.budgets.Share(self, members, req, time.Now())
+	switch {
+	case errors.Is(err, budgets.ErrStale):
+		return nil, precondition("%v", err)
+	case errors.Is(err, budgets.ErrInvalid):
+		return nil, invalid("%v", err)
+	}
+	return resp, err
 }
 
 // GetBootstrap is what a gateway's bootstrap file needs from the control plane.

@@ -34,6 +34,7 @@ type Verdict struct {
 	Service    *policy.Service    // what of it is called; nil if unknown
 	Source     spiffeid.ID        // who calls, by what the peer gateway says; ingress only
 	Caller     *policy.Workload   // who calls; nil if it is no workload of the policy, or was not asked about
+	Limited    bool               // it is allowed only within budgets
 	Idempotent bool               // it may be asked for again where nobody knows whether it was heard
 	Proof      string             // fingerprint of the caller's own proof that it calls, if a good one came
 
@@ -281,21 +282,22 @@ func (v *Verdict) decide(p *policy.Policy, now time.Time) *Verdict {
 func (v *Verdict) decideEach(p *policy.Policy, q *policy.Query, asks []inspect.Ask) *Verdict {
 	head := q.Attributes
 	decided := *v
-	v.messages = make([]Message, len(asks))
+	limited := false
+	v.Limited, v.messages = false, make([]Message, len(asks))
 	for i := range asks {
 		q.Attributes = head
 		asks[i].Describe(&q.Attributes)
 		one := *v
 		one.ask(p, q)
 		v.messages[i] = Message{one.Intent, one.Allow}
-		one.messages = v.messages
+		limited = limited || one.Limited
 		if i == 0 || decided.Allow {
 			again, whole := i == 0 || decided.Idempotent, decided.Whole
 			decided = one
 			decided.Idempotent, decided.Whole = decided.Idempotent && again, decided.Whole || whole
 		}
 	}
-	decided.messages = v.messages
+	decided.messages, decided.Limited = v.messages, limited
 	*v = decided
 	return v
 }
@@ -310,11 +312,12 @@ func (v *Verdict) ask(p *policy.Policy, q *policy.Query) *Verdict {
 		return v
 	case !d.Allow:
 		return v.deny(d.Reason)
-	case d.Limited, d.Digest:
-		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" has limits or requirements")
+	case d.Digest:
+		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" requires a digest")
 	case d.Proof && v.Proof == "":
 		return v.unprove()
 	}
+	v.Limited = v.Limited || d.Limited
 	v.Allow, v.Idempotent, v.Whole = true, d.Idempotent, v.whole(p, *q, d)
 	return v
 }

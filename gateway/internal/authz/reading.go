@@ -5,6 +5,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -71,6 +72,7 @@ func (v *Verdict) Messages() []Message { return v.messages }
 // Again decides once more on what was pending or unread, now that more of its
 // content is known. It is decided by the same policies.
 func (v *Verdict) Again(now time.Time) {
+	v.Limited = false
 	v.Allow, v.Pending, v.Reason, v.Detail = false, false, crossingv1.Reason_REASON_UNSPECIFIED, ""
 	v.judge(now)
 }
@@ -109,6 +111,14 @@ func (v *Verdict) Pins(intent string) policy.Pins {
 	}
 	return v.by.Pins(intent)
 }
+
+// Budgets are the limits of an intent of the policy in force, and what its models cost.
+func (v *Verdict) Budgets(intent string) ([]policy.Limit, budget.Prices) {
+	return v.by.Limits(intent), v.by
+}
+
+// OverBudget denies what is allowed and has no room in a budget.
+func (v *Verdict) OverBudget(detail string) { v.fault(crossingv1.Reason_OVER_BUDGET, detail) }
 
 // Changed denies what is allowed of a tool as the policy knows it, and is asked of
 // another one.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
@@ -55,6 +56,26 @@ func (d *departure) inspect(v *authz.Verdict) bool {
 		return true
 	}
 	return false
+}
+
+// afford reserves what the request may come to of the caller's budgets. If there is no
+// room, the crossing has ended and the caller has its answer.
+func (d *departure) afford(v *authz.Verdict, now time.Time) bool {
+	if d.retry = d.reserve(v, d.half.Source, d.input(), now); v.Allow {
+		return true
+	}
+	d.half.judged(v, d.cfg.Self.String(), d.opened)
+	d.detail = v.Detail
+	d.refuse(v, v.Reason)
+	return false
+}
+
+// input is how many bytes the request's content has, as far as that is known.
+func (d *departure) input() int64 {
+	if d.held == nil {
+		return inputOf(&d.req.Head, nil)
+	}
+	return inputOf(&d.req.Head, d.held)
 }
 
 // lives says that something of the exchange passes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ type departure struct {
 	held  *hold.Content // nil if nobody looks at it
 	fault *hold.Fault   // why the caller is refused, if it is that
 
+	retry  int    // seconds until the caller may ask again; 0 if that is not known
 	status int    // of a problem, if another than its reason's
 	detail string // and what it says
 
@@ -101,7 +103,7 @@ func (d *departure) free() {
 		tunnel.Release(stream)
 	}
 	d.account, d.req, d.resp, d.traceparent, d.left, d.sure = nil, nil, nil, "", 0, false
-	d.status, d.detail, d.fault = 0, "", nil
+	d.status, d.retry, d.detail, d.fault = 0, 0, "", nil
 	d.verdict = authz.Verdict{}
 	d.pump.begin(nil, nil, nil, nil, nil)
 	d.frames.Reset(nil)
@@ -149,7 +151,7 @@ func (d *departure) serve(e *Egress) {
 		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
 		return
 	}
-	if !d.inspect(v) {
+	if !d.inspect(v) || !d.afford(v, now) {
 		return
 	}
 	t, err := e.tunnels.Pick(&d.calling, v.To, classOf(v.Service, &req.Head))
@@ -196,6 +198,7 @@ func (d *departure) refuse(v *authz.Verdict, reason crossingv1.Reason) {
 
 func (a *account) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) error {
 	a.release()
+	a.budget.drop()
 	a.numbered(a.cfg.Self.String(), "", a.cfg.Spool.RunID(), a.cfg.Spool.Next(""))
 	a.half.refused(reason, time.Since(a.opened))
 	return a.open(v)
@@ -204,6 +207,9 @@ func (a *account) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) erro
 // problem answers the caller in the gateway's own name.
 func (d *departure) problem(reason crossingv1.Reason, owner string) {
 	head, body := d.refusal(reason, owner)
+	if d.retry > 0 {
+		head.Fields.Set("retry-after", strconv.Itoa(d.retry))
+	}
 	if err := d.resp.WriteHead(head, len(body) == 0); err != nil || len(body) == 0 {
 		return
 	}
@@ -224,7 +230,7 @@ func (d *departure) refusal(reason crossingv1.Reason, owner string) (*l7.Respons
 	case d.req.Upgrade != "" && reason == crossingv1.Reason_NOT_ENFORCEABLE:
 		return l7.ProblemStatus(http.StatusNotImplemented, "this gateway does not change protocols", d.id, reason, owner, head)
 	case p != nil:
-		return p.Refuse(&inspect.Refusal{Crossing: d.id, Reason: reason, Owner: owner, Detail: detail, Status: status}, d.verdict.Asks(), head)
+		return p.Refuse(&inspect.Refusal{Crossing: d.id, Reason: reason, Owner: owner, Detail: detail, Status: status, RetryAfter: int64(d.retry)}, d.verdict.Asks(), head)
 	case status != 0:
 		return l7.ProblemStatus(status, detail, d.id, reason, owner, head)
 	}
@@ -239,6 +245,7 @@ func (d *departure) carry(v *authz.Verdict, t tunnel.Tunnel) {
 	d.half.carried(info)
 	if err := d.open(v); err != nil {
 		d.release()
+		d.budget.drop()
 		d.problem(crossingv1.Reason_NOT_RECORDED, v.Owner())
 		return
 	}

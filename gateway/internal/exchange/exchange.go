@@ -21,6 +21,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
@@ -80,6 +81,9 @@ type Config struct {
 	Ledger ledger
 	// Tools remembers what tools looked like when they were listed; nil for none.
 	Tools *seen.Tools
+	// Budgets count what callers use of their limits; nil for none, and then nothing is
+	// let through that has any.
+	Budgets *budget.Ledger
 	// Store is the room for contents that are held; nil for any.
 	Store *hold.Store
 	// Quota is what each caller may have under way; nil for no limit.
@@ -113,6 +117,7 @@ type account struct {
 	caller string        // counted in the quota; "" if not
 	watch  *watch        // nil if nothing bounds its time
 	up     *movement     // of an object, with the request; nil if there is none
+	budget *budgeted     // nil if it has none
 	heard  *heard        // by the answer; nil if nobody reads it
 	down   *movement     // with the answer
 	stands standing.Crossing
@@ -264,6 +269,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	c.Cause, c.Reason = cause, reason
 	c.RequestBytes, c.ResponseBytes = a.passed()
 	c.Transfer, c.Said = a.transferred(), a.heard.record()
+	a.spend(c.Said, cause)
 	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
 		c.Status, c.Message = grpcCancelled, "" // as the caller has it, who is told nothing any more
 	}

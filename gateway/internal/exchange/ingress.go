@@ -260,6 +260,7 @@ func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool
 	if (v.Allow || v.Pending) && head.Method != http.MethodConnect {
 		a.inspect(v, head, ended)
 	}
+	a.afford(v, head)
 	a.half.asks(v)
 	if err := a.open(v); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
@@ -270,6 +271,20 @@ func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool
 		a.refuse(v.Reason)
 	}
 	return v.Allow
+}
+
+// afford reserves what the request may come to of the caller's budgets.
+func (a *arrival) afford(v *authz.Verdict, head *l7.RequestHead) {
+	if !v.Allow || !v.Limited {
+		return
+	}
+	var held interface{ Buffered() int }
+	if a.held != nil {
+		held = a.held
+	}
+	if a.reserve(v, a.header.GetSource(), inputOf(head, held), a.opened); !v.Allow {
+		a.half.judged(v, a.cfg.Self.String(), a.opened)
+	}
 }
 
 // within says whether the crossing is within this gateway's limits; if not, it

@@ -275,6 +275,11 @@ func (d *document) scalar(n *yaml.Node, fd protoreflect.FieldDescriptor, path st
 			return protoreflect.ValueOfUint32(uint32(v)), true
 		}
 		return fail("a whole number")
+	case protoreflect.Uint64Kind:
+		if v, err := strconv.ParseUint(n.Value, 10, 64); err == nil && text && n.Tag == "!!int" {
+			return protoreflect.ValueOfUint64(v), true
+		}
+		return fail("a whole number")
 	}
 	return fail("nothing that can be written")
 }

@@ -2199,6 +2199,272 @@ func (*ReportResponse) Descriptor() ([]byte, []int) {
 	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
+// ShareBudgetsRequest is what a gateway has counted.
+type ShareBudgetsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// run of the gateway.
+	Run string `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// sequence rises with each request of a run.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// memory is the one that the last response named; empty if there was none.
+	Memory string `protobuf:"bytes,3,opt,name=memory,proto3" json:"memory,omitempty"`
+	// since is the version in the last response of that memory; 0 for all that it has.
+	Since uint64 `protobuf:"varint,4,opt,name=since,proto3" json:"since,omitempty"`
+	// uses that have changed since they were last told.
+	Uses []*BudgetUse `protobuf:"bytes,5,rep,name=uses,proto3" json:"uses,omitempty"`
+	// complete says that the gateway has told that memory all that it has.
+	Complete      bool `protobuf:"varint,6,opt,name=complete,proto3" json:"complete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareBudgetsRequest) Reset() {
+	*x = ShareBudgetsRequest{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareBudgetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareBudgetsRequest) ProtoMessage() {}
+
+func (x *ShareBudgetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareBudgetsRequest.ProtoReflect.Descriptor instead.
+func (*ShareBudgetsRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ShareBudgetsRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *ShareBudgetsRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *ShareBudgetsRequest) GetMemory() string {
+	if x != nil {
+		return x.Memory
+	}
+	return ""
+}
+
+func (x *ShareBudgetsRequest) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *ShareBudgetsRequest) GetUses() []*BudgetUse {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+func (x *ShareBudgetsRequest) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+// ShareBudgetsResponse is what others have counted.
+type ShareBudgetsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// memory names what the control plane remembers: another one when it has forgotten.
+	Memory string `protobuf:"bytes,1,opt,name=memory,proto3" json:"memory,omitempty"`
+	// version of what it remembers, so far as this response says it.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// uses that others told after since, and those that earlier runs of this gateway told.
+	Uses []*BudgetUse `protobuf:"bytes,3,rep,name=uses,proto3" json:"uses,omitempty"`
+	// whole says that there are no others, and that every gateway of the environment has
+	// told this memory all that it has, or has had the time for it.
+	Whole         bool `protobuf:"varint,4,opt,name=whole,proto3" json:"whole,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareBudgetsResponse) Reset() {
+	*x = ShareBudgetsResponse{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareBudgetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareBudgetsResponse) ProtoMessage() {}
+
+func (x *ShareBudgetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareBudgetsResponse.ProtoReflect.Descriptor instead.
+func (*ShareBudgetsResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ShareBudgetsResponse) GetMemory() string {
+	if x != nil {
+		return x.Memory
+	}
+	return ""
+}
+
+func (x *ShareBudgetsResponse) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ShareBudgetsResponse) GetUses() []*BudgetUse {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+func (x *ShareBudgetsResponse) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+// BudgetUse is what a caller has used of a budget at one gateway.
+type BudgetUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// caller is its SPIFFE ID.
+	Caller string `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	// intent whose limit it is.
+	Intent string `protobuf:"bytes,2,opt,name=intent,proto3" json:"intent,omitempty"`
+	// what is counted: "requests", "tokens", "bytes" or "cost".
+	What string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	// window is how long the budget is for, in seconds: a minute, an hour or 24 hours.
+	Window uint32 `protobuf:"varint,4,opt,name=window,proto3" json:"window,omitempty"`
+	// start is when the window began, in seconds since 1970.
+	Start int64 `protobuf:"varint,5,opt,name=start,proto3" json:"start,omitempty"`
+	// used of it, with what is reserved for calls that are under way; of cost in
+	// millionths of a unit.
+	Used int64 `protobuf:"varint,6,opt,name=used,proto3" json:"used,omitempty"`
+	// gateway that counted it, by its name in the policy. In requests it is empty.
+	Gateway       string `protobuf:"bytes,7,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BudgetUse) Reset() {
+	*x = BudgetUse{}
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BudgetUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BudgetUse) ProtoMessage() {}
+
+func (x *BudgetUse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BudgetUse.ProtoReflect.Descriptor instead.
+func (*BudgetUse) Descriptor() ([]byte, []int) {
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *BudgetUse) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *BudgetUse) GetIntent() string {
+	if x != nil {
+		return x.Intent
+	}
+	return ""
+}
+
+func (x *BudgetUse) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *BudgetUse) GetWindow() uint32 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *BudgetUse) GetStart() int64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *BudgetUse) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *BudgetUse) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
 // GetBootstrapRequest asks for a gateway's bootstrap.
 type GetBootstrapRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2210,7 +2476,7 @@ type GetBootstrapRequest struct {
 
 func (x *GetBootstrapRequest) Reset() {
 	*x = GetBootstrapRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2488,7 @@ func (x *GetBootstrapRequest) String() string {
 func (*GetBootstrapRequest) ProtoMessage() {}
 
 func (x *GetBootstrapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[32]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2501,7 @@ func (x *GetBootstrapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBootstrapRequest.ProtoReflect.Descriptor instead.
 func (*GetBootstrapRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetBootstrapRequest) GetGateway() string {
@@ -2267,7 +2533,7 @@ type GetBootstrapResponse struct {
 
 func (x *GetBootstrapResponse) Reset() {
 	*x = GetBootstrapResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2279,7 +2545,7 @@ func (x *GetBootstrapResponse) String() string {
 func (*GetBootstrapResponse) ProtoMessage() {}
 
 func (x *GetBootstrapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[33]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2292,7 +2558,7 @@ func (x *GetBootstrapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBootstrapResponse.ProtoReflect.Descriptor instead.
 func (*GetBootstrapResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetBootstrapResponse) GetEnvironment() string {
@@ -2358,7 +2624,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2636,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[34]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2649,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RegisterRequest) GetWorkload() string {
@@ -2442,7 +2708,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[35]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2454,7 +2720,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[35]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2467,7 +2733,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WithdrawRequest) GetWorkload() string {
@@ -2495,7 +2761,7 @@ type ListBindingsRequest struct {
 
 func (x *ListBindingsRequest) Reset() {
 	*x = ListBindingsRequest{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[36]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2773,7 @@ func (x *ListBindingsRequest) String() string {
 func (*ListBindingsRequest) ProtoMessage() {}
 
 func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[36]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2786,7 @@ func (x *ListBindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListBindingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListBindingsRequest) GetWorkload() string {
@@ -2541,7 +2807,7 @@ type ListBindingsResponse struct {
 
 func (x *ListBindingsResponse) Reset() {
 	*x = ListBindingsResponse{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[37]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2819,7 @@ func (x *ListBindingsResponse) String() string {
 func (*ListBindingsResponse) ProtoMessage() {}
 
 func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[37]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2832,7 @@ func (x *ListBindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListBindingsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListBindingsResponse) GetBindings() []*Binding {
@@ -2603,7 +2869,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[38]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2881,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_control_v1_control_proto_msgTypes[38]
+	mi := &file_sallyport_control_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2894,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_sallyport_control_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Binding) GetWorkload() string {
@@ -2845,7 +3111,27 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"round_trip\x18\a \x01(\v2\x19.google.protobuf.DurationR\troundTrip\x12\x12\n" +
 	"\x04bulk\x18\b \x01(\bR\x04bulk\x12\x12\n" +
 	"\x04loss\x18\t \x01(\x01R\x04loss\"\x10\n" +
-	"\x0eReportResponse\"/\n" +
+	"\x0eReportResponse\"\xc2\x01\n" +
+	"\x13ShareBudgetsRequest\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
+	"\x06memory\x18\x03 \x01(\tR\x06memory\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\x04R\x05since\x123\n" +
+	"\x04uses\x18\x05 \x03(\v2\x1f.sallyport.control.v1.BudgetUseR\x04uses\x12\x1a\n" +
+	"\bcomplete\x18\x06 \x01(\bR\bcomplete\"\x93\x01\n" +
+	"\x14ShareBudgetsResponse\x12\x16\n" +
+	"\x06memory\x18\x01 \x01(\tR\x06memory\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x123\n" +
+	"\x04uses\x18\x03 \x03(\v2\x1f.sallyport.control.v1.BudgetUseR\x04uses\x12\x14\n" +
+	"\x05whole\x18\x04 \x01(\bR\x05whole\"\xab\x01\n" +
+	"\tBudgetUse\x12\x16\n" +
+	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x16\n" +
+	"\x06intent\x18\x02 \x01(\tR\x06intent\x12\x12\n" +
+	"\x04what\x18\x03 \x01(\tR\x04what\x12\x16\n" +
+	"\x06window\x18\x04 \x01(\rR\x06window\x12\x14\n" +
+	"\x05start\x18\x05 \x01(\x03R\x05start\x12\x12\n" +
+	"\x04used\x18\x06 \x01(\x03R\x04used\x12\x18\n" +
+	"\agateway\x18\a \x01(\tR\agateway\"/\n" +
 	"\x13GetBootstrapRequest\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\"\xb5\x01\n" +
 	"\x14GetBootstrapResponse\x12 \n" +
@@ -2900,10 +3186,11 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\fListRefusals\x12).sallyport.control.v1.ListRefusalsRequest\x1a$.sallyport.control.v1.GatewayRefusal0\x01\x12\\\n" +
 	"\rListUnmatched\x12*.sallyport.control.v1.ListUnmatchedRequest\x1a\x1d.sallyport.control.v1.Finding0\x01\x12\\\n" +
 	"\tGetMatrix\x12&.sallyport.control.v1.GetMatrixRequest\x1a'.sallyport.control.v1.GetMatrixResponse\x12n\n" +
-	"\x0fListTransitions\x12,.sallyport.control.v1.ListTransitionsRequest\x1a-.sallyport.control.v1.ListTransitionsResponse2\xb3\x02\n" +
+	"\x0fListTransitions\x12,.sallyport.control.v1.ListTransitionsRequest\x1a-.sallyport.control.v1.ListTransitionsResponse2\x9a\x03\n" +
 	"\x0eGatewayService\x12e\n" +
 	"\fListGateways\x12).sallyport.control.v1.ListGatewaysRequest\x1a*.sallyport.control.v1.ListGatewaysResponse\x12S\n" +
 	"\x06Report\x12#.sallyport.control.v1.ReportRequest\x1a$.sallyport.control.v1.ReportResponse\x12e\n" +
+	"\fShareBudgets\x12).sallyport.control.v1.ShareBudgetsRequest\x1a*.sallyport.control.v1.ShareBudgetsResponse\x12e\n" +
 	"\fGetBootstrap\x12).sallyport.control.v1.GetBootstrapRequest\x1a*.sallyport.control.v1.GetBootstrapResponse2\x9c\x02\n" +
 	"\x0fWorkloadService\x12P\n" +
 	"\bRegister\x12%.sallyport.control.v1.RegisterRequest\x1a\x1d.sallyport.control.v1.Binding\x12P\n" +
@@ -2927,7 +3214,7 @@ func file_sallyport_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_sallyport_control_v1_control_proto_rawDescData
 }
 
-var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_sallyport_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_sallyport_control_v1_control_proto_goTypes = []any{
 	(*PublishBundleRequest)(nil),    // 0: sallyport.control.v1.PublishBundleRequest
 	(*PublishBundleResponse)(nil),   // 1: sallyport.control.v1.PublishBundleResponse
@@ -2961,111 +3248,118 @@ var file_sallyport_control_v1_control_proto_goTypes = []any{
 	(*ReportRequest)(nil),           // 29: sallyport.control.v1.ReportRequest
 	(*TunnelStatus)(nil),            // 30: sallyport.control.v1.TunnelStatus
 	(*ReportResponse)(nil),          // 31: sallyport.control.v1.ReportResponse
-	(*GetBootstrapRequest)(nil),     // 32: sallyport.control.v1.GetBootstrapRequest
-	(*GetBootstrapResponse)(nil),    // 33: sallyport.control.v1.GetBootstrapResponse
-	(*RegisterRequest)(nil),         // 34: sallyport.control.v1.RegisterRequest
-	(*WithdrawRequest)(nil),         // 35: sallyport.control.v1.WithdrawRequest
-	(*ListBindingsRequest)(nil),     // 36: sallyport.control.v1.ListBindingsRequest
-	(*ListBindingsResponse)(nil),    // 37: sallyport.control.v1.ListBindingsResponse
-	(*Binding)(nil),                 // 38: sallyport.control.v1.Binding
-	nil,                             // 39: sallyport.control.v1.RegisterRequest.EndpointsEntry
-	nil,                             // 40: sallyport.control.v1.RegisterRequest.LabelsEntry
-	nil,                             // 41: sallyport.control.v1.Binding.EndpointsEntry
-	nil,                             // 42: sallyport.control.v1.Binding.LabelsEntry
-	(*v1.SignedBundle)(nil),         // 43: sallyport.config.v1.SignedBundle
-	(*timestamppb.Timestamp)(nil),   // 44: google.protobuf.Timestamp
-	(*v11.SignedPolicy)(nil),        // 45: sallyport.policy.v1.SignedPolicy
-	(*durationpb.Duration)(nil),     // 46: google.protobuf.Duration
-	(v12.Decision)(0),               // 47: sallyport.crossing.v1.Decision
-	(v12.Record_State)(0),           // 48: sallyport.crossing.v1.Record.State
-	(*v12.Refusal)(nil),             // 49: sallyport.crossing.v1.Refusal
-	(*Statements)(nil),              // 50: sallyport.control.v1.Statements
-	(*v12.Outage)(nil),              // 51: sallyport.crossing.v1.Outage
-	(*ListUnmatchedRequest)(nil),    // 52: sallyport.control.v1.ListUnmatchedRequest
-	(*v12.Record)(nil),              // 53: sallyport.crossing.v1.Record
-	(*Finding)(nil),                 // 54: sallyport.control.v1.Finding
+	(*ShareBudgetsRequest)(nil),     // 32: sallyport.control.v1.ShareBudgetsRequest
+	(*ShareBudgetsResponse)(nil),    // 33: sallyport.control.v1.ShareBudgetsResponse
+	(*BudgetUse)(nil),               // 34: sallyport.control.v1.BudgetUse
+	(*GetBootstrapRequest)(nil),     // 35: sallyport.control.v1.GetBootstrapRequest
+	(*GetBootstrapResponse)(nil),    // 36: sallyport.control.v1.GetBootstrapResponse
+	(*RegisterRequest)(nil),         // 37: sallyport.control.v1.RegisterRequest
+	(*WithdrawRequest)(nil),         // 38: sallyport.control.v1.WithdrawRequest
+	(*ListBindingsRequest)(nil),     // 39: sallyport.control.v1.ListBindingsRequest
+	(*ListBindingsResponse)(nil),    // 40: sallyport.control.v1.ListBindingsResponse
+	(*Binding)(nil),                 // 41: sallyport.control.v1.Binding
+	nil,                             // 42: sallyport.control.v1.RegisterRequest.EndpointsEntry
+	nil,                             // 43: sallyport.control.v1.RegisterRequest.LabelsEntry
+	nil,                             // 44: sallyport.control.v1.Binding.EndpointsEntry
+	nil,                             // 45: sallyport.control.v1.Binding.LabelsEntry
+	(*v1.SignedBundle)(nil),         // 46: sallyport.config.v1.SignedBundle
+	(*timestamppb.Timestamp)(nil),   // 47: google.protobuf.Timestamp
+	(*v11.SignedPolicy)(nil),        // 48: sallyport.policy.v1.SignedPolicy
+	(*durationpb.Duration)(nil),     // 49: google.protobuf.Duration
+	(v12.Decision)(0),               // 50: sallyport.crossing.v1.Decision
+	(v12.Record_State)(0),           // 51: sallyport.crossing.v1.Record.State
+	(*v12.Refusal)(nil),             // 52: sallyport.crossing.v1.Refusal
+	(*Statements)(nil),              // 53: sallyport.control.v1.Statements
+	(*v12.Outage)(nil),              // 54: sallyport.crossing.v1.Outage
+	(*ListUnmatchedRequest)(nil),    // 55: sallyport.control.v1.ListUnmatchedRequest
+	(*v12.Record)(nil),              // 56: sallyport.crossing.v1.Record
+	(*Finding)(nil),                 // 57: sallyport.control.v1.Finding
 }
 var file_sallyport_control_v1_control_proto_depIdxs = []int32{
-	43, // 0: sallyport.control.v1.PublishBundleRequest.signed:type_name -> sallyport.config.v1.SignedBundle
+	46, // 0: sallyport.control.v1.PublishBundleRequest.signed:type_name -> sallyport.config.v1.SignedBundle
 	8,  // 1: sallyport.control.v1.ListBundlesResponse.bundles:type_name -> sallyport.control.v1.BundleStatus
 	7,  // 2: sallyport.control.v1.ListHoldersResponse.holders:type_name -> sallyport.control.v1.BundleHolder
-	44, // 3: sallyport.control.v1.BundleStatus.refreshed:type_name -> google.protobuf.Timestamp
-	44, // 4: sallyport.control.v1.BundleStatus.ends:type_name -> google.protobuf.Timestamp
-	45, // 5: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
-	46, // 6: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
+	47, // 3: sallyport.control.v1.BundleStatus.refreshed:type_name -> google.protobuf.Timestamp
+	47, // 4: sallyport.control.v1.BundleStatus.ends:type_name -> google.protobuf.Timestamp
+	48, // 5: sallyport.control.v1.PublishRequest.signed:type_name -> sallyport.policy.v1.SignedPolicy
+	49, // 6: sallyport.control.v1.PublishResponse.took:type_name -> google.protobuf.Duration
 	14, // 7: sallyport.control.v1.Ack.rejected:type_name -> sallyport.control.v1.Rejection
-	47, // 8: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
-	44, // 9: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
-	48, // 10: sallyport.control.v1.ListCrossingsRequest.state:type_name -> sallyport.crossing.v1.Record.State
-	44, // 11: sallyport.control.v1.ListCrossingsRequest.until:type_name -> google.protobuf.Timestamp
-	44, // 12: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
-	49, // 13: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
-	44, // 14: sallyport.control.v1.GetMatrixRequest.since:type_name -> google.protobuf.Timestamp
-	44, // 15: sallyport.control.v1.GetMatrixRequest.until:type_name -> google.protobuf.Timestamp
+	50, // 8: sallyport.control.v1.ListCrossingsRequest.decision:type_name -> sallyport.crossing.v1.Decision
+	47, // 9: sallyport.control.v1.ListCrossingsRequest.since:type_name -> google.protobuf.Timestamp
+	51, // 10: sallyport.control.v1.ListCrossingsRequest.state:type_name -> sallyport.crossing.v1.Record.State
+	47, // 11: sallyport.control.v1.ListCrossingsRequest.until:type_name -> google.protobuf.Timestamp
+	47, // 12: sallyport.control.v1.ListRefusalsRequest.since:type_name -> google.protobuf.Timestamp
+	52, // 13: sallyport.control.v1.GatewayRefusal.refusal:type_name -> sallyport.crossing.v1.Refusal
+	47, // 14: sallyport.control.v1.GetMatrixRequest.since:type_name -> google.protobuf.Timestamp
+	47, // 15: sallyport.control.v1.GetMatrixRequest.until:type_name -> google.protobuf.Timestamp
 	20, // 16: sallyport.control.v1.GetMatrixResponse.cells:type_name -> sallyport.control.v1.MatrixCell
 	21, // 17: sallyport.control.v1.GetMatrixResponse.talkers:type_name -> sallyport.control.v1.Talker
-	48, // 18: sallyport.control.v1.MatrixCell.state:type_name -> sallyport.crossing.v1.Record.State
+	51, // 18: sallyport.control.v1.MatrixCell.state:type_name -> sallyport.crossing.v1.Record.State
 	24, // 19: sallyport.control.v1.ListTransitionsResponse.transitions:type_name -> sallyport.control.v1.TransitionStatus
-	50, // 20: sallyport.control.v1.TransitionStatus.statements:type_name -> sallyport.control.v1.Statements
+	53, // 20: sallyport.control.v1.TransitionStatus.statements:type_name -> sallyport.control.v1.Statements
 	27, // 21: sallyport.control.v1.ListGatewaysResponse.gateways:type_name -> sallyport.control.v1.GatewayStatus
 	28, // 22: sallyport.control.v1.GatewayStatus.acks:type_name -> sallyport.control.v1.ResourceAck
 	29, // 23: sallyport.control.v1.GatewayStatus.report:type_name -> sallyport.control.v1.ReportRequest
-	44, // 24: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
-	44, // 25: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
-	51, // 26: sallyport.control.v1.GatewayStatus.outage:type_name -> sallyport.crossing.v1.Outage
-	44, // 27: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
+	47, // 24: sallyport.control.v1.GatewayStatus.reported:type_name -> google.protobuf.Timestamp
+	47, // 25: sallyport.control.v1.GatewayStatus.rejected_at:type_name -> google.protobuf.Timestamp
+	54, // 26: sallyport.control.v1.GatewayStatus.outage:type_name -> sallyport.crossing.v1.Outage
+	47, // 27: sallyport.control.v1.ResourceAck.at:type_name -> google.protobuf.Timestamp
 	30, // 28: sallyport.control.v1.ReportRequest.tunnels:type_name -> sallyport.control.v1.TunnelStatus
 	8,  // 29: sallyport.control.v1.ReportRequest.bundles:type_name -> sallyport.control.v1.BundleStatus
-	44, // 30: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
-	46, // 31: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
-	39, // 32: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
-	40, // 33: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
-	46, // 34: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
-	38, // 35: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
-	41, // 36: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
-	42, // 37: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
-	44, // 38: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
-	9,  // 39: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
-	11, // 40: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
-	12, // 41: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
-	15, // 42: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
-	16, // 43: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
-	52, // 44: sallyport.control.v1.CrossingService.ListUnmatched:input_type -> sallyport.control.v1.ListUnmatchedRequest
-	18, // 45: sallyport.control.v1.CrossingService.GetMatrix:input_type -> sallyport.control.v1.GetMatrixRequest
-	22, // 46: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
-	25, // 47: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
-	29, // 48: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
-	32, // 49: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
-	34, // 50: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
-	35, // 51: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
-	36, // 52: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
-	0,  // 53: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
-	2,  // 54: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
-	3,  // 55: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
-	5,  // 56: sallyport.control.v1.BundleService.ListHolders:input_type -> sallyport.control.v1.ListHoldersRequest
-	10, // 57: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
-	45, // 58: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
-	13, // 59: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
-	53, // 60: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
-	17, // 61: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
-	54, // 62: sallyport.control.v1.CrossingService.ListUnmatched:output_type -> sallyport.control.v1.Finding
-	19, // 63: sallyport.control.v1.CrossingService.GetMatrix:output_type -> sallyport.control.v1.GetMatrixResponse
-	23, // 64: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
-	26, // 65: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
-	31, // 66: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
-	33, // 67: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
-	38, // 68: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
-	38, // 69: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
-	37, // 70: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
-	1,  // 71: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
-	43, // 72: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
-	4,  // 73: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
-	6,  // 74: sallyport.control.v1.BundleService.ListHolders:output_type -> sallyport.control.v1.ListHoldersResponse
-	57, // [57:75] is the sub-list for method output_type
-	39, // [39:57] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	47, // 30: sallyport.control.v1.TunnelStatus.since:type_name -> google.protobuf.Timestamp
+	49, // 31: sallyport.control.v1.TunnelStatus.round_trip:type_name -> google.protobuf.Duration
+	34, // 32: sallyport.control.v1.ShareBudgetsRequest.uses:type_name -> sallyport.control.v1.BudgetUse
+	34, // 33: sallyport.control.v1.ShareBudgetsResponse.uses:type_name -> sallyport.control.v1.BudgetUse
+	42, // 34: sallyport.control.v1.RegisterRequest.endpoints:type_name -> sallyport.control.v1.RegisterRequest.EndpointsEntry
+	43, // 35: sallyport.control.v1.RegisterRequest.labels:type_name -> sallyport.control.v1.RegisterRequest.LabelsEntry
+	49, // 36: sallyport.control.v1.RegisterRequest.lease:type_name -> google.protobuf.Duration
+	41, // 37: sallyport.control.v1.ListBindingsResponse.bindings:type_name -> sallyport.control.v1.Binding
+	44, // 38: sallyport.control.v1.Binding.endpoints:type_name -> sallyport.control.v1.Binding.EndpointsEntry
+	45, // 39: sallyport.control.v1.Binding.labels:type_name -> sallyport.control.v1.Binding.LabelsEntry
+	47, // 40: sallyport.control.v1.Binding.expires:type_name -> google.protobuf.Timestamp
+	9,  // 41: sallyport.control.v1.PolicyService.Publish:input_type -> sallyport.control.v1.PublishRequest
+	11, // 42: sallyport.control.v1.PolicyService.GetPolicy:input_type -> sallyport.control.v1.GetPolicyRequest
+	12, // 43: sallyport.control.v1.CrossingService.Deliver:input_type -> sallyport.control.v1.Batch
+	15, // 44: sallyport.control.v1.CrossingService.ListCrossings:input_type -> sallyport.control.v1.ListCrossingsRequest
+	16, // 45: sallyport.control.v1.CrossingService.ListRefusals:input_type -> sallyport.control.v1.ListRefusalsRequest
+	55, // 46: sallyport.control.v1.CrossingService.ListUnmatched:input_type -> sallyport.control.v1.ListUnmatchedRequest
+	18, // 47: sallyport.control.v1.CrossingService.GetMatrix:input_type -> sallyport.control.v1.GetMatrixRequest
+	22, // 48: sallyport.control.v1.CrossingService.ListTransitions:input_type -> sallyport.control.v1.ListTransitionsRequest
+	25, // 49: sallyport.control.v1.GatewayService.ListGateways:input_type -> sallyport.control.v1.ListGatewaysRequest
+	29, // 50: sallyport.control.v1.GatewayService.Report:input_type -> sallyport.control.v1.ReportRequest
+	32, // 51: sallyport.control.v1.GatewayService.ShareBudgets:input_type -> sallyport.control.v1.ShareBudgetsRequest
+	35, // 52: sallyport.control.v1.GatewayService.GetBootstrap:input_type -> sallyport.control.v1.GetBootstrapRequest
+	37, // 53: sallyport.control.v1.WorkloadService.Register:input_type -> sallyport.control.v1.RegisterRequest
+	38, // 54: sallyport.control.v1.WorkloadService.Withdraw:input_type -> sallyport.control.v1.WithdrawRequest
+	39, // 55: sallyport.control.v1.WorkloadService.ListBindings:input_type -> sallyport.control.v1.ListBindingsRequest
+	0,  // 56: sallyport.control.v1.BundleService.Publish:input_type -> sallyport.control.v1.PublishBundleRequest
+	2,  // 57: sallyport.control.v1.BundleService.Watch:input_type -> sallyport.control.v1.WatchBundlesRequest
+	3,  // 58: sallyport.control.v1.BundleService.ListBundles:input_type -> sallyport.control.v1.ListBundlesRequest
+	5,  // 59: sallyport.control.v1.BundleService.ListHolders:input_type -> sallyport.control.v1.ListHoldersRequest
+	10, // 60: sallyport.control.v1.PolicyService.Publish:output_type -> sallyport.control.v1.PublishResponse
+	48, // 61: sallyport.control.v1.PolicyService.GetPolicy:output_type -> sallyport.policy.v1.SignedPolicy
+	13, // 62: sallyport.control.v1.CrossingService.Deliver:output_type -> sallyport.control.v1.Ack
+	56, // 63: sallyport.control.v1.CrossingService.ListCrossings:output_type -> sallyport.crossing.v1.Record
+	17, // 64: sallyport.control.v1.CrossingService.ListRefusals:output_type -> sallyport.control.v1.GatewayRefusal
+	57, // 65: sallyport.control.v1.CrossingService.ListUnmatched:output_type -> sallyport.control.v1.Finding
+	19, // 66: sallyport.control.v1.CrossingService.GetMatrix:output_type -> sallyport.control.v1.GetMatrixResponse
+	23, // 67: sallyport.control.v1.CrossingService.ListTransitions:output_type -> sallyport.control.v1.ListTransitionsResponse
+	26, // 68: sallyport.control.v1.GatewayService.ListGateways:output_type -> sallyport.control.v1.ListGatewaysResponse
+	31, // 69: sallyport.control.v1.GatewayService.Report:output_type -> sallyport.control.v1.ReportResponse
+	33, // 70: sallyport.control.v1.GatewayService.ShareBudgets:output_type -> sallyport.control.v1.ShareBudgetsResponse
+	36, // 71: sallyport.control.v1.GatewayService.GetBootstrap:output_type -> sallyport.control.v1.GetBootstrapResponse
+	41, // 72: sallyport.control.v1.WorkloadService.Register:output_type -> sallyport.control.v1.Binding
+	41, // 73: sallyport.control.v1.WorkloadService.Withdraw:output_type -> sallyport.control.v1.Binding
+	40, // 74: sallyport.control.v1.WorkloadService.ListBindings:output_type -> sallyport.control.v1.ListBindingsResponse
+	1,  // 75: sallyport.control.v1.BundleService.Publish:output_type -> sallyport.control.v1.PublishBundleResponse
+	46, // 76: sallyport.control.v1.BundleService.Watch:output_type -> sallyport.config.v1.SignedBundle
+	4,  // 77: sallyport.control.v1.BundleService.ListBundles:output_type -> sallyport.control.v1.ListBundlesResponse
+	6,  // 78: sallyport.control.v1.BundleService.ListHolders:output_type -> sallyport.control.v1.ListHoldersResponse
+	60, // [60:79] is the sub-list for method output_type
+	41, // [41:60] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_control_v1_control_proto_init() }
@@ -3080,7 +3374,7 @@ func file_sallyport_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_control_v1_control_proto_rawDesc), len(file_sallyport_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   43,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -498,6 +498,7 @@ var CrossingService_ServiceDesc = grpc.ServiceDesc{
 const (
 	GatewayService_ListGateways_FullMethodName = "/sallyport.control.v1.GatewayService/ListGateways"
 	GatewayService_Report_FullMethodName       = "/sallyport.control.v1.GatewayService/Report"
+	GatewayService_ShareBudgets_FullMethodName = "/sallyport.control.v1.GatewayService/ShareBudgets"
 	GatewayService_GetBootstrap_FullMethodName = "/sallyport.control.v1.GatewayService/GetBootstrap"
 )
 
@@ -511,6 +512,10 @@ type GatewayServiceClient interface {
 	ListGateways(ctx context.Context, in *ListGatewaysRequest, opts ...grpc.CallOption) (*ListGatewaysResponse, error)
 	// Report is a gateway telling how it is.
 	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
+	// ShareBudgets is a gateway telling what callers have used of their budgets, and
+	// hearing what the other gateways of its environment have told.
+	// FAILED_PRECONDITION: the gateway has told something later meanwhile.
+	ShareBudgets(ctx context.Context, in *ShareBudgetsRequest, opts ...grpc.CallOption) (*ShareBudgetsResponse, error)
 	// GetBootstrap is what a gateway's bootstrap file needs from the control plane.
 	GetBootstrap(ctx context.Context, in *GetBootstrapRequest, opts ...grpc.CallOption) (*GetBootstrapResponse, error)
 }
@@ -543,6 +548,16 @@ func (c *gatewayServiceClient) Report(ctx context.Context, in *ReportRequest, op
 	return out, nil
 }
 
+func (c *gatewayServiceClient) ShareBudgets(ctx context.Context, in *ShareBudgetsRequest, opts ...grpc.CallOption) (*ShareBudgetsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ShareBudgetsResponse)
+	err := c.cc.Invoke(ctx, GatewayService_ShareBudgets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *gatewayServiceClient) GetBootstrap(ctx context.Context, in *GetBootstrapRequest, opts ...grpc.CallOption) (*GetBootstrapResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetBootstrapResponse)
@@ -563,6 +578,10 @@ type GatewayServiceServer interface {
 	ListGateways(context.Context, *ListGatewaysRequest) (*ListGatewaysResponse, error)
 	// Report is a gateway telling how it is.
 	Report(context.Context, *ReportRequest) (*ReportResponse, error)
+	// ShareBudgets is a gateway telling what callers have used of their budgets, and
+	// hearing what the other gateways of its environment have told.
+	// FAILED_PRECONDITION: the gateway has told something later meanwhile.
+	ShareBudgets(context.Context, *ShareBudgetsRequest) (*ShareBudgetsResponse, error)
 	// GetBootstrap is what a gateway's bootstrap file needs from the control plane.
 	GetBootstrap(context.Context, *GetBootstrapRequest) (*GetBootstrapResponse, error)
 	mustEmbedUnimplementedGatewayServiceServer()
@@ -580,6 +599,9 @@ func (UnimplementedGatewayServiceServer) ListGateways(context.Context, *ListGate
 }
 func (UnimplementedGatewayServiceServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
+}
+func (UnimplementedGatewayServiceServer) ShareBudgets(context.Context, *ShareBudgetsRequest) (*ShareBudgetsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ShareBudgets not implemented")
 }
 func (UnimplementedGatewayServiceServer) GetBootstrap(context.Context, *GetBootstrapRequest) (*GetBootstrapResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetBootstrap not implemented")
@@ -641,6 +663,24 @@ func _GatewayService_Report_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GatewayService_ShareBudgets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ShareBudgetsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).ShareBudgets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_ShareBudgets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).ShareBudgets(ctx, req.(*ShareBudgetsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _GatewayService_GetBootstrap_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetBootstrapRequest)
 	if err := dec(in); err != nil {
@@ -673,6 +713,10 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Report",
 			Handler:    _GatewayService_Report_Handler,
+		},
+		{
+			MethodName: "ShareBudgets",
+			Handler:    _GatewayService_ShareBudgets_Handler,
 		},
 		{
 			MethodName: "GetBootstrap",

@@ -1086,7 +1086,7 @@ type Intent struct {
 	When string `protobuf:"bytes,4,opt,name=when,proto3" json:"when,omitempty"`
 	// condition is `when` compiled. It is never written by hand.
 	Condition *Condition `protobuf:"bytes,5,opt,name=condition,proto3" json:"condition,omitempty"`
-	// limits are budgets for each caller: tokens, requests or bytes, as N/UNIT.
+	// limits are budgets for each caller: tokens, requests, bytes or cost, as N/UNIT.
 	Limits map[string]string `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// require is what else must hold.
 	Require *Require `protobuf:"bytes,7,opt,name=require,proto3" json:"require,omitempty"`
