@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 )
 
@@ -29,7 +29,7 @@ func withBudgets(t *testing.T, dir string) (*Gateway, *observer.ObservedLogs) {
 
 // call is one of 2 that a day has.
 func call(g *Gateway) (let bool) {
-	limit := []policy.Limit{{What: policy.Requests, Most: 2, Window: 24 * time.Hour}}
+	limit := []limits.Limit{{What: limits.Requests, Most: 2, Window: 24 * time.Hour}}
 	_, refused := g.budgets.Reserve("spiffe://a.test/a", "i", limit, budget.Amounts{Requests: 1}, time.Now())
 	return refused == nil
 }

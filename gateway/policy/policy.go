@@ -9,6 +9,9 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/address"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/costs"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -34,9 +37,9 @@ type Policy struct {
 	gateways    []Gateway
 	byGateway   map[spiffeid.ID]int
 
-	pins   map[string]Pins    // of tools, by intent
-	limits map[string][]Limit // of intents that have any, by name
-	costs  prices
+	pins   map[string]Pins           // of tools, by intent
+	limits map[string][]limits.Limit // of intents that have any, by name
+	costs  *costs.Costs
 
 	intents  []intent // denies, allows, allows with obligations; each by name
 	subjects []subject
@@ -64,10 +67,9 @@ func Compile(p *policyv1.Policy, ref Ref) (*Policy, error) {
 	out.addTransitions(p)
 	out.addIntents(p.GetIntents())
 	out.addPins(p)
-	if err := out.addLimits(p.GetIntents()); err != nil {
+	if err := out.addLimits(p); err != nil {
 		return nil, err
 	}
-	out.costs = compileCosts(p.GetCosts())
 	out.index()
 	return out, nil
 }
@@ -290,7 +292,7 @@ func (p *Policy) Resolve(authority string) (*Workload, *Service, crossingv1.Reas
 
 // at is the service at a port; nil if there is none.
 func (w *Workload) at(port string) *Service {
-	n, err := parsePort(port)
+	n, err := address.ParsePort(port)
 	if err != nil {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/address"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/network"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 
@@ -72,7 +73,7 @@ func (v *validator) repeats(path, first, format string, args ...any) {
 
 // name demands a DNS label.
 func (v *validator) name(path, what, name string) {
-	if !dnsLabel(name) {
+	if !address.IsLabel(name) {
 		v.fault(path, "%s %q: a name is a DNS label: lower-case letters, digits and hyphens, at most 63", what, name)
 	}
 }
@@ -137,7 +138,7 @@ func (v *validator) sinks() {
 		}
 		if s.GetSyslog() != "" {
 			set++
-			if err := checkHostPort(s.GetSyslog()); err != nil {
+			if err := address.CheckHostPort(s.GetSyslog()); err != nil {
 				v.fault(key(path, "syslog"), "%s: %v", subject, err)
 			}
 		}

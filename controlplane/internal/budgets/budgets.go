@@ -17,6 +17,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -260,7 +261,7 @@ func wrong(u *controlv1.BudgetUse, now time.Time) string {
 	if _, err := spiffeid.FromString(u.GetCaller()); err != nil {
 		return "its caller is no SPIFFE ID"
 	}
-	if _, ok := policy.ParseWhat(u.GetWhat()); !ok || u.GetIntent() == "" || u.GetGateway() != "" {
+	if _, ok := limits.ParseWhat(u.GetWhat()); !ok || u.GetIntent() == "" || u.GetGateway() != "" {
 		return "it says not what is counted, or who counts"
 	}
 	if window != 60 && window != 3600 && window != 86400 {

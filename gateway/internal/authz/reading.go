@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -113,7 +114,7 @@ func (v *Verdict) Pins(intent string) policy.Pins {
 }
 
 // Budgets are the limits of an intent of the policy in force, and what its models cost.
-func (v *Verdict) Budgets(intent string) ([]policy.Limit, budget.Prices) {
+func (v *Verdict) Budgets(intent string) ([]limits.Limit, budget.Prices) {
 	return v.by.Limits(intent), v.by
 }
 

@@ -37,17 +37,18 @@
 // them: there each gateway has its share, at least one call, so that
 // n * max(most / n, call) may be let in.
 //
-// What comes on top: what calls cost beyond what was reserved for them; the last second
-// before a crash of this gateway, unless the others have heard of it; what was told to a
-// control plane that was started again, of a gateway that it does not hear of in its
-// first seconds; and, in a change of the policy, of the limit or of n, what was let in
-// under the earlier one.
+// What comes on top: what calls come to beyond what was reserved for them; with a crash of
+// a gateway the last second before it, unless the others have heard of it, and one share;
+// with a restart what was used of that second's windows; what was told to a control plane
+// that was started again, of a gateway that it does not hear of in its first seconds; and,
+// in a change of the policy, of the limit or of n, what was let in under the earlier one.
+// Clocks that differ move a window's beginning by as much.
 package budget
 
 import (
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 // Amounts are of each thing that a limit counts. Cost is in millionths of a unit.
@@ -57,16 +58,16 @@ type Amounts struct{ Requests, Tokens, Bytes, Cost int64 }
 const maxAmount = 1 << 61
 
 // of is how much of something that is, at least nothing.
-func (a Amounts) of(w policy.What) int64 {
+func (a Amounts) of(w limits.What) int64 {
 	var n int64
 	switch w {
-	case policy.Requests:
+	case limits.Requests:
 		n = a.Requests
-	case policy.Tokens:
+	case limits.Tokens:
 		n = a.Tokens
-	case policy.Bytes:
+	case limits.Bytes:
 		n = a.Bytes
-	case policy.Cost:
+	case limits.Cost:
 		n = a.Cost
 	}
 	return min(max(n, 0), maxAmount)
@@ -82,7 +83,7 @@ const shared = time.Minute
 // Use is what a caller has used of a budget at one gateway.
 type Use struct {
 	Caller, Intent string
-	What           policy.What
+	What           limits.What
 	Window         time.Duration
 	Start          time.Time // of the window
 	Used           int64     // what is reserved is in it

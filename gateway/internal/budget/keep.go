@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 // entry is what is kept of a meter: of this gateway or, with a name, of another one.
@@ -74,7 +74,7 @@ func (l *Ledger) restore(entries []entry, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range entries {
-		what, ok := policy.ParseWhat(e.What)
+		what, ok := limits.ParseWhat(e.What)
 		if !ok {
 			continue // of a later release
 		}

@@ -10,11 +10,11 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder/disk/disktest"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 // left is what of a limit is left to a process that begins with a directory.
-func left(t *testing.T, sys disk.System, limit []policy.Limit, now time.Time) int64 {
+func left(t *testing.T, sys disk.System, limit []limits.Limit, now time.Time) int64 {
 	t.Helper()
 	l := New()
 	if err := NewFile(sys, "state", l).Load(now); err != nil {
@@ -33,7 +33,7 @@ func memory(t *testing.T) *disktest.Memory {
 }
 
 func TestRestartKeepsBudgets(t *testing.T) {
-	m, limit := memory(t), limits(t, "requests: 100/day", "requests: 50/second")
+	m, limit := memory(t), parsed(t, "requests: 100/day", "requests: 50/second")
 	if got := left(t, m, limit[:1], noon()); got != 100 {
 		t.Errorf("without a file %d are left", got)
 	}
@@ -77,7 +77,7 @@ func TestRestartKeepsBudgets(t *testing.T) {
 
 // TestToldIsKept: a restart gives no second share, and takes none away.
 func TestToldIsKept(t *testing.T) {
-	m, limit := memory(t), limits(t, "requests: 100/day")
+	m, limit := memory(t), parsed(t, "requests: 100/day")
 	l := New()
 	l.SetGateways(2)
 	take(l, limit, noon()) // 50
@@ -97,7 +97,7 @@ func TestToldIsKept(t *testing.T) {
 }
 
 func TestSavedOnlyWhenChanged(t *testing.T) {
-	m, limit := memory(t), limits(t, "requests: 100/day", "requests: 50/second")
+	m, limit := memory(t), parsed(t, "requests: 100/day", "requests: 50/second")
 	writes := 0
 	m.After = func(call string) {
 		if strings.HasPrefix(call, "rename") {
@@ -126,7 +126,7 @@ func TestSavedOnlyWhenChanged(t *testing.T) {
 // TestPowerCut: at whatever point the power is cut, there is what was saved last or the
 // time before.
 func TestPowerCut(t *testing.T) {
-	limit := limits(t, "requests: 100/day")
+	limit := parsed(t, "requests: 100/day")
 	for _, choose := range []disktest.Choice{disktest.Nothing, disktest.Everything, func(n int) int { return n / 2 }} {
 		m := memory(t)
 		var cuts []*disktest.Memory
@@ -154,7 +154,7 @@ func TestPowerCut(t *testing.T) {
 }
 
 func TestDamage(t *testing.T) {
-	limit := limits(t, "requests: 100/day")
+	limit := parsed(t, "requests: 100/day")
 	m := memory(t)
 	l := New()
 	take(l, limit, noon())

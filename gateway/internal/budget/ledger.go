@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 const (
@@ -53,15 +53,15 @@ func (l *Ledger) SetGateways(n int) {
 // Reserve takes what a call may come to from each of an intent's limits, or from none: then
 // it says why. The reservation is to be ended by Settle or Drop. For a caller that is known
 // Reserve does not allocate, unless it refuses.
-func (l *Ledger) Reserve(caller, intent string, limits []policy.Limit, want Amounts, now time.Time) (Reservation, *Refused) {
+func (l *Ledger) Reserve(caller, intent string, of []limits.Limit, want Amounts, now time.Time) (Reservation, *Refused) {
 	var r Reservation
-	if len(limits) == 0 {
+	if len(of) == 0 {
 		return r, nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(caller, intent)
-	for i, limit := range limits {
+	for i, limit := range of {
 		m := l.meter(a, limit, now)
 		if m == nil {
 			return Reservation{}, &Refused{Intent: intent, Limit: limit, Why: TooMany, Again: now.Add(shared), RetryAfter: int(shared / time.Second)}
@@ -73,7 +73,7 @@ func (l *Ledger) Reserve(caller, intent string, limits []policy.Limit, want Amou
 		r.holds[i] = hold{m, m.start, amount}
 	}
 	r.ledger = l
-	for _, h := range r.holds[:len(limits)] {
+	for _, h := range r.holds[:len(of)] {
 		h.meter.reserved += h.amount
 		l.touch(h.meter)
 	}
@@ -91,7 +91,7 @@ func (l *Ledger) account(caller, intent string) *account {
 
 // meter is the one of a limit, in the window that is now; nil if there is no room for
 // another.
-func (l *Ledger) meter(a *account, limit policy.Limit, now time.Time) *meter {
+func (l *Ledger) meter(a *account, limit limits.Limit, now time.Time) *meter {
 	for _, m := range a.meters {
 		if m.is(limit) {
 			m.roll(startOf(now, m.window))

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 const alice, plan = "spiffe://onprem.demo/ai/alice", "plan"
@@ -19,12 +19,12 @@ const alice, plan = "spiffe://onprem.demo/ai/alice", "plan"
 // noon is in the middle of a day and at the beginning of an hour.
 func noon() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
 
-func limits(t testing.TB, texts ...string) []policy.Limit {
+func parsed(t testing.TB, texts ...string) []limits.Limit {
 	t.Helper()
-	var all []policy.Limit
+	var all []limits.Limit
 	for _, text := range texts {
 		what, limit, _ := strings.Cut(text, ": ")
-		l, err := policy.ParseLimit(what, limit)
+		l, err := limits.Parse(what, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func limits(t testing.TB, texts ...string) []policy.Limit {
 }
 
 // own is what a ledger has of a limit; without what others have.
-func own(l *Ledger, caller string, limit policy.Limit) int64 {
+func own(l *Ledger, caller string, limit limits.Limit) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if a := l.accounts[owner{caller, plan}]; a != nil {
@@ -48,7 +48,7 @@ func own(l *Ledger, caller string, limit policy.Limit) int64 {
 }
 
 func TestReserve(t *testing.T) {
-	perSecond := limits(t, "requests: 2/second", "tokens: 100/day")
+	perSecond := parsed(t, "requests: 2/second", "tokens: 100/day")
 	type step struct {
 		after time.Duration
 		want  Amounts
@@ -57,7 +57,7 @@ func TestReserve(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
-		limits []policy.Limit
+		limits []limits.Limit
 		steps  []step
 	}{
 		{"until it is used up", perSecond[1:], []step{
@@ -81,7 +81,7 @@ func TestReserve(t *testing.T) {
 			{0, Amounts{Requests: 3, Tokens: 1}, UsedUp, 1},
 			{0, Amounts{Requests: 2, Tokens: 100}, 0, 0},
 		}},
-		{"rounded up", limits(t, "requests: 1/minute"), []step{
+		{"rounded up", parsed(t, "requests: 1/minute"), []step{
 			{0, Amounts{Requests: 1}, 0, 0}, {100 * time.Millisecond, Amounts{Requests: 1}, UsedUp, 60}, {59500 * time.Millisecond, Amounts{Requests: 1}, UsedUp, 1},
 		}},
 		{"never more than there is", perSecond[1:], []step{
@@ -109,7 +109,7 @@ func TestReserve(t *testing.T) {
 func TestRefusedSaysWhy(t *testing.T) {
 	l := New()
 	l.most = 1
-	limit := limits(t, "tokens: 2000000/day")
+	limit := parsed(t, "tokens: 2000000/day")
 	if _, refused := l.Reserve(alice, plan, limit, Amounts{Tokens: 2_000_000}, noon()); refused != nil {
 		t.Fatal(refused)
 	}
@@ -132,7 +132,7 @@ func TestRefusedSaysWhy(t *testing.T) {
 }
 
 func TestSettle(t *testing.T) {
-	limit := limits(t, "tokens: 100/hour", "requests: 10/hour")
+	limit := parsed(t, "tokens: 100/hour", "requests: 10/hour")
 	reserve := func(l *Ledger, n int64) Reservation {
 		r, refused := l.Reserve(alice, plan, limit, Amounts{Tokens: n, Requests: 1}, noon())
 		if refused != nil {
@@ -175,7 +175,7 @@ func TestSettle(t *testing.T) {
 
 // TestSettledIntoItsWindow: a call that ends in a later window changes nothing of it.
 func TestSettledIntoItsWindow(t *testing.T) {
-	limit := limits(t, "tokens: 100/hour")
+	limit := parsed(t, "tokens: 100/hour")
 	for name, settle := range map[string]int64{"with less": 10, "with more": 500} {
 		l := New()
 		r, _ := l.Reserve(alice, plan, limit, Amounts{Tokens: 60}, noon())
@@ -198,7 +198,7 @@ func TestSettledIntoItsWindow(t *testing.T) {
 }
 
 func TestEachCallerAndIntentIsCountedApart(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 1/minute")
+	l, limit := New(), parsed(t, "requests: 1/minute")
 	for _, of := range [][2]string{{alice, plan}, {"spiffe://onprem.demo/bob", plan}, {alice, "other"}} {
 		if _, refused := l.Reserve(of[0], of[1], limit, Amounts{Requests: 1}, noon()); refused != nil {
 			t.Errorf("%v: %v", of, refused)
@@ -207,7 +207,7 @@ func TestEachCallerAndIntentIsCountedApart(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 1/minute", "bytes: 1KiB/second")
+	l, limit := New(), parsed(t, "requests: 1/minute", "bytes: 1KiB/second")
 	l.most = 100
 	now := noon()
 	for i := range 1000 {
@@ -229,7 +229,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // end all is accounted for.
 func TestConcurrent(t *testing.T) {
 	const most = 1000
-	l, limit := New(), limits(t, "tokens: 1000/day")
+	l, limit := New(), parsed(t, "tokens: 1000/day")
 	var under, settled atomic.Int64
 	var all sync.WaitGroup
 	for worker := range 8 {
@@ -264,7 +264,7 @@ func TestConcurrent(t *testing.T) {
 }
 
 func TestReserveDoesNotAllocate(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 50000000/second", "tokens: 2000000000/day", "cost: 5000000/hour")
+	l, limit := New(), parsed(t, "requests: 50000000/second", "tokens: 2000000000/day", "cost: 5000000/hour")
 	want := Amounts{Requests: 1, Tokens: 1000, Cost: 50}
 	if n := testing.AllocsPerRun(100, func() {
 		r, refused := l.Reserve(alice, plan, limit, want, noon())
@@ -278,7 +278,7 @@ func TestReserveDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkReserveAndSettle(b *testing.B) {
-	l, limit := New(), limits(b, "requests: 500000000/second", "tokens: 20000000000000/day")
+	l, limit := New(), parsed(b, "requests: 500000000/second", "tokens: 20000000000000/day")
 	want, actual, now := Amounts{Requests: 1, Tokens: 10}, Amounts{Requests: 1, Tokens: 5}, noon()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -292,7 +292,7 @@ func BenchmarkReserveAndSettle(b *testing.B) {
 
 func full(b *testing.B) *Ledger {
 	b.Helper()
-	l, limit := New(), limits(b, "tokens: 20000000000000/day")
+	l, limit := New(), parsed(b, "tokens: 20000000000000/day")
 	for i := range maxMeters {
 		l.Reserve("spiffe://onprem.demo/ai/agent/"+strconv.Itoa(i), plan, limit, Amounts{Tokens: 1}, noon())
 	}

@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 // environment is several gateways with one limit, and what passes between them. It knows
@@ -17,7 +17,7 @@ import (
 type environment struct {
 	*rapid.T
 
-	limit    policy.Limit
+	limit    limits.Limit
 	now      time.Time
 	gateways []*process
 	memory   int             // of the control plane: another one after each restart of it
@@ -56,7 +56,7 @@ type exchange struct {
 	whole    bool
 }
 
-func newEnvironment(t *rapid.T, limit policy.Limit) *environment {
+func newEnvironment(t *rapid.T, limit limits.Limit) *environment {
 	e := &environment{T: t, limit: limit, now: noon(), memory: 1}
 	e.forget()
 	for i := range rapid.IntRange(1, 4).Draw(t, "gateways") {
@@ -117,7 +117,7 @@ func (e *environment) pick() *process {
 
 func (e *environment) reserve(g *process) {
 	want := rapid.Int64Range(1, max(e.limit.Most/2, 1)).Draw(e.T, "want")
-	r, refused := g.ledger.Reserve(alice, plan, []policy.Limit{e.limit}, Amounts{Tokens: want, Requests: want}, e.now)
+	r, refused := g.ledger.Reserve(alice, plan, []limits.Limit{e.limit}, Amounts{Tokens: want, Requests: want}, e.now)
 	if refused == nil {
 		g.open, g.wanted = append(g.open, &r), append(g.wanted, want)
 		e.call = max(e.call, want)
@@ -232,7 +232,7 @@ func (e *environment) nextWindow() {
 func TestNeverMoreThanStated(t *testing.T) {
 	law := func(rt *rapid.T) {
 		text := rapid.SampledFrom([]string{"%d/minute", "%d/hour", "%d/day", "%d/second"}).Draw(rt, "window")
-		limit := limits(t, "requests: "+fmt.Sprintf(text, rapid.Int64Range(1, 1000).Draw(rt, "most")))[0]
+		limit := parsed(t, "requests: "+fmt.Sprintf(text, rapid.Int64Range(1, 1000).Draw(rt, "most")))[0]
 		e := newEnvironment(rt, limit)
 		e.begin(e.gateways[0])
 		steps := []func(*process){

@@ -3,7 +3,7 @@ package budget
 import (
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 // account is what is counted of a caller under an intent.
@@ -16,7 +16,7 @@ type account struct {
 // meter counts one thing of one account, in one window at a time.
 type meter struct {
 	account *account
-	what    policy.What
+	what    limits.What
 	window  int64 // how long, in seconds
 	start   int64 // of the window, in seconds since 1970
 
@@ -53,7 +53,7 @@ func (m *meter) end() time.Time           { return time.Unix(m.start+m.window, 0
 func (m *meter) ended(now time.Time) bool { return m.start+m.window <= now.Unix() }
 func (m *meter) isShared() bool           { return m.window >= int64(shared/time.Second) }
 func (m *meter) own() int64               { return sum(sum(m.before, m.used), m.reserved) }
-func (m *meter) is(l policy.Limit) bool {
+func (m *meter) is(l limits.Limit) bool {
 	return m.what == l.What && m.window == int64(l.Window/time.Second)
 }
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 // Why says why there is no room for a call.
@@ -34,7 +34,7 @@ type Refused struct {
 	// Intent that has the limit.
 	Intent string
 	// Limit that has no room.
-	Limit policy.Limit
+	Limit limits.Limit
 	// Why there is none.
 	Why Why
 	// Again is when there may be: when the limit's window begins anew, or sooner.
@@ -56,7 +56,7 @@ func (r *Refused) String() string {
 	return limit + ": used up until " + r.Again.UTC().Format(time.RFC3339)
 }
 
-func (l *Ledger) refuse(m *meter, limit policy.Limit, why Why, now time.Time) *Refused {
+func (l *Ledger) refuse(m *meter, limit limits.Limit, why Why, now time.Time) *Refused {
 	again := m.end()
 	if why == ShareUsedUp && m.isShared() {
 		wait := tellEvery

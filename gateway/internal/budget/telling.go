@@ -3,7 +3,7 @@ package budget
 import (
 	"time"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 // Telling is what a gateway tells the others at one time. It ends with Heard or Unheard.
@@ -143,4 +143,4 @@ func (l *Ledger) hear(u Use, now time.Time) {
 	}
 }
 
-func (u *Use) limit() policy.Limit { return policy.Limit{What: u.What, Window: u.Window} }
+func (u *Use) limit() limits.Limit { return limits.Limit{What: u.What, Window: u.Window} }

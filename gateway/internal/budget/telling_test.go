@@ -8,11 +8,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 )
 
 // take is what of a limit is let in at once, one by one.
-func take(l *Ledger, limit []policy.Limit, now time.Time) (n int64) {
+func take(l *Ledger, limit []limits.Limit, now time.Time) (n int64) {
 	for {
 		if _, refused := l.Reserve(alice, plan, limit, Amounts{Requests: 1}, now); refused != nil {
 			return n
@@ -22,14 +22,14 @@ func take(l *Ledger, limit []policy.Limit, now time.Time) (n int64) {
 }
 
 // of another gateway, or without a name of an earlier run.
-func used(limit policy.Limit, n int64, by string) []Use {
+func used(limit limits.Limit, n int64, by string) []Use {
 	start := time.Unix(startOf(noon(), int64(limit.Window/time.Second)), 0).UTC()
 	return []Use{{Caller: alice, Intent: plan, What: limit.What, Window: limit.Window, Start: start, Used: n, Gateway: by}}
 }
 
 // TestShares: between two tellings a gateway takes its share of what was left.
 func TestShares(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 100/day")
+	l, limit := New(), parsed(t, "requests: 100/day")
 	l.SetGateways(2)
 	for i, c := range []struct {
 		others int64
@@ -56,7 +56,7 @@ func TestShares(t *testing.T) {
 
 // TestOneLargeCall goes in if nothing was taken since the last telling.
 func TestOneLargeCall(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 100/day")
+	l, limit := New(), parsed(t, "requests: 100/day")
 	l.SetGateways(4)
 	reserve := func(n int64) Why {
 		if _, refused := l.Reserve(alice, plan, limit, Amounts{Requests: n}, noon()); refused != nil {
@@ -80,7 +80,7 @@ func TestOneLargeCall(t *testing.T) {
 }
 
 func TestRetryAfterOfAShare(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 2/day", "requests: 2/minute", "requests: 2/second")
+	l, limit := New(), parsed(t, "requests: 2/day", "requests: 2/minute", "requests: 2/second")
 	l.SetGateways(2)
 	retry := func(i int, now time.Time) int {
 		t.Helper()
@@ -107,7 +107,7 @@ func TestRetryAfterOfAShare(t *testing.T) {
 
 // TestOnlyWhatChangedIsTold, and that again if it was not heard.
 func TestOnlyWhatChangedIsTold(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 10/day", "bytes: 1MiB/second")
+	l, limit := New(), parsed(t, "requests: 10/day", "bytes: 1MiB/second")
 	if uses := l.Tell(10, noon()).Uses; uses != nil {
 		t.Errorf("told of nothing: %v", uses)
 	}
@@ -142,7 +142,7 @@ func TestOnlyWhatChangedIsTold(t *testing.T) {
 }
 
 func TestTellingsAreBounded(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 10/day")
+	l, limit := New(), parsed(t, "requests: 10/day")
 	for i := range 25 {
 		l.Reserve("spiffe://a.test/"+strconv.Itoa(i), plan, limit, Amounts{Requests: 1}, noon())
 	}
@@ -170,7 +170,7 @@ func TestGivenBackIsNotTakenTwice(t *testing.T) {
 		"on its way": func(*Ledger, *Telling) {},
 		"not whole":  func(l *Ledger, t *Telling) { l.Heard(t, nil, false, noon()) },
 	} {
-		l, limit := New(), limits(t, "requests: 100/day")
+		l, limit := New(), parsed(t, "requests: 100/day")
 		l.SetGateways(2)
 		r, _ := l.Reserve(alice, plan, limit, Amounts{Requests: 90}, noon())
 		l.Heard(l.Tell(10, noon()), nil, true, noon())
@@ -184,7 +184,7 @@ func TestGivenBackIsNotTakenTwice(t *testing.T) {
 
 // TestForgottenIsToldAgain, even when nothing is left of what was told.
 func TestForgottenIsToldAgain(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 100/day")
+	l, limit := New(), parsed(t, "requests: 100/day")
 	l.SetGateways(2)
 	r, _ := l.Reserve(alice, plan, limit, Amounts{Requests: 90}, noon())
 	l.Heard(l.Tell(10, noon()), nil, true, noon())
@@ -197,7 +197,7 @@ func TestForgottenIsToldAgain(t *testing.T) {
 }
 
 func TestWhatIsHeard(t *testing.T) {
-	limit := limits(t, "requests: 100/day", "requests: 100/second")
+	limit := parsed(t, "requests: 100/day", "requests: 100/second")
 	with := func(change func(*Use)) Use {
 		u := used(limit[0], 60, "b")[0]
 		change(&u)
@@ -219,7 +219,7 @@ func TestWhatIsHeard(t *testing.T) {
 		{"of a second", with(func(u *Use) { u.Window, u.Start = time.Second, noon() }), 100, false},
 		{"of no time", with(func(u *Use) { u.Window = 0 }), 100, false},
 		{"of another window", with(func(u *Use) { u.Window, u.Start = time.Hour, noon() }), 100, false},
-		{"of something else", with(func(u *Use) { u.What = policy.Bytes }), 100, false},
+		{"of something else", with(func(u *Use) { u.What = limits.Bytes }), 100, false},
 	} {
 		l := New()
 		l.Heard(l.Tell(10, noon()), []Use{c.use, c.use}, true, noon())
@@ -234,7 +234,7 @@ func TestWhatIsHeard(t *testing.T) {
 
 // TestHeardAgainWhenThereIsRoom: what there was no room for counts later.
 func TestHeardAgainWhenThereIsRoom(t *testing.T) {
-	l, limit := New(), limits(t, "requests: 100/day", "requests: 1/minute")
+	l, limit := New(), parsed(t, "requests: 100/day", "requests: 1/minute")
 	l.most = 1
 	l.Reserve("spiffe://a.test/b", plan, limit[1:], Amounts{Requests: 1}, noon())
 	l.Heard(l.Tell(10, noon()), used(limit[0], 60, "b"), true, noon())

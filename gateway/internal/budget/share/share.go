@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -96,7 +96,7 @@ func wire(uses []budget.Use) []*controlv1.BudgetUse {
 func (s *Sharer) heard(uses []*controlv1.BudgetUse, peers map[string]bool) []budget.Use {
 	out := make([]budget.Use, 0, len(uses))
 	for _, u := range uses {
-		what, known := policy.ParseWhat(u.GetWhat())
+		what, known := limits.ParseWhat(u.GetWhat())
 		by := u.GetGateway()
 		if own := by == s.cfg.Self; own {
 			by = ""

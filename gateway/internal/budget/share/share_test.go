@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -35,9 +35,9 @@ func (c *control) ShareBudgets(ctx context.Context, req *controlv1.ShareBudgetsR
 }
 
 // today is a limit of requests a day, and when that began.
-func today() (limit []policy.Limit, start int64) {
+func today() (limit []limits.Limit, start int64) {
 	now := time.Now().UTC()
-	return []policy.Limit{{What: policy.Requests, Most: 100, Window: 24 * time.Hour}}, now.Truncate(24 * time.Hour).Unix()
+	return []limits.Limit{{What: limits.Requests, Most: 100, Window: 24 * time.Hour}}, now.Truncate(24 * time.Hour).Unix()
 }
 
 func reserve(l *budget.Ledger, n int64) *budget.Refused {

@@ -1,7 +1,9 @@
-package policy
+// Package costs says what calls of models cost, by a policy's list of prices.
+package costs
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"math"
 	"math/bits"
@@ -21,17 +23,18 @@ const (
 // price is what tokens of a model cost: each of them so many millionths of a unit.
 type price struct{ input, output uint64 }
 
-// prices are those of models, by name and by what their names begin with.
-type prices struct {
+// Costs are what tokens of models cost, by name and by what their names begin with. They do
+// not change, and are safe for concurrent use.
+type Costs struct {
 	exact    map[string]price
 	prefixes map[string]price
 	lengths  []int // of the prefixes, the longest first
 	dearest  price // for input and for output apart
 }
 
-// compileCosts compiles what Validate has accepted.
-func compileCosts(in map[string]*policyv1.Cost) prices {
-	out := prices{exact: map[string]price{}, prefixes: map[string]price{}}
+// Compile makes costs of what Check finds nothing wrong with.
+func Compile(in map[string]*policyv1.Cost) *Costs {
+	out := &Costs{exact: map[string]price{}, prefixes: map[string]price{}}
 	lengths := map[int]bool{}
 	for model, cost := range in {
 		p := price{cost.GetInput(), cost.GetOutput()}
@@ -46,28 +49,28 @@ func compileCosts(in map[string]*policyv1.Cost) prices {
 	return out
 }
 
-// of is the price of a model: the one of its name, else of the longest that its name
+// price is that of a model: the one of its name, else of the longest that its name
 // begins with, else the dearest.
-func (p *prices) of(model string) price {
-	if is, ok := p.exact[model]; ok {
+func (c *Costs) price(model string) price {
+	if is, ok := c.exact[model]; ok {
 		return is
 	}
-	for _, n := range p.lengths {
+	for _, n := range c.lengths {
 		if n > len(model) {
 			continue
 		}
-		if is, ok := p.prefixes[model[:n]]; ok {
+		if is, ok := c.prefixes[model[:n]]; ok {
 			return is
 		}
 	}
-	return p.dearest
+	return c.dearest
 }
 
-// CostOf is what a call of a model costs, in millionths of the policy's units. A model
+// Of is what a call of a model costs, in millionths of the policy's units. A model
 // that has no cost, or is not known, counts as the dearest that there is. It does not
 // allocate.
-func (p *Policy) CostOf(model string, input, output int64) (micro int64) {
-	is := p.costs.of(model)
+func (c *Costs) Of(model string, input, output int64) (micro int64) {
+	is := c.price(model)
 	return bounded(product(is.input, input), product(is.output, output))
 }
 
@@ -89,22 +92,22 @@ func bounded(a, b uint64) int64 {
 	return int64(sum)
 }
 
-func (v *validator) costs() {
-	for model, cost := range v.p.GetCosts() {
-		path, subject := key("costs", model), "cost of "+model
-		stem := strings.TrimSuffix(model, "*")
-		if model == "" || len(model) > maxModel || strings.Contains(stem, "*") || strings.ContainsFunc(stem, notInModel) {
-			v.fault(path, `cost of %q: a model is a name of at most %d characters, or what names begin with, ending in "*"`, model, maxModel)
-		}
-		for _, c := range [...]struct {
-			field string
-			units uint64
-		}{{"input", cost.GetInput()}, {"output", cost.GetOutput()}} {
-			if c.units > maxCost {
-				v.fault(key(path, c.field), "%s: %d units for a million tokens: at most %d", subject, c.units, int64(maxCost))
-			}
+// Check says what is wrong with the cost of a model, and in which of its fields, if that is
+// known; nothing if nothing is.
+func Check(model string, cost *policyv1.Cost) (field, wrong string) {
+	stem := strings.TrimSuffix(model, "*")
+	if model == "" || len(model) > maxModel || strings.Contains(stem, "*") || strings.ContainsFunc(stem, notInModel) {
+		return "", fmt.Sprintf(`a model is a name of at most %d characters, or what names begin with, ending in "*"`, maxModel)
+	}
+	for _, c := range [...]struct {
+		field string
+		units uint64
+	}{{"input", cost.GetInput()}, {"output", cost.GetOutput()}} {
+		if c.units > maxCost {
+			return c.field, fmt.Sprintf("%d units for a million tokens: at most %d", c.units, int64(maxCost))
 		}
 	}
+	return "", ""
 }
 
 // notInModel says whether a character is in no model's name: it is not ASCII, or cannot
