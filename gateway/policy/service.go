@@ -2,11 +2,10 @@ package policy
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/address"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
@@ -36,9 +35,9 @@ func parseService(name, text string) (Service, error) {
 		return Service{}, fmt.Errorf("unknown protocol %q%s", protocol, nearest.Hint(protocol, Protocols()))
 	}
 	s := Service{Name: name, Protocol: protocol}
-	address := rest
+	where := rest
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		address, s.Path = rest[:i], rest[i:]
+		where, s.Path = rest[:i], rest[i:]
 	}
 	if s.Path == "/" {
 		s.Path = ""
@@ -49,65 +48,16 @@ func parseService(name, text string) (Service, error) {
 	if s.Path != "" && (protocol == TCP || protocol == TLS) {
 		return Service{}, fmt.Errorf("a %s service has no path", protocol)
 	}
-	i := strings.LastIndexByte(address, ':')
+	i := strings.LastIndexByte(where, ':')
 	if i < 0 {
 		return Service{}, fmt.Errorf("%q names no port", text)
 	}
 	var err error
-	s.Host = strings.TrimSuffix(strings.TrimPrefix(address[:i], "["), "]")
-	if s.Port, err = parsePort(address[i+1:]); err != nil {
+	s.Host = strings.TrimSuffix(strings.TrimPrefix(where[:i], "["), "]")
+	if s.Port, err = address.Port(where[i+1:]); err != nil {
 		return Service{}, err
 	}
-	return s, checkHost(s.Host)
-}
-
-// parsePort reads a port in decimal, without sign or leading zero.
-func parsePort(text string) (uint16, error) {
-	n, err := strconv.ParseUint(text, 10, 16) // which takes no sign
-	if err != nil || text[0] == '0' {
-		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", text)
-	}
-	return uint16(n), nil
-}
-
-// checkHost accepts nothing, an IP address or a DNS name.
-func checkHost(host string) error {
-	if host == "" {
-		return nil
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return nil
-	}
-	if len(host) > 253 {
-		return fmt.Errorf("host %q is longer than 253 characters", host)
-	}
-	for label := range strings.SplitSeq(host, ".") {
-		if !dnsLabel(label) {
-			return fmt.Errorf("host %q is neither an IP address nor a DNS name", host)
-		}
-	}
-	return nil
-}
-
-// checkHostPort accepts HOST:PORT with both present.
-func checkHostPort(text string) error {
-	i := strings.LastIndexByte(text, ':')
-	if i <= 0 {
-		return fmt.Errorf("%q is not HOST:PORT", text)
-	}
-	if _, err := parsePort(text[i+1:]); err != nil {
-		return err
-	}
-	host := text[:i]
-	if inner, ok := strings.CutPrefix(host, "["); ok {
-		host = strings.TrimSuffix(inner, "]")
-	} else if strings.Contains(host, ":") {
-		return fmt.Errorf("%q: an IPv6 address stands in brackets", text)
-	}
-	if host == "" {
-		return fmt.Errorf("%q is not HOST:PORT", text)
-	}
-	return checkHost(host)
+	return s, address.CheckHost(s.Host)
 }
 
 // checkPath accepts an absolute path without a query, in the form in which
@@ -131,17 +81,4 @@ func checkPath(path string) error {
 		return fmt.Errorf("path %q has an empty or a dot segment, which no request has", path)
 	}
 	return nil
-}
-
-// dnsLabel says whether a name is a DNS label in lower case (RFC 1123 2.1).
-func dnsLabel(s string) bool {
-	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/address"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/kept"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/network"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 
@@ -46,6 +48,9 @@ func Validate(p *policyv1.Policy) Faults {
 	v.intents()
 	v.exceptions()
 	v.tests()
+	for path, message := range kept.Faults(p) {
+		v.fault(path, "%s", message)
+	}
 	return v.faults.sorted()
 }
 
@@ -71,7 +76,7 @@ func (v *validator) repeats(path, first, format string, args ...any) {
 
 // name demands a DNS label.
 func (v *validator) name(path, what, name string) {
-	if !dnsLabel(name) {
+	if !address.IsLabel(name) {
 		v.fault(path, "%s %q: a name is a DNS label: lower-case letters, digits and hyphens, at most 63", what, name)
 	}
 }
@@ -136,7 +141,7 @@ func (v *validator) sinks() {
 		}
 		if s.GetSyslog() != "" {
 			set++
-			if err := checkHostPort(s.GetSyslog()); err != nil {
+			if err := address.CheckHostPort(s.GetSyslog()); err != nil {
 				v.fault(key(path, "syslog"), "%s: %v", subject, err)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/address"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -110,7 +111,7 @@ func (v *validator) gateway(path, env, name string, g *policyv1.Gateway) {
 	case g.GetTunnel() == "":
 		v.fault(path, "%s: no tunnel. Say at which HOST:PORT its peers dial it, or set dialOut.", subject)
 	default:
-		if err := checkHostPort(g.GetTunnel()); err != nil {
+		if err := address.CheckHostPort(g.GetTunnel()); err != nil {
 			v.fault(key(path, "tunnel"), "%s: tunnel %v", subject, err)
 		}
 	}
