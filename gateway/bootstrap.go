@@ -66,6 +66,7 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		b.checkPorts(),
 		b.checkCapture(),
 		b.checkLimits(),
+		b.checkSecrets(),
 		required("environment", b.Environment),
 		required("stateDir", b.StateDir),
 	)
