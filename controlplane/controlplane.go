@@ -33,6 +33,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/bundles"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/sealed"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -51,6 +52,9 @@ const (
 	readerTimeout = 30 * time.Second
 	maxReaders    = 256 // at a time; the others wait
 )
+
+// expireEvery is how often sealed contents are looked through for those that are over.
+const expireEvery = time.Hour
 
 // identityTimeout bounds the wait for the Workload API's first SVID.
 const identityTimeout = 30 * time.Second
@@ -72,6 +76,10 @@ type Config struct {
 	// DIR/records if empty. With NATS and without it there is none, and answers come from
 	// memory.
 	RecordsDir string
+	// SealedDir is the directory of the contents that gateways have sealed to reviewers;
+	// DIR/sealed if empty. With NATS and without it none are kept, and gateways keep what
+	// they have until its retention is over.
+	SealedDir string
 	// Retention is how long after its end an hour of records is kept, but for what is held;
 	// 183 days if 0.
 	Retention time.Duration
@@ -163,6 +171,7 @@ type ControlPlane struct {
 	store     *store.Store
 	records   records.Keeper // nil if records are in memory alone
 	logs      *translog.Set  // nil if none are kept
+	sealed    *sealed.Store  // nil if none are kept
 	tiles     net.Listener   // of the logs; nil if they are not served
 	keeper    *federation.Keeper
 	carried   *bundles.Bundles
@@ -232,6 +241,12 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if c.records != nil {
 		parts.Holds = c.records
 	}
+	if dir := c.config.place(c.config.SealedDir, sealedDir); dir != "" {
+		if c.sealed, err = sealed.Open(dir, 0); err != nil {
+			return err
+		}
+		parts.Sealed = c.sealed
+	}
 	if c.view, err = newView(ctx, c.store, keeper{c.records, cmp.Or(c.config.Remember, defaultRemember)}, parts); err != nil {
 		return err
 	}
@@ -273,6 +288,28 @@ func (c *ControlPlane) openRecords(ctx context.Context) (err error) {
 		return fmt.Errorf("open the store of records: %w", err)
 	}
 	return nil
+}
+
+// sealedDir is where sealed contents are beside an embedded store.
+func sealedDir(dir string) string { return filepath.Join(dir, "sealed") }
+
+// expireSealed deletes sealed contents whose retention is over, until ctx ends.
+func (c *ControlPlane) expireSealed(ctx context.Context) {
+	if c.sealed == nil {
+		return
+	}
+	ticker := time.NewTicker(expireEvery)
+	defer ticker.Stop()
+	for {
+		if err := c.sealed.Expire(time.Now()); err != nil {
+			c.log.Error("sealed contents not deleted after their retention", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // LogAddr is where the logs are served; nil if they are not.
@@ -332,6 +369,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	group.Go(func() error { return c.serveLogs(running) })
 	group.Go(func() error { c.refusals.serve(running); return nil })
 	group.Go(func() error { c.clients.Run(running); return nil })
+	group.Go(func() error { c.expireSealed(running); return nil })
 	group.Go(func() error { return serve(running, c.server, c.listener, c.view.stop) })
 	err := group.Wait()
 	c.view.api.Wait()

@@ -67,6 +67,7 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		b.checkCapture(),
 		b.checkLimits(),
 		b.checkSecrets(),
+		b.checkSealed(),
 		required("environment", b.Environment),
 		required("stateDir", b.StateDir),
 	)

@@ -113,6 +113,9 @@ func TestBootstrapFaults(t *testing.T) {
 		{"federation[0]", func(b *configv1.Bootstrap) {
 			b.Federation = []*configv1.BundleEndpoint{{TrustDomain: "onprem.test", Url: "https://aws.test/", Profile: "https_web"}}
 		}},
+		{"sealed.partBytes", func(b *configv1.Bootstrap) { b.Sealed = &configv1.Sealed{PartBytes: 65 << 20} }},
+		{"sealed.totalBytes", func(b *configv1.Bootstrap) { b.Sealed = &configv1.Sealed{TotalBytes: 4 << 20} }},
+		{"sealed.totalBytes", func(b *configv1.Bootstrap) { b.Sealed = &configv1.Sealed{TotalBytes: 1 << 61} }},
 		{"secrets.OpenAI", func(b *configv1.Bootstrap) {
 			b.Secrets = map[string]*configv1.Secret{"OpenAI": {File: "/run/secrets/openai"}}
 		}},

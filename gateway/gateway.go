@@ -29,6 +29,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/handover"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/seal"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
@@ -78,6 +79,7 @@ type Gateway struct {
 	upstream  *upstream.Upstream
 	authz     *authz.Authorizer
 	standing  *standing.Standing
+	sealer    *seal.Sealer  // keeps contents
 	closing   chan struct{} // closed when the gateway goes away
 	every     time.Duration // progress is recorded
 
@@ -150,6 +152,9 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 		Bundles: g.bundles, Applied: g.recorder.Applied, Log: g.log.Named("xds"),
 	})
 	if err != nil {
+		return err
+	}
+	if err := g.seal(b); err != nil {
 		return err
 	}
 	return g.listen(b)
@@ -259,6 +264,9 @@ func (g *Gateway) close() error {
 	if g.source != nil {
 		errs = append(errs, g.source.Close())
 	}
+	if g.sealer != nil {
+		errs = append(errs, g.sealer.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -313,6 +321,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { g.upstream.Run(after); return nil })
 	group.Go(func() error { g.standing.Run(after, g.xds.Changed); return nil })
 	group.Go(func() error { g.progress.Run(after); return nil })
+	group.Go(func() error { g.sealer.Run(after); return nil })
 	group.Go(func() error { g.live.Run(after); return nil })
 	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
 	group.Go(func() error { g.report(alone); return nil })

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -33,6 +34,12 @@ const (
 // sealedSize is the most that a part of so many bytes has as a file.
 func sealedSize(content int) int64 {
 	return int64(content) + int64(content/ageChunk+1)*ageTag + overhead
+}
+
+// Room is how much room so many parts of a size take at most; 0 is the default size.
+func Room(partBytes uint64, parts int) uint64 {
+	part := int(min(cmp.Or(partBytes, defaultPart), MaxPart)) //nolint:gosec // bounded
+	return uint64(parts) * uint64(sealedSize(part))           //nolint:gosec // never negative
 }
 
 // part is a request or an answer that is sealed.
