@@ -11,6 +11,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/sealed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -145,6 +146,7 @@ func (s *sealedService) enter(ctx context.Context, caller spiffeid.ID, p *contro
 	act := &logv1.Act{By: caller.String(), Opened: &logv1.Opened{
 		Crossing: p.GetCrossing(), Gateway: p.GetGateway(), Part: strings.ToLower(p.GetPart().String()),
 		Intent: p.GetIntent(), Reviewer: p.GetReviewer(), Sha256: p.GetSha256(),
+		Given: timestamppb.Now(),
 	}}
 	if err := s.logs.Add(ctx, gateway.TrustDomain().Name(), &logv1.Entry{Act: act}); err != nil {
 		return fmt.Errorf("%w: %w", errNotEntered, err)

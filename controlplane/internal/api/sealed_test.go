@@ -126,6 +126,9 @@ func TestSealedContents(t *testing.T) {
 	}
 	want := &logv1.Opened{Crossing: sealedID, Gateway: onprem1, Part: "request", Intent: "plan", Reviewer: "dpo", Sha256: request.GetSha256()}
 	acts := logs.given("onprem.demo")
+	if len(acts) == 1 && time.Since(acts[0].GetOpened().GetGiven().AsTime()) < time.Minute {
+		want.Given = acts[0].GetOpened().GetGiven()
+	}
 	if len(acts) != 1 || !proto.Equal(acts[0].GetOpened(), want) || !strings.HasSuffix(acts[0].GetBy(), operatorPath) {
 		t.Errorf("the log has %v", acts)
 	}

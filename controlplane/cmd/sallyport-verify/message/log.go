@@ -6,7 +6,7 @@ import "github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/wi
 var (
 	hold   = wire.New("Hold", wire.Text(1, "name"), wire.Text(2, "owner"), wire.Many(wire.Text(3, "identities")))
 	opened = wire.New("Opened", wire.Text(1, "crossing"), wire.Text(2, "gateway"), wire.Text(3, "part"), wire.Text(4, "intent"),
-		wire.Text(5, "reviewer"), wire.Text(6, "sha256"))
+		wire.Text(5, "reviewer"), wire.Text(6, "sha256"), wire.Sub(7, "given", wire.Time))
 	act = wire.New("Act",
 		wire.Text(1, "by"), wire.Bytes(2, "policy"), wire.Bytes(3, "act"), wire.Sub(4, "hold", hold), wire.Sub(5, "released", hold),
 		wire.Sub(6, "opened", opened))

@@ -218,7 +218,9 @@ type Opened struct {
 	// reviewer to whom it is sealed.
 	Reviewer string `protobuf:"bytes,5,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
 	// sha256 of what was given, in hex.
-	Sha256        string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Sha256 string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// given is when, so that each time is an entry of its own.
+	Given         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=given,proto3" json:"given,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -293,6 +295,13 @@ func (x *Opened) GetSha256() string {
 		return x.Sha256
 	}
 	return ""
+}
+
+func (x *Opened) GetGiven() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Given
+	}
+	return nil
 }
 
 // Hold keeps records beyond their retention: those of an owner, and those of some
@@ -627,14 +636,15 @@ const file_sallyport_log_v1_log_proto_rawDesc = "" +
 	"\x03act\x18\x03 \x01(\fR\x03act\x12*\n" +
 	"\x04hold\x18\x04 \x01(\v2\x16.sallyport.log.v1.HoldR\x04hold\x122\n" +
 	"\breleased\x18\x05 \x01(\v2\x16.sallyport.log.v1.HoldR\breleased\x120\n" +
-	"\x06opened\x18\x06 \x01(\v2\x18.sallyport.log.v1.OpenedR\x06opened\"\x9e\x01\n" +
+	"\x06opened\x18\x06 \x01(\v2\x18.sallyport.log.v1.OpenedR\x06opened\"\xd0\x01\n" +
 	"\x06Opened\x12\x1a\n" +
 	"\bcrossing\x18\x01 \x01(\tR\bcrossing\x12\x18\n" +
 	"\agateway\x18\x02 \x01(\tR\agateway\x12\x12\n" +
 	"\x04part\x18\x03 \x01(\tR\x04part\x12\x16\n" +
 	"\x06intent\x18\x04 \x01(\tR\x06intent\x12\x1a\n" +
 	"\breviewer\x18\x05 \x01(\tR\breviewer\x12\x16\n" +
-	"\x06sha256\x18\x06 \x01(\tR\x06sha256\"P\n" +
+	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x120\n" +
+	"\x05given\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05given\"P\n" +
 	"\x04Hold\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1e\n" +
@@ -688,13 +698,14 @@ var file_sallyport_log_v1_log_proto_depIdxs = []int32{
 	3, // 3: sallyport.log.v1.Act.hold:type_name -> sallyport.log.v1.Hold
 	3, // 4: sallyport.log.v1.Act.released:type_name -> sallyport.log.v1.Hold
 	2, // 5: sallyport.log.v1.Act.opened:type_name -> sallyport.log.v1.Opened
-	6, // 6: sallyport.log.v1.Evidence.earlier:type_name -> sallyport.log.v1.Earlier
-	7, // 7: sallyport.log.v1.Evidence.members:type_name -> sallyport.log.v1.Member
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	8, // 6: sallyport.log.v1.Opened.given:type_name -> google.protobuf.Timestamp
+	6, // 7: sallyport.log.v1.Evidence.earlier:type_name -> sallyport.log.v1.Earlier
+	7, // 8: sallyport.log.v1.Evidence.members:type_name -> sallyport.log.v1.Member
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_log_v1_log_proto_init() }
