@@ -29,8 +29,10 @@ func (g *Gateway) seal(b *bootstrap) (err error) {
 	g.sealer, err = seal.Open(seal.Config{
 		Dir: b.GetStateDir(), Gateway: b.self.String(),
 		PartBytes: b.GetSealed().GetPartBytes(), TotalBytes: b.GetSealed().GetTotalBytes(),
-		Connect: func(context.Context) (controlv1.SealedServiceClient, error) { return controlv1.NewSealedServiceClient(g.conn), nil },
-		Log:     g.log.Named("seal"),
+		Connect: func(context.Context) (controlv1.SealedServiceClient, error) {
+			return controlv1.NewSealedServiceClient(g.conn), nil
+		},
+		Log: g.log.Named("seal"),
 	})
 	return err
 }

@@ -86,7 +86,7 @@ Exit codes: 0 yes; 1 no (a refused policy, a denied call, nothing found);
 	f.StringVar(&a.mesh.workloadAPI, "workload-api", "", "address of the Workload API that gives your SVID (SPIFFE_ENDPOINT_SOCKET)")
 	f.StringVar(&a.mesh.keySet, "keyset", "", "file of the keys that may sign a policy (DIR/operator/keyset.json)")
 	root.AddCommand(a.questionsCommand(), a.ownerCommand(), a.matrixCommand(), a.policyCommand(), a.traceCommand(), a.crossingsCommand(), a.unmatchedCommand(), a.transitionsCommand(),
-		a.logCommand(), a.gatewaysCommand(), a.workloadsCommand(), a.quarantineCommand(), a.actsCommand(), a.holdsCommand(), a.svidCommand(), a.attachCommand(),
+		a.logCommand(), a.gatewaysCommand(), a.workloadsCommand(), a.quarantineCommand(), a.actsCommand(), a.holdsCommand(), a.sealedCommand(), a.svidCommand(), a.attachCommand(),
 		a.demoCommand(), a.versionCommand())
 	root.SetVersionTemplate("{{.Version}}\n")
 	return root
