@@ -53,9 +53,6 @@ const (
 	maxReaders    = 256 // at a time; the others wait
 )
 
-// expireEvery is how often sealed contents are looked through for those that are over.
-const expireEvery = time.Hour
-
 // identityTimeout bounds the wait for the Workload API's first SVID.
 const identityTimeout = 30 * time.Second
 
@@ -241,12 +238,10 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if c.records != nil {
 		parts.Holds = c.records
 	}
-	if dir := c.config.place(c.config.SealedDir, sealedDir); dir != "" {
-		if c.sealed, err = sealed.Open(dir, 0); err != nil {
-			return err
-		}
-		parts.Sealed = c.sealed
+	if err := c.openSealed(); err != nil {
+		return err
 	}
+	parts.Sealed = c.sealed
 	if c.view, err = newView(ctx, c.store, keeper{c.records, cmp.Or(c.config.Remember, defaultRemember)}, parts); err != nil {
 		return err
 	}
@@ -288,28 +283,6 @@ func (c *ControlPlane) openRecords(ctx context.Context) (err error) {
 		return fmt.Errorf("open the store of records: %w", err)
 	}
 	return nil
-}
-
-// sealedDir is where sealed contents are beside an embedded store.
-func sealedDir(dir string) string { return filepath.Join(dir, "sealed") }
-
-// expireSealed deletes sealed contents whose retention is over, until ctx ends.
-func (c *ControlPlane) expireSealed(ctx context.Context) {
-	if c.sealed == nil {
-		return
-	}
-	ticker := time.NewTicker(expireEvery)
-	defer ticker.Stop()
-	for {
-		if err := c.sealed.Expire(time.Now()); err != nil {
-			c.log.Error("sealed contents not deleted after their retention", zap.Error(err))
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
 }
 
 // LogAddr is where the logs are served; nil if they are not.
