@@ -33,6 +33,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/api"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/bundles"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/sealed"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -72,6 +73,10 @@ type Config struct {
 	// DIR/records if empty. With NATS and without it there is none, and answers come from
 	// memory.
 	RecordsDir string
+	// SealedDir is the directory of the contents that gateways have sealed to reviewers;
+	// DIR/sealed if empty. With NATS and without it none are kept, and gateways keep what
+	// they have until its retention is over.
+	SealedDir string
 	// Retention is how long after its end an hour of records is kept, but for what is held;
 	// 183 days if 0.
 	Retention time.Duration
@@ -163,6 +168,7 @@ type ControlPlane struct {
 	store     *store.Store
 	records   records.Keeper // nil if records are in memory alone
 	logs      *translog.Set  // nil if none are kept
+	sealed    *sealed.Store  // nil if none are kept
 	tiles     net.Listener   // of the logs; nil if they are not served
 	keeper    *federation.Keeper
 	carried   *bundles.Bundles
@@ -232,6 +238,10 @@ func (c *ControlPlane) build(ctx context.Context) error {
 	if c.records != nil {
 		parts.Holds = c.records
 	}
+	if err := c.openSealed(); err != nil {
+		return err
+	}
+	parts.Sealed = c.sealed
 	if c.view, err = newView(ctx, c.store, keeper{c.records, cmp.Or(c.config.Remember, defaultRemember)}, parts); err != nil {
 		return err
 	}
@@ -332,6 +342,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	group.Go(func() error { return c.serveLogs(running) })
 	group.Go(func() error { c.refusals.serve(running); return nil })
 	group.Go(func() error { c.clients.Run(running); return nil })
+	group.Go(func() error { c.expireSealed(running); return nil })
 	group.Go(func() error { return serve(running, c.server, c.listener, c.view.stop) })
 	err := group.Wait()
 	c.view.api.Wait()

@@ -66,6 +66,8 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		b.checkPorts(),
 		b.checkCapture(),
 		b.checkLimits(),
+		b.checkSecrets(),
+		b.checkSealed(),
 		required("environment", b.Environment),
 		required("stateDir", b.StateDir),
 	)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -54,6 +57,14 @@ func TestCheckBootstrap(t *testing.T) {
 	follows.Federation = []*configv1.BundleEndpoint{{TrustDomain: "aws.test", Url: "https://aws.test:8447/", Profile: "https_web"}}
 	if b, err := checkBootstrap(follows); err != nil || len(b.endpoints) != 1 || b.endpoints[0].TrustDomain().Name() != "aws.test" {
 		t.Errorf("a bundle endpoint: %v, %v", b, err)
+	}
+	keys := good()
+	keys.Secrets = map[string]*configv1.Secret{"openai-key": {File: filepath.Join(t.TempDir(), "missing")}}
+	if b, err = checkBootstrap(keys); err != nil {
+		t.Errorf("a secret whose file is missing keeps the gateway from starting: %v", err)
+	}
+	if err := b.secrets().Inject(&policy.Service{Credential: "openai-key"}, &l7.RequestHead{}); err == nil || !strings.Contains(err.Error(), "its file is not there") {
+		t.Errorf("a secret whose file is missing: %v", err)
 	}
 	if good := good(); good.Attach != "" {
 		t.Error("the caller's file was changed")
@@ -102,6 +113,16 @@ func TestBootstrapFaults(t *testing.T) {
 		{"federation[0]", func(b *configv1.Bootstrap) {
 			b.Federation = []*configv1.BundleEndpoint{{TrustDomain: "onprem.test", Url: "https://aws.test/", Profile: "https_web"}}
 		}},
+		{"sealed.partBytes", func(b *configv1.Bootstrap) { b.Sealed = &configv1.Sealed{PartBytes: 65 << 20} }},
+		{"sealed.totalBytes", func(b *configv1.Bootstrap) { b.Sealed = &configv1.Sealed{TotalBytes: 4 << 20} }},
+		{"sealed.totalBytes", func(b *configv1.Bootstrap) { b.Sealed = &configv1.Sealed{TotalBytes: 1 << 61} }},
+		{"secrets.OpenAI", func(b *configv1.Bootstrap) {
+			b.Secrets = map[string]*configv1.Secret{"OpenAI": {File: "/run/secrets/openai"}}
+		}},
+		{"secrets.openai-key.file", func(b *configv1.Bootstrap) { b.Secrets = map[string]*configv1.Secret{"openai-key": {}} }},
+		{"secrets.openai-key.file", func(b *configv1.Bootstrap) {
+			b.Secrets = map[string]*configv1.Secret{"openai-key": {File: "sk-proj-ABC"}}
+		}},
 		{"carriers[1]", func(b *configv1.Bootstrap) { b.Carriers = []string{"TCP", "SCTP"} }},
 	} {
 		t.Run(c.field, func(t *testing.T) {
@@ -111,6 +132,11 @@ func TestBootstrapFaults(t *testing.T) {
 				t.Errorf("New = %v, want a fault of %s", err, c.field)
 			}
 		})
+	}
+	pasted := good()
+	pasted.Secrets = map[string]*configv1.Secret{"openai-key": {File: "sk-proj-ABC"}}
+	if _, err := checkBootstrap(pasted); err == nil || strings.Contains(err.Error(), "sk-proj") {
+		t.Errorf("a secret that stands in the file itself is said: %v", err)
 	}
 	both := good()
 	both.StateDir, both.Environment = "", ""

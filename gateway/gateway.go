@@ -31,6 +31,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/protocols"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/recorder"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/seal"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seen"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -82,6 +83,7 @@ type Gateway struct {
 	authz     *authz.Authorizer
 	standing  *standing.Standing
 	budgets   *budget.Ledger
+	sealer    *seal.Sealer  // keeps contents
 	closing   chan struct{} // closed when the gateway goes away
 	every     time.Duration // progress is recorded
 
@@ -156,6 +158,9 @@ func (g *Gateway) build(ctx context.Context, b *bootstrap) error {
 		Bundles: g.bundles, Applied: g.recorder.Applied, Log: g.log.Named("xds"),
 	})
 	if err != nil {
+		return err
+	}
+	if err := g.seal(b); err != nil {
 		return err
 	}
 	return g.listen(b)
@@ -269,6 +274,9 @@ func (g *Gateway) close() error {
 	if g.source != nil {
 		errs = append(errs, g.source.Close())
 	}
+	if g.sealer != nil {
+		errs = append(errs, g.sealer.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -323,6 +331,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { g.upstream.Run(after); return nil })
 	group.Go(func() error { g.standing.Run(after, g.xds.Changed); return nil })
 	group.Go(func() error { g.progress.Run(after); return nil })
+	group.Go(func() error { g.sealer.Run(after); return nil })
 	group.Go(func() error { g.live.Run(after); return nil })
 	alone, another := context.WithCancel(after) // until the successor speaks for the gateway
 	group.Go(func() error { g.report(alone); return nil })

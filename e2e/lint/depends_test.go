@@ -9,6 +9,7 @@ import (
 // gatewayMay is all that the gateway links of others, by module: it runs where
 // the traffic is. A new line here is a decision.
 var gatewayMay = []string{
+	"filippo.io/age",                                   // content sealed to a reviewer
 	"github.com/andybalholm/brotli/...",                // a content coding
 	"github.com/envoyproxy/go-control-plane/envoy/...", // endpoints, as xDS carries them
 	"github.com/go-jose/go-jose/v4/...",                // JWT-SVIDs

@@ -76,6 +76,15 @@ type Service struct {
 	Port     uint16
 	Path     string // where on the host its API begins; "" for the root
 	Hold     int    // how much of a request's content is held until it is known what it asks for, in bytes
+	// Credential is the name of the secret that its gateway shows it in place of what
+	// callers send; "" if it shows none.
+	Credential string
+}
+
+// takesCredential says whether what is asked of the service has a head that a secret can
+// be set in: bytes have none, and a request to S3 is signed as its caller made it.
+func (s *Service) takesCredential() bool {
+	return s.Protocol != TCP && s.Protocol != TLS && s.Protocol != "s3"
 }
 
 // Gateway is one data-plane process at an environment's edge.

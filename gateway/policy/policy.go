@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy/address"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/costs"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/kept"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -45,10 +46,11 @@ type Policy struct {
 	subjects []subject
 	byID     map[spiffeid.ID]int32
 	forms    map[spiffeid.TrustDomain]*trie
-	callees  []bitset          // by workload
-	services map[string]bitset // intents about that service or any
-	any      bitset            // intents about any service
-	data     []bitset          // intents about data of a class that leaves an environment: environment*classes+class
+	callees  []bitset                // by workload
+	services map[string]bitset       // intents about that service or any
+	any      bitset                  // intents about any service
+	kept     map[string]kept.Content // by intent
+	data     []bitset                // intents about data of a class that leaves an environment: environment*classes+class
 }
 
 // Compile makes a policy ready to decide. It fails if the policy is not valid:
@@ -57,7 +59,7 @@ func Compile(p *policyv1.Policy, ref Ref) (*Policy, error) {
 	if faults := Validate(p); len(faults) > 0 {
 		return nil, faults
 	}
-	out := &Policy{ref: ref, name: p.GetPolicy(), classes: slices.Clone(p.GetDataClasses())}
+	out := &Policy{ref: ref, name: p.GetPolicy(), classes: slices.Clone(p.GetDataClasses()), kept: kept.Of(p)}
 	if err := out.addEnvironments(p); err != nil {
 		return nil, err
 	}
@@ -143,6 +145,7 @@ func newWorkload(name string, in *policyv1.Workload, form *pattern) (*Workload, 
 		if s.Hold, err = parseHold(in.GetHold()[service]); err != nil {
 			s.Hold = DefaultHold
 		}
+		s.Credential = in.GetCredentials()[service]
 		w.Services = append(w.Services, s)
 	}
 	return w, nil
@@ -194,6 +197,12 @@ func (p *Policy) Name() string { return p.name }
 
 // DataClasses are the data classes in rising order.
 func (p *Policy) DataClasses() []string { return p.classes }
+
+// Kept is what is kept of the content of what an intent allows; false if nothing is.
+func (p *Policy) Kept(intent string) (kept.Content, bool) {
+	c, ok := p.kept[intent]
+	return c, ok
+}
 
 // Environments are the names of the environments, sorted.
 func (p *Policy) Environments() []string { return p.environments }
@@ -292,7 +301,7 @@ func (p *Policy) Resolve(authority string) (*Workload, *Service, crossingv1.Reas
 
 // at is the service at a port; nil if there is none.
 func (w *Workload) at(port string) *Service {
-	n, err := address.ParsePort(port)
+	n, err := address.Port(port)
 	if err != nil {
 		return nil
 	}

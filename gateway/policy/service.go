@@ -35,9 +35,9 @@ func parseService(name, text string) (Service, error) {
 		return Service{}, fmt.Errorf("unknown protocol %q%s", protocol, nearest.Hint(protocol, Protocols()))
 	}
 	s := Service{Name: name, Protocol: protocol}
-	authority := rest
+	where := rest
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		authority, s.Path = rest[:i], rest[i:]
+		where, s.Path = rest[:i], rest[i:]
 	}
 	if s.Path == "/" {
 		s.Path = ""
@@ -48,13 +48,13 @@ func parseService(name, text string) (Service, error) {
 	if s.Path != "" && (protocol == TCP || protocol == TLS) {
 		return Service{}, fmt.Errorf("a %s service has no path", protocol)
 	}
-	i := strings.LastIndexByte(authority, ':')
+	i := strings.LastIndexByte(where, ':')
 	if i < 0 {
 		return Service{}, fmt.Errorf("%q names no port", text)
 	}
 	var err error
-	s.Host = strings.TrimSuffix(strings.TrimPrefix(authority[:i], "["), "]")
-	if s.Port, err = address.ParsePort(authority[i+1:]); err != nil {
+	s.Host = strings.TrimSuffix(strings.TrimPrefix(where[:i], "["), "]")
+	if s.Port, err = address.Port(where[i+1:]); err != nil {
 		return Service{}, err
 	}
 	return s, address.CheckHost(s.Host)

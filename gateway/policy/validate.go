@@ -8,6 +8,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy/address"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/kept"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/network"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 
@@ -48,6 +49,9 @@ func Validate(p *policyv1.Policy) Faults {
 	v.intents()
 	v.exceptions()
 	v.tests()
+	for path, message := range kept.Faults(p) {
+		v.fault(path, "%s", message)
+	}
 	return v.faults.sorted()
 }
 

@@ -78,6 +78,16 @@ func TestValidateRefuses(t *testing.T) {
 			p.Workloads["x"] = &policyv1.Workload{Id: "spiffe://azure.acme.example/a/*", Owner: "ml-platform"}
 			p.Workloads["y"] = &policyv1.Workload{Id: "spiffe://azure.acme.example/*/b", Owner: "ml-platform"}
 		}},
+		{"credential of no service", "workloads.llm.credentials.chta", `did you mean "chat"`, func(p p) { p.Workloads["llm"].Credentials = map[string]string{"chta": "openai-key"} }},
+		{"secret's name", "workloads.llm.credentials.chat", "under secrets", func(p p) { p.Workloads["llm"].Credentials = map[string]string{"chat": "sk_123"} }},
+		{"credential of bytes", "workloads.llm.credentials.db", "no head of tcp", func(p p) {
+			p.Workloads["llm"].Serves["db"], p.Workloads["llm"].Credentials = "tcp://:5432", map[string]string{"db": "db-key"}
+		}},
+		{"credential of what is signed", "workloads.llm.credentials.s3", "no head of s3", func(p p) {
+			p.Workloads["llm"].Serves["s3"], p.Workloads["llm"].Credentials = "s3://:9000", map[string]string{"s3": "s3-key"}
+		}},
+		{"reviewer", "reviewers.dpo.key", "not an age recipient", func(p p) { p.Reviewers = map[string]*policyv1.Reviewer{"dpo": {Owner: "ml-platform"}} }},
+		{"content", "intents[0].content.kept", "hash or sealed", func(p p) { p.Intents[0].Content = &policyv1.Content{Kept: "clear", Retention: "1d"} }},
 		{"workload without owner", "workloads.llm.owner", "no owner", func(p p) { p.Workloads["llm"].Owner = "" }},
 		{"workload's owner", "workloads.llm.owner", `did you mean "ml-platform"`, func(p p) { p.Workloads["llm"].Owner = "ml-platfor" }},
 		{"class", "workloads.llm.data.class", "unknown data class", func(p p) { p.Workloads["llm"].Data.Class = "secret" }},

@@ -10,6 +10,7 @@ import (
 
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/address"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/nearest"
 )
 
@@ -115,6 +116,21 @@ func (v *validator) workloadDetails(path, env, subject string, w *policyv1.Workl
 			v.fault(at, "%s: services %s and %s are both at port %d", subject, other, name, s.Port)
 		}
 		ports[s.Port] = name
+	}
+	v.credentials(key(path, "credentials"), subject, w)
+}
+
+// credentials demands services that a secret can be shown to, in a head.
+func (v *validator) credentials(path, subject string, w *policyv1.Workload) {
+	for _, name := range slices.Sorted(maps.Keys(w.GetCredentials())) {
+		at, secret := key(path, name), w.GetCredentials()[name]
+		v.reference(at, subject, "service", name, slices.Sorted(maps.Keys(w.GetServes())))
+		if !address.IsLabel(secret) {
+			v.fault(at, "%s, service %s: secret %q: a name is a DNS label, as the gateway's bootstrap file has it under secrets", subject, name, secret)
+		}
+		if s, err := parseService(name, w.GetServes()[name]); err == nil && !s.takesCredential() {
+			v.fault(at, "%s, service %s: no head of %s is the gateway's to show a secret in", subject, name, s.Protocol)
+		}
 	}
 }
 

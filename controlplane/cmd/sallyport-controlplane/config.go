@@ -40,6 +40,9 @@ type controlPlaneFile struct {
 	// RecordsDir is the directory of the joined records and their archive; DIR/records if
 	// empty.
 	RecordsDir string `yaml:"recordsDir"`
+	// SealedDir is the directory of the contents that gateways have sealed to reviewers;
+	// DIR/sealed if empty. With NATS and without it none are kept.
+	SealedDir string `yaml:"sealedDir"`
 	// Retention is how long records are kept, but for what is held; 4392h, which is 183
 	// days, if 0. Hot is how long they stay in the database; 168h, a week, if 0.
 	Retention time.Duration `yaml:"retention"`
@@ -203,6 +206,7 @@ func readControlPlane(path string) (controlplane.Config, error) {
 		NATS:        file.NATS,
 		LogDir:      f.resolve(file.LogDir),
 		RecordsDir:  f.resolve(file.RecordsDir),
+		SealedDir:   f.resolve(file.SealedDir),
 		Retention:   file.Retention,
 		Hot:         file.Hot,
 		LogListen:   file.LogListen,

@@ -33,6 +33,7 @@ listen: 127.0.0.1:9444
 dir: state
 logDir: logs
 recordsDir: joined
+sealedDir: contents
 retention: 720h
 hot: 24h
 policyKeys: keyset.json
@@ -45,7 +46,7 @@ workloadApi: unix:///run/cp.sock
 	if err != nil {
 		t.Fatal(err)
 	}
-	for got, name := range map[string]string{cfg.Dir: "state", cfg.LogDir: "logs", cfg.RecordsDir: "joined"} {
+	for got, name := range map[string]string{cfg.Dir: "state", cfg.LogDir: "logs", cfg.RecordsDir: "joined", cfg.SealedDir: "contents"} {
 		if want := filepath.Join(dir, name); got != want {
 			t.Errorf("a directory %q, want %q, relative to the file", got, want)
 		}

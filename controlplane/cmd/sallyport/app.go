@@ -88,7 +88,7 @@ Exit codes: 0 yes; 1 no (a refused policy, a denied call, nothing found);
 	f.StringVar(&a.mesh.keySet, "keyset", "", "file of the keys that may sign a policy (DIR/operator/keyset.json)")
 	own := identity.Tool{Stdin: a.stdin, Stdout: a.stdout, Now: a.now, WorkloadAPI: &a.mesh.workloadAPI, Group: group, Usage: usage}
 	root.AddCommand(a.questionsCommand(), a.ownerCommand(), a.matrixCommand(), a.policyCommand(), a.traceCommand(), a.crossingsCommand(), a.unmatchedCommand(), a.transitionsCommand(),
-		a.logCommand(), a.gatewaysCommand(), a.workloadsCommand(), a.quarantineCommand(), a.actsCommand(), a.holdsCommand(), own.SVID(), own.Label(), a.attachCommand(),
+		a.logCommand(), a.gatewaysCommand(), a.workloadsCommand(), a.quarantineCommand(), a.actsCommand(), a.holdsCommand(), a.sealedCommand(), own.SVID(), own.Label(), a.attachCommand(),
 		a.demoCommand(), a.versionCommand())
 	root.SetVersionTemplate("{{.Version}}\n")
 	return root

@@ -64,6 +64,8 @@ func access(method string) (rule, bool) {
 		controlv1.HoldService_ListHolds_FullMethodName,
 		controlv1.HoldService_SetHold_FullMethodName,
 		controlv1.HoldService_ReleaseHold_FullMethodName,
+		controlv1.SealedService_ListSealed_FullMethodName,
+		controlv1.SealedService_OpenSealed_FullMethodName,
 		controlv1.GatewayService_GetBootstrap_FullMethodName:
 		return rule{operator, true}, true
 	case controlv1.PolicyService_GetPolicy_FullMethodName,
@@ -81,6 +83,7 @@ func access(method string) (rule, bool) {
 		controlv1.WorkloadService_ListBindings_FullMethodName:
 		return rule{operator, false}, true
 	case controlv1.CrossingService_Deliver_FullMethodName,
+		controlv1.SealedService_UploadSealed_FullMethodName,
 		controlv1.GatewayService_Report_FullMethodName,
 		// Of which environment it is, the call judges further.
 		controlv1.GatewayService_ShareBudgets_FullMethodName:

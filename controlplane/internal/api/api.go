@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/evidence"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/sealed"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -131,6 +132,8 @@ type Config struct {
 	Counts Counts
 	// Holds keeps records beyond their retention; nil if no records are kept on disk.
 	Holds Holds
+	// Sealed keeps contents that gateways have sealed; nil if none are kept.
+	Sealed *sealed.Store
 	// Frames are all frames, of which proofs are made.
 	Frames evidence.Frames
 	// Trust judges the SVIDs under which gateways announce the keys of statements. With
@@ -167,6 +170,7 @@ type Server struct {
 	bundles   *bundleService
 	acts      *acts
 	holds     *holds
+	sealed    *sealedService
 	logs      *logs
 	journal   *journal
 }
@@ -217,6 +221,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	s.acts = &acts{config: c, policies: s.policies, journal: s.journal, log: log}
 	s.holds = &holds{kept: c.Holds, policies: s.policies, inventory: c.Inventory, journal: s.journal}
+	s.sealed = &sealedService{kept: c.Sealed, logs: c.Logs, log: log}
 	s.workloads = &workloads{inventory: c.Inventory, denies: s.acts.denies}
 	s.bundles = &bundleService{bundles: c.Bundles, gateways: s.gateways, self: c.Bootstrap, journal: s.journal}
 	if err := errors.Join(s.policies.load(ctx), s.acts.load(ctx)); err != nil {
@@ -283,6 +288,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	controlv1.RegisterActServiceServer(r, s.acts)
 	controlv1.RegisterLogServiceServer(r, s.logs)
 	controlv1.RegisterHoldServiceServer(r, s.holds)
+	controlv1.RegisterSealedServiceServer(r, s.sealed)
 }
 
 // Current is the policy in force, signed and as its manifest names it; nil if

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/inventory"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/sealed"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 )
 
@@ -116,6 +117,16 @@ func statusOf(err error) (st *status.Status, told bool) {
 		return status.New(codes.InvalidArgument, "a time or a limit that nothing can have: ask for the years from 1 to 9999"), true
 	case errors.Is(err, records.ErrFull), errors.Is(err, records.ErrDamaged), errors.Is(err, records.ErrInUse):
 		return status.New(codes.Unavailable, "the control plane's store of records is not available: retry; its log says why"), false
+	case errors.Is(err, sealed.ErrInvalid):
+		return status.New(codes.InvalidArgument, clip(err.Error(), maxWords)), true
+	case errors.Is(err, sealed.ErrOther):
+		return status.New(codes.AlreadyExists, sealed.ErrOther.Error()), true
+	case errors.Is(err, sealed.ErrFull):
+		return status.New(codes.ResourceExhausted, sealed.ErrFull.Error()), true
+	case errors.Is(err, sealed.ErrNotFound):
+		return status.New(codes.NotFound, sealed.ErrNotFound.Error()), true
+	case errors.Is(err, errNotEntered):
+		return status.New(codes.Unavailable, errNotEntered.Error()+", so it is not: its log says why"), false
 	case errors.Is(err, store.ErrUnavailable):
 		return status.New(codes.Unavailable, "the control plane's store is not available: retry; its log says why"), false
 	default:

@@ -1,4 +1,6 @@
-// Package address checks the names, hosts and ports that a policy has. It looks nothing up.
+// Package address reads how a policy writes where something is: ports, hosts and names.
+//
+// The one invariant: what it accepts has one way to be written.
 package address
 
 import (
@@ -8,8 +10,8 @@ import (
 	"strings"
 )
 
-// ParsePort reads a port in decimal, without sign or leading zero.
-func ParsePort(text string) (uint16, error) {
+// Port reads a port in decimal, without sign or leading zero.
+func Port(text string) (uint16, error) {
 	n, err := strconv.ParseUint(text, 10, 16) // which takes no sign
 	if err != nil || text[0] == '0' {
 		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", text)
@@ -42,7 +44,7 @@ func CheckHostPort(text string) error {
 	if i <= 0 {
 		return fmt.Errorf("%q is not HOST:PORT", text)
 	}
-	if _, err := ParsePort(text[i+1:]); err != nil {
+	if _, err := Port(text[i+1:]); err != nil {
 		return err
 	}
 	host := text[:i]

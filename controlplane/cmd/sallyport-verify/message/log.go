@@ -4,9 +4,12 @@ import "github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport-verify/wi
 
 // What a log has as its entries, and what is shown of it (proto/sallyport/log/v1/log.proto).
 var (
-	hold = wire.New("Hold", wire.Text(1, "name"), wire.Text(2, "owner"), wire.Many(wire.Text(3, "identities")))
-	act  = wire.New("Act",
-		wire.Text(1, "by"), wire.Bytes(2, "policy"), wire.Bytes(3, "act"), wire.Sub(4, "hold", hold), wire.Sub(5, "released", hold))
+	hold   = wire.New("Hold", wire.Text(1, "name"), wire.Text(2, "owner"), wire.Many(wire.Text(3, "identities")))
+	opened = wire.New("Opened", wire.Text(1, "crossing"), wire.Text(2, "gateway"), wire.Text(3, "part"), wire.Text(4, "intent"),
+		wire.Text(5, "reviewer"), wire.Text(6, "sha256"), wire.Sub(7, "given", wire.Time))
+	act = wire.New("Act",
+		wire.Text(1, "by"), wire.Bytes(2, "policy"), wire.Bytes(3, "act"), wire.Sub(4, "hold", hold), wire.Sub(5, "released", hold),
+		wire.Sub(6, "opened", opened))
 	read  = wire.New("Read", wire.Text(1, "by"), wire.Text(2, "what"))
 	Entry = wire.New("Entry",
 		wire.Sub(1, "at", wire.Time), wire.Bytes(2, "frame"), wire.Sub(3, "act", act), wire.Bytes(4, "bundle"), wire.Sub(5, "read", read))

@@ -126,11 +126,12 @@ func agrees(t testing.TB, data []byte) bool {
 	return true
 }
 
-// TestHolds: entries that say of a hold that it was set or released are read as the logs
-// write them.
-func TestHolds(t *testing.T) {
+// TestActs: entries that say of a hold that it was set or released, or that sealed content
+// was given to somebody, are read as the logs write them.
+func TestActs(t *testing.T) {
 	hold := &logv1.Hold{Name: "case 7", Owner: "ml-platform", Identities: []string{"spiffe://a.demo/x", "spiffe://a.demo/y"}}
-	for _, act := range []*logv1.Act{{By: "spiffe://mesh.demo/alice", Hold: hold}, {Released: hold}, {Hold: &logv1.Hold{}}} {
+	opened := &logv1.Opened{Crossing: "01a207e6", Gateway: "spiffe://a.demo/sallyport/gateway/a-1", Part: "request", Intent: "plan", Reviewer: "dpo", Sha256: "00ff", Given: timestamppb.New(time.Unix(1_795_000_001, 7))}
+	for _, act := range []*logv1.Act{{By: "spiffe://mesh.demo/alice", Hold: hold}, {Released: hold}, {Hold: &logv1.Hold{}}, {By: "spiffe://mesh.demo/alice", Opened: opened}, {Opened: &logv1.Opened{}}} {
 		entry := &logv1.Entry{At: timestamppb.New(time.Unix(1_795_000_000, 5)), Act: act}
 		data := must(proto.MarshalOptions{Deterministic: true}.Marshal(entry))
 		ours, err := wire.Decode(message.Entry, data)

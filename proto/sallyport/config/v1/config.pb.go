@@ -67,7 +67,12 @@ type Bootstrap struct {
 	Capture *Capture `protobuf:"bytes,16,opt,name=capture,proto3" json:"capture,omitempty"`
 	// federation names bundle endpoints that the gateway follows by itself, beside
 	// what its Workload API and the control channel bring.
-	Federation    []*BundleEndpoint `protobuf:"bytes,17,rep,name=federation,proto3" json:"federation,omitempty"`
+	Federation []*BundleEndpoint `protobuf:"bytes,17,rep,name=federation,proto3" json:"federation,omitempty"`
+	// secrets are what the gateway shows destinations in place of what callers send, by
+	// the names that the policy's credentials have. They are in files, never in this one.
+	Secrets map[string]*Secret `protobuf:"bytes,18,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// sealed bounds what is kept of contents until the control plane has it.
+	Sealed        *Sealed `protobuf:"bytes,19,opt,name=sealed,proto3" json:"sealed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,6 +226,125 @@ func (x *Bootstrap) GetFederation() []*BundleEndpoint {
 	return nil
 }
 
+func (x *Bootstrap) GetSecrets() map[string]*Secret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Bootstrap) GetSealed() *Sealed {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// Secret is a secret that the gateway holds, such as a provider's API key.
+type Secret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// file has the secret as its one line, of visible ASCII. Its mode lets nobody but its
+	// owner and group read it, and nobody but its owner write it. It is read again when it
+	// has changed. While it is missing or malformed, what needs it is refused.
+	File          string `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Secret) Reset() {
+	*x = Secret{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Secret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Secret) ProtoMessage() {}
+
+func (x *Secret) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
+func (*Secret) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Secret) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+// Sealed bounds the contents that are sealed to reviewers and wait in the state directory.
+type Sealed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// part_bytes is how much of a request and of an answer is sealed; 1 MiB if unset. The
+	// rest passes, and it is said that it is not there.
+	PartBytes uint64 `protobuf:"varint,1,opt,name=part_bytes,json=partBytes,proto3" json:"part_bytes,omitempty"`
+	// total_bytes is how much waits in all; 4 GiB if unset. Each crossing whose content is
+	// sealed takes room for two parts while it is open. Without room it is refused.
+	TotalBytes    uint64 `protobuf:"varint,2,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sealed) Reset() {
+	*x = Sealed{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sealed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sealed) ProtoMessage() {}
+
+func (x *Sealed) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
+func (*Sealed) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Sealed) GetPartBytes() uint64 {
+	if x != nil {
+		return x.PartBytes
+	}
+	return 0
+}
+
+func (x *Sealed) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
 // BundleEndpoint is where the bundle of another trust domain is published, and by
 // what the endpoint is known (SPIFFE Federation, section 5.1).
 type BundleEndpoint struct {
@@ -239,7 +363,7 @@ type BundleEndpoint struct {
 
 func (x *BundleEndpoint) Reset() {
 	*x = BundleEndpoint{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -251,7 +375,7 @@ func (x *BundleEndpoint) String() string {
 func (*BundleEndpoint) ProtoMessage() {}
 
 func (x *BundleEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -264,7 +388,7 @@ func (x *BundleEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleEndpoint.ProtoReflect.Descriptor instead.
 func (*BundleEndpoint) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BundleEndpoint) GetTrustDomain() string {
@@ -331,7 +455,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +467,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +480,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Limits) GetConnections() uint32 {
@@ -429,7 +553,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +565,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +578,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Port) GetListen() string {
@@ -490,7 +614,7 @@ type Capture struct {
 
 func (x *Capture) Reset() {
 	*x = Capture{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +626,7 @@ func (x *Capture) String() string {
 func (*Capture) ProtoMessage() {}
 
 func (x *Capture) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +639,7 @@ func (x *Capture) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capture.ProtoReflect.Descriptor instead.
 func (*Capture) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Capture) GetListen() []string {
@@ -547,7 +671,7 @@ type LocalCaller struct {
 
 func (x *LocalCaller) Reset() {
 	*x = LocalCaller{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +683,7 @@ func (x *LocalCaller) String() string {
 func (*LocalCaller) ProtoMessage() {}
 
 func (x *LocalCaller) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +696,7 @@ func (x *LocalCaller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalCaller.ProtoReflect.Descriptor instead.
 func (*LocalCaller) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LocalCaller) GetId() string {
@@ -604,7 +728,7 @@ type ControlPlane struct {
 
 func (x *ControlPlane) Reset() {
 	*x = ControlPlane{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +740,7 @@ func (x *ControlPlane) String() string {
 func (*ControlPlane) ProtoMessage() {}
 
 func (x *ControlPlane) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +753,7 @@ func (x *ControlPlane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlPlane.ProtoReflect.Descriptor instead.
 func (*ControlPlane) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ControlPlane) GetAddress() string {
@@ -667,7 +791,7 @@ type PolicyState struct {
 
 func (x *PolicyState) Reset() {
 	*x = PolicyState{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +803,7 @@ func (x *PolicyState) String() string {
 func (*PolicyState) ProtoMessage() {}
 
 func (x *PolicyState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +816,7 @@ func (x *PolicyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyState.ProtoReflect.Descriptor instead.
 func (*PolicyState) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PolicyState) GetCurrent() string {
@@ -726,7 +850,7 @@ type SignedBundle struct {
 
 func (x *SignedBundle) Reset() {
 	*x = SignedBundle{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +862,7 @@ func (x *SignedBundle) String() string {
 func (*SignedBundle) ProtoMessage() {}
 
 func (x *SignedBundle) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +875,7 @@ func (x *SignedBundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedBundle.ProtoReflect.Descriptor instead.
 func (*SignedBundle) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SignedBundle) GetTrustDomain() string {
@@ -791,7 +915,7 @@ type BundleSignature struct {
 
 func (x *BundleSignature) Reset() {
 	*x = BundleSignature{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +927,7 @@ func (x *BundleSignature) String() string {
 func (*BundleSignature) ProtoMessage() {}
 
 func (x *BundleSignature) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +940,7 @@ func (x *BundleSignature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleSignature.ProtoReflect.Descriptor instead.
 func (*BundleSignature) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BundleSignature) GetChain() [][]byte {
@@ -844,7 +968,7 @@ var File_sallyport_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\xcf\x05\n" +
+	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\xa4\a\n" +
 	"\tBootstrap\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -866,7 +990,19 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\acapture\x18\x10 \x01(\v2\x1c.sallyport.config.v1.CaptureR\acapture\x12C\n" +
 	"\n" +
 	"federation\x18\x11 \x03(\v2#.sallyport.config.v1.BundleEndpointR\n" +
-	"federation\"o\n" +
+	"federation\x12E\n" +
+	"\asecrets\x18\x12 \x03(\v2+.sallyport.config.v1.Bootstrap.SecretsEntryR\asecrets\x123\n" +
+	"\x06sealed\x18\x13 \x01(\v2\x1b.sallyport.config.v1.SealedR\x06sealed\x1aW\n" +
+	"\fSecretsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
+	"\x05value\x18\x02 \x01(\v2\x1b.sallyport.config.v1.SecretR\x05value:\x028\x01\"\x1c\n" +
+	"\x06Secret\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\tR\x04file\"H\n" +
+	"\x06Sealed\x12\x1d\n" +
+	"\n" +
+	"part_bytes\x18\x01 \x01(\x04R\tpartBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x02 \x01(\x04R\n" +
+	"totalBytes\"o\n" +
 	"\x0eBundleEndpoint\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x18\n" +
@@ -921,40 +1057,46 @@ func file_sallyport_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_sallyport_config_v1_config_proto_rawDescData
 }
 
-var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_sallyport_config_v1_config_proto_goTypes = []any{
 	(*Bootstrap)(nil),           // 0: sallyport.config.v1.Bootstrap
-	(*BundleEndpoint)(nil),      // 1: sallyport.config.v1.BundleEndpoint
-	(*Limits)(nil),              // 2: sallyport.config.v1.Limits
-	(*Port)(nil),                // 3: sallyport.config.v1.Port
-	(*Capture)(nil),             // 4: sallyport.config.v1.Capture
-	(*LocalCaller)(nil),         // 5: sallyport.config.v1.LocalCaller
-	(*ControlPlane)(nil),        // 6: sallyport.config.v1.ControlPlane
-	(*PolicyState)(nil),         // 7: sallyport.config.v1.PolicyState
-	(*SignedBundle)(nil),        // 8: sallyport.config.v1.SignedBundle
-	(*BundleSignature)(nil),     // 9: sallyport.config.v1.BundleSignature
-	(*v1.KeySet)(nil),           // 10: sallyport.policy.v1.KeySet
-	(*durationpb.Duration)(nil), // 11: google.protobuf.Duration
+	(*Secret)(nil),              // 1: sallyport.config.v1.Secret
+	(*Sealed)(nil),              // 2: sallyport.config.v1.Sealed
+	(*BundleEndpoint)(nil),      // 3: sallyport.config.v1.BundleEndpoint
+	(*Limits)(nil),              // 4: sallyport.config.v1.Limits
+	(*Port)(nil),                // 5: sallyport.config.v1.Port
+	(*Capture)(nil),             // 6: sallyport.config.v1.Capture
+	(*LocalCaller)(nil),         // 7: sallyport.config.v1.LocalCaller
+	(*ControlPlane)(nil),        // 8: sallyport.config.v1.ControlPlane
+	(*PolicyState)(nil),         // 9: sallyport.config.v1.PolicyState
+	(*SignedBundle)(nil),        // 10: sallyport.config.v1.SignedBundle
+	(*BundleSignature)(nil),     // 11: sallyport.config.v1.BundleSignature
+	nil,                         // 12: sallyport.config.v1.Bootstrap.SecretsEntry
+	(*v1.KeySet)(nil),           // 13: sallyport.policy.v1.KeySet
+	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
 }
 var file_sallyport_config_v1_config_proto_depIdxs = []int32{
-	6,  // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
-	10, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
-	11, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
-	3,  // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
-	2,  // 4: sallyport.config.v1.Bootstrap.limits:type_name -> sallyport.config.v1.Limits
-	4,  // 5: sallyport.config.v1.Bootstrap.capture:type_name -> sallyport.config.v1.Capture
-	1,  // 6: sallyport.config.v1.Bootstrap.federation:type_name -> sallyport.config.v1.BundleEndpoint
-	11, // 7: sallyport.config.v1.Limits.head:type_name -> google.protobuf.Duration
-	11, // 8: sallyport.config.v1.Limits.idle:type_name -> google.protobuf.Duration
-	11, // 9: sallyport.config.v1.Limits.silence:type_name -> google.protobuf.Duration
-	11, // 10: sallyport.config.v1.Limits.total:type_name -> google.protobuf.Duration
-	5,  // 11: sallyport.config.v1.Capture.callers:type_name -> sallyport.config.v1.LocalCaller
-	9,  // 12: sallyport.config.v1.SignedBundle.signatures:type_name -> sallyport.config.v1.BundleSignature
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
+	13, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
+	14, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
+	5,  // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
+	4,  // 4: sallyport.config.v1.Bootstrap.limits:type_name -> sallyport.config.v1.Limits
+	6,  // 5: sallyport.config.v1.Bootstrap.capture:type_name -> sallyport.config.v1.Capture
+	3,  // 6: sallyport.config.v1.Bootstrap.federation:type_name -> sallyport.config.v1.BundleEndpoint
+	12, // 7: sallyport.config.v1.Bootstrap.secrets:type_name -> sallyport.config.v1.Bootstrap.SecretsEntry
+	2,  // 8: sallyport.config.v1.Bootstrap.sealed:type_name -> sallyport.config.v1.Sealed
+	14, // 9: sallyport.config.v1.Limits.head:type_name -> google.protobuf.Duration
+	14, // 10: sallyport.config.v1.Limits.idle:type_name -> google.protobuf.Duration
+	14, // 11: sallyport.config.v1.Limits.silence:type_name -> google.protobuf.Duration
+	14, // 12: sallyport.config.v1.Limits.total:type_name -> google.protobuf.Duration
+	7,  // 13: sallyport.config.v1.Capture.callers:type_name -> sallyport.config.v1.LocalCaller
+	11, // 14: sallyport.config.v1.SignedBundle.signatures:type_name -> sallyport.config.v1.BundleSignature
+	1,  // 15: sallyport.config.v1.Bootstrap.SecretsEntry.value:type_name -> sallyport.config.v1.Secret
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_config_v1_config_proto_init() }
@@ -968,7 +1110,7 @@ func file_sallyport_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_config_v1_config_proto_rawDesc), len(file_sallyport_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

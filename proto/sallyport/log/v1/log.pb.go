@@ -125,7 +125,9 @@ type Act struct {
 	// hold is a hold on records that was set.
 	Hold *Hold `protobuf:"bytes,4,opt,name=hold,proto3" json:"hold,omitempty"`
 	// released is a hold that was released.
-	Released      *Hold `protobuf:"bytes,5,opt,name=released,proto3" json:"released,omitempty"`
+	Released *Hold `protobuf:"bytes,5,opt,name=released,proto3" json:"released,omitempty"`
+	// opened is sealed content that was given to the operator.
+	Opened        *Opened `protobuf:"bytes,6,opt,name=opened,proto3" json:"opened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +197,113 @@ func (x *Act) GetReleased() *Hold {
 	return nil
 }
 
+func (x *Act) GetOpened() *Opened {
+	if x != nil {
+		return x.Opened
+	}
+	return nil
+}
+
+// Opened is sealed content that was given to somebody, who may have the key to it.
+type Opened struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// crossing whose content it is.
+	Crossing string `protobuf:"bytes,1,opt,name=crossing,proto3" json:"crossing,omitempty"`
+	// gateway is the SPIFFE ID of who sealed it.
+	Gateway string `protobuf:"bytes,2,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	// part is "request" or "answer".
+	Part string `protobuf:"bytes,3,opt,name=part,proto3" json:"part,omitempty"`
+	// intent by which it was kept.
+	Intent string `protobuf:"bytes,4,opt,name=intent,proto3" json:"intent,omitempty"`
+	// reviewer to whom it is sealed.
+	Reviewer string `protobuf:"bytes,5,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	// sha256 of what was given, in hex.
+	Sha256 string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// given is when, so that each time is an entry of its own.
+	Given         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=given,proto3" json:"given,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Opened) Reset() {
+	*x = Opened{}
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Opened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Opened) ProtoMessage() {}
+
+func (x *Opened) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Opened.ProtoReflect.Descriptor instead.
+func (*Opened) Descriptor() ([]byte, []int) {
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Opened) GetCrossing() string {
+	if x != nil {
+		return x.Crossing
+	}
+	return ""
+}
+
+func (x *Opened) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
+func (x *Opened) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *Opened) GetIntent() string {
+	if x != nil {
+		return x.Intent
+	}
+	return ""
+}
+
+func (x *Opened) GetReviewer() string {
+	if x != nil {
+		return x.Reviewer
+	}
+	return ""
+}
+
+func (x *Opened) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Opened) GetGiven() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Given
+	}
+	return nil
+}
+
 // Hold keeps records beyond their retention: those of an owner, and those of some
 // identities.
 type Hold struct {
@@ -211,7 +320,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[2]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -223,7 +332,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[2]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -236,7 +345,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Hold) GetName() string {
@@ -273,7 +382,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[3]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +394,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[3]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +407,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Read) GetBy() string {
@@ -332,7 +441,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[4]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -344,7 +453,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[4]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -357,7 +466,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Evidence) GetEntry() []byte {
@@ -397,7 +506,7 @@ type Earlier struct {
 
 func (x *Earlier) Reset() {
 	*x = Earlier{}
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[5]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +518,7 @@ func (x *Earlier) String() string {
 func (*Earlier) ProtoMessage() {}
 
 func (x *Earlier) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[5]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +531,7 @@ func (x *Earlier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Earlier.ProtoReflect.Descriptor instead.
 func (*Earlier) Descriptor() ([]byte, []int) {
-	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Earlier) GetIndex() uint64 {
@@ -461,7 +570,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[6]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -473,7 +582,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_log_v1_log_proto_msgTypes[6]
+	mi := &file_sallyport_log_v1_log_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -486,7 +595,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_log_v1_log_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Member) GetFrame() []byte {
@@ -520,13 +629,22 @@ const file_sallyport_log_v1_log_proto_rawDesc = "" +
 	"\x05frame\x18\x02 \x01(\fR\x05frame\x12'\n" +
 	"\x03act\x18\x03 \x01(\v2\x15.sallyport.log.v1.ActR\x03act\x12\x16\n" +
 	"\x06bundle\x18\x04 \x01(\fR\x06bundle\x12*\n" +
-	"\x04read\x18\x05 \x01(\v2\x16.sallyport.log.v1.ReadR\x04read\"\x9f\x01\n" +
+	"\x04read\x18\x05 \x01(\v2\x16.sallyport.log.v1.ReadR\x04read\"\xd1\x01\n" +
 	"\x03Act\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\fR\x06policy\x12\x10\n" +
 	"\x03act\x18\x03 \x01(\fR\x03act\x12*\n" +
 	"\x04hold\x18\x04 \x01(\v2\x16.sallyport.log.v1.HoldR\x04hold\x122\n" +
-	"\breleased\x18\x05 \x01(\v2\x16.sallyport.log.v1.HoldR\breleased\"P\n" +
+	"\breleased\x18\x05 \x01(\v2\x16.sallyport.log.v1.HoldR\breleased\x120\n" +
+	"\x06opened\x18\x06 \x01(\v2\x18.sallyport.log.v1.OpenedR\x06opened\"\xd0\x01\n" +
+	"\x06Opened\x12\x1a\n" +
+	"\bcrossing\x18\x01 \x01(\tR\bcrossing\x12\x18\n" +
+	"\agateway\x18\x02 \x01(\tR\agateway\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\tR\x04part\x12\x16\n" +
+	"\x06intent\x18\x04 \x01(\tR\x06intent\x12\x1a\n" +
+	"\breviewer\x18\x05 \x01(\tR\breviewer\x12\x16\n" +
+	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x120\n" +
+	"\x05given\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05given\"P\n" +
 	"\x04Hold\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1e\n" +
@@ -561,30 +679,33 @@ func file_sallyport_log_v1_log_proto_rawDescGZIP() []byte {
 	return file_sallyport_log_v1_log_proto_rawDescData
 }
 
-var file_sallyport_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_sallyport_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_sallyport_log_v1_log_proto_goTypes = []any{
 	(*Entry)(nil),                 // 0: sallyport.log.v1.Entry
 	(*Act)(nil),                   // 1: sallyport.log.v1.Act
-	(*Hold)(nil),                  // 2: sallyport.log.v1.Hold
-	(*Read)(nil),                  // 3: sallyport.log.v1.Read
-	(*Evidence)(nil),              // 4: sallyport.log.v1.Evidence
-	(*Earlier)(nil),               // 5: sallyport.log.v1.Earlier
-	(*Member)(nil),                // 6: sallyport.log.v1.Member
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*Opened)(nil),                // 2: sallyport.log.v1.Opened
+	(*Hold)(nil),                  // 3: sallyport.log.v1.Hold
+	(*Read)(nil),                  // 4: sallyport.log.v1.Read
+	(*Evidence)(nil),              // 5: sallyport.log.v1.Evidence
+	(*Earlier)(nil),               // 6: sallyport.log.v1.Earlier
+	(*Member)(nil),                // 7: sallyport.log.v1.Member
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_sallyport_log_v1_log_proto_depIdxs = []int32{
-	7, // 0: sallyport.log.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	8, // 0: sallyport.log.v1.Entry.at:type_name -> google.protobuf.Timestamp
 	1, // 1: sallyport.log.v1.Entry.act:type_name -> sallyport.log.v1.Act
-	3, // 2: sallyport.log.v1.Entry.read:type_name -> sallyport.log.v1.Read
-	2, // 3: sallyport.log.v1.Act.hold:type_name -> sallyport.log.v1.Hold
-	2, // 4: sallyport.log.v1.Act.released:type_name -> sallyport.log.v1.Hold
-	5, // 5: sallyport.log.v1.Evidence.earlier:type_name -> sallyport.log.v1.Earlier
-	6, // 6: sallyport.log.v1.Evidence.members:type_name -> sallyport.log.v1.Member
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	4, // 2: sallyport.log.v1.Entry.read:type_name -> sallyport.log.v1.Read
+	3, // 3: sallyport.log.v1.Act.hold:type_name -> sallyport.log.v1.Hold
+	3, // 4: sallyport.log.v1.Act.released:type_name -> sallyport.log.v1.Hold
+	2, // 5: sallyport.log.v1.Act.opened:type_name -> sallyport.log.v1.Opened
+	8, // 6: sallyport.log.v1.Opened.given:type_name -> google.protobuf.Timestamp
+	6, // 7: sallyport.log.v1.Evidence.earlier:type_name -> sallyport.log.v1.Earlier
+	7, // 8: sallyport.log.v1.Evidence.members:type_name -> sallyport.log.v1.Member
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_log_v1_log_proto_init() }
@@ -598,7 +719,7 @@ func file_sallyport_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_log_v1_log_proto_rawDesc), len(file_sallyport_log_v1_log_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
