@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/anthropics/anthropic-sdk-go"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/openai/openai-go/v3"
 )
 
@@ -54,6 +55,9 @@ func raisedBy(err error) *raised {
 			Class: "anthropic.Error", Status: e.StatusCode, Type: string(e.Type()),
 			Body: raw(e.RawJSON()), Request: e.RequestID, RetryAfter: e.Response.Header.Get("Retry-After"),
 		}
+	}
+	if e, ok := errors.AsType[*jsonrpc.Error](err); ok {
+		return &raised{Class: "jsonrpc.Error", Code: fmt.Sprint(e.Code), Message: e.Message, Data: e.Data}
 	}
 	// How a broken stream is called is a matter of the HTTP version.
 	if errors.Is(err, io.ErrUnexpectedEOF) || strings.HasPrefix(err.Error(), "stream error: ") {

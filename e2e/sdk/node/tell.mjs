@@ -21,7 +21,7 @@ function raised(err) {
     status: err.status,
     message: err.message,
     type: err.type ?? undefined,
-    code: err.code ?? undefined,
+    code: err.code == null ? undefined : String(err.code),
     param: err.param ?? undefined,
     body: err.error,
     data: err.data,
