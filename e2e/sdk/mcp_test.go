@@ -34,21 +34,22 @@ func TestMCP(t *testing.T) {
 			here := place{base: s(t, nil), key: ownKey}
 			s(t, m)
 			for _, c := range []struct {
-				name           string
-				calls          client
-				tool, resource string // classes of errors, where there is none
-				by             []string
+				calls client
+				fails map[string]string
+				by    []string
 			}{
-				{"Go", mcpGo, "jsonrpc.Error 0", "jsonrpc.Error 0", []string{"base URL", "mTLS, HTTP/2"}},
-				{"TypeScript 1", mcpNode("sdk"), "McpError 0", "McpError 0", []string{"base URL"}},
-				{"TypeScript 2", mcpNode("client"), "ProtocolError 0", "ResourceNotFoundError 0", []string{"base URL"}},
-				{"TypeScript 2, newer", mcpNode("auto"), "ProtocolError 0", "ResourceNotFoundError 0", []string{"base URL"}},
+				{mcpGo, map[string]string{"call no tool": "jsonrpc.Error", "read no resource": "jsonrpc.Error"}, []string{"base URL", "mTLS, HTTP/2"}},
+				{mcpNode("sdk,client,auto"), map[string]string{
+					"sdk: call no tool": "McpError", "sdk: read no resource": "McpError",
+					"client: call no tool": "ProtocolError", "client: read no resource": "ResourceNotFoundError",
+					"auto: call no tool": "ProtocolError", "auto: read no resource": "ResourceNotFoundError",
+				}, []string{"base URL"}},
 			} {
 				plain := c.calls(t, here)
-				asExpected(t, plain, map[string]string{"call no tool": c.tool, "read no resource": c.resource})
+				asExpected(t, plain, c.fails)
 				for _, way := range c.by {
 					if diff := cmp.Diff(plain, c.calls(t, ways(t, m, retrieverAt)[way]), asJSON()); diff != "" {
-						t.Errorf("%s, %s: through the mesh (+) it is not as without (-):\n%s", c.name, way, diff)
+						t.Errorf("%s: through the mesh (+) it is not as without (-):\n%s", way, diff)
 					}
 				}
 			}
@@ -167,11 +168,11 @@ func retriever() *mcp.Server {
 	return s
 }
 
-// mcpNode is the TypeScript SDK, in one of its flavours.
-func mcpNode(flavour string) client {
+// mcpNode is the TypeScript SDK, in one of its flavours or several: see mcp.mjs.
+func mcpNode(flavours string) client {
 	return func(t *testing.T, at place, calls ...string) []outcome {
 		t.Helper()
-		return node(t, "mcp.mjs")(t, at, append([]string{flavour}, calls...)...)
+		return node(t, "mcp.mjs")(t, at, append([]string{flavours}, calls...)...)
 	}
 }
 

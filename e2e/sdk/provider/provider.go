@@ -116,8 +116,10 @@ func stream(w http.ResponseWriter, r *http.Request, ask *asked, text []byte) {
 			<-r.Context().Done()
 			return
 		}
-		if ask.Model == Cut && last(event) {
-			pause(r, fateful)
+		if (ask.Model == Cut || ask.Model == CutAtOnce) && last(event) {
+			if ask.Model == Cut {
+				pause(r, fateful)
+			}
 			panic(http.ErrAbortHandler)
 		}
 		if ask.Model == Slow {

@@ -188,9 +188,11 @@ func TestFaults(t *testing.T) {
 
 // TestCut: a broken stream is no whole one, though it has begun.
 func TestCut(t *testing.T) {
-	_, text, err := post(t, New(), "/v1/messages", `{"model":"`+Cut+`","stream":true}`)
-	if err == nil || !bytes.Contains(text, []byte("content_block_delta")) || bytes.Contains(text, []byte("message_stop")) {
-		t.Errorf("%v: %s", err, text)
+	for _, model := range []string{Cut, CutAtOnce} {
+		_, text, err := post(t, New(), "/v1/messages", `{"model":"`+model+`","stream":true}`)
+		if err == nil || !bytes.Contains(text, []byte("content_block_delta")) || bytes.Contains(text, []byte("message_stop")) {
+			t.Errorf("%s: %v: %s", model, err, text)
+		}
 	}
 }
 

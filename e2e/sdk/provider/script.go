@@ -17,6 +17,7 @@ const (
 	Midway      = "fails-midway" // tells of an error within a stream
 	Held        = "held"         // never comes to the end of a stream, until the caller goes
 	Cut         = "cut"          // breaks the connection before the end of a stream
+	CutAtOnce   = "cut-at-once"  // the same, with no pause before it
 	BadRequest  = "bad-request"  // 400
 	NoKey       = "unauthorised" // 401
 	Busy        = "busy"         // 429, however often
