@@ -167,19 +167,31 @@ func (m *Mesh) WriteSVID(t testing.TB, workload string) (cert, key string) {
 // ServeChat serves in place of the mesh's own llm, until the test ends.
 func (m *Mesh) ServeChat(t testing.TB, h http.HandlerFunc) {
 	t.Helper()
-	source, err := m.Source(m.Context, "llm")
+	m.Serve(t, "llm", map[string]http.Handler{"chat": h})
+}
+
+// Serve serves these services, and no others, in place of a workload of the
+// mesh's own, until the test ends.
+func (m *Mesh) Serve(t testing.TB, workload string, services map[string]http.Handler) {
+	t.Helper()
+	source, err := m.Source(m.Context, workload)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	gateway := localmesh.GatewayID(strings.TrimSuffix(source.TrustDomain().Name(), ".demo"))
+	config := certs.ServerTLS(source, certs.AuthorizeID(gateway), "http/1.1")
+	at := map[string]string{}
+	for name, h := range services {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := &http.Server{Handler: h, ReadHeaderTimeout: Patience}
+		go srv.Serve(tls.NewListener(l, config)) //nolint:errcheck // it ends with the test
+		t.Cleanup(func() { srv.Close() })        //nolint:errcheck // nobody is served any more
+		at[name] = l.Addr().String()
 	}
-	config := certs.ServerTLS(source, certs.AuthorizeID(localmesh.GatewayID("azure")), "http/1.1")
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: Patience}
-	go srv.Serve(tls.NewListener(l, config)) //nolint:errcheck // it ends with the test
-	t.Cleanup(func() { srv.Close() })        //nolint:errcheck // nobody is served any more
-	if err := m.Register(m.Context, "llm", map[string]string{"chat": l.Addr().String()}); err != nil {
+	if err := m.Register(m.Context, workload, at); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -62,6 +62,7 @@ func TestAttached(t *testing.T) {
 				skipUnlessRequired(t, "needs python3-requests, and Node with the SDK: npm ci --prefix e2e/sdk/node")
 			}
 			m := meshtest.Start(t, func(c *localmesh.Config) { c.X509TTL = shortLived })
+			meshtest.Binary(t, "sallyport") // the time that it takes to build is none of the program's
 			ctx, cancel := context.WithTimeout(m.Context, outlives+meshtest.Patience)
 			defer cancel()
 			args := append([]string{"--openai", "llm.azure.mesh:8000", "--"}, program.command...)
