@@ -217,7 +217,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Ledger: g.epochs,
 		Log:    g.log,
 
-		Store: b.store(), Tools: seen.New(), Budgets: g.budgets,
+		Store: b.store(), Tools: seen.New(), Budgets: g.budgets, Secrets: b.secrets(), Sealer: g.sealer,
 		Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
 
 		Delayed: g.metrics.Delayed,

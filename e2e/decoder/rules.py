@@ -119,7 +119,7 @@ def opening(half, frame):
     referring(end)
     need(20, "transfer" not in end and visible(half.get("operation", {}).get("authority", ""), 320)
          and visible(end.get("detail", ""), 512) and message(end.get("message", "")))
-    need(31, "said" not in end)
+    need(31, "said" not in end and "kept" not in end)
     asked(half.get("operation", {}))
 
 
@@ -166,6 +166,7 @@ def ending(c, frame):
         transfer(c["transfer"])
     if "said" in c:
         answered(c["said"])
+    need(32, words(c.get("kept", {}), "request", "answer"))
 
 
 def answered(said):

@@ -158,6 +158,7 @@ func appendClose(b []byte, n protowire.Number, c *crossingv1.Close) []byte {
 	b = appendText(b, 16, c.Message)
 	b = appendTransfer(b, 17, c.Transfer)
 	b = appendSaid(b, 18, c.Said)
+	b = appendKept(b, 19, c.Kept)
 	return leave(b, began)
 }
 
@@ -256,6 +257,7 @@ func appendEnd(b []byte, n protowire.Number, e *crossingv1.End) []byte {
 	b = appendTransfer(b, 19, e.Transfer)
 	b = appendText(b, 20, e.Proof)
 	b = appendSaid(b, 21, e.Said)
+	b = appendKept(b, 22, e.Kept)
 	return leave(b, began)
 }
 

@@ -80,3 +80,15 @@ func appendSaid(b []byte, n protowire.Number, s *crossingv1.Said) []byte {
 	b = appendOptional(b, 14, s.Cost)
 	return leave(b, began)
 }
+
+func appendKept(b []byte, n protowire.Number, k *crossingv1.Kept) []byte {
+	if k == nil {
+		return b
+	}
+	b, began := enter(b, n)
+	b = appendText(b, 1, k.Request)
+	b = appendText(b, 2, k.Answer)
+	b = appendFlag(b, 3, k.Cut)
+	b = appendFlag(b, 4, k.Broken)
+	return leave(b, began)
+}

@@ -187,6 +187,7 @@ func (c *fields) close(e *crossingv1.Close) {
 	c.text("message", e.Message)
 	c.transfer(e.Transfer)
 	c.said(e.Said)
+	c.kept(e.Kept)
 }
 
 func (c *fields) refusal(r *crossingv1.Refusal) {
@@ -268,6 +269,7 @@ func (c *fields) end(e *crossingv1.End) {
 	c.transfer(e.Transfer)
 	c.text("proof", e.Proof)
 	c.said(e.Said)
+	c.kept(e.Kept)
 }
 
 func (c *fields) transfer(t *crossingv1.Transfer) {

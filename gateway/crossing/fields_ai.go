@@ -62,3 +62,12 @@ func (c *fields) said(s *crossingv1.Said) {
 	c.text("fault", s.Fault)
 	c.texts("tools_changed", s.ToolsChanged)
 }
+
+func (c *fields) kept(k *crossingv1.Kept) {
+	if k == nil {
+		return
+	}
+	c.known(k)
+	c.text("request", k.Request)
+	c.text("answer", k.Answer)
+}

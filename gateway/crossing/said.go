@@ -201,6 +201,14 @@ func checkAsk(o *crossingv1.Operation) error {
 	return err
 }
 
+// checkKept holds what an end says of what was kept: digests, nothing of the content.
+func checkKept(k *crossingv1.Kept) error {
+	if !areWords(k.GetRequest(), k.GetAnswer()) {
+		return errWord
+	}
+	return nil
+}
+
 // checkSaid holds what an end says of an answer.
 func checkSaid(s *crossingv1.Said) error {
 	switch t := s.GetTokens(); {

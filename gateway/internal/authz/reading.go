@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/kept"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -116,6 +117,14 @@ func (v *Verdict) Pins(intent string) policy.Pins {
 // Budgets are the limits of an intent of the policy in force, and what its models cost.
 func (v *Verdict) Budgets(intent string) ([]limits.Limit, budget.Prices) {
 	return v.by.Limits(intent), v.by
+}
+
+// Kept is what the policy in force has kept of the content by the intent that decided.
+func (v *Verdict) Kept() (kept.Content, bool) {
+	if v.by == nil {
+		return kept.Content{}, false
+	}
+	return v.by.Kept(v.Intent)
 }
 
 // OverBudget denies what is allowed and has no room in a budget.

@@ -151,7 +151,7 @@ func (d *departure) serve(e *Egress) {
 		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
 		return
 	}
-	if !d.inspect(v) || !d.afford(v, now) {
+	if !d.inspect(v) || !d.afford(v, now) || !d.keep(v) {
 		return
 	}
 	t, err := e.tunnels.Pick(&d.calling, v.To, classOf(v.Service, &req.Head))
@@ -199,6 +199,7 @@ func (d *departure) refuse(v *authz.Verdict, reason crossingv1.Reason) {
 func (a *account) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) error {
 	a.release()
 	a.budget.drop()
+	a.kept.Close()
 	a.numbered(a.cfg.Self.String(), "", a.cfg.Spool.RunID(), a.cfg.Spool.Next(""))
 	a.half.refused(reason, time.Since(a.opened))
 	return a.open(v)
@@ -316,7 +317,7 @@ func (d *departure) relay(v *authz.Verdict) {
 	p := &d.pump
 	d.uploads(d.parties(), &d.req.Head, d.req.Body == http.NoBody)
 	p.begin(d.stream, d.req, &d.cfg.Limits, d.watch, &d.count)
-	p.up = d.up
+	p.up, p.kept = d.up, d.kept
 	if p.ready() {
 		p.run(&d.req.Head, true)
 		cause, reason := d.answer(v, p)
@@ -442,6 +443,10 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 			d.watch.passed()
 			if d.left -= int64(n); d.left == 0 {
 				d.unwatch() // who has all of the answer may leave
+			}
+			if d.kept.Answer(buf[:n]) != nil {
+				d.resp.Abort()
+				return d.unkept()
 			}
 			out, forbidden := d.heard.pass(buf[:n])
 			if forbidden != nil {

@@ -22,9 +22,11 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/credentials"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/seal"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seen"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
@@ -81,6 +83,11 @@ type Config struct {
 	Ledger ledger
 	// Tools remembers what tools looked like when they were listed; nil for none.
 	Tools *seen.Tools
+	// Secrets are what workloads are shown in place of what callers send; nil for none.
+	Secrets *credentials.Holder
+	// Sealer keeps what the policy says of contents; nil for nothing, and then what is to be
+	// kept is refused.
+	Sealer *seal.Sealer
 	// Budgets count what callers use of their limits; nil for none, and then nothing is
 	// let through that has any.
 	Budgets *budget.Ledger
@@ -104,25 +111,27 @@ type Config struct {
 // account is this gateway's account of one crossing while it goes on. It may last
 // for long, and holds little once the opening is recorded.
 type account struct {
-	cfg    *Config
-	id     string
-	owner  string // who answers for it
-	half   *half  // nil once it is recorded
-	opened time.Time
-	close  crossingv1.Close
-	first  time.Duration // until the answer's head
-	begun  bool          // and there was one
-	grpc   bool          // it is a gRPC call, whose status is not HTTP's
-	stream tunnel.Stream // in the tunnel; nil before it is open
-	caller string        // counted in the quota; "" if not
-	watch  *watch        // nil if nothing bounds its time
-	up     *movement     // of an object, with the request; nil if there is none
-	budget *budgeted     // nil if it has none
-	heard  *heard        // by the answer; nil if nobody reads it
-	down   *movement     // with the answer
-	stands standing.Crossing
-	count  tunnel.Count // of content
-	told   int64        // intervals after which it was recorded
+	cfg        *Config
+	id         string
+	owner      string // who answers for it
+	half       *half  // nil once it is recorded
+	opened     time.Time
+	close      crossingv1.Close
+	first      time.Duration // until the answer's head
+	begun      bool          // and there was one
+	grpc       bool          // it is a gRPC call, whose status is not HTTP's
+	stream     tunnel.Stream // in the tunnel; nil before it is open
+	caller     string        // counted in the quota; "" if not
+	watch      *watch        // nil if nothing bounds its time
+	up         *movement     // of an object, with the request; nil if there is none
+	budget     *budgeted     // nil if it has none
+	unrecorded bool          // what was to be kept of the answer could not be
+	kept       *seal.Content // nil if nothing is kept
+	heard      *heard        // by the answer; nil if nobody reads it
+	down       *movement     // with the answer
+	stands     standing.Crossing
+	count      tunnel.Count // of content
+	told       int64        // intervals after which it was recorded
 
 	key crossingv1.Key // part of half and close
 }
@@ -256,6 +265,9 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if cause, reason = a.fell(cause, reason); cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_REASON_UNSPECIFIED {
 		reason = beyond(nil, cause, reason)
 	}
+	if a.unrecorded {
+		reason = crossingv1.Reason_NOT_RECORDED
+	}
 	if err := a.heard.forbidden(); err != nil {
 		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, crossingv1.Reason_FORBIDDEN_ANSWER, crossing.Detail(err.Error())
 	}
@@ -268,7 +280,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	}
 	c.Cause, c.Reason = cause, reason
 	c.RequestBytes, c.ResponseBytes = a.passed()
-	c.Transfer, c.Said = a.transferred(), a.heard.record()
+	c.Transfer, c.Said, c.Kept = a.transferred(), a.heard.record(), a.keeps()
 	a.spend(c.Said, cause)
 	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
 		c.Status, c.Message = grpcCancelled, "" // as the caller has it, who is told nothing any more

@@ -312,6 +312,11 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 		return
 	}
 	r.Head, r.Body, r.Retry = a.inbound(head), content, v.Idempotent
+	if err := a.cfg.Secrets.Inject(v.Service, r.Head); err != nil {
+		body.halt(crossingv1.Reason_NOT_ENFORCEABLE, crossing.Detail(err.Error()))
+		a.failed(running, r, body, nil)
+		return
+	}
 	// Without the caller there is no reason to ask. A gateway that stops resets its
 	// streams, too.
 	a.waiter, a.watched = tunnel.OnDone(a.stream, r), true

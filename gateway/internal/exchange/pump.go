@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/seal"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -23,6 +24,7 @@ type pump struct {
 	stream tunnel.Stream
 	limits *Limits
 	watch  *watch
+	kept   *seal.Content // nil if nothing is kept of it
 	up     *movement     // nil if the request carries no object
 	count  *tunnel.Count // of what was sent
 
@@ -39,6 +41,7 @@ func (p *pump) begin(s tunnel.Stream, req *listener.Request, l *Limits, w *watch
 	defer p.mu.Unlock()
 	p.req, p.stream, p.limits, p.watch, p.up, p.count = req, s, l, w, nil, c
 	p.frames.Reset(s)
+	p.kept = nil
 	p.stopped, p.gone, p.refused, p.excess = false, false, 0, false
 }
 
@@ -101,7 +104,7 @@ func (p *pump) send(f func() error) bool {
 	if f() != nil {
 		p.stopped = true
 		code := tunnel.ProtocolError
-		if p.excess {
+		if p.excess || p.refused == crossingv1.Reason_NOT_RECORDED {
 			p.frames.Flush() //nolint:errcheck // as in broken
 			code = tunnel.Refused
 		}
@@ -115,6 +118,10 @@ func (p *pump) data(b []byte) error {
 	if p.limits.exceeds(p.count.Sent.Load() + uint64(len(b))) {
 		p.excess = true
 		return errTooLarge
+	}
+	if err := p.kept.Request(b); err != nil {
+		p.refused = crossingv1.Reason_NOT_RECORDED
+		return err
 	}
 	p.watch.passed()
 	p.count.Sent.Add(uint64(len(b)))
@@ -189,7 +196,7 @@ func (p *pump) blame(cause crossingv1.Cause) (crossingv1.Cause, crossingv1.Reaso
 		return crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED
 	case p.excess:
 		return crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
-	case p.refused == crossingv1.Reason_DISAGREES, p.refused == crossingv1.Reason_UNREADABLE, p.refused == crossingv1.Reason_BAD_LABEL:
+	case p.refused == crossingv1.Reason_NOT_RECORDED, p.refused == crossingv1.Reason_DISAGREES, p.refused == crossingv1.Reason_UNREADABLE, p.refused == crossingv1.Reason_BAD_LABEL:
 		return crossingv1.Cause_REFUSED, p.refused
 	case p.refused != crossingv1.Reason_REASON_UNSPECIFIED:
 		return crossingv1.Cause_PROTOCOL_ERROR, p.refused

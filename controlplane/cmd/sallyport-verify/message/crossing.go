@@ -75,6 +75,7 @@ var (
 		wire.Sub(5, "firstToken", wire.Duration), wire.Sub(6, "longestGap", wire.Duration), wire.Uint64(7, "pieces"), wire.Bool(8, "failed"),
 		wire.Text(9, "fault"), wire.Uint64(10, "toolsListed"), wire.Uint64(11, "toolsHidden"), wire.Many(wire.Text(12, "toolsChanged")),
 		wire.Uint64(13, "messagesStopped"), wire.Optional(wire.Uint64(14, "cost")))
+	kept = wire.New("Kept", wire.Text(1, "request"), wire.Text(2, "answer"), wire.Bool(3, "cut"), wire.Bool(4, "broken"))
 	peer = wire.New("Peer",
 		wire.Enum(1, "attach", attaches), wire.Text(2, "svid"), wire.Text(3, "tls"), wire.Text(4, "address"))
 	clock  = wire.New("Clock", wire.Sub(1, "offset", wire.Duration), wire.Sub(2, "error", wire.Duration))
@@ -92,7 +93,7 @@ var (
 		wire.Sub(9, "open", wire.Time), wire.Sub(10, "duration", wire.Duration), wire.Sub(11, "firstByte", wire.Duration),
 		wire.Uint64(12, "requestBytes"), wire.Uint64(13, "responseBytes"), wire.Uint32(14, "status"), wire.Enum(15, "close", causes),
 		wire.Text(16, "detail"), wire.Uint32(17, "tries"), wire.Text(18, "message"), wire.Sub(19, "transfer", transfer),
-		wire.Text(20, "proof"), wire.Sub(21, "said", said))
+		wire.Text(20, "proof"), wire.Sub(21, "said", said), wire.Sub(22, "kept", kept))
 	half = wire.New("Half",
 		wire.Text(1, "id"), wire.Sub(2, "key", Key), wire.Enum(3, "side", sides), wire.Sub(4, "transition", transition),
 		wire.Text(5, "source"), wire.Text(6, "destination"), wire.Text(7, "trace"), wire.Text(8, "span"),
@@ -102,7 +103,7 @@ var (
 		wire.Sub(5, "firstByte", wire.Duration), wire.Uint64(6, "requestBytes"), wire.Uint64(7, "responseBytes"), wire.Uint32(8, "status"),
 		wire.Bool(9, "streamed"), wire.Enum(10, "cause", causes), wire.Enum(11, "reason", reasons), wire.Sub(12, "peer", peer),
 		wire.Sub(13, "tunnel", tunnel), wire.Text(14, "detail"), wire.Uint32(15, "tries"), wire.Text(16, "message"),
-		wire.Sub(17, "transfer", transfer), wire.Sub(18, "said", said))
+		wire.Sub(17, "transfer", transfer), wire.Sub(18, "said", said), wire.Sub(19, "kept", kept))
 	refusal = wire.New("Refusal",
 		wire.Enum(1, "reason", reasons), wire.Text(2, "prefix"), wire.Sub(3, "second", wire.Time), wire.Uint64(4, "count"),
 		wire.Text(5, "detail"), wire.Text(6, "listener"))

@@ -784,7 +784,7 @@ func (x Transfer_Anonymous) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Anonymous.Descriptor instead.
 func (Transfer_Anonymous) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // Direction in which content went.
@@ -837,7 +837,7 @@ func (x Transfer_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Direction.Descriptor instead.
 func (Transfer_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13, 1}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 1}
 }
 
 // Extent of content within an object.
@@ -902,7 +902,7 @@ func (x Transfer_Extent) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Extent.Descriptor instead.
 func (Transfer_Extent) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13, 2}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 2}
 }
 
 // Verdict on a digest that was declared.
@@ -960,7 +960,7 @@ func (x Transfer_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Verdict.Descriptor instead.
 func (Transfer_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13, 3}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 3}
 }
 
 // Cause of an outage.
@@ -1017,7 +1017,7 @@ func (x Outage_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outage_Cause.Descriptor instead.
 func (Outage_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17, 0}
 }
 
 // State of a record.
@@ -1087,7 +1087,7 @@ func (x Record_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Record_State.Descriptor instead.
 func (Record_State) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19, 0}
 }
 
 // Header opens a tunnel stream: what the egress gateway says of a crossing.
@@ -2090,7 +2090,9 @@ type End struct {
 	// this gateway for itself that it calls; empty if it did not.
 	Proof string `protobuf:"bytes,20,opt,name=proof,proto3" json:"proof,omitempty"`
 	// said is what an AI service's answer said; absent of others.
-	Said          *Said `protobuf:"bytes,21,opt,name=said,proto3" json:"said,omitempty"`
+	Said *Said `protobuf:"bytes,21,opt,name=said,proto3" json:"said,omitempty"`
+	// kept is what the policy has the gateway keep of the content; absent if nothing.
+	Kept          *Kept `protobuf:"bytes,22,opt,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2268,6 +2270,13 @@ func (x *End) GetProof() string {
 func (x *End) GetSaid() *Said {
 	if x != nil {
 		return x.Said
+	}
+	return nil
+}
+
+func (x *End) GetKept() *Kept {
+	if x != nil {
+		return x.Kept
 	}
 	return nil
 }
@@ -2592,7 +2601,9 @@ type Close struct {
 	// transfer is what it moved of an object; absent if it moved none.
 	Transfer *Transfer `protobuf:"bytes,17,opt,name=transfer,proto3" json:"transfer,omitempty"`
 	// said is what an AI service's answer said; absent of others.
-	Said          *Said `protobuf:"bytes,18,opt,name=said,proto3" json:"said,omitempty"`
+	Said *Said `protobuf:"bytes,18,opt,name=said,proto3" json:"said,omitempty"`
+	// kept is what the policy has the gateway keep of the content; absent if nothing.
+	Kept          *Kept `protobuf:"bytes,19,opt,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2753,6 +2764,88 @@ func (x *Close) GetSaid() *Said {
 	return nil
 }
 
+func (x *Close) GetKept() *Kept {
+	if x != nil {
+		return x.Kept
+	}
+	return nil
+}
+
+// Kept is what a gateway kept of a content. It does not tell what the content was.
+type Kept struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// request is "hmac-sha256:", the id of a salt, ":" and the hex of a salted hash of the
+	// request's content, or "sha256:" and the hex digest of the file that it is sealed in;
+	// empty if nothing passed.
+	Request string `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	// answer is the same of the answer's content.
+	Answer string `protobuf:"bytes,2,opt,name=answer,proto3" json:"answer,omitempty"`
+	// cut says that more passed than was sealed.
+	Cut bool `protobuf:"varint,3,opt,name=cut,proto3" json:"cut,omitempty"`
+	// broken says that not all of it could be kept.
+	Broken        bool `protobuf:"varint,4,opt,name=broken,proto3" json:"broken,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kept) Reset() {
+	*x = Kept{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kept) ProtoMessage() {}
+
+func (x *Kept) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kept.ProtoReflect.Descriptor instead.
+func (*Kept) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Kept) GetRequest() string {
+	if x != nil {
+		return x.Request
+	}
+	return ""
+}
+
+func (x *Kept) GetAnswer() string {
+	if x != nil {
+		return x.Answer
+	}
+	return ""
+}
+
+func (x *Kept) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+func (x *Kept) GetBroken() bool {
+	if x != nil {
+		return x.Broken
+	}
+	return false
+}
+
 // Transfer is what an exchange moved of an object, such as a file, a part of an
 // upload, or a range of a download, and the digest of what passed.
 type Transfer struct {
@@ -2800,7 +2893,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +2905,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +2918,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Transfer) GetId() string {
@@ -2962,7 +3055,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2974,7 +3067,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2987,7 +3080,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Refusal) GetReason() Reason {
@@ -3053,7 +3146,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3065,7 +3158,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3078,7 +3171,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Progress) GetId() string {
@@ -3145,7 +3238,7 @@ type Outage struct {
 
 func (x *Outage) Reset() {
 	*x = Outage{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3157,7 +3250,7 @@ func (x *Outage) String() string {
 func (*Outage) ProtoMessage() {}
 
 func (x *Outage) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3170,7 +3263,7 @@ func (x *Outage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outage.ProtoReflect.Descriptor instead.
 func (*Outage) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Outage) GetBegan() *timestamppb.Timestamp {
@@ -3232,7 +3325,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3244,7 +3337,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3257,7 +3350,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Applied) GetAct() string {
@@ -3328,7 +3421,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3340,7 +3433,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3353,7 +3446,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Record) GetSchema() string {
@@ -3476,7 +3569,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3488,7 +3581,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3501,7 +3594,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Evidence) GetPair() string {
@@ -3544,7 +3637,7 @@ type Operation_Message struct {
 
 func (x *Operation_Message) Reset() {
 	*x = Operation_Message{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3556,7 +3649,7 @@ func (x *Operation_Message) String() string {
 func (*Operation_Message) ProtoMessage() {}
 
 func (x *Operation_Message) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3733,7 +3826,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
 	"\x04svid\x18\x02 \x01(\tR\x04svid\x12\x10\n" +
 	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xf6\x06\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xa7\a\n" +
 	"\x03End\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12;\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x128\n" +
@@ -3757,7 +3850,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\amessage\x18\x12 \x01(\tR\amessage\x12;\n" +
 	"\btransfer\x18\x13 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\x12\x14\n" +
 	"\x05proof\x18\x14 \x01(\tR\x05proof\x12/\n" +
-	"\x04said\x18\x15 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\"\x9c\x03\n" +
+	"\x04said\x18\x15 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\x12/\n" +
+	"\x04kept\x18\x16 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\"\x9c\x03\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\acarrier\x18\x01 \x01(\tR\acarrier\x12\x10\n" +
 	"\x03tls\x18\x02 \x01(\tR\x03tls\x128\n" +
@@ -3792,7 +3886,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\toperation\x18\t \x01(\v2 .sallyport.crossing.v1.OperationR\toperation\x12,\n" +
 	"\x03end\x18\n" +
 	" \x01(\v2\x1a.sallyport.crossing.v1.EndR\x03end\x125\n" +
-	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xf0\x05\n" +
+	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xa1\x06\n" +
 	"\x05Close\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x03key\x18\x02 \x01(\v2\x1a.sallyport.crossing.v1.KeyR\x03key\x12/\n" +
@@ -3813,7 +3907,13 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x05tries\x18\x0f \x01(\rR\x05tries\x12\x18\n" +
 	"\amessage\x18\x10 \x01(\tR\amessage\x12;\n" +
 	"\btransfer\x18\x11 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\x12/\n" +
-	"\x04said\x18\x12 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\"\xc2\a\n" +
+	"\x04said\x18\x12 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\x12/\n" +
+	"\x04kept\x18\x13 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\"b\n" +
+	"\x04Kept\x12\x18\n" +
+	"\arequest\x18\x01 \x01(\tR\arequest\x12\x16\n" +
+	"\x06answer\x18\x02 \x01(\tR\x06answer\x12\x10\n" +
+	"\x03cut\x18\x03 \x01(\bR\x03cut\x12\x16\n" +
+	"\x06broken\x18\x04 \x01(\bR\x06broken\"\xc2\a\n" +
 	"\bTransfer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12G\n" +
 	"\tanonymous\x18\x02 \x01(\x0e2).sallyport.crossing.v1.Transfer.AnonymousR\tanonymous\x12G\n" +
@@ -4000,7 +4100,7 @@ func file_sallyport_crossing_v1_crossing_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 16)
-var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Decision)(0),                  // 0: sallyport.crossing.v1.Decision
 	(Side)(0),                      // 1: sallyport.crossing.v1.Side
@@ -4031,92 +4131,95 @@ var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(*Clock)(nil),                  // 26: sallyport.crossing.v1.Clock
 	(*Half)(nil),                   // 27: sallyport.crossing.v1.Half
 	(*Close)(nil),                  // 28: sallyport.crossing.v1.Close
-	(*Transfer)(nil),               // 29: sallyport.crossing.v1.Transfer
-	(*Refusal)(nil),                // 30: sallyport.crossing.v1.Refusal
-	(*Progress)(nil),               // 31: sallyport.crossing.v1.Progress
-	(*Outage)(nil),                 // 32: sallyport.crossing.v1.Outage
-	(*Applied)(nil),                // 33: sallyport.crossing.v1.Applied
-	(*Record)(nil),                 // 34: sallyport.crossing.v1.Record
-	(*Evidence)(nil),               // 35: sallyport.crossing.v1.Evidence
-	(*Operation_Message)(nil),      // 36: sallyport.crossing.v1.Operation.Message
-	(*timestamppb.Timestamp)(nil),  // 37: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 38: google.protobuf.Duration
-	(v1.Act_Kind)(0),               // 39: sallyport.policy.v1.Act.Kind
+	(*Kept)(nil),                   // 29: sallyport.crossing.v1.Kept
+	(*Transfer)(nil),               // 30: sallyport.crossing.v1.Transfer
+	(*Refusal)(nil),                // 31: sallyport.crossing.v1.Refusal
+	(*Progress)(nil),               // 32: sallyport.crossing.v1.Progress
+	(*Outage)(nil),                 // 33: sallyport.crossing.v1.Outage
+	(*Applied)(nil),                // 34: sallyport.crossing.v1.Applied
+	(*Record)(nil),                 // 35: sallyport.crossing.v1.Record
+	(*Evidence)(nil),               // 36: sallyport.crossing.v1.Evidence
+	(*Operation_Message)(nil),      // 37: sallyport.crossing.v1.Operation.Message
+	(*timestamppb.Timestamp)(nil),  // 38: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 39: google.protobuf.Duration
+	(v1.Act_Kind)(0),               // 40: sallyport.policy.v1.Act.Kind
 }
 var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	3,  // 0: sallyport.crossing.v1.Header.attach:type_name -> sallyport.crossing.v1.Attach
 	17, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	5,  // 2: sallyport.crossing.v1.Header.kind:type_name -> sallyport.crossing.v1.Header.Kind
-	37, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
+	38, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
 	6,  // 4: sallyport.crossing.v1.Operation.data_class_source:type_name -> sallyport.crossing.v1.Operation.DataClassSource
 	21, // 5: sallyport.crossing.v1.Operation.tokens:type_name -> sallyport.crossing.v1.Tokens
-	38, // 6: sallyport.crossing.v1.Operation.first_token:type_name -> google.protobuf.Duration
-	36, // 7: sallyport.crossing.v1.Operation.messages:type_name -> sallyport.crossing.v1.Operation.Message
+	39, // 6: sallyport.crossing.v1.Operation.first_token:type_name -> google.protobuf.Duration
+	37, // 7: sallyport.crossing.v1.Operation.messages:type_name -> sallyport.crossing.v1.Operation.Message
 	7,  // 8: sallyport.crossing.v1.Tokens.source:type_name -> sallyport.crossing.v1.Tokens.Source
 	21, // 9: sallyport.crossing.v1.Said.tokens:type_name -> sallyport.crossing.v1.Tokens
-	38, // 10: sallyport.crossing.v1.Said.first_token:type_name -> google.protobuf.Duration
-	38, // 11: sallyport.crossing.v1.Said.longest_gap:type_name -> google.protobuf.Duration
+	39, // 10: sallyport.crossing.v1.Said.first_token:type_name -> google.protobuf.Duration
+	39, // 11: sallyport.crossing.v1.Said.longest_gap:type_name -> google.protobuf.Duration
 	3,  // 12: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
 	0,  // 13: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
 	17, // 14: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	17, // 15: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
 	2,  // 16: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
 	23, // 17: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
-	37, // 18: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
-	38, // 19: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
-	38, // 20: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
+	38, // 18: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
+	39, // 19: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
+	39, // 20: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
 	4,  // 21: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
-	29, // 22: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
+	30, // 22: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
 	22, // 23: sallyport.crossing.v1.End.said:type_name -> sallyport.crossing.v1.Said
-	38, // 24: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
-	26, // 25: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
-	8,  // 26: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
-	9,  // 27: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
-	38, // 28: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	38, // 29: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
-	18, // 30: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 31: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
-	19, // 32: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
-	20, // 33: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
-	24, // 34: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
-	25, // 35: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	18, // 36: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 37: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	38, // 38: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	38, // 39: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
-	4,  // 40: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
-	2,  // 41: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
-	23, // 42: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	25, // 43: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	29, // 44: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
-	22, // 45: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
-	10, // 46: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
-	11, // 47: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
-	12, // 48: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
-	13, // 49: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
-	2,  // 50: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	37, // 51: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	18, // 52: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 53: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
-	37, // 54: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	37, // 55: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
-	37, // 56: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
-	14, // 57: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
-	39, // 58: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
-	37, // 59: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
-	15, // 60: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	19, // 61: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	20, // 62: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	24, // 63: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	24, // 64: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	25, // 65: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	35, // 66: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	0,  // 67: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	29, // 24: sallyport.crossing.v1.End.kept:type_name -> sallyport.crossing.v1.Kept
+	39, // 25: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	26, // 26: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
+	8,  // 27: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
+	9,  // 28: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
+	39, // 29: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	39, // 30: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	18, // 31: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 32: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
+	19, // 33: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
+	20, // 34: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
+	24, // 35: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
+	25, // 36: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	18, // 37: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 38: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
+	39, // 39: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	39, // 40: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	4,  // 41: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
+	2,  // 42: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
+	23, // 43: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
+	25, // 44: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	30, // 45: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
+	22, // 46: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
+	29, // 47: sallyport.crossing.v1.Close.kept:type_name -> sallyport.crossing.v1.Kept
+	10, // 48: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
+	11, // 49: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
+	12, // 50: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
+	13, // 51: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
+	2,  // 52: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
+	38, // 53: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	18, // 54: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 55: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
+	38, // 56: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	38, // 57: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
+	38, // 58: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
+	14, // 59: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
+	40, // 60: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
+	38, // 61: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
+	15, // 62: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	19, // 63: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	20, // 64: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	24, // 65: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	24, // 66: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	25, // 67: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	36, // 68: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	0,  // 69: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
+	70, // [70:70] is the sub-list for method output_type
+	70, // [70:70] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
@@ -4127,14 +4230,14 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[4].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[5].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[6].OneofWrappers = []any{}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[18].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_crossing_v1_crossing_proto_rawDesc), len(file_sallyport_crossing_v1_crossing_proto_rawDesc)),
 			NumEnums:      16,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
