@@ -43,7 +43,10 @@ func post(authority, path string) *l7.RequestHead {
 
 func TestEgress(t *testing.T) {
 	p := policytest.Estate(t, 1, nil)
-	limited := policytest.Estate(t, 1, func(p *policyv1.Policy) { p.Intents[0].Limits = map[string]string{"requests": "5/second"} })
+	limited := policytest.Estate(t, 1, func(p *policyv1.Policy) {
+		p.Lists = map[string]*policyv1.List{"l": {Digests: []string{"sha256:" + strings.Repeat("ab", 32)}}}
+		p.Intents[0].Require = &policyv1.Require{Digest: &policyv1.DigestRule{In: "l"}}
+	})
 	for _, c := range []struct {
 		name   string
 		held   held

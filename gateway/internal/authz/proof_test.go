@@ -101,8 +101,8 @@ func TestProofDoesNotMakeAllowed(t *testing.T) {
 	mesh := certstest.Mesh(t, "near.test", "far.test")
 	head, _ := proven(mesh["near.test"].JWT("/ai/agent", crossing.ProofAudience("llm.far.mesh")))
 	limited := policytest.Estate(t, 1, func(p *policyv1.Policy) {
-		p.Intents[0].Require = &policyv1.Require{WorkloadProof: true}
-		p.Intents[0].Limits = map[string]string{"requests": "1/day"}
+		p.Lists = map[string]*policyv1.List{"l": {Digests: []string{"sha256:" + strings.Repeat("ab", 32)}}}
+		p.Intents[0].Require = &policyv1.Require{WorkloadProof: true, Digest: &policyv1.DigestRule{In: "l"}}
 	})
 	shut := policytest.Estate(t, 1, func(p *policyv1.Policy) { p.Intents = p.Intents[1:] })
 	for want, p := range map[crossingv1.Reason]*policy.Policy{

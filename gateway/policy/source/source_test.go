@@ -278,8 +278,7 @@ func TestErrorsOfSeveralFiles(t *testing.T) {
 // TestWarnings: what gateways cannot keep yet is said where it stands.
 func TestWarnings(t *testing.T) {
 	c, err := Check(one(exampleText(t)), time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
-	want := "policy.yaml:86:13: intent plan-with-the-llm: gateways of this release cannot keep limits yet, so they deny what it allows\n" +
-		"policy.yaml:94:13: intent pull-released-models: gateways of this release cannot keep limits and a required digest yet, so they deny what it allows"
+	want := "policy.yaml:93:14: intent pull-released-models: gateways of this release cannot keep a required digest yet, so they deny what it allows"
 	if err != nil || c.Warnings.Error() != want {
 		t.Errorf("Check = %v\n%v\nwant\n%s", err, c.Warnings, want)
 	}

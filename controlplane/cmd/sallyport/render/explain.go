@@ -35,8 +35,8 @@ func Explanation(w io.Writer, e policy.Explanation, classes dataclass.View, ref 
 		facts.Row("proof", fmt.Sprintf("the caller sends, in %s, a JWT-SVID of its own for the audience %s alone, at most %d minutes old",
 			crossing.ProofField, audience, int(crossing.ProofAge.Minutes())))
 	}
-	if e.Decision.Limited {
-		facts.Row("but", "gateways of this release cannot keep the intent's limits and requirements yet, so they deny it")
+	if e.Decision.Digest {
+		facts.Row("but", "gateways of this release cannot keep the intent's required digest yet, so they deny it")
 	}
 	if err := facts.Flush(w); err != nil || len(e.Considered) == 0 {
 		return err

@@ -64,7 +64,7 @@ var steps = []step{
 	{"it asks for a larger model", (*Tour).larger},
 	{"it asks the retriever in aws for its tools", (*Tour).tools},
 	{"it calls the one that it does not see", (*Tour).delete},
-	{"it embeds twice a second, where once is allowed", (*Tour).embed},
+	{"it embeds twice, where once a second is allowed", (*Tour).embed},
 	{"orchestrator asks the registry in aws", (*Tour).denied},
 }
 
