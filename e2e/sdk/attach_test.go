@@ -110,12 +110,12 @@ func TestAttachedCurl(t *testing.T) {
 		skipUnlessRequired(t, "needs curl")
 	}
 	m := meshtest.Start(t, nil)
-	const body = `{"messages":[{"role":"user","content":"hello"}]}`
+	const body = `{"model":"gpt-oss-20b","messages":[{"role":"user","content":"hello"}]}`
 	for name, args := range map[string][]string{
-		"base URL":         {"--openai", "llm.azure.mesh:8000", "--", "sh", "-c", `curl -sS --fail --max-time 20 -H "Authorization: Bearer $OPENAI_API_KEY" -d '` + body + `' $OPENAI_BASE_URL/chat/completions`},
-		"forward proxy":    {"--proxy", "--", "curl", "-sS", "--fail", "--max-time", "20", "-d", body, "http://llm.azure.mesh:8000/v1/chat/completions"},
-		"HTTP/2":           {"--", "sh", "-c", `curl -sS --fail --max-time 20 --http2-prior-knowledge -d '` + body + `' $SALLYPORT_ATTACH/llm.azure.mesh:8000/v1/chat/completions`},
-		"not OpenAI's own": {"--anthropic", "llm.azure.mesh:8000", "--", "sh", "-c", `curl -sS --fail --max-time 20 -d '` + body + `' $ANTHROPIC_BASE_URL/v1/chat/completions`},
+		"base URL":         {"--openai", "llm.azure.mesh:8000", "--", "sh", "-c", `curl -sS --fail --max-time 20 -H 'Content-Type: application/json' -H "Authorization: Bearer $OPENAI_API_KEY" -d '` + body + `' $OPENAI_BASE_URL/chat/completions`},
+		"forward proxy":    {"--proxy", "--", "curl", "-sS", "--fail", "--max-time", "20", "-H", "Content-Type: application/json", "-d", body, "http://llm.azure.mesh:8000/v1/chat/completions"},
+		"HTTP/2":           {"--", "sh", "-c", `curl -sS --fail --max-time 20 -H 'Content-Type: application/json' --http2-prior-knowledge -d '` + body + `' $SALLYPORT_ATTACH/llm.azure.mesh:8000/v1/chat/completions`},
+		"not OpenAI's own": {"--anthropic", "llm.azure.mesh:8000", "--", "sh", "-c", `curl -sS --fail --max-time 20 -H 'Content-Type: application/json' -d '` + body + `' $ANTHROPIC_BASE_URL/v1/chat/completions`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := attach(m.Context, t, m, args...).Output()
@@ -153,7 +153,7 @@ func TestAttachedAlone(t *testing.T) {
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: dialUnix(socket)}}
 	defer client.CloseIdleConnections()
-	answer, err := client.Post("http://llm.azure.mesh:8000/v1/chat/completions", "application/json", strings.NewReader(`{"messages":[]}`))
+	answer, err := client.Post("http://llm.azure.mesh:8000/v1/chat/completions", "application/json", strings.NewReader(`{"model":"gpt-oss-20b","messages":[]}`))
 	if err != nil {
 		t.Fatal(err)
 	}

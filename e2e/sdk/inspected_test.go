@@ -16,12 +16,6 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// needsInspection skips what gateways cannot do that read no content.
-func needsInspection(t *testing.T) {
-	t.Helper()
-	t.Skip("inspectors are not merged yet")
-}
-
 // told is an operation as a record tells of it, in JSON.
 type told struct {
 	Name, ModelRequested, ModelServed, Tool string
@@ -84,7 +78,6 @@ func noted(at place) (place, *noting) {
 // what the provider reported that it cost.
 func TestRecords(t *testing.T) {
 	t.Parallel()
-	needsInspection(t)
 	m := withProvider(t, permissive(t))
 	chat, responses, embeddings, messages := "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"
 	for _, c := range []struct {
@@ -124,7 +117,6 @@ func TestRecords(t *testing.T) {
 // TestRecordsOfTools: and which tool was called.
 func TestRecordsOfTools(t *testing.T) {
 	t.Parallel()
-	needsInspection(t)
 	for name, stateless := range map[string]bool{"older": false, "newer": true} {
 		t.Run(name, func(t *testing.T) {
 			m := withTools(t, "")
@@ -151,7 +143,6 @@ func TestRecordsOfTools(t *testing.T) {
 // passed until then.
 func TestRecordOfWhoLeft(t *testing.T) {
 	t.Parallel()
-	needsInspection(t)
 	for call, c := range map[string]struct {
 		client client
 		to     string
@@ -182,7 +173,6 @@ const fewModels = `
 // TestForbiddenModel: the SDK raises what it has for it, with what the gateway says.
 func TestForbiddenModel(t *testing.T) {
 	t.Parallel()
-	needsInspection(t)
 	m := withProvider(t, policyWith(t, fewModels))
 	for name, e := range m.denied(t, true) {
 		if !strings.Contains(e.Message+string(e.Body), "no intent allows it") {
@@ -203,7 +193,6 @@ const someTools = `
 // TestForbiddenTool: the client is told as by a server, and does not see it in a list.
 func TestForbiddenTool(t *testing.T) {
 	t.Parallel()
-	needsInspection(t)
 	for server, s := range map[string]toolServer{"Go, with sessions": goServer(false), "Go, without": goServer(true)} {
 		t.Run(server, func(t *testing.T) {
 			m := withTools(t, someTools)
@@ -250,7 +239,6 @@ func toolsIn(t *testing.T, list json.RawMessage) (names []string) {
 // tries again then is answered.
 func TestBudget(t *testing.T) {
 	t.Parallel()
-	needsInspection(t)
 	m := withProvider(t, policyWith(t, `
   - name: ask-once-a-second
     allow: {from: orchestrator, to: llm, service: chat}

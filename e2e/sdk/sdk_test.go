@@ -201,7 +201,7 @@ func TestCurl(t *testing.T) {
 			headers := filepath.Join(t.TempDir(), "headers")
 			args := append([]string{
 				"-sS", "--max-time", "20", "-D", headers, "-H", "Content-Type: application/json",
-				"-d", `{"messages":[{"role":"user","content":"hello"}]}`,
+				"-d", `{"model":"gpt-oss-20b","messages":[{"role":"user","content":"hello"}]}`,
 			}, c.args...)
 			out, err := exec.CommandContext(m.Context, "curl", args...).CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "chat.completion") {

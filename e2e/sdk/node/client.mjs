@@ -22,7 +22,7 @@ for await (const chunk of await client.chat.completions.create({ ...request, str
 
 let denied = {};
 try {
-  await client.embeddings.create({ model: 'gpt-oss-20b', input: 'hello' });
+  await client.chat.completions.create({ ...request, model: 'gpt-oss-120b' });
 } catch (err) {
   denied = { status: err.status, crossing: err.headers.get('sallyport-crossing') };
 }

@@ -102,7 +102,7 @@ func (u usage) amounts(b *budgeted) budget.Amounts {
 		actual.Tokens, actual.Cost = want.Tokens, want.Cost
 	default:
 		input, output := int64(t.GetInput()), int64(t.GetOutput())
-		if t.GetSource() == crossingv1.Tokens_COUNTED {
+		if t.Input == nil {
 			input, _ = budget.Estimate(budget.Call{Input: want.Bytes})
 		}
 		actual.Tokens, actual.Cost = input+output, b.prices.CostOf(u.served(b), input, output)
