@@ -35,8 +35,15 @@ func asking(all []Joined) []Joined {
 
 func asksOf() []sought.Ask {
 	return []sought.Ask{
-		{AI: true}, {Model: "common"}, {Model: "rare"}, {Model: "stand"}, {Model: "nobody's"}, {Tool: "tool-3"}, {Tool: "tool"},
-		{DataClass: "internal"}, {AI: true, Model: "common", DataClass: "public"},
+		{AI: true},
+		{Model: "common"},
+		{Model: "rare"},
+		{Model: "stand"},
+		{Model: "nobody's"},
+		{Tool: "tool-3"},
+		{Tool: "tool"},
+		{DataClass: "internal"},
+		{AI: true, Model: "common", DataClass: "public"},
 	}
 }
 
