@@ -78,6 +78,10 @@ func TestReadmeCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	build(t, dir, text)
+	// A call of a model, so that there is one to list.
+	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), true, nil)
+	meshtest.ReadAll(t, resp)
+	m.Record(t, resp.Header.Get("sallyport-crossing"))
 	// A denied crossing, so that the filter for it finds one.
 	resp, err := m.As(t, "orchestrator").Get("https://registry.aws.mesh:5000/v2/")
 	if err != nil {

@@ -16,7 +16,7 @@ type rule struct {
 }
 
 var (
-	meaning = []string{"gateway/policy/...", "gateway/act", "gateway/crossing", "gateway/label", "gateway/statement", "gateway/mux"}
+	meaning = []string{"gateway/policy/...", "gateway/act", "gateway/crossing", "gateway/crossing/genai", "gateway/label", "gateway/statement", "gateway/mux"}
 	effects = []string{
 		"net", "net/http", "os", "os/exec", "log", "go.uber.org/zap/...",
 		"github.com/quic-go/...", "google.golang.org/grpc",
@@ -41,6 +41,7 @@ var rules = []rule{
 	{"gateway/policy/source", []string{"gateway/policy", "gateway/policy/nearest", "proto/..."}, effects, "meaning has no effects"},
 	{"gateway/act", []string{"proto/...", "gateway/policy", "gateway/policy/jcs"}, effects, "meaning has no effects"},
 	{"gateway/crossing", []string{"proto/...", "gateway/policy"}, effects, "meaning has no effects"},
+	{"gateway/crossing/genai", []string{"proto/..."}, effects, "meaning has no effects"},
 	{"gateway/label", nil, effects, "meaning has no effects, and whose key is good is asked of whoever has the bundles"},
 	{"gateway/statement", []string{"proto/...", "gateway/crossing"}, effects, "meaning has no effects"},
 	{"gateway/mux", []string{"proto/..."}, effects, "meaning has no effects"},

@@ -56,6 +56,10 @@ func TestCrossingsAskForWhatTheFlagsSay(t *testing.T) {
 		{"a page", "--limit 2 --before 01A207E6-e4d8-7d3e-9a54-000000000002", &controlv1.ListCrossingsRequest{
 			Limit: 2, Before: "01a207e6-e4d8-7d3e-9a54-000000000002",
 		}},
+		{"AI services", "--ai", &controlv1.ListCrossingsRequest{Ai: true}},
+		{"what they are asked for", "--model gpt- --tool search --data-class internal", &controlv1.ListCrossingsRequest{
+			ModelPrefix: "gpt-", Tool: "search", DataClass: "internal",
+		}},
 		{"owner and limit", "--owner ml-platform --limit 3", &controlv1.ListCrossingsRequest{Owner: "ml-platform", Limit: 3}},
 	}
 	for _, tt := range tests {

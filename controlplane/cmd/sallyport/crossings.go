@@ -32,6 +32,7 @@ type crossingFilter struct {
 	since    string
 	until    string
 	open     bool
+	calls    callFlags
 	format   render.Format
 }
 
@@ -40,7 +41,14 @@ func (a *app) crossingsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "crossings",
 		Short: "List what crossed from one environment to another, and what was denied",
-		Args:  cobra.NoArgs,
+		Long: `List what crossed from one environment to another, and what was denied.
+
+With --ai these are calls of AI services, with what they were asked for and what they
+took: the model, and the one that served if it was another; tokens, marked by ≥ where
+the provider reported none and the gateway counted what passed; and at the end what all
+that is listed took, by model. By --model, --tool and --data-class there is no index: the
+control plane reads what the other filters leave, which --since keeps short.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			request, err := f.build(a.now())
 			if err != nil {
@@ -52,13 +60,18 @@ func (a *app) crossingsCommand() *cobra.Command {
 			if err := a.knowEnvironments(cmd.Context(), request.GetFrom(), request.GetTo()); err != nil {
 				return err
 			}
-			if request.GetFollow() {
-				return a.follow(cmd.Context(), f.format, request, f.open)
+			form, err := f.calls.form(f.format)
+			if err != nil {
+				return err
 			}
-			return a.list(cmd.Context(), f.format, request)
+			if request.GetFollow() {
+				return a.follow(cmd.Context(), form, request, f.open)
+			}
+			return a.list(cmd.Context(), form, request)
 		},
 	}
 	f.flags(cmd)
+	f.calls.flags(cmd, &f.request)
 	formatFlag(cmd, &f.format)
 	cmd.AddCommand(a.refusedCommand())
 	return cmd
@@ -174,18 +187,16 @@ func (a *app) identity(ctx context.Context, text string) (string, error) {
 	}
 }
 
-func (a *app) list(ctx context.Context, format render.Format, request *controlv1.ListCrossingsRequest) error {
+func (a *app) list(ctx context.Context, form crossingForm, request *controlv1.ListCrossingsRequest) error {
 	records, err := a.records(ctx, request)
 	if err != nil {
 		return err
 	}
-	if err := a.print(format, recordList(records), func(w io.Writer) error {
-		g := render.Crossings()
-		for _, r := range records {
-			render.CrossingRow(g, r)
-		}
-		return g.Flush(w)
-	}); err != nil {
+	list := make(render.List, len(records))
+	for i, r := range records {
+		list[i] = form.value(r)
+	}
+	if err := a.print(form.format, list, func(w io.Writer) error { return form.table(w, records) }); err != nil {
 		return err
 	}
 	return found(len(records), "crossing")

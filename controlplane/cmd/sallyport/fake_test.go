@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/sought"
 	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -44,6 +45,7 @@ type fakeMesh struct {
 	controlv1.UnimplementedHoldServiceServer
 
 	records     []*crossingv1.Record
+	calls       []*crossingv1.Record // of AI services, and another
 	refusals    []*controlv1.GatewayRefusal
 	transitions []*controlv1.TransitionStatus
 	findings    []*controlv1.Finding
@@ -72,6 +74,7 @@ func newFakeMesh(t *testing.T) *fakeMesh {
 	t.Helper()
 	return &fakeMesh{
 		records:     fixtures[crossingv1.Record](t, "records.json"),
+		calls:       fixtures[crossingv1.Record](t, "calls.json"),
 		refusals:    fixtures[controlv1.GatewayRefusal](t, "refusals.json"),
 		transitions: fixtures[controlv1.TransitionStatus](t, "transitions.json"),
 		findings:    fixtures[controlv1.Finding](t, "unmatched.json"),
@@ -202,7 +205,8 @@ func (f *fakeMesh) ListCrossings(q *controlv1.ListCrossingsRequest, s grpc.Serve
 	f.asked = q
 	for _, r := range f.records {
 		if q.GetId() != "" && r.GetId() != q.GetId() || q.GetTrace() != "" && r.GetTrace() != q.GetTrace() ||
-			q.GetFrom() != "" && r.GetTransition().GetFrom() != q.GetFrom() || q.GetTo() != "" && r.GetTransition().GetTo() != q.GetTo() {
+			q.GetFrom() != "" && r.GetTransition().GetFrom() != q.GetFrom() || q.GetTo() != "" && r.GetTransition().GetTo() != q.GetTo() ||
+			!sought.Of(q).In(r.GetOperation()) {
 			continue
 		}
 		if err := s.Send(r); err != nil {

@@ -17,9 +17,9 @@ import (
 // follow writes each crossing once it is finished, until it is interrupted: a
 // row, an object on one line, or a YAML document. With open set it writes it when
 // it opens as well.
-func (a *app) follow(ctx context.Context, format render.Format, request *controlv1.ListCrossingsRequest, open bool) error {
+func (a *app) follow(ctx context.Context, form crossingForm, request *controlv1.ListCrossingsRequest, open bool) error {
 	f := shown.New(open)
-	write := a.liveWriter(format)
+	write := a.liveWriter(form)
 	if wanted := request.GetState(); wanted != crossingv1.Record_STATE_UNSPECIFIED {
 		// It is the state in the end that counts, so the mesh must tell of the others.
 		request = proto.CloneOf(request)
@@ -85,19 +85,19 @@ func (a *app) followOn(ctx context.Context, c *connection, request *controlv1.Li
 }
 
 // liveWriter writes one record after the other.
-func (a *app) liveWriter(format render.Format) func(*crossingv1.Record) error {
-	g := render.LiveCrossings()
+func (a *app) liveWriter(form crossingForm) func(*crossingv1.Record) error {
+	g := form.live()
 	return func(r *crossingv1.Record) error {
-		switch format {
+		switch form.format {
 		case render.JSON:
-			return render.WriteLine(a.stdout, render.Message(r))
+			return render.WriteLine(a.stdout, form.value(r))
 		case render.YAML:
 			if _, err := io.WriteString(a.stdout, "---\n"); err != nil {
 				return err
 			}
-			return render.WriteYAML(a.stdout, render.Message(r))
+			return render.WriteYAML(a.stdout, form.value(r))
 		}
-		render.CrossingRow(g, r)
+		form.row(g, r)
 		return g.Flush(a.stdout)
 	}
 }

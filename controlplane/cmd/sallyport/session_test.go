@@ -38,6 +38,7 @@ func TestSessions(t *testing.T) {
 		"refused": func(f *fakeMesh) {
 			f.failPublish = status.Error(codes.InvalidArgument, "signature of policy-1 is not valid")
 		},
+		"calls":       func(f *fakeMesh) { f.records = f.calls },
 		"stopped":     func(f *fakeMesh) { f.stopped = true },
 		"unreachable": func(f *fakeMesh) { f.fail = status.Error(codes.Unavailable, "connection refused") },
 		"forbidden":   func(f *fakeMesh) { f.fail = status.Error(codes.PermissionDenied, "no") },

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/sought"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -75,7 +76,8 @@ func matches(req *controlv1.ListCrossingsRequest, r *crossingv1.Record) bool {
 		matchesDecision(req.GetDecision(), r) &&
 		(req.GetState() == crossingv1.Record_STATE_UNSPECIFIED || req.GetState() == r.GetState()) &&
 		(req.GetSince() == nil || !crossing.Opened(r).AsTime().Before(req.GetSince().AsTime())) &&
-		(req.GetUntil() == nil || crossing.Opened(r).AsTime().Before(req.GetUntil().AsTime()))
+		(req.GetUntil() == nil || crossing.Opened(r).AsTime().Before(req.GetUntil().AsTime())) &&
+		sought.Of(req).In(r.GetOperation())
 }
 
 func matchesDecision(d crossingv1.Decision, r *crossingv1.Record) bool {

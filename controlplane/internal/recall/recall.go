@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/records"
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/sought"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -95,7 +96,7 @@ func (r *Records) query(ctx context.Context, req *controlv1.ListCrossingsRequest
 		Window: records.WindowOf(req.GetSince(), req.GetUntil()),
 		ID:     req.GetId(), Trace: req.GetTrace(), Identity: req.GetIdentity(), Owner: req.GetOwner(), From: req.GetFrom(), To: req.GetTo(),
 		Denied: req.GetDecision() == crossingv1.Decision_DENY, Allowed: req.GetDecision() == crossingv1.Decision_ALLOW,
-		State: req.GetState(), Limit: int(req.GetLimit()),
+		State: req.GetState(), Limit: int(req.GetLimit()), Asks: sought.Of(req),
 	}
 	if req.GetBefore() != "" {
 		q.Before, err = r.place(ctx, req.GetBefore())

@@ -63,6 +63,9 @@ func (s *SQLite) Find(ctx context.Context, q Query) iter.Seq2[Joined, error] {
 // newest yields the last of what matches, which it holds all at once.
 func (s *SQLite) newest(ctx context.Context, r *reading, yield func(Joined, error) bool) {
 	r.most = min(r.Limit, pageSize)
+	if !r.Asks.Any() { // most of what is read may not be meant
+		r.most = pageSize
+	}
 	var all []Joined
 	for f, err := range s.pages(ctx, r) {
 		if err != nil {
@@ -201,7 +204,7 @@ func (q *Query) holds(r *crossingv1.Record) bool {
 	return is(q.ID, r.GetId()) && is(q.Trace, r.GetTrace()) && is(q.From, c.From) && is(q.To, c.To) && is(q.Owner, c.Owner) &&
 		is(q.Service, r.GetOperation().GetService()) && (is(q.Identity, r.GetSource()) || is(q.Identity, r.GetDestination())) &&
 		(!q.Denied || c.Denied) && !(q.Allowed && c.Denied) && (!q.Unmatched || unmatched(c.State)) &&
-		(q.State == crossingv1.Record_STATE_UNSPECIFIED || q.State == c.State)
+		(q.State == crossingv1.Record_STATE_UNSPECIFIED || q.State == c.State) && q.Asks.In(r.GetOperation())
 }
 
 // read runs a question.

@@ -14,8 +14,10 @@ import (
 	"iter"
 	"time"
 
-	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/sought"
+	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // Errors of a store. Each comes wrapped in what to do about it.
@@ -76,6 +78,9 @@ type Query struct {
 	From, To string
 	// Service is the name of the service in the policy, such as that of a model.
 	Service string
+	// Asks is what an AI service is asked for. There is no index of it: pages are read, and
+	// what is not meant is left out of them.
+	Asks sought.Ask
 	// Denied are those that one of the gateways denied, Allowed those that none did.
 	Denied, Allowed bool
 	// Unmatched are those that are one-sided, or whose halves disagree.

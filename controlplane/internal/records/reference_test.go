@@ -106,8 +106,17 @@ func meant(q Query, r *crossingv1.Record) bool {
 	return is(q.ID, r.GetId()) && is(q.Trace, r.GetTrace()) && is(q.Identity, r.GetSource(), r.GetDestination()) &&
 		is(q.Owner, t.GetOwner()) && is(q.From, t.GetFrom()) && is(q.To, t.GetTo()) &&
 		is(q.Service, r.GetOperation().GetService()) && (!q.Denied || ClassOf(r).Denied) && (!q.Allowed || !ClassOf(r).Denied) &&
-		(q.State == 0 || q.State == s) &&
+		(q.State == 0 || q.State == s) && asks(q, r.GetOperation()) &&
 		(!q.Unmatched || s == crossingv1.Record_ONE_SIDED || s == crossingv1.Record_DISAGREE)
+}
+
+// asks says it in other words than sought does, of records without batches.
+func asks(q Query, op *crossingv1.Operation) bool {
+	a, model := q.Asks, len(q.Asks.Model)
+	begins := func(name string) bool { return len(name) >= model && name[:model] == a.Model }
+	ai := op.GetProtocol() == "openai" || op.GetProtocol() == "anthropic" || op.GetProtocol() == "mcp" || op.GetProtocol() == "a2a"
+	return (!a.AI || ai) && (model == 0 || begins(op.GetModelRequested()) || begins(op.GetModelServed())) &&
+		(a.Tool == "" || a.Tool == op.GetTool()) && (a.DataClass == "" || a.DataClass == op.GetDataClass())
 }
 
 func (m *memory) Matrix(ctx context.Context, w Window) ([]Cell, error) {

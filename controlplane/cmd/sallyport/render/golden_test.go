@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sallyport-mesh/sallyport/controlplane/internal/sought"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -40,6 +42,16 @@ func TestGolden(t *testing.T) {
 					CrossingRow(g, r)
 				}
 				return g.Flush(w)
+			},
+			"calls.txt": func(t *testing.T, in []byte, w io.Writer) error {
+				g, calls := Calls(), ofAI(list[crossingv1.Record](t, in))
+				for _, r := range calls {
+					CallRow(g, r)
+				}
+				if err := g.Flush(w); err != nil {
+					return err
+				}
+				return CallTotals(w, calls)
 			},
 			"detail.txt": func(t *testing.T, in []byte, w io.Writer) error {
 				for _, r := range list[crossingv1.Record](t, in) {
@@ -122,6 +134,10 @@ func TestGolden(t *testing.T) {
 			}
 		})
 	}
+}
+
+func ofAI(all []*crossingv1.Record) []*crossingv1.Record {
+	return slices.DeleteFunc(all, func(r *crossingv1.Record) bool { return !sought.OfAI(r.GetOperation()) })
 }
 
 func golden(t *testing.T, path string, got []byte) {

@@ -848,7 +848,18 @@ type ListCrossingsRequest struct {
 	Until *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=until,proto3" json:"until,omitempty"`
 	// before is a crossing id: those that come before it. With limit it turns pages,
 	// from the newest back: the next page is before the first of this one.
-	Before        string `protobuf:"bytes,13,opt,name=before,proto3" json:"before,omitempty"`
+	Before string `protobuf:"bytes,13,opt,name=before,proto3" json:"before,omitempty"`
+	// ai are crossings of AI services only: of those that speak openai, anthropic, mcp
+	// or a2a.
+	Ai bool `protobuf:"varint,14,opt,name=ai,proto3" json:"ai,omitempty"`
+	// model_prefix is what the name begins with of a model that is asked for, in a batch
+	// or alone, or that serves.
+	ModelPrefix string `protobuf:"bytes,15,opt,name=model_prefix,json=modelPrefix,proto3" json:"model_prefix,omitempty"`
+	// tool that is called, prompt that is got, or resource that is read, in a batch or
+	// alone.
+	Tool string `protobuf:"bytes,16,opt,name=tool,proto3" json:"tool,omitempty"`
+	// data_class of what the caller sends.
+	DataClass     string `protobuf:"bytes,17,opt,name=data_class,json=dataClass,proto3" json:"data_class,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -970,6 +981,34 @@ func (x *ListCrossingsRequest) GetUntil() *timestamppb.Timestamp {
 func (x *ListCrossingsRequest) GetBefore() string {
 	if x != nil {
 		return x.Before
+	}
+	return ""
+}
+
+func (x *ListCrossingsRequest) GetAi() bool {
+	if x != nil {
+		return x.Ai
+	}
+	return false
+}
+
+func (x *ListCrossingsRequest) GetModelPrefix() string {
+	if x != nil {
+		return x.ModelPrefix
+	}
+	return ""
+}
+
+func (x *ListCrossingsRequest) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *ListCrossingsRequest) GetDataClass() string {
+	if x != nil {
+		return x.DataClass
 	}
 	return ""
 }
@@ -3005,7 +3044,7 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	"\brejected\x18\x02 \x03(\v2\x1f.sallyport.control.v1.RejectionR\brejected\"3\n" +
 	"\tRejection\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"\xb4\x03\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\x9a\x04\n" +
 	"\x14ListCrossingsRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05trace\x18\x02 \x01(\tR\x05trace\x12\x12\n" +
@@ -3020,7 +3059,12 @@ const file_sallyport_control_v1_control_proto_rawDesc = "" +
 	" \x01(\bR\x06follow\x129\n" +
 	"\x05state\x18\v \x01(\x0e2#.sallyport.crossing.v1.Record.StateR\x05state\x120\n" +
 	"\x05until\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
-	"\x06before\x18\r \x01(\tR\x06before\"G\n" +
+	"\x06before\x18\r \x01(\tR\x06before\x12\x0e\n" +
+	"\x02ai\x18\x0e \x01(\bR\x02ai\x12!\n" +
+	"\fmodel_prefix\x18\x0f \x01(\tR\vmodelPrefix\x12\x12\n" +
+	"\x04tool\x18\x10 \x01(\tR\x04tool\x12\x1d\n" +
+	"\n" +
+	"data_class\x18\x11 \x01(\tR\tdataClass\"G\n" +
 	"\x13ListRefusalsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"d\n" +
 	"\x0eGatewayRefusal\x12\x18\n" +
