@@ -141,7 +141,7 @@ func (s *heard) record() *crossingv1.Said {
 		Id: crossing.Word(got.ID), ModelServed: crossing.Word(got.Model), FinishReason: crossing.Word(got.Finish),
 		Failed: got.Failed, Fault: crossing.Word(got.Fault), Pieces: uint64(max(got.Pieces, 0)),
 		ToolsListed: uint64(max(got.Listed, 0)), ToolsHidden: uint64(max(got.Hidden, 0)), MessagesStopped: uint64(max(got.Stopped, 0)),
-		Tokens: tokens(got),
+		Tokens: tokens(&got.Tokens),
 	}
 	for _, tool := range got.Changed {
 		r.ToolsChanged = append(r.ToolsChanged, crossing.Word(tool))
@@ -156,21 +156,17 @@ func (s *heard) record() *crossingv1.Said {
 }
 
 // tokens are what is known of them: as reported, or else at least as many as were
-// counted; nil if nothing. What a stream reports before its end is a report of its
-// beginning: where it broke off, what was counted is more.
-func tokens(s *inspect.Said) *crossingv1.Tokens {
-	t := &s.Tokens
+// counted; nil if nothing.
+func tokens(t *inspect.Tokens) *crossingv1.Tokens {
 	r := &crossingv1.Tokens{
 		Input: number(t.Input), Output: number(t.Output), CacheRead: number(t.CacheRead),
 		CacheWritten: number(t.CacheWritten), Reasoning: number(t.Reasoning),
 	}
 	switch {
-	case s.Finish == "" && t.Counted > t.Output:
+	case t.Output < 0 && t.Counted >= 0:
 		r.Output, r.Source = number(t.Counted), crossingv1.Tokens_COUNTED
 	case r.Input != nil || r.Output != nil:
 		r.Source = crossingv1.Tokens_REPORTED
-	case t.Counted >= 0:
-		r.Output, r.Source = number(t.Counted), crossingv1.Tokens_COUNTED
 	default:
 		return nil
 	}

@@ -124,6 +124,7 @@ func (h *eventHandler) Block(b *sse.Block) error {
 func (h *eventHandler) event(f *found) {
 	switch f.kind {
 	case startText:
+		f.start.output, f.start.reasoning = -1, -1 // of an answer that has only begun
 		h.tell(&found{id: f.id, model: f.model, counts: f.start})
 	case deltaText:
 		h.tell(&found{finish: f.finish, counts: f.counts})

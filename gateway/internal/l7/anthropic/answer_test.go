@@ -108,7 +108,7 @@ func usual(more ...string) string {
 func streamSays(with func(s *inspect.Said)) *inspect.Said {
 	return says(func(s *inspect.Said) {
 		s.ID, s.Model, s.Pieces = "msg_1", "claude-opus-5-5", 2
-		s.Tokens = inspect.Tokens{Input: 128, Output: 1, CacheRead: 100, CacheWritten: 3, Reasoning: -1, Counted: 2}
+		s.Tokens = inspect.Tokens{Input: 128, Output: -1, CacheRead: 100, CacheWritten: 3, Reasoning: -1, Counted: 2}
 		with(s)
 	})
 }
@@ -141,7 +141,7 @@ func TestStream(t *testing.T) {
 			}),
 		},
 		{"nulls keep what was", usual(typed("message_delta", `"delta":{"stop_reason":null},"usage":{"input_tokens":null,"output_tokens":null,"output_tokens_details":null}`), typed("message_delta", `"usage":null`)), streamSays(func(*inspect.Said) {})},
-		{"zero is a value", typed("message_start", `"message":{"usage":{"input_tokens":0,"output_tokens":0}}`), says(func(s *inspect.Said) {
+		{"zero is a value", typed("message_start", `"message":{"usage":{"input_tokens":0,"output_tokens":9}}`) + typed("message_delta", `"usage":{"output_tokens":0}`), says(func(s *inspect.Said) {
 			s.Tokens.Input, s.Tokens.Output, s.Tokens.Counted = 0, 0, 0
 		})},
 		{"odd counts are none", usual(ends("end_turn", `"input_tokens":1.5,"output_tokens":-4,"cache_read_input_tokens":"7","cache_creation_input_tokens":99999999999999999999`)), streamSays(func(s *inspect.Said) { s.Finish = "end_turn" })},

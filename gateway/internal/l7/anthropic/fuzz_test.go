@@ -162,6 +162,7 @@ func TestRandomCounts(t *testing.T) {
 			}
 			usage := `"usage":{` + strings.Join(members, ",") + `}`
 			if i == 0 {
+				last[3] = -1 // of an answer that has only begun
 				all.WriteString(typed("message_start", `"message":{`+usage+`}`))
 			} else {
 				all.WriteString(typed("message_delta", usage) + word("text_delta") + typed("ping", ""))
