@@ -1,25 +1,16 @@
 package exchange
 
 import (
-	"strings"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/budget/spend"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
-
-// budgeted is what an exchange has of its caller's budgets: a reservation for each thing
-// that it asks for, until it is over.
-type budgeted struct {
-	prices   budget.Prices
-	reserved []budget.Reservation
-	wants    []budget.Amounts
-	model    string
-}
 
 // reserve takes from the caller's budgets what the exchange may come to. If there is no
 // room, nothing is taken, the verdict is a denial, and it says after how many seconds
@@ -32,91 +23,33 @@ func (a *account) reserve(v *authz.Verdict, caller string, input int64, now time
 		v.Unable("intent " + v.Intent + " has limits, and this gateway counts nothing")
 		return 0
 	}
-	asks, messages := v.Asks(), v.Messages()
-	if len(messages) == 0 {
-		ask := inspect.NewAsk()
-		if len(asks) > 0 {
-			ask = asks[0]
-		}
-		asks, messages = []inspect.Ask{ask}, []authz.Message{{Intent: v.Intent}}
-	}
-	b := &budgeted{model: asks[0].Model}
-	for i := range messages {
-		limits, prices := v.Budgets(messages[i].Intent)
-		b.prices = prices
-		want := budget.Want(prices, budget.Call{Model: asks[i].Model, Input: input, MaxOutput: asks[i].MaxTokens})
-		input = 0 // the content is in the first
-		reserved, refused := a.cfg.Budgets.Reserve(caller, messages[i].Intent, limits, want, now)
-		if refused != nil {
-			b.drop()
-			v.OverBudget(crossing.Detail(refused.String()))
-			return refused.RetryAfter
-		}
-		b.reserved, b.wants = append(b.reserved, reserved), append(b.wants, want)
+	items, prices := within(v)
+	b, refused := spend.Reserve(a.cfg.Budgets, prices, caller, items, input, now)
+	if refused != nil {
+		v.OverBudget(crossing.Detail(refused.String()))
+		return refused.RetryAfter
 	}
 	a.budget = b
 	return 0
 }
 
-// drop gives back all of an exchange that did not go on.
-func (b *budgeted) drop() {
-	if b == nil {
-		return
-	}
-	for i := range b.reserved {
-		b.reserved[i].Drop()
-	}
-}
-
-// settle counts what the exchange came to.
-func (b *budgeted) settle(cost usage) {
-	if b == nil {
-		return
-	}
-	for i := range b.reserved {
-		actual := budget.Amounts{Requests: 1}
-		if i == 0 {
-			actual = cost.amounts(b)
+// within are the things that are asked for, and the limits that each is within.
+func within(v *authz.Verdict) ([]spend.Item, budget.Prices) {
+	limits, prices := v.Budgets(v.Intent)
+	asks, messages := v.Asks(), v.Messages()
+	if len(messages) == 0 {
+		one := spend.Item{Ask: inspect.NewAsk(), Intent: v.Intent, Limits: limits}
+		if len(asks) > 0 {
+			one.Ask = asks[0]
 		}
-		b.reserved[i].Settle(actual)
+		return []spend.Item{one}, prices
 	}
-}
-
-// usage is what is known of what an exchange came to.
-type usage struct {
-	bytes    int64
-	tokens   *crossingv1.Tokens // nil if nothing is known
-	model    string             // that answered; "" if it is not known
-	answered bool               // there was an answer, and it was no error
-}
-
-// amounts are what counts. Of tokens of which nothing is known there are none without an
-// answer, and as many as were reserved with one: so are those in where only those out
-// were counted.
-func (u usage) amounts(b *budgeted) budget.Amounts {
-	want := b.wants[0]
-	actual := budget.Amounts{Requests: 1, Bytes: u.bytes}
-	switch t := u.tokens; {
-	case t == nil && !u.answered:
-	case t == nil:
-		actual.Tokens, actual.Cost = want.Tokens, want.Cost
-	default:
-		input, output := int64(t.GetInput()), int64(t.GetOutput())
-		if t.Input == nil {
-			input, _ = budget.Estimate(budget.Call{Input: want.Bytes})
-		}
-		actual.Tokens, actual.Cost = input+output, b.prices.CostOf(u.served(b), input, output)
+	items := make([]spend.Item, len(messages))
+	for i, m := range messages {
+		limits, _ := v.Budgets(m.Intent)
+		items[i] = spend.Item{Ask: asks[i], Intent: m.Intent, Limits: limits}
 	}
-	return actual
-}
-
-// served is the model whose price counts: the one that answers if the policy's prices
-// may know it, or the one that was asked for.
-func (u usage) served(b *budgeted) string {
-	if strings.HasPrefix(u.model, b.model) || b.model == "" {
-		return u.model
-	}
-	return b.model
+	return items, prices
 }
 
 // spend settles the budgets of an exchange that has ended.
@@ -125,13 +58,13 @@ func (a *account) spend(said *crossingv1.Said, cause crossingv1.Cause) {
 		return
 	}
 	if cause == crossingv1.Cause_REFUSED_BY_PEER && !a.begun {
-		a.budget.drop()
+		a.budget.Drop()
 		return
 	}
 	request, response := a.passed()
-	a.budget.settle(usage{
-		bytes: int64(min(request+response, 1<<62)), tokens: said.GetTokens(), model: said.GetModelServed(),
-		answered: a.begun && a.close.GetStatus() < 400 && !said.GetFailed(),
+	a.budget.Settle(spend.Usage{
+		Bytes: int64(min(request+response, 1<<62)), Tokens: said.GetTokens(), Model: said.GetModelServed(),
+		Answered: a.begun && a.close.GetStatus() < 400 && !said.GetFailed(),
 	})
 }
 

@@ -18,8 +18,8 @@ import (
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
-// within is a policy whose chat has limits.
-func within(t testing.TB, limits map[string]string) *policy.Policy {
+// withinLimits is a policy whose chat has limits.
+func withinLimits(t testing.TB, limits map[string]string) *policy.Policy {
 	return policytest.Estate(t, 1, func(p *policyv1.Policy) {
 		p.Intents[0].Limits = limits
 		p.Costs = map[string]*policyv1.Cost{"small": {Input: 1_000_000, Output: 2_000_000}}
@@ -61,7 +61,7 @@ func costing(usage string) func(*upstream.Request) (*upstream.Response, error) {
 // after which to ask again, and recorded; then it is allowed again.
 func TestBudgetRunsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &spender{p: within(t, map[string]string{"requests": "2/minute"}), near: budget.New(), far: budget.New()}
+		s := &spender{p: withinLimits(t, map[string]string{"requests": "2/minute"}), near: budget.New(), far: budget.New()}
 		for i := range 2 {
 			if r, _ := s.ask(t, `{"model":"small"}`); r.head.Status != 200 {
 				t.Fatalf("request %d: %+v %s", i+1, r.head, r.body.String())
@@ -76,7 +76,7 @@ func TestBudgetRunsOut(t *testing.T) {
 			t.Errorf("record %v", rec)
 		}
 		w.journal.never(t, "far open")
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if r, _ := s.ask(t, `{"model":"small"}`); r.head.Status != 200 {
 			t.Errorf("a minute later: %+v", r.head)
 		}
@@ -86,7 +86,7 @@ func TestBudgetRunsOut(t *testing.T) {
 // TestBudgetIsKeptAtBothEnds: an egress gateway that counts nothing gets no more through
 // than the ingress gateway's own count lets in.
 func TestBudgetIsKeptAtBothEnds(t *testing.T) {
-	s := &spender{p: within(t, map[string]string{"requests": "1/day"}), far: budget.New()}
+	s := &spender{p: withinLimits(t, map[string]string{"requests": "1/day"}), far: budget.New()}
 	for i, want := range []int{200, 429} {
 		s.near = budget.New() // it has forgotten
 		if r, w := s.ask(t, `{"model":"small"}`); r.head.Status != want {
@@ -136,7 +136,7 @@ func TestWhatCounts(t *testing.T) {
 		}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &spender{p: within(t, map[string]string{"tokens": "1000000/day"}), near: budget.New(), far: budget.New(), destination: c.destination}
+			s := &spender{p: withinLimits(t, map[string]string{"tokens": "1000000/day"}), near: budget.New(), far: budget.New(), destination: c.destination}
 			s.ask(t, content)
 			for side, l := range map[string]*budget.Ledger{"near": s.near, "far": s.far} {
 				used := int64(0)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/baseurl"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
@@ -121,7 +122,7 @@ func (e *Egress) ServeExchange(ctx context.Context, req *listener.Request, resp 
 func (d *departure) serve(e *Egress) {
 	d.round = e.cfg.Standing.Round()
 	now, req := time.Now(), d.req
-	fromBaseURL(&req.Head)
+	baseurl.Resolve(&req.Head)
 	v := &d.verdict
 	*v = e.cfg.Authz.Egress(req.Caller.ID, &req.Head, now)
 	if v.Reason == crossingv1.Reason_NO_PROOF && req.Mapped {
@@ -198,7 +199,7 @@ func (d *departure) refuse(v *authz.Verdict, reason crossingv1.Reason) {
 
 func (a *account) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) error {
 	a.release()
-	a.budget.drop()
+	a.budget.Drop()
 	a.kept.Close()
 	a.numbered(a.cfg.Self.String(), "", a.cfg.Spool.RunID(), a.cfg.Spool.Next(""))
 	a.half.refused(reason, time.Since(a.opened))
@@ -246,7 +247,7 @@ func (d *departure) carry(v *authz.Verdict, t tunnel.Tunnel) {
 	d.half.carried(info)
 	if err := d.open(v); err != nil {
 		d.release()
-		d.budget.drop()
+		d.budget.Drop()
 		d.problem(crossingv1.Reason_NOT_RECORDED, v.Owner())
 		return
 	}
@@ -415,7 +416,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			d.resp.Abort()
 			return p.blame(lost(err))
 		case frame.Kind == l7.KindTrailers:
-			if rest, err := d.heard.end(); err != nil || d.pass(rest) != nil {
+			if rest, err := d.heard.End(); err != nil || d.pass(rest) != nil {
 				d.resp.Abort()
 				return p.blame(crossingv1.Cause_CALLER_GONE)
 			}
@@ -448,7 +449,7 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 				d.resp.Abort()
 				return d.unkept()
 			}
-			out, forbidden := d.heard.pass(buf[:n])
+			out, forbidden := d.heard.Pass(buf[:n])
 			if forbidden != nil {
 				d.resp.Abort()
 				return crossingv1.Cause_REFUSED

@@ -22,7 +22,9 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/budget/spend"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/credentials"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hear"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
@@ -117,18 +119,18 @@ type account struct {
 	half       *half  // nil once it is recorded
 	opened     time.Time
 	close      crossingv1.Close
-	first      time.Duration // until the answer's head
-	begun      bool          // and there was one
-	grpc       bool          // it is a gRPC call, whose status is not HTTP's
-	stream     tunnel.Stream // in the tunnel; nil before it is open
-	caller     string        // counted in the quota; "" if not
-	watch      *watch        // nil if nothing bounds its time
-	up         *movement     // of an object, with the request; nil if there is none
-	budget     *budgeted     // nil if it has none
-	unrecorded bool          // what was to be kept of the answer could not be
-	kept       *seal.Content // nil if nothing is kept
-	heard      *heard        // by the answer; nil if nobody reads it
-	down       *movement     // with the answer
+	first      time.Duration   // until the answer's head
+	begun      bool            // and there was one
+	grpc       bool            // it is a gRPC call, whose status is not HTTP's
+	stream     tunnel.Stream   // in the tunnel; nil before it is open
+	caller     string          // counted in the quota; "" if not
+	watch      *watch          // nil if nothing bounds its time
+	up         *movement       // of an object, with the request; nil if there is none
+	budget     *spend.Exchange // nil if it has none
+	unrecorded bool            // what was to be kept of the answer could not be
+	kept       *seal.Content   // nil if nothing is kept
+	heard      *hear.Answer    // by the answer; nil if nobody reads it
+	down       *movement       // with the answer
 	stands     standing.Crossing
 	count      tunnel.Count // of content
 	told       int64        // intervals after which it was recorded
@@ -268,7 +270,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if a.unrecorded {
 		reason = crossingv1.Reason_NOT_RECORDED
 	}
-	if err := a.heard.forbidden(); err != nil {
+	if err := a.heard.Forbidden(); err != nil {
 		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, crossingv1.Reason_FORBIDDEN_ANSWER, crossing.Detail(err.Error())
 	}
 	a.moved()
@@ -280,7 +282,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	}
 	c.Cause, c.Reason = cause, reason
 	c.RequestBytes, c.ResponseBytes = a.passed()
-	c.Transfer, c.Said, c.Kept = a.transferred(), a.heard.record(), a.keeps()
+	c.Transfer, c.Said, c.Kept = a.transferred(), a.heard.Record(), a.keeps()
 	a.spend(c.Said, cause)
 	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
 		c.Status, c.Message = grpcCancelled, "" // as the caller has it, who is told nothing any more

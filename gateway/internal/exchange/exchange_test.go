@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/baseurl"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
@@ -455,7 +456,7 @@ func TestFromBaseURL(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			head := &l7.RequestHead{Method: "GET", Authority: c.authority, Path: c.path}
-			fromBaseURL(head)
+			baseurl.Resolve(head)
 			if head.Authority != c.wantAuthority || head.Path != c.wantPath {
 				t.Errorf("%q %q, want %q %q", head.Authority, head.Path, c.wantAuthority, c.wantPath)
 			}

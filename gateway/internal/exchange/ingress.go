@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/numbers"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -36,14 +37,14 @@ type destinations interface {
 type Ingress struct {
 	cfg          Config
 	destinations destinations
-	numbers      numbers
+	numbers      *numbers.Numbers
 	arrivals     sync.Pool // of *arrival
 }
 
 // NewIngress makes the ingress half of a gateway.
 func NewIngress(cfg Config, d destinations) *Ingress {
 	return &Ingress{
-		cfg: cfg, destinations: d, numbers: numbers{peers: map[spiffeid.ID][]*runNumbers{}},
+		cfg: cfg, destinations: d, numbers: numbers.New(),
 		arrivals: sync.Pool{New: func() any { return new(arrival) }},
 	}
 }
@@ -470,13 +471,13 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 // pass sends a piece of the answer's content into the tunnel, without what the caller
 // may not get.
 func (a *arrival) pass(running context.Context, p []byte) crossingv1.Cause {
-	out, err := a.heard.pass(p)
+	out, err := a.heard.Pass(p)
 	return a.send(running, out, err)
 }
 
 // passLast sends what is still to go on when all of it has come.
 func (a *arrival) passLast(running context.Context) crossingv1.Cause {
-	out, err := a.heard.end()
+	out, err := a.heard.End()
 	return a.send(running, out, err)
 }
 
@@ -529,7 +530,7 @@ func resetCode(cause crossingv1.Cause) tunnel.ResetCode {
 // breakOff ends both directions of an exchange whose answer broke off.
 func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) {
 	code := resetCode(cause)
-	if a.heard.forbidden() != nil {
+	if a.heard.Forbidden() != nil {
 		code = tunnel.Denied(crossingv1.Reason_FORBIDDEN_ANSWER)
 	}
 	a.stream.Reset(code)

@@ -6,6 +6,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/numbers"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -26,8 +27,8 @@ func (i *Ingress) take(peer spiffeid.ID, h *crossingv1.Header) error {
 	if err != nil {
 		return err
 	}
-	err = i.numbers.take(peer, h.GetRun(), h.GetSequence(), id)
-	if errors.Is(err, errReused) && i.cfg.Ledger != nil {
+	err = i.numbers.Take(peer, h.GetRun(), h.GetSequence(), id)
+	if errors.Is(err, numbers.ErrReused) && i.cfg.Ledger != nil {
 		i.cfg.Ledger.Reused(peer.String(), h.GetRun(), h.GetSequence())
 	}
 	return err

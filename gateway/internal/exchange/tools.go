@@ -3,9 +3,20 @@ package exchange
 import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hear"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/mcp"
 )
+
+// says begins to read what the answer says.
+func (a *account) says(v *authz.Verdict, head *l7.ResponseHead) *hear.Answer {
+	p := v.Protocol()
+	if p == nil {
+		return nil
+	}
+	return hear.New(p, v.Asks(), head, a.rules(v), a.opened)
+}
 
 // rules are what an answer is held against that leaves something out.
 func (a *account) rules(v *authz.Verdict) *inspect.Rules {

@@ -117,7 +117,7 @@ func unreadable(err error) error {
 // close lets go of what decodes the content.
 func (a *asked) close() {
 	if a != nil && a.decoder != nil {
-		a.decoder.Close()
+		a.decoder.Close() //nolint:errcheck // it never fails
 	}
 }
 

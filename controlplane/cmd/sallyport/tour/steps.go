@@ -227,7 +227,11 @@ func (t *Tour) embed(ctx context.Context) (*outcome, error) {
 				return nil, fmt.Errorf("retry-after is %q", resp.Header.Get("retry-after"))
 			}
 			waited += time.Duration(seconds) * time.Second
-			time.Sleep(time.Duration(seconds) * time.Second)
+			select {
+			case <-time.After(time.Duration(seconds) * time.Second):
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
 		case resp.StatusCode != http.StatusOK:
 			return nil, fmt.Errorf("status %d", resp.StatusCode)
 		}

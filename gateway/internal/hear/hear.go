@@ -1,4 +1,9 @@
-package exchange
+// Package hear reads what an AI service's answer says while that passes, when each piece
+// of it came, and leaves out of it what its caller may not get.
+//
+// One invariant: what goes on is what came, byte for byte, but for what is left out as a
+// whole.
+package hear
 
 import (
 	"time"
@@ -6,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/coding"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
@@ -16,9 +20,9 @@ import (
 // mostHeard is how much of an answer in a content coding is read, in bytes, decoded.
 const mostHeard = 1 << 30
 
-// heard is what an AI service's answer says, read while it passes. A nil one reads
-// nothing and lets everything pass.
-type heard struct {
+// Answer is one, while it passes. A nil one reads nothing and lets everything pass. It is
+// not safe for concurrent use.
+type Answer struct {
 	answer  inspect.Answer
 	decoder *coding.Decoder // nil if the content has no coding; what it is given goes on as it came
 	opened  time.Time
@@ -29,16 +33,12 @@ type heard struct {
 	err     error         // what the caller may not get
 }
 
-// says begins to read the answer. Its head no longer tells a length where something may
-// be left out.
-func (a *account) says(v *authz.Verdict, head *l7.ResponseHead) *heard {
-	p := v.Protocol()
-	if p == nil {
-		return nil
-	}
-	rules := a.rules(v)
-	h := &heard{opened: a.opened}
-	if h.answer = p.Answer(v.Asks(), head, rules); h.answer == nil {
+// New begins to read the answer to what was asked for in a protocol, of a crossing that
+// opened then. Its head no longer tells a length where something may be left out. It is
+// nil if there is nothing to read.
+func New(p inspect.Protocol, asks []inspect.Ask, head *l7.ResponseHead, rules *inspect.Rules, opened time.Time) *Answer {
+	h := &Answer{opened: opened}
+	if h.answer = p.Answer(asks, head, rules); h.answer == nil {
 		return nil
 	}
 	decoder, err := coding.New(coding.Of(head.Fields), decoded{h.answer}, mostHeard)
@@ -72,8 +72,8 @@ func (o decoded) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// pass reads a piece, and gives what goes on of it.
-func (s *heard) pass(p []byte) ([]byte, error) {
+// Pass reads a piece, and gives what goes on of it.
+func (s *Answer) Pass(p []byte) ([]byte, error) {
 	if s == nil {
 		return p, nil
 	}
@@ -90,8 +90,8 @@ func (s *heard) pass(p []byte) ([]byte, error) {
 	return out, s.err
 }
 
-// forbidden is what in the answer the caller may not get; nil if there is nothing.
-func (s *heard) forbidden() error {
+// Forbidden is what in the answer the caller may not get; nil if there is nothing.
+func (s *Answer) Forbidden() error {
 	if s == nil {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (s *heard) forbidden() error {
 }
 
 // note takes note of when pieces of the content came.
-func (s *heard) note(pieces int64) {
+func (s *Answer) note(pieces int64) {
 	if pieces == s.pieces {
 		return
 	}
@@ -112,8 +112,8 @@ func (s *heard) note(pieces int64) {
 	s.pieces, s.last = pieces, now
 }
 
-// end gives what is still to go on.
-func (s *heard) end() ([]byte, error) {
+// End gives what is still to go on.
+func (s *Answer) End() ([]byte, error) {
 	if s == nil {
 		return nil, nil
 	}
@@ -128,13 +128,13 @@ func (s *heard) end() ([]byte, error) {
 	return out, s.err
 }
 
-// record is what the crossing's record says of it; nil if nothing was read.
-func (s *heard) record() *crossingv1.Said {
+// Record is what the crossing's record says of it; nil if nothing was read.
+func (s *Answer) Record() *crossingv1.Said {
 	if s == nil {
 		return nil
 	}
 	if s.decoder != nil {
-		s.decoder.Close()
+		s.decoder.Close() //nolint:errcheck // it never fails
 	}
 	got := s.answer.Said()
 	r := &crossingv1.Said{

@@ -1,4 +1,6 @@
-package exchange
+// Package numbers knows which numbers each peer gateway has given to crossings, so that
+// none comes twice.
+package numbers
 
 import (
 	"errors"
@@ -20,15 +22,18 @@ const keptRuns = 4
 // in the books yet, and more.
 const keptIDs = 1 << 10
 
-// errReused says that a number came with another crossing than before.
-var errReused = errors.New("the number is another crossing's")
+// ErrReused says that a number came with another crossing than before.
+var ErrReused = errors.New("the number is another crossing's")
 
-// numbers knows which numbers each peer gateway has used, so that a crossing
-// cannot come twice. Peers are those of the policy, so that it stays small.
-type numbers struct {
+// Numbers knows which numbers each peer gateway has used, so that a crossing
+// cannot come twice. Peers are those of the policy, so that it stays small. It may be used concurrently.
+type Numbers struct {
 	mu    sync.Mutex // guards what follows
 	peers map[spiffeid.ID][]*runNumbers
 }
+
+// New knows of none.
+func New() *Numbers { return &Numbers{peers: map[spiffeid.ID][]*runNumbers{}} }
 
 // runNumbers are the numbers of one run. The one that was used last stands
 // first.
@@ -44,9 +49,9 @@ type numbered struct {
 	id       uuid.UUID
 }
 
-// take takes a peer's number within its run, for a crossing, or says why it must
-// not be: with errReused, or as crossing.Window does.
-func (n *numbers) take(peer spiffeid.ID, run string, sequence uint64, id uuid.UUID) error {
+// Take takes a peer's number within its run, for a crossing, or says why it must
+// not be: with ErrReused, or as crossing.Window does.
+func (n *Numbers) Take(peer spiffeid.ID, run string, sequence uint64, id uuid.UUID) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	runs := n.peers[peer]
@@ -64,7 +69,7 @@ func (n *numbers) take(peer spiffeid.ID, run string, sequence uint64, id uuid.UU
 	case err == nil:
 		*known = numbered{sequence, id}
 	case known.sequence == sequence && known.id != id:
-		return fmt.Errorf("%w: %d", errReused, sequence)
+		return fmt.Errorf("%w: %d", ErrReused, sequence)
 	}
 	return err
 }

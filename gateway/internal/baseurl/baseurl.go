@@ -1,4 +1,5 @@
-package exchange
+// Package baseurl finds whom a request is for that was sent to a gateway's own address.
+package baseurl
 
 import (
 	"net"
@@ -11,13 +12,13 @@ import (
 // meshSuffix ends the names that the policy resolves.
 const meshSuffix = ".mesh"
 
-// fromBaseURL finds the destination of a request that was sent to the
+// Resolve finds the destination of a request that was sent to the
 // gateway's own address, as SDKs do whose base URL is all that can be set:
 // http://127.0.0.1:8080/llm.azure.mesh:8000/v1 means /v1 of
 // llm.azure.mesh:8000. A request that names its destination as its host is left
 // as it is, and so is one whose path begins with no name of the mesh: its record
 // says what was asked for.
-func fromBaseURL(head *l7.RequestHead) {
+func Resolve(head *l7.RequestHead) {
 	if head.Method == "CONNECT" || !ownAddress(head.Authority) {
 		return
 	}

@@ -1,4 +1,4 @@
-package exchange
+package numbers
 
 import (
 	"errors"
@@ -12,11 +12,11 @@ import (
 )
 
 func TestNumbers(t *testing.T) {
-	n := numbers{peers: map[spiffeid.ID][]*runNumbers{}}
+	n := New()
 	one, two := spiffeid.RequireFromString("spiffe://a.test/g"), spiffeid.RequireFromString("spiffe://b.test/g")
 	take := func(peer spiffeid.ID, run string, sequence uint64, want error) {
 		t.Helper()
-		if err := n.take(peer, run, sequence, uuid.UUID{byte(sequence)}); !errors.Is(err, want) {
+		if err := n.Take(peer, run, sequence, uuid.UUID{byte(sequence)}); !errors.Is(err, want) {
 			t.Errorf("take(%s, %s, %d) = %v, want %v", peer, run, sequence, err, want)
 		}
 	}
@@ -39,7 +39,7 @@ func TestNumbers(t *testing.T) {
 // TestReusedNumber: a number that comes again is told by its crossing, for as long as
 // that is known.
 func TestReusedNumber(t *testing.T) {
-	n := numbers{peers: map[spiffeid.ID][]*runNumbers{}}
+	n := New()
 	peer := spiffeid.RequireFromString("spiffe://a.test/g")
 	one, two := uuid.UUID{1}, uuid.UUID{2}
 	for _, c := range []struct {
@@ -49,12 +49,12 @@ func TestReusedNumber(t *testing.T) {
 	}{
 		{7, one, nil},
 		{7, one, crossing.ErrRepeated},
-		{7, two, errReused},
+		{7, two, ErrReused},
 		{7, one, crossing.ErrOverused},
 		{7 + keptIDs, two, nil},
 		{7, two, crossing.ErrOverused}, // whose it was is not known any more
 	} {
-		if err := n.take(peer, "run", c.sequence, c.id); !errors.Is(err, c.want) {
+		if err := n.Take(peer, "run", c.sequence, c.id); !errors.Is(err, c.want) {
 			t.Errorf("take(%d, %v) = %v, want %v", c.sequence, c.id[0], err, c.want)
 		}
 	}
