@@ -74,7 +74,8 @@ type Scanner struct {
 	ender   Ender // the handler; nil if it is none
 	err     error
 	offset  int64
-	told    bool // the handler was told of something
+	halts   bool // where the handler is told of something
+	told    bool // it halts, and the handler was told of something
 
 	state  state
 	depth  int
@@ -114,11 +115,8 @@ var _ io.Writer = (*Scanner)(nil)
 // Write reads a piece of the document. Its error is an *Error, or the
 // handler's as it is; n is then the bytes before the fault.
 func (s *Scanner) Write(p []byte) (n int, err error) {
-	for n < len(p) && s.err == nil {
-		used, _ := s.Some(p[n:])
-		n += used
-	}
-	return n, s.err
+	s.halts = false
+	return s.scan(p)
 }
 
 // Some reads as Write does, but no further than to where the handler was told of
@@ -126,6 +124,11 @@ func (s *Scanner) Write(p []byte) (n int, err error) {
 // string, a number or a literal. A number ends before the byte that follows it, so n
 // may be 0 without an error.
 func (s *Scanner) Some(p []byte) (n int, err error) {
+	s.halts = true
+	return s.scan(p)
+}
+
+func (s *Scanner) scan(p []byte) (n int, err error) {
 	if s.err != nil {
 		return 0, s.err
 	}
@@ -311,7 +314,7 @@ func (s *Scanner) closed() (int, error) {
 	if s.ender == nil || n == nil || n.path < 0 {
 		return 1, nil
 	}
-	s.told = true
+	s.told = s.halts
 	if err := s.ender.End(n.path); err != nil {
 		return 0, err
 	}
@@ -349,6 +352,6 @@ func (s *Scanner) tell(kind Kind, text []byte) error {
 	if !s.asked() {
 		return nil
 	}
-	s.told = true
+	s.told = s.halts
 	return s.handler.Value(s.next.path, kind, text)
 }
