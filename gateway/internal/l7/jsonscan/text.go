@@ -3,6 +3,7 @@ package jsonscan
 import (
 	"encoding/binary"
 	"math/bits"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -46,7 +47,7 @@ func (s *Scanner) readText(p []byte) (int, error) {
 		}
 		return n, s.keep(p[:n])
 	}
-	n := plain(p)
+	n := s.text.passes(p)
 	if err := s.keep(p[:n]); err != nil || n == len(p) {
 		return n, err
 	}
@@ -85,6 +86,17 @@ func (s *Scanner) readQuoted(p []byte) (int, error) {
 		s.beginKey()
 	}
 	return 1, nil
+}
+
+// passes is how many bytes at the start of p are plain, or are escapes with one letter
+// if nobody needs to know of what: most texts have some.
+func (t *text) passes(p []byte) int {
+	n := plain(p)
+	for !t.keep && n+1 < len(p) && p[n] == '\\' && strings.IndexByte(`"\/bfnrt`, p[n+1]) >= 0 {
+		n += 2
+		n += plain(p[n:])
+	}
+	return n
 }
 
 // plain is how many bytes at the start of p stand for themselves in a string
