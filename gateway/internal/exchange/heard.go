@@ -36,14 +36,18 @@ func (a *account) says(v *authz.Verdict, head *l7.ResponseHead) *heard {
 	if p == nil {
 		return nil
 	}
-	rules := a.rules(v)
+	editor, edits := p.(inspect.Editor)
+	var rules *inspect.Rules
+	if edits {
+		rules = a.rules(v)
+	}
 	h := &heard{opened: a.opened}
 	if h.answer = p.Answer(v.Asks(), head, rules); h.answer == nil {
 		return nil
 	}
 	decoder, err := coding.New(coding.Of(head.Fields), decoded{h.answer}, mostHeard)
 	h.decoder = decoder
-	if editor, ok := p.(inspect.Editor); ok && editor.MayShorten(head, rules) {
+	if edits && editor.MayShorten(head, rules) {
 		shorten(head)
 		if decoder != nil || err != nil {
 			h.err = &inspect.Error{Kind: inspect.ErrUnreadable, What: "the answer is encoded, though nobody asked for that"}

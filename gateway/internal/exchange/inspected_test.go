@@ -191,7 +191,8 @@ func (s *stage) arrive(ctx context.Context) (asked bool) {
 
 // Pick, Open and Info are of a tunnel whose peer has answered already.
 func (s *stage) Pick(context.Context, string, tunnel.Class) (tunnel.Tunnel, error) { return s, nil }
-func (*stage) Info() tunnel.Info                                                   { return tunnel.Info{Peer: far, Carrier: "TCP"} }
+
+func (*stage) Info() tunnel.Info { return tunnel.Info{Peer: far, Carrier: "TCP"} }
 
 func (s *stage) Open(_ context.Context, h *crossingv1.Header) (tunnel.Stream, error) {
 	if s.header == nil {

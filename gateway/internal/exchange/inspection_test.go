@@ -3,6 +3,7 @@ package exchange
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"runtime"
 	"sync"
@@ -136,7 +137,7 @@ type waits struct {
 
 func (w *waits) Read(p []byte) (int, error) {
 	n, err := w.played.Read(p)
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return n, err
 	}
 	if !w.came {
