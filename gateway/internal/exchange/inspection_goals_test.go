@@ -38,8 +38,8 @@ func TestInspectionGoals(t *testing.T) {
 			func() { unmarshalRequest(t, bare.content) })
 		row(t, "goal", p.name+", a chat at the egress gateway, added", took[1]-took[0])
 		row(t, "goal", p.name+", a chat at the ingress gateway, added", took[3]-took[2])
-		row(t, "json", p.name+", a chat at the egress gateway, added", took[4])
-		row(t, "json", p.name+", a chat at the ingress gateway, added", took[4])
+		row(t, "encoding/json", p.name+", a chat at the egress gateway, added", took[4])
+		row(t, "encoding/json", p.name+", a chat at the ingress gateway, added", took[4])
 		row(t, "goal", p.name+", a chat at the egress gateway, uninspected", took[0])
 		row(t, "goal", p.name+", a chat at the ingress gateway, uninspected", took[2])
 
@@ -51,7 +51,7 @@ func TestInspectionGoals(t *testing.T) {
 			}
 		}, func() { readEvents(t, stream) })
 		row(t, "goal", p.name+", a streamed token", took[0]/(goalTokens/100))
-		row(t, "json", p.name+", a streamed token", took[1]/(goalTokens/100))
+		row(t, "encoding/json", p.name+", a streamed token", took[1]/(goalTokens/100))
 	}
 }
 
