@@ -48,8 +48,15 @@ func TestStoreGoals(t *testing.T) {
 	if *storeRecords < storeWhole {
 		fmt.Fprintf(out, "A smoke of %d records: the goals are of %d.\n", *storeRecords, storeWhole)
 	}
+	reportGoals(t, f, storeGoals(), extra)
+}
+
+// reportGoals prints rows, and what else was measured.
+func reportGoals(t *testing.T, f *figures, goals []goal, extra []string) {
+	t.Helper()
+	out := t.Output()
 	var rows []line
-	for _, g := range storeGoals() {
+	for _, g := range goals {
 		rows = append(rows, f.judge(g))
 	}
 	if err := printTable(out, "goal", rows); err != nil {
@@ -75,7 +82,7 @@ func storeRound(ctx context.Context, f *figures, n int) (extra []string, err err
 		{"controlplane/cmd/sallyport-verify/proof", []string{"-test.run=^TestGoals$", "-n", "1000"}},
 		{"controlplane/cmd/sallyport-verify/pack", []string{"-test.run=^TestGoals$", "-goals", strconv.Itoa(n)}},
 	} {
-		more, err := measured(ctx, f, m.dir, m.args)
+		more, err := measured(ctx, f, storeGoals(), m.dir, m.args)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +92,7 @@ func storeRound(ctx context.Context, f *figures, n int) (extra []string, err err
 }
 
 // measured has the test of a package measure, which is built and run.
-func measured(ctx context.Context, f *figures, dir string, args []string) (extra []string, err error) {
+func measured(ctx context.Context, f *figures, goals []goal, dir string, args []string) (extra []string, err error) {
 	bin, err := buildTest(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -96,7 +103,7 @@ func measured(ctx context.Context, f *figures, dir string, args []string) (extra
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w\n%s", dir, err, out)
 	}
-	return takeFigures(f, string(out)), nil
+	return takeFigures(f, goals, string(out)), nil
 }
 
 // buildTest builds the test of a package, by its directory from the root, and gives where
@@ -115,29 +122,33 @@ func buildTest(ctx context.Context, dir string) (string, error) {
 	return bin, nil
 }
 
-// takeFigures reads the lines that say "goal", a name, a unit and a value, and gives
-// those that no goal is of.
-func takeFigures(f *figures, out string) (extra []string) {
-	wanted := map[string]bool{}
-	for _, g := range storeGoals() {
-		wanted[g.kind] = true
+// takeFigures reads the lines that say whose figure it is, a name, a unit and a value, and
+// gives those that no goal is of. Ours say "goal", others the peer's name.
+func takeFigures(f *figures, goals []goal, out string) (extra []string) {
+	wanted, whose := map[cell]bool{}, map[string]string{}
+	for _, g := range goals {
+		whose["goal"] = g.ours
+		wanted[cell{g.ours, g.kind}] = true
+		if g.peer != "" {
+			whose[g.peer] = g.peer
+			wanted[cell{g.peer, g.kind}] = true
+		}
 	}
 	for text := range strings.Lines(out) {
-		_, row, ok := strings.Cut(strings.TrimSpace(text), "goal\t")
-		fields := strings.Split(row, "\t")
-		if !ok || len(fields) != 3 {
+		fields := strings.Split(strings.TrimSpace(text), "\t")
+		if len(fields) != 4 {
 			continue
 		}
-		v, err := strconv.ParseFloat(fields[2], 64)
-		if err != nil {
+		pair, ok := whose[fields[0][strings.LastIndex(fields[0], " ")+1:]]
+		v, err := strconv.ParseFloat(fields[3], 64)
+		if !ok || err != nil {
 			continue
 		}
-		kind := fields[0] + ", " + fields[1]
-		if !wanted[kind] {
-			extra = append(extra, fmt.Sprintf("%s: %.3g", kind, v))
+		at := cell{pair, fields[1] + ", " + fields[2]}
+		if !wanted[at] {
+			extra = append(extra, fmt.Sprintf("%s: %.3g", at.kind, v))
 			continue
 		}
-		at := cell{"store", kind}
 		f.samples[at] = append(f.samples[at], v)
 	}
 	return extra
@@ -147,10 +158,15 @@ func takeFigures(f *figures, out string) (extra []string) {
 // else it says.
 func TestTakeFigures(t *testing.T) {
 	f := &figures{samples: map[cell][]float64{}}
-	extra := takeFigures(f, "=== RUN   TestStoreGoals\n    goals_test.go:26: goal\tarchive\tbytes/crossing\t58.5\n"+
+	goals := []goal{{ours: "store", kind: "archive, bytes/crossing"}, {ours: "store", kind: "ingest, us", peer: "a/peer"}}
+	extra := takeFigures(f, goals, "=== RUN   TestStoreGoals\n    goals_test.go:26: goal\tarchive\tbytes/crossing\t58.5\n"+
+		"    goals_test.go:28: a/peer\tingest\tus\t7\n    goals_test.go:29: b/peer\tingest\tus\t8\n"+
 		"    goals_test.go:27: goal\thot store\tbytes/crossing\t1800\n    goals_test.go:28: goal\tarchive\tbytes/crossing\tmany\n    x.go:1: goal\nPASS\n")
-	if got := f.samples[cell{"store", "archive, bytes/crossing"}]; len(got) != 1 || got[0] != 58.5 || len(f.samples) != 1 {
+	if got := f.samples[cell{"store", "archive, bytes/crossing"}]; len(got) != 1 || got[0] != 58.5 || len(f.samples) != 2 {
 		t.Errorf("samples %v", f.samples)
+	}
+	if got := f.samples[cell{"a/peer", "ingest, us"}]; len(got) != 1 || got[0] != 7 {
+		t.Errorf("a peer's samples %v", got)
 	}
 	if len(extra) != 1 || extra[0] != "hot store, bytes/crossing: 1.8e+03" {
 		t.Errorf("extra %q", extra)

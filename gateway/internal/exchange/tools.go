@@ -15,7 +15,11 @@ func (a *account) says(v *authz.Verdict, head *l7.ResponseHead) *hear.Answer {
 	if p == nil {
 		return nil
 	}
-	return hear.New(p, v.Asks(), head, a.rules(v), a.opened)
+	var rules *inspect.Rules
+	if _, edits := p.(inspect.Editor); edits {
+		rules = a.rules(v)
+	}
+	return hear.New(p, v.Asks(), head, rules, a.opened)
 }
 
 // rules are what an answer is held against that leaves something out.

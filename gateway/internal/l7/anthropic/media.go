@@ -33,6 +33,12 @@ func mediaOf(fields l7.Fields) (kind media, ok bool) {
 }
 
 func mediaOfType(value string) (kind media, ok bool) {
+	switch value { // as hardly any is not
+	case "application/json":
+		return isJSON, true
+	case "text/event-stream":
+		return isStream, true
+	}
 	name, parameters, err := mime.ParseMediaType(value)
 	if err != nil {
 		return isOther, false

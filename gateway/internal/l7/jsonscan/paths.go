@@ -144,10 +144,20 @@ func (n *node) find(key []byte) (m *node, alike bool) {
 		return nil, false
 	}
 	for _, m := range n.members {
-		if bytes.Equal(m.key, key) {
+		switch {
+		case m.differs(key):
+		case string(m.key) == string(key):
 			return m, false
+		default:
+			alike = alike || bytes.EqualFold(m.key, key)
 		}
-		alike = alike || bytes.EqualFold(m.key, key)
 	}
 	return nil, alike
+}
+
+// differs says that a key is no spelling of the node's own, by its first byte. It need
+// not find that.
+func (n *node) differs(key []byte) bool {
+	const shift = 'a' - 'A'
+	return len(key) > 0 && len(n.key) > 0 && key[0] < utf8.RuneSelf && n.key[0] < utf8.RuneSelf && (key[0]^n.key[0])&^shift != 0
 }

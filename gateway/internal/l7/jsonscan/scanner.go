@@ -74,7 +74,8 @@ type Scanner struct {
 	ender   Ender // the handler; nil if it is none
 	err     error
 	offset  int64
-	told    bool // the handler was told of something
+	halts   bool // where the handler is told of something
+	told    bool // it halts, and the handler was told of something
 
 	state  state
 	depth  int
@@ -114,11 +115,8 @@ var _ io.Writer = (*Scanner)(nil)
 // Write reads a piece of the document. Its error is an *Error, or the
 // handler's as it is; n is then the bytes before the fault.
 func (s *Scanner) Write(p []byte) (n int, err error) {
-	for n < len(p) && s.err == nil {
-		used, _ := s.Some(p[n:])
-		n += used
-	}
-	return n, s.err
+	s.halts = false
+	return s.scan(p)
 }
 
 // Some reads as Write does, but no further than to where the handler was told of
@@ -126,6 +124,11 @@ func (s *Scanner) Write(p []byte) (n int, err error) {
 // string, a number or a literal. A number ends before the byte that follows it, so n
 // may be 0 without an error.
 func (s *Scanner) Some(p []byte) (n int, err error) {
+	s.halts = true
+	return s.scan(p)
+}
+
+func (s *Scanner) scan(p []byte) (n int, err error) {
 	if s.err != nil {
 		return 0, s.err
 	}
@@ -181,68 +184,65 @@ func (s *Scanner) read(p []byte) (int, error) {
 	}
 }
 
-// readStructure takes space and structural characters, short strings, and the
-// first byte of whatever is none of these.
-func (s *Scanner) readStructure(p []byte) (int, error) {
-	for i := 0; i < len(p); i++ {
-		c := p[i]
-		if c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t') {
-			continue
+// readStructure takes space and structural characters, and what stands between them if
+// it is short and all there, as most is. Where readers of documents spend their time, it
+// does not go by the state from byte to byte.
+func (s *Scanner) readStructure(p []byte) (n int, err error) {
+	for n < len(p) && !s.told && s.state <= wantEnd && err == nil {
+		c, used := p[n], 1
+		switch {
+		case c == ' ' || c == '\n' || c == '\r' || c == '\t':
+		case c == '"' && s.state <= wantMember:
+			used, err = s.readQuoted(p[n:])
+		case c == ',' && s.state == wantComma:
+			s.separate()
+		default:
+			used, err = s.sign(p[n:])
 		}
-		if err := s.sign(c); err != nil {
-			return i, err
-		}
-		if s.state == inText {
-			n, err := s.readShort(p[i+1:])
-			if err != nil || n == 0 {
-				return i + 1 + n, err
-			}
-			i += n
-		}
-		if s.state > wantEnd || s.told {
-			return i + 1, nil
-		}
+		n += used
 	}
-	return len(p), nil
+	return n, err
 }
 
-// sign takes one byte that is not space, between texts, numbers and literals.
-func (s *Scanner) sign(c byte) error {
+// sign takes one byte that is not space, between texts, numbers and literals, and what
+// it begins.
+func (s *Scanner) sign(p []byte) (int, error) {
+	c := p[0]
 	switch s.state {
 	case wantValue:
-		return s.begin(c)
+		return s.begin(p)
 	case wantElement:
 		if c == ']' {
 			return s.closed()
 		}
-		return s.begin(c)
-	case wantMember, wantKey:
-		if c == '"' {
-			s.beginKey()
-			return nil
-		}
-		if c == '}' && s.state == wantMember {
+		return s.begin(p)
+	case wantMember:
+		if c == '}' {
 			return s.closed()
 		}
-		return syntax("not a key")
+		return 0, syntax("not a key")
+	case wantKey:
+		return 0, syntax("not a key")
 	case wantColon:
 		if c != ':' {
-			return syntax("no colon behind a key")
+			return 0, syntax("no colon behind a key")
 		}
 		s.state = wantValue
-		return nil
+		return 1, nil
 	case wantComma:
-		return s.separate(c)
+		if inObject := s.inObject(); c == '}' && inObject || c == ']' && !inObject {
+			return s.closed()
+		}
+		return 0, syntax("neither a comma nor the end of what is open")
 	default:
-		return syntax("something behind the end")
+		return 0, syntax("something behind the end")
 	}
 }
 
-// begin takes the first byte of a value.
-func (s *Scanner) begin(c byte) error {
-	switch c {
-	case '"':
-		s.beginText()
+// begin takes the first byte of a value that is no text, and a number or literal as far
+// as it is there.
+func (s *Scanner) begin(p []byte) (n int, err error) {
+	switch p[0] {
 	case '{':
 		return s.open(Object, wantMember)
 	case '[':
@@ -254,26 +254,24 @@ func (s *Scanner) begin(c byte) error {
 	case 'n':
 		s.beginLiteral("null", Null)
 	default:
-		return s.beginNumber(c)
+		if err := s.beginNumber(p[0]); err != nil {
+			return 0, err
+		}
+		n, err = s.readNumber(p[1:])
+		return 1 + n, err
 	}
-	return nil
+	n, err = s.readLiteral(p[1:])
+	return 1 + n, err
 }
 
-// separate takes the byte behind a member or an element.
-func (s *Scanner) separate(c byte) error {
-	inObject := s.inObject()
-	switch {
-	case c == ',' && inObject:
+// separate goes on behind a comma.
+func (s *Scanner) separate() {
+	if s.inObject() {
 		s.state = wantKey
-	case c == ',':
-		s.state = wantValue
-		s.nextElement()
-	case c == '}' && inObject, c == ']' && !inObject:
-		return s.closed()
-	default:
-		return syntax("neither a comma nor the end of what is open")
+		return
 	}
-	return nil
+	s.state = wantValue
+	s.nextElement()
 }
 
 func (s *Scanner) inObject() bool {
@@ -282,12 +280,12 @@ func (s *Scanner) inObject() bool {
 }
 
 // open begins an array or object.
-func (s *Scanner) open(kind Kind, inside state) error {
+func (s *Scanner) open(kind Kind, inside state) (int, error) {
 	if s.depth == MaxDepth {
-		return limit("nested too deep")
+		return 0, limit("nested too deep")
 	}
 	if err := s.tell(kind, nil); err != nil {
-		return err
+		return 0, err
 	}
 	d := s.depth
 	s.object[d>>6] &^= 1 << (d & 63)
@@ -305,19 +303,22 @@ func (s *Scanner) open(kind Kind, inside state) error {
 	if kind == Array {
 		s.nextElement()
 	}
-	return nil
+	return 1, nil
 }
 
 // closed ends an array or object.
-func (s *Scanner) closed() error {
+func (s *Scanner) closed() (int, error) {
 	n := s.around()
 	s.depth--
 	s.valued()
 	if s.ender == nil || n == nil || n.path < 0 {
-		return nil
+		return 1, nil
 	}
-	s.told = true
-	return s.ender.End(n.path)
+	s.told = s.halts
+	if err := s.ender.End(n.path); err != nil {
+		return 0, err
+	}
+	return 1, nil
 }
 
 // around is the node of the object or array around what comes next; nil if
@@ -351,6 +352,6 @@ func (s *Scanner) tell(kind Kind, text []byte) error {
 	if !s.asked() {
 		return nil
 	}
-	s.told = true
+	s.told = s.halts
 	return s.handler.Value(s.next.path, kind, text)
 }

@@ -3,6 +3,7 @@ package jsonscan
 import (
 	"encoding/binary"
 	"math/bits"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -46,13 +47,13 @@ func (s *Scanner) readText(p []byte) (int, error) {
 		}
 		return n, s.keep(p[:n])
 	}
-	n := plain(p)
+	n := s.text.passes(p)
 	if err := s.keep(p[:n]); err != nil || n == len(p) {
 		return n, err
 	}
 	switch c = p[n]; {
 	case c == '"':
-		return n + 1, s.endText(s.kept)
+		return n + 1, s.endString()
 	case c == '\\':
 		s.state = inEscape
 		return n + 1, s.grow(1)
@@ -65,17 +66,37 @@ func (s *Scanner) readText(p []byte) (int, error) {
 // short is how long a string may be that is read at once.
 const short = 128
 
-// readShort takes a string that has nothing to decode and is all there, as most
-// are. It takes nothing of any other.
-func (s *Scanner) readShort(p []byte) (int, error) {
-	p = p[:min(len(p), short)]
-	n := plain(p)
-	if n == len(p) || p[n] != '"' {
-		return 0, nil
+// readQuoted takes a key or a text that has nothing to decode and is all there, as most
+// are, and behind a key its colon. It begins any other.
+func (s *Scanner) readQuoted(p []byte) (int, error) {
+	n := 1 + plain(p[1:min(len(p), short)])
+	whole := n < len(p) && p[n] == '"'
+	switch isKey := s.state >= wantKey; {
+	case !isKey && whole:
+		return n + 1, s.endText(p[1:n:n], n-1)
+	case !isKey:
+		s.beginText()
+	case whole:
+		if err := s.endKey(p[1:n]); err != nil || n+1 == len(p) || p[n+1] != ':' {
+			return n + 1, err
+		}
+		s.state = wantValue
+		return n + 2, nil
+	default:
+		s.beginKey()
 	}
-	s.text.size = n
-	s.text.over = s.text.key && n > s.paths.keyRoom
-	return n + 1, s.endText(p[:n:n])
+	return 1, nil
+}
+
+// passes is how many bytes at the start of p are plain, or are escapes with one letter
+// if nobody needs to know of what: most texts have some.
+func (t *text) passes(p []byte) int {
+	n := plain(p)
+	for !t.keep && n+1 < len(p) && p[n] == '\\' && strings.IndexByte(`"\/bfnrt`, p[n+1]) >= 0 {
+		n += 2
+		n += plain(p[n:])
+	}
+	return n
 }
 
 // plain is how many bytes at the start of p stand for themselves in a string
@@ -276,30 +297,39 @@ func (s *Scanner) decoded(b []byte) error {
 	return nil
 }
 
-// endText takes a string that has ended; value is what was kept of it.
-func (s *Scanner) endText(value []byte) error {
-	if s.text.key {
-		s.state = wantColon
-		return s.endKey(value)
+// endString takes a key or a text that was read in pieces.
+func (s *Scanner) endString() error {
+	switch t := &s.text; {
+	case !t.key:
+		return s.endText(s.kept, t.size)
+	case t.keep && !t.over:
+		return s.endKey(s.kept)
 	}
+	s.state, s.next = wantColon, nil
+	return nil
+}
+
+// endText tells of a text, which is of that size as it is written.
+func (s *Scanner) endText(value []byte, size int) error {
 	s.valued()
 	if !s.asked() {
 		return nil
 	}
 	if s.next.glance {
-		s.kept = append(s.kept[:0], "."[:min(s.text.size, 1)]...)
+		s.kept = append(s.kept[:0], "."[:min(size, 1)]...)
 		value = s.kept
 	}
 	return s.tell(String, value)
 }
 
-// endKey finds who asked for the member whose key was read.
+// endKey finds who asked for the member of that key.
 func (s *Scanner) endKey(key []byte) error {
-	s.next = nil
-	if !s.text.keep || s.text.over {
+	s.state, s.next = wantColon, nil
+	n := s.around()
+	if n == nil || n.members == nil {
 		return nil
 	}
-	m, alike := s.around().find(key)
+	m, alike := n.find(key)
 	if alike {
 		return ambiguous("a key that matters is spelt in another case")
 	}
