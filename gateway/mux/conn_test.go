@@ -251,8 +251,9 @@ func (e *end) read(t *rapid.T, from *end) {
 		e.unread[ev.Stream] += len(ev.Payload)
 		e.got[ev.ID] += len(ev.Payload)
 	case WasReset:
-		if !ev.Stream.Received() { // what is whole may still be read
-			delete(e.unread, ev.Stream)
+		if s := ev.Stream; !s.Received() && rapid.Bool().Draw(t, "discard") {
+			e.grant(0, e.Discard(s))
+			delete(e.unread, s)
 		}
 	}
 }
