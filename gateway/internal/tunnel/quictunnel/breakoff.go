@@ -24,17 +24,31 @@ var past = time.Unix(1, 0)
 
 // breakOff ends this end's direction, unless it has ended, because of a reset here.
 func (s *stream) breakOff(code tunnel.ResetCode) {
+	if !s.c.partial || !s.wrote.Load() || code.AtOnce() {
+		s.cancelWrite(code)
+		return
+	}
+	if !s.stopWatching() {
+		go s.cancelBehind(code)
+	}
+}
+
+// cancelWrite resets this end's direction, unless it has ended: what was written need
+// not arrive any more.
+func (s *stream) cancelWrite(code tunnel.ResetCode) {
+	if !s.stopWatching() {
+		s.qs.CancelWrite(quic.StreamErrorCode(code))
+	}
+}
+
+// stopWatching does not wait for the peer's STOP_SENDING any more. It says whether
+// this end's direction has ended.
+func (s *stream) stopWatching() (ended bool) {
 	s.mu.Lock()
 	unwatch, ended := s.unwatch, s.ended
 	s.mu.Unlock()
 	unwatch()
-	switch {
-	case ended:
-	case s.c.partial && s.wrote.Load() && !code.AtOnce():
-		go s.cancelBehind(code)
-	default:
-		s.qs.CancelWrite(quic.StreamErrorCode(code))
-	}
+	return ended
 }
 
 // cancelBehind resets this end's direction behind what was written.

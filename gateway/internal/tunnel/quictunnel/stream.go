@@ -216,32 +216,21 @@ func (s *stream) Reset(code tunnel.ResetCode) {
 	s.finish(true)
 }
 
-// cancel ends what has not ended yet at the QUIC stream.
-func (s *stream) cancel(code tunnel.ResetCode, reading bool) {
-	s.mu.Lock()
-	unwatch, ended := s.unwatch, s.ended
-	s.mu.Unlock()
-	unwatch()
-	if !ended {
-		s.qs.CancelWrite(quic.StreamErrorCode(code))
-	}
-	if reading {
-		s.qs.CancelRead(quic.StreamErrorCode(code))
-	}
-}
-
 // wasReset takes note that the peer reset the stream, or that the tunnel was
 // lost, as far as writing tells. Reading fails by itself, or goes on to the end
 // if the peer had ended its direction in order.
 func (s *stream) wasReset(r *tunnel.ResetError) error {
 	s.mu.Lock()
-	if s.reset == nil {
+	first := s.reset == nil
+	if first {
 		s.reset = r
 	}
 	r = s.reset
 	arrived := s.arrived
 	s.mu.Unlock()
-	s.cancel(r.Code, false)
+	if first {
+		s.cancelWrite(r.Code)
+	}
 	s.finish(arrived)
 	return r
 }
@@ -312,7 +301,8 @@ func (s *stream) sawEnd() error {
 func (s *stream) readFailed(err error) error {
 	r := resetOf(err)
 	s.mu.Lock()
-	if s.reset == nil {
+	first := s.reset == nil
+	if first {
 		s.reset = r
 	}
 	if s.recvErr == nil {
@@ -320,7 +310,10 @@ func (s *stream) readFailed(err error) error {
 	}
 	r = s.recvErr
 	s.mu.Unlock()
-	s.cancel(r.Code, true)
+	if first { // else who was first ends this end's direction
+		s.cancelWrite(r.Code)
+	}
+	s.qs.CancelRead(quic.StreamErrorCode(r.Code))
 	s.finish(true)
 	return r
 }

@@ -39,7 +39,12 @@ func breakOff(t *testing.T, pair Maker) {
 			Write(t, far, event)
 			want += event
 		}
+		read := make(chan error, 1)
+		go func() { _, err := far.Read(make([]byte, 1)); read <- err }()
 		far.Reset(tunnel.DestinationGone)
+		if i%4 >= 2 {
+			WantReset(t, <-read, tunnel.DestinationGone, false)
+		}
 		if i%16 == 0 {
 			settle()
 		}
