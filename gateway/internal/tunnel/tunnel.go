@@ -32,8 +32,9 @@ type Stream interface {
 	// CloseWrite ends this end's direction; the other goes on.
 	CloseWrite() error
 	// Reset ends both directions now and tells the peer why. What is unread here is
-	// lost; what was written here still goes to the peer, as far as it reads. After
-	// both directions have ended Reset does nothing.
+	// lost, also of a stream that the peer has reset; what was written here still goes
+	// to the peer, as far as it reads. After both directions have ended Reset does
+	// nothing else.
 	Reset(code ResetCode)
 	// Done is closed when the stream was reset, at either end or by the
 	// tunnel's loss, or when both directions have ended: so that one end may
