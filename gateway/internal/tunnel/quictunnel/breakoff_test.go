@@ -55,7 +55,7 @@ func TestBreakOffOnAPathThatIsCut(t *testing.T) {
 		a, b, _ := virtualPair(t, carrier.Limits{StreamWindow: 64 << 10, TunnelWindow: 64 << 10})
 		near, far := tunneltest.Streams(t, a, b)
 		s := far.(*stream)
-		go far.Write(make([]byte, 1<<20)) //nolint:errcheck // it is reset
+		go far.Write(make([]byte, 1<<20))
 		tunneltest.Pass(time.Second)
 		began := time.Now()
 		far.Reset(tunnel.DestinationGone)
