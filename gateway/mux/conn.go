@@ -223,7 +223,8 @@ func (c *Conn[U]) Reset(s *Stream[U]) bool {
 }
 
 // Discard says that what was received on the stream and not consumed never will
-// be, because its reader is gone. It gives the credit to grant to the tunnel.
+// be, because its reader is gone or is not to have it. It gives the credit to
+// grant to the tunnel.
 func (c *Conn[U]) Discard(s *Stream[U]) (tunnel uint32) {
 	c.giveBack(s)
 	return c.window.grant()

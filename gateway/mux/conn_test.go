@@ -251,9 +251,42 @@ func (e *end) read(t *rapid.T, from *end) {
 		e.unread[ev.Stream] += len(ev.Payload)
 		e.got[ev.ID] += len(ev.Payload)
 	case WasReset:
-		if !ev.Stream.Received() { // what is whole may still be read
-			delete(e.unread, ev.Stream)
+		if s := ev.Stream; !s.Received() && rapid.Bool().Draw(t, "discard") {
+			e.grant(0, e.Discard(s))
+			delete(e.unread, s)
 		}
+	}
+}
+
+// TestResetLeavesWhatCame: what a stream received before its reset takes room in the
+// tunnel's window until it is read or dropped, and no longer.
+func TestResetLeavesWhatCame(t *testing.T) {
+	limits := Settings{StreamWindow: MinWindow, TunnelWindow: MinWindow, MaxStreams: 3}
+	c := NewConn[int](Acceptor, limits, limits)
+	receive := func(frame []byte) Event[int] {
+		t.Helper()
+		e, err := c.receiveBytes(frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	s := receive(AppendOpen(nil, 1, nil)).Stream
+	receive(AppendData(nil, 1, make([]byte, MinWindow-1), false))
+	if e := receive(AppendReset(nil, 1, 3)); e.Kind != WasReset || e.Grant != 0 || !s.Finished() || c.Len() != 0 {
+		t.Fatalf("reset is %+v, %d streams are open", e, c.Len())
+	}
+	if e := receive(AppendData(nil, 1, []byte{0}, false)); e.Kind != Nothing { // its own credit goes back
+		t.Errorf("data after the reset is %+v", e)
+	}
+	if own, all := c.Consumed(s, MinWindow/2); own != 0 || all != MinWindow/2+1 {
+		t.Errorf("reading grants %d and %d bytes", own, all)
+	}
+	if all := c.Discard(s); all != 0 || c.window.consumed != MinWindow/2-1 {
+		t.Errorf("dropping grants %d bytes, and leaves %d", all, c.window.consumed)
+	}
+	if c.Discard(s); c.window.credit+c.window.consumed != c.window.size {
+		t.Errorf("%d bytes of the window are left of %d", c.window.credit+c.window.consumed, c.window.size)
 	}
 }
 

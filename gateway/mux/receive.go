@@ -134,11 +134,8 @@ func (c *Conn[U]) receiveReset(h Header, code uint32) (Event[U], error) {
 	if s == nil {
 		return Event[U]{}, err
 	}
-	if !s.recvFin { // what is whole may still be read
-		c.giveBack(s)
-	}
-	c.finish(s)
-	return Event[U]{Kind: WasReset, Stream: s, ID: h.Stream, Code: code, Grant: c.window.grant()}, nil
+	c.finish(s) // what came before may still be read
+	return Event[U]{Kind: WasReset, Stream: s, ID: h.Stream, Code: code}, nil
 }
 
 func (c *Conn[U]) receiveWindow(h Header, credit uint32) (Event[U], error) {

@@ -322,6 +322,11 @@ func (a *arrival) forward(running context.Context, d destinations, v *authz.Verd
 	// streams, too.
 	a.waiter, a.watched = tunnel.OnDone(a.stream, r), true
 	defer a.unwatch()
+	if _, gone := a.stream.Write(nil); gone != nil { // what was said before is still there, and counted
+		body.drain()
+		a.failed(running, r, body, gone)
+		return
+	}
 	resp, err := d.RoundTrip(running, upstream.Destination{Workload: v.Workload, Service: v.Service}, &r.Request)
 	if err != nil {
 		a.tried(r.Tries())

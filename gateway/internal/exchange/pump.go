@@ -107,8 +107,10 @@ func (p *pump) send(f func() error) bool {
 		if p.excess || p.refused == crossingv1.Reason_NOT_RECORDED {
 			p.frames.Flush() //nolint:errcheck // as in broken
 			code = tunnel.Refused
+		} else if _, lost := p.stream.Write(nil); lost != nil {
+			return false // what came of the answer before is still to be read
 		}
-		p.stream.Reset(code) // nothing, if the stream was lost
+		p.stream.Reset(code)
 		return false
 	}
 	return true

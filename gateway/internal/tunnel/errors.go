@@ -46,6 +46,11 @@ func (c ResetCode) Reason() crossingv1.Reason {
 	return crossingv1.Reason(c - denied)
 }
 
+// AtOnce says that nothing that came before the reset is passed on any more: a
+// gateway that stands by a crossing no more means all of it. Any other reset comes
+// after what was written before it.
+func (c ResetCode) AtOnce() bool { return c > denied }
+
 // String is the code's name.
 func (c ResetCode) String() string {
 	if why := c.Reason(); why != crossingv1.Reason_REASON_UNSPECIFIED {

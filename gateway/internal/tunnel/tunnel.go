@@ -20,8 +20,9 @@ import (
 
 // Stream is one crossing inside a tunnel: bytes both ways, each way with an
 // end of its own. Read gives io.EOF after the peer's CloseWrite and a
-// *ResetError after a reset or the tunnel's loss. One goroutine may read while
-// another writes.
+// *ResetError after a reset or the tunnel's loss. What the peer wrote before it
+// reset the stream is read first, unless the code says AtOnce. One goroutine may
+// read while another writes.
 type Stream interface {
 	io.Reader
 	io.Writer
@@ -30,12 +31,16 @@ type Stream interface {
 	Header() *crossingv1.Header
 	// CloseWrite ends this end's direction; the other goes on.
 	CloseWrite() error
-	// Reset ends both directions now and tells the peer why. After both
-	// directions have ended it does nothing.
+	// Reset ends both directions now and tells the peer why. What is unread here is
+	// lost, also of a stream that the peer has reset; what was written here still goes
+	// to the peer, as far as it reads. After both directions have ended Reset does
+	// nothing else.
 	Reset(code ResetCode)
 	// Done is closed when the stream was reset, at either end or by the
 	// tunnel's loss, or when both directions have ended: so that one end may
-	// stop what it does for the stream without reading or writing it.
+	// stop what it does for the stream without reading or writing it. Where this
+	// end's direction has ended, it may be closed only when the rest of the
+	// peer's was read.
 	Done() <-chan struct{}
 }
 

@@ -43,5 +43,7 @@ func quicConfig(l carrier.Limits, role mux.Role) *quic.Config {
 		MaxIncomingStreams:             streams,
 		MaxIncomingUniStreams:          -1,
 		Allow0RTT:                      false, // what is replayed would be a crossing
+
+		EnableStreamResetPartialDelivery: true, // what was written before a reset arrives
 	}
 }

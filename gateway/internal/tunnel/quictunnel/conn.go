@@ -44,6 +44,7 @@ type conn struct {
 	busy    chan struct{} // holds one signal: a stream was opened
 	done    chan struct{}
 	ended   sync.WaitGroup
+	partial bool        // the peer knows resets that come after what was written
 	bulk    atomic.Bool // a stream turned the tunnel bulk
 	leaving atomic.Bool // a GOAWAY was said: what arrives is kept
 

@@ -65,7 +65,8 @@ func (h *handshake) authorize(id spiffeid.ID, _ []*x509.Certificate) error {
 // tunnel makes a tunnel of a connection whose TLS handshake is done. It holds
 // the endpoint from then on, and is not served yet.
 func (h *handshake) tunnel(ctx context.Context, qc *quic.Conn, ep *endpoint) (*conn, error) {
-	state := qc.ConnectionState().TLS
+	connection := qc.ConnectionState()
+	state := connection.TLS
 	id, err := certs.PeerID(state)
 	if err != nil {
 		return nil, err
@@ -86,6 +87,7 @@ func (h *handshake) tunnel(ctx context.Context, qc *quic.Conn, ep *endpoint) (*c
 		return nil, err
 	}
 	c := &conn{qc: qc, control: control, ep: ep, limits: h.cfg.Limits, guard: guard, log: h.cfg.Log}
+	c.partial = connection.SupportsStreamResetPartialDelivery.Remote
 	c.info = tunnel.Info{
 		Peer: id, Certificate: state.PeerCertificates[0], Carrier: "QUIC", Class: h.class, Generation: h.theirs,
 		Dialed: h.role == mux.Dialler, TLS: certs.DescribeTLS(state), Since: time.Now(),

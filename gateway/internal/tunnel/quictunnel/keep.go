@@ -39,7 +39,8 @@ func (s *stream) keepEnded() {
 	}
 }
 
-// keep reads to the end of the peer's direction, or until it is reset.
+// keep reads to the end of the peer's direction. What came before a reset is kept
+// like the rest, and the stream is over for the tunnel.
 func (s *stream) keep() {
 	s.reader <- struct{}{}
 	defer func() { <-s.reader }()
@@ -47,11 +48,17 @@ func (s *stream) keep() {
 		return
 	}
 	rest, err := io.ReadAll(struct{ io.Reader }{s.qs})
-	if err != nil {
+	var reset *quic.StreamError
+	if err != nil && (len(rest) == 0 || !errors.As(err, &reset) || !reset.Remote) {
 		s.readFailed(err) //nolint:errcheck // whoever reads next gets it
 		return
 	}
-	s.rest, s.whole = rest, true
+	s.rest, s.whole, s.cut = rest, true, err
+	if err != nil {
+		s.wasReset(resetOf(err)) //nolint:errcheck // it is in cut
+		s.c.remove(s)
+		return
+	}
 	s.mu.Lock()
 	s.arrived = true
 	settled := s.ended || s.reset != nil
@@ -65,7 +72,8 @@ func (s *stream) keep() {
 // in order is whole and can still be read.
 func (s *stream) lost() {
 	s.mu.Lock()
-	if s.reset == nil {
+	first := s.reset == nil
+	if first {
 		s.reset = &tunnel.ResetError{Code: tunnel.TunnelClosed}
 	}
 	known := s.finKnown || s.arrived
@@ -73,7 +81,12 @@ func (s *stream) lost() {
 		s.recvErr = s.reset
 	}
 	s.mu.Unlock()
-	s.cancel(tunnel.TunnelClosed, !known)
+	if first {
+		s.breakOff(tunnel.TunnelClosed)
+	}
+	if !known {
+		s.qs.CancelRead(quic.StreamErrorCode(tunnel.TunnelClosed))
+	}
 	s.finish(!known)
 	if known {
 		s.keep()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -30,10 +31,14 @@ type stream struct {
 	done   chan struct{}
 	once   sync.Once // closes done
 	volume *carrier.Volume
+	wrote  atomic.Bool // something of this end's direction
+
+	writing sync.Mutex // held by who writes
 
 	reader chan struct{} // holds one token for who reads; guards what follows
 	rest   []byte        // what was kept when the tunnel went
 	whole  bool          // rest is all there is before the end
+	cut    error         // which is a reset, if this is not nil
 
 	mu       sync.Mutex  // guards what follows
 	unwatch  func() bool // stops waiting for the peer's STOP_SENDING
@@ -60,13 +65,14 @@ func newStream(c *conn, qs *quic.Stream, reader chan struct{}) *stream {
 
 // begin sends the opening. One that fits into a packet does not wait.
 func (s *stream) begin(ctx context.Context, opening []byte) error {
+	s.wrote.Store(true)
 	if len(opening) <= shortOpening {
 		if _, err := s.qs.Write(opening); err != nil {
 			return s.writeFailed(err)
 		}
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { s.qs.SetWriteDeadline(time.Unix(1, 0)) }) //nolint:errcheck // writing says what is wrong
+	stop := context.AfterFunc(ctx, func() { s.qs.SetWriteDeadline(past) }) //nolint:errcheck // writing says what is wrong
 	_, err := s.qs.Write(opening)
 	switch {
 	case !stop():
@@ -96,13 +102,19 @@ func (s *stream) finish(forget bool) {
 // Write implements tunnel.Stream. It returns when all of p is on its way; p is
 // not used afterwards.
 func (s *stream) Write(p []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	if err := s.writable(); err != nil {
 		return 0, err
 	}
+	s.wrote.Store(true)
 	n, err := s.qs.Write(p)
 	s.carried(n)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		if err := s.writable(); err != nil { // Reset has set the deadline
+			return n, err
+		}
 		return n, tunnel.ErrInterrupted
 	case err != nil:
 		return n, s.writeFailed(err)
@@ -111,13 +123,19 @@ func (s *stream) Write(p []byte) (int, error) {
 }
 
 // Interrupt implements tunnel.Interruptible.
-func (s *stream) Interrupt() {
-	s.qs.SetWriteDeadline(time.Unix(1, 0)) //nolint:errcheck // it never fails
-}
+func (s *stream) Interrupt() { s.setDeadline(past) }
 
 // Resume implements tunnel.Interruptible.
-func (s *stream) Resume() {
-	s.qs.SetWriteDeadline(time.Time{}) //nolint:errcheck // it never fails
+func (s *stream) Resume() { s.setDeadline(time.Time{}) }
+
+// setDeadline sets that of writes, unless the stream was reset: then it is the
+// reset's own.
+func (s *stream) setDeadline(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reset == nil {
+		s.qs.SetWriteDeadline(t) //nolint:errcheck // it never fails
+	}
 }
 
 // carried counts bytes, and turns the tunnel bulk if they are too many.
@@ -175,37 +193,27 @@ func (s *stream) CloseWrite() error {
 	return nil
 }
 
-// Reset implements tunnel.Stream. It never waits. What was written before the
-// end of this direction still arrives.
+// Reset implements tunnel.Stream. It never waits. What was written before still
+// arrives.
 func (s *stream) Reset(code tunnel.ResetCode) {
 	s.mu.Lock()
 	if s.ended && s.arrived {
 		s.mu.Unlock()
 		return
 	}
-	if s.reset == nil {
+	first := s.reset == nil
+	if first {
 		s.reset = &tunnel.ResetError{Code: code}
 	}
 	if s.recvErr == nil {
 		s.recvErr = s.reset
 	}
 	s.mu.Unlock()
-	s.cancel(code, true)
+	if first {
+		s.breakOff(code)
+	}
+	s.qs.CancelRead(quic.StreamErrorCode(code))
 	s.finish(true)
-}
-
-// cancel ends what has not ended yet at the QUIC stream.
-func (s *stream) cancel(code tunnel.ResetCode, reading bool) {
-	s.mu.Lock()
-	unwatch, ended := s.unwatch, s.ended
-	s.mu.Unlock()
-	unwatch()
-	if !ended {
-		s.qs.CancelWrite(quic.StreamErrorCode(code))
-	}
-	if reading {
-		s.qs.CancelRead(quic.StreamErrorCode(code))
-	}
 }
 
 // wasReset takes note that the peer reset the stream, or that the tunnel was
@@ -213,13 +221,16 @@ func (s *stream) cancel(code tunnel.ResetCode, reading bool) {
 // if the peer had ended its direction in order.
 func (s *stream) wasReset(r *tunnel.ResetError) error {
 	s.mu.Lock()
-	if s.reset == nil {
+	first := s.reset == nil
+	if first {
 		s.reset = r
 	}
 	r = s.reset
 	arrived := s.arrived
 	s.mu.Unlock()
-	s.cancel(r.Code, false)
+	if first {
+		s.cancelWrite(r.Code)
+	}
 	s.finish(arrived)
 	return r
 }
@@ -246,10 +257,13 @@ func (s *stream) Read(p []byte) (int, error) {
 	if s.whole {
 		n := copy(p, s.rest)
 		s.rest = s.rest[n:]
-		if n == 0 {
-			return 0, s.sawEnd()
+		switch {
+		case n > 0:
+			return n, nil
+		case s.cut != nil:
+			return 0, s.readFailed(s.cut)
 		}
-		return n, nil
+		return 0, s.sawEnd()
 	}
 	n, err := s.qs.Read(p)
 	s.carried(n)
@@ -287,7 +301,8 @@ func (s *stream) sawEnd() error {
 func (s *stream) readFailed(err error) error {
 	r := resetOf(err)
 	s.mu.Lock()
-	if s.reset == nil {
+	first := s.reset == nil
+	if first {
 		s.reset = r
 	}
 	if s.recvErr == nil {
@@ -295,7 +310,10 @@ func (s *stream) readFailed(err error) error {
 	}
 	r = s.recvErr
 	s.mu.Unlock()
-	s.cancel(r.Code, true)
+	if first { // else who was first ends this end's direction
+		s.cancelWrite(r.Code)
+	}
+	s.qs.CancelRead(quic.StreamErrorCode(r.Code))
 	s.finish(true)
 	return r
 }

@@ -152,7 +152,9 @@ func (j *join) send() {
 		}
 		if err != nil {
 			j.reading = err
-			j.stream.Reset(j.code) // nothing, if it was reset and interrupted the reading
+			if j.reset() == nil { // else that interrupted the reading, and there may be more to receive
+				j.stream.Reset(j.code)
+			}
 			return
 		}
 	}

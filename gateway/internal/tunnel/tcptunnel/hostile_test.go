@@ -168,6 +168,25 @@ func TestOpeningAndResettingWithoutEndFillsNothing(t *testing.T) {
 	})
 }
 
+// TestResettingWhatNobodyReadsHoldsNoMoreThanTheWindow: a peer that resets what it has
+// written gets no credit for that.
+func TestResettingWhatNobodyReadsHoldsNoMoreThanTheWindow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c, nc := half(t, carrier.Limits{StreamWindow: 64 << 10, TunnelWindow: 128 << 10})
+		peer := play(t, nc)
+		for id := uint32(1); id <= 5; id += 2 {
+			frame := mux.AppendData(mux.AppendOpen(nil, id, nil), id, make([]byte, 60<<10), false)
+			nc.Write(mux.AppendReset(frame, id, 2))
+		}
+		<-c.Done()
+		peer.end()
+		var fault *mux.FaultError
+		if err := c.lost(); !errors.As(err, &fault) || fault.Reason != mux.WindowExceeded {
+			t.Errorf("the tunnel ended with %v, want %q", err, mux.WindowExceeded)
+		}
+	})
+}
+
 func TestPeerThatPingsAndDoesNotReadIsCutOff(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c, nc := half(t, carrier.Limits{})

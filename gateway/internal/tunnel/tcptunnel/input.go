@@ -152,7 +152,7 @@ func (c *conn) apply(e *mux.Event[stream], header *crossingv1.Header) {
 	case mux.Refused:
 		c.refuse(e.ID)
 	case mux.WasReset:
-		e.Stream.User.fail(&tunnel.ResetError{Code: tunnel.ResetCode(e.Code), Remote: true}, false)
+		c.wasReset(e.Stream, tunnel.ResetCode(e.Code))
 	case mux.Credited:
 		c.credited(e.Stream)
 	case mux.Asked:
@@ -186,6 +186,15 @@ func (c *conn) opened(state *mux.Stream[stream], header *crossingv1.Header) {
 func (c *conn) refuse(id uint32) {
 	c.out.pending = mux.AppendReset(c.out.pending, id, uint32(tunnel.Refused))
 	c.kick()
+}
+
+// wasReset ends a stream that the peer has reset.
+func (c *conn) wasReset(state *mux.Stream[stream], code tunnel.ResetCode) {
+	s := &state.User
+	s.fail(&tunnel.ResetError{Code: code, Remote: true}, code.AtOnce())
+	if code.AtOnce() && !state.Received() {
+		c.grant(0, c.mux.Discard(state))
+	}
 }
 
 // credited lets those go on who waited for credit.

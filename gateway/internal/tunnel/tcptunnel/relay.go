@@ -12,8 +12,13 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/parking"
 )
 
-// atOnce is how many blocks one write to a local connection takes.
-const atOnce = 16
+const (
+	// atOnce is how many blocks one write to a local connection takes.
+	atOnce = 16
+	// grace is how long a local connection may take what has arrived before the
+	// stream was reset.
+	grace = 2 * time.Second
+)
 
 // past interrupts who waits.
 var past = time.Unix(1, 0)
@@ -53,13 +58,17 @@ func newRelay(s *stream, local *net.TCPConn, code tunnel.ResetCode, count *tunne
 }
 
 // interrupt makes whoever waits for the local connection come back: its reader,
-// and if all is lost its writer. The caller holds the stream's mu.
-func (r *relay) interrupt(all bool) {
+// and unless the peer's direction is whole its writer, which first writes what is
+// left if that was not dropped. The caller holds the stream's mu.
+func (r *relay) interrupt(dropped bool) {
 	r.cut = true
-	if all {
-		r.local.SetDeadline(past) //nolint:errcheck // a connection that is closed has nobody who waits
-	} else {
-		r.local.SetReadDeadline(past) //nolint:errcheck // as above
+	r.local.SetReadDeadline(past) //nolint:errcheck // a connection that is closed has nobody who waits
+	switch {
+	case r.s.recvErr == nil:
+	case dropped:
+		r.local.SetWriteDeadline(past) //nolint:errcheck // as above
+	default:
+		r.local.SetWriteDeadline(time.Now().Add(grace)) //nolint:errcheck // as above
 	}
 	r.unpark()
 }
@@ -125,10 +134,11 @@ func (s *stream) relayNow(r *relay, p []byte, fin bool) (int, error) {
 // holds the stream's mu.
 func (s *stream) relayRest(r *relay) {
 	switch {
-	case r.busy || r.err != nil || s.recvErr != nil:
+	case r.busy || r.err != nil:
 	case s.in.Len() > 0:
 		r.busy = true
 		go s.relayLater(r)
+	case s.recvErr != nil:
 	case s.eof && !s.eofRead:
 		s.eofRead = true
 		if err := r.local.CloseWrite(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
@@ -195,7 +205,7 @@ func (s *stream) attach(r *relay) {
 	s.arrived = waiters{} // of Read, which nobody calls any more
 	s.relayRest(r)
 	if s.reset != nil {
-		r.interrupt(s.recvErr != nil)
+		r.interrupt(!r.busy)
 	}
 	failed := r.err
 	s.mu.Unlock()

@@ -327,19 +327,22 @@ func (s *stream) Reset(code tunnel.ResetCode) {
 	c.kick()
 }
 
-// discard drops what nobody will read of a stream that both ends have ended, or
-// it would hold on to the tunnel's window. The caller holds the conn's mu.
+// discard drops what nobody will read of a stream that both ends have ended or the
+// peer has reset, or it would hold on to the tunnel's window. The caller holds the
+// conn's mu.
 func (s *stream) discard(code tunnel.ResetCode) {
 	s.mu.Lock()
 	if s.eof && s.in.Len() == 0 {
 		s.endRead() // there was nothing else to read
 	}
-	over := s.eofRead || s.recvErr != nil
+	over := s.eofRead || s.recvErr != nil && s.in.Len() == 0 && s.relay == nil
 	if !over {
-		s.recvErr = &tunnel.ResetError{Code: code}
+		if s.recvErr == nil {
+			s.recvErr = &tunnel.ResetError{Code: code}
+		}
 		s.in.Drop()
 		s.arrived.wake()
-		s.lost()
+		s.lost(true)
 	}
 	s.mu.Unlock()
 	if !over {
@@ -347,27 +350,30 @@ func (s *stream) discard(code tunnel.ResetCode) {
 	}
 }
 
-// fail ends both directions. What has arrived is dropped, unless the peer had
-// ended its direction in order and this end did not ask for the reset: then it
-// is whole and can still be read. The caller holds the conn's mu.
-func (s *stream) fail(err *tunnel.ResetError, here bool) {
+// fail ends both directions. What has arrived can still be read, and then the
+// peer's end, or the error where it had not ended its direction; unless drop says
+// that it is not wanted. What was whole is dropped only if this end asks for that.
+// The caller holds the conn's mu.
+func (s *stream) fail(err *tunnel.ResetError, drop bool) {
 	s.reset = err
 	s.wrote.wake()
 	s.mu.Lock()
-	if here || !s.eof {
+	if !s.eof || drop && !err.Remote {
 		s.recvErr = err
-		s.in.Drop()
+		if drop {
+			s.in.Drop()
+		}
 		s.arrived.wake()
 	}
-	s.lost()
+	s.lost(drop)
 	s.mu.Unlock()
 }
 
 // lost tells those who wait for something else than Read. The caller holds mu.
-func (s *stream) lost() {
+func (s *stream) lost(dropped bool) {
 	s.ending.finish()
 	if s.relay != nil {
-		s.relay.interrupt(s.recvErr != nil)
+		s.relay.interrupt(dropped)
 		s.settle()
 	}
 }
