@@ -36,7 +36,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/sealed"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -119,7 +119,7 @@ func (c Config) Validate() error {
 	if (c.Dir == "") == (c.NATS == "") {
 		faults = append(faults, errors.New("exactly one of dir and nats must be set"))
 	}
-	if err := policy.CheckKeys(c.PolicyKeys); err != nil {
+	if err := signed.CheckKeys(c.PolicyKeys); err != nil {
 		faults = append(faults, fmt.Errorf("policyKeys: %w", err))
 	}
 	if len(c.Operators) == 0 {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/translog"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 )
 
@@ -73,7 +73,7 @@ func TestDamagedLogHeals(t *testing.T) {
 	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, whole) {
 		t.Errorf("%s is not what it was: %v", path, err)
 	}
-	p.publish(2, policy.Revision(first.GetPolicy()))
+	p.publish(2, signed.Revision(first.GetPolicy()))
 	after, r := p.logged("onprem.demo", before.Size+1)
 	for i := range before.Size {
 		path, err := r.Inclusion(t.Context(), i, after.Size)

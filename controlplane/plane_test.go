@@ -18,7 +18,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -35,7 +35,7 @@ type plane struct {
 	t       *testing.T
 	domains map[string]*certstest.Domain
 	config  Config
-	signer  policy.Signer
+	signer  signed.Signer
 
 	cp   *ControlPlane
 	stop func()
@@ -49,7 +49,7 @@ func newPlane(t *testing.T) *plane {
 	}
 	domains := certstest.Mesh(t, "mesh.demo", "onprem.demo", "azure.demo")
 	p := &plane{
-		t: t, domains: domains, signer: policy.NewSigner("alice", private),
+		t: t, domains: domains, signer: signed.NewSigner("alice", private),
 		config: Config{
 			Listen:     "127.0.0.1:0",
 			Dir:        t.TempDir(),
@@ -142,26 +142,26 @@ func testPolicy() *policyv1.Policy {
 
 func (p *plane) sign(serial uint64, previous string) *policyv1.SignedPolicy {
 	p.t.Helper()
-	signed, err := policy.Sign(testPolicy(), serial, previous, false, p.signer)
+	sp, err := signed.Sign(testPolicy(), serial, previous, false, p.signer)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return signed
+	return sp
 }
 
 func (p *plane) publish(serial uint64, previous string) *policyv1.SignedPolicy {
 	p.t.Helper()
-	signed := p.sign(serial, previous)
-	if _, err := controlv1.NewPolicyServiceClient(p.operator()).Publish(p.t.Context(), &controlv1.PublishRequest{Signed: signed}); err != nil {
+	sp := p.sign(serial, previous)
+	if _, err := controlv1.NewPolicyServiceClient(p.operator()).Publish(p.t.Context(), &controlv1.PublishRequest{Signed: sp}); err != nil {
 		p.t.Fatal(err)
 	}
-	return signed
+	return sp
 }
 
 // half is one gateway's account of a crossing from onprem to azure.
 func half(t *testing.T, id, gateway string, side crossingv1.Side) *crossingv1.Half {
 	t.Helper()
-	canonical, err := policy.Canonical(testPolicy())
+	canonical, err := signed.Canonical(testPolicy())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func half(t *testing.T, id, gateway string, side crossingv1.Side) *crossingv1.Ha
 		Operation: &crossingv1.Operation{Protocol: "openai", Name: "POST /v1/chat/completions", Service: "chat"},
 		End: &crossingv1.End{
 			Gateway: gateway, Decision: crossingv1.Decision_ALLOW, Intent: "plan",
-			Policy: &crossingv1.PolicyRef{Serial: 1, Revision: policy.Revision(canonical)},
+			Policy: &crossingv1.PolicyRef{Serial: 1, Revision: signed.Revision(canonical)},
 			Peer:   &crossingv1.Peer{Attach: crossingv1.Attach_MTLS}, Open: timestamppb.New(time.Now()),
 		},
 		Tunnel: &crossingv1.Tunnel{Carrier: "TCP", Tls: "TLS 1.3 X25519MLKEM768 TLS_AES_128_GCM_SHA256"},

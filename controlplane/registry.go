@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs/authority"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -26,7 +27,7 @@ const (
 	reserved = "/sallyport/"
 	// maxPolicyFile is the most that is read of a policy's file: one of the largest
 	// canonical form, with its signatures and key rotations, in base64.
-	maxPolicyFile = 3 * policy.MaxCanonical
+	maxPolicyFile = 3 * signed.MaxCanonical
 )
 
 // PolicyFile is a signed policy on the authority's own host. The authority verifies
@@ -55,7 +56,7 @@ type registry struct {
 var _ authority.Registry = (*registry)(nil)
 
 func newRegistry(p PolicyFile, floorFile string) (*registry, error) {
-	if err := policy.CheckKeys(p.Keys); err != nil {
+	if err := signed.CheckKeys(p.Keys); err != nil {
 		return nil, fmt.Errorf("policy of the authority: %w", err)
 	}
 	return &registry{PolicyFile: p, floorFile: floorFile, changed: make(chan struct{})}, nil
@@ -111,11 +112,11 @@ func (r *registry) refresh() error {
 // verify takes a policy that is well signed, and no older than any before: an old
 // policy stays well signed for ever, and may name whom the newest does not.
 func (r *registry) verify(data []byte) (*policy.Policy, error) {
-	signed, err := parseSigned(data)
+	sp, err := parseSigned(data)
 	if err != nil {
 		return nil, err
 	}
-	manifest, content, err := policy.Verify(signed, r.Keys)
+	manifest, content, err := signed.Verify(sp, r.Keys)
 	if err != nil {
 		return nil, err
 	}
@@ -149,11 +150,11 @@ func readAtMost(path string, limit int64) ([]byte, error) {
 // parseSigned reads a signed policy as JSON or in protobuf's binary form, which
 // never begins with a brace: that would be a field of group type.
 func parseSigned(data []byte) (*policyv1.SignedPolicy, error) {
-	signed := &policyv1.SignedPolicy{}
+	sp := &policyv1.SignedPolicy{}
 	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' {
-		return signed, protojson.Unmarshal(trimmed, signed)
+		return sp, protojson.Unmarshal(trimmed, sp)
 	}
-	return signed, proto.Unmarshal(data, signed)
+	return sp, proto.Unmarshal(data, sp)
 }
 
 // policyFloor is the newest policy that was ever in force here.

@@ -12,20 +12,20 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
 // signer is the operator's key, and the key set of it alone.
-func signer(t *testing.T, name string) (policy.Signer, *policyv1.KeySet) {
+func signer(t *testing.T, name string) (signed.Signer, *policyv1.KeySet) {
 	t.Helper()
 	seed := sha256.Sum256([]byte(name))
 	key := ed25519.NewKeyFromSeed(seed[:])
-	return policy.NewSigner(name, key), &policyv1.KeySet{Threshold: 1, Keys: map[string][]byte{name: key.Public().(ed25519.PublicKey)}}
+	return signed.NewSigner(name, key), &policyv1.KeySet{Threshold: 1, Keys: map[string][]byte{name: key.Public().(ed25519.PublicKey)}}
 }
 
 // naming is a policy that names the workloads of onprem.demo, as JSON.
-func naming(t *testing.T, name string, serial uint64, by policy.Signer, workloads ...string) *policyv1.SignedPolicy {
+func naming(t *testing.T, name string, serial uint64, by signed.Signer, workloads ...string) *policyv1.SignedPolicy {
 	t.Helper()
 	p := &policyv1.Policy{
 		Version: 1, Policy: name, DataClasses: []string{"public"}, Teams: map[string]*policyv1.Team{"ops": {}},
@@ -37,16 +37,16 @@ func naming(t *testing.T, name string, serial uint64, by policy.Signer, workload
 	for _, w := range workloads {
 		p.Workloads[strings.ReplaceAll(strings.ReplaceAll(w, "/", "-"), "*", "any")] = &policyv1.Workload{Id: "spiffe://onprem.demo/" + w, Owner: "ops"}
 	}
-	signed, err := policy.Sign(p, serial, "", false, by)
+	sp, err := signed.Sign(p, serial, "", false, by)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return signed
+	return sp
 }
 
-func asJSON(t *testing.T, signed *policyv1.SignedPolicy) []byte {
+func asJSON(t *testing.T, sp *policyv1.SignedPolicy) []byte {
 	t.Helper()
-	text, err := protojson.Marshal(signed)
+	text, err := protojson.Marshal(sp)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,11 +156,11 @@ func FuzzParseSigned(f *testing.F) {
 	f.Add([]byte(`{"manifest":"e30="}`))
 	f.Add([]byte("\n\x02{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		signed, err := parseSigned(data)
+		sp, err := parseSigned(data)
 		if err != nil {
 			return
 		}
-		if _, err := proto.Marshal(signed); err != nil {
+		if _, err := proto.Marshal(sp); err != nil {
 			t.Error(err)
 		}
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/capture"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 )
 
@@ -170,7 +171,7 @@ func (b *bootstrap) checkKeys() error {
 	case keys.GetThreshold() < 1 || keys.GetThreshold() > n:
 		return fault("policyKeys.threshold", "want 1 to %d, the number of keys", n)
 	}
-	if err := policy.CheckKeys(keys); err != nil {
+	if err := signed.CheckKeys(keys); err != nil {
 		return fault("policyKeys.keys", "%w", err)
 	}
 	return nil

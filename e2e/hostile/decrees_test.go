@@ -23,7 +23,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/gateway/act"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -58,7 +58,7 @@ func (r *robbery) decrees(t *testing.T) []decree {
 	t.Helper()
 	genuine := r.policies(t)
 	first, current := genuine[0], genuine[1]
-	open, err := policy.Decode(first.GetPolicy()) // under which models are listed
+	open, err := signed.Decode(first.GetPolicy()) // under which models are listed
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,17 +70,17 @@ func (r *robbery) decrees(t *testing.T) []decree {
 	for id := range r.m.Started(t, "onprem-1").GetPolicyKeys().GetKeys() {
 		operator = id
 	}
-	sign := func(serial uint64, signers ...policy.Signer) *policyv1.SignedPolicy {
-		sp, err := policy.Sign(open, serial, "", true, signers...)
+	sign := func(serial uint64, signers ...signed.Signer) *policyv1.SignedPolicy {
+		sp, err := signed.Sign(open, serial, "", true, signers...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return sp
 	}
-	self := policy.NewSigner("thief", own)
+	self := signed.NewSigner("thief", own)
 	rotated := sign(9, self)
 	keys := &policyv1.KeySet{Threshold: 1, Keys: map[string][]byte{"thief": own.Public().(ed25519.PublicKey)}}
-	rotation, err := policy.SignKeys(keys, policy.NewSigner(operator, own))
+	rotation, err := signed.SignKeys(keys, signed.NewSigner(operator, own))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func (r *robbery) decrees(t *testing.T) []decree {
 	return []decree{
 		{"signed by nobody", sign(3), "not signed by enough known keys: 0 of 1"},
 		{"signed by a key of its own", sign(3, self), "not signed by enough known keys: 0 of 1"},
-		{"signed by a key of its own, under the operator's name", sign(3, policy.NewSigner(operator, own)), "not signed by enough known keys: 0 of 1"},
+		{"signed by a key of its own, under the operator's name", sign(3, signed.NewSigner(operator, own)), "not signed by enough known keys: 0 of 1"},
 		{"signed with its SVID's key", sign(3, ecdsaSigner{operator, r.svid.PrivateKey}), "not signed by enough known keys: 0 of 1"},
 		{"signed for another policy", old, "not signed by enough known keys: 0 of 1"},
 		{"the one before it, which the operator did sign", first, "its serial 1 is lower than 2"},
@@ -123,8 +123,8 @@ func (r *robbery) federate(t *testing.T, p *plane, env string) {
 			"an authority's SVID that it made": r.forged(t, authority).Certificate,
 			"its own root":                     {root.Raw},
 		} {
-			signed := r.signBundle(t, td.Name(), document, chain)
-			if nack := p.push(t, env, resource(t, td.Name(), signed)); !strings.Contains(nack, "signature 0: ") {
+			sp := r.signBundle(t, td.Name(), document, chain)
+			if nack := p.push(t, env, resource(t, td.Name(), sp)); !strings.Contains(nack, "signature 0: ") {
 				t.Errorf("the gateway of %s says of a bundle of %s signed by %s: %q", env, td, name, nack)
 			}
 		}
@@ -178,14 +178,14 @@ func (r *robbery) act(t *testing.T, p *plane, env string) {
 		for kind, subject := range map[policyv1.Act_Kind]spiffeid.ID{
 			policyv1.Act_QUARANTINE: localmesh.ID("orchestrator"), policyv1.Act_REVOKE_GATEWAY: localmesh.GatewayID("azure"),
 		} {
-			signed, err := act.Sign(&policyv1.Act{
+			sp, err := act.Sign(&policyv1.Act{
 				Policy: "local", Kind: kind, Subject: subject.String(), Reason: "because", Author: localmesh.ID("operator").String(),
 				Made: timestamppb.Now(), ReviewBy: time.Now().AddDate(0, 1, 0).Format(time.DateOnly),
 			}, ecdsaSigner{id, r.svid.PrivateKey})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if nack := p.push(t, env, resource(t, "acts", &policyv1.ActSet{Acts: []*policyv1.SignedAct{signed}})); !strings.Contains(nack, "not signed by enough known keys: 0 of 1") {
+			if nack := p.push(t, env, resource(t, "acts", &policyv1.ActSet{Acts: []*policyv1.SignedAct{sp}})); !strings.Contains(nack, "not signed by enough known keys: 0 of 1") {
 				t.Errorf("the gateway of %s says of %s of %s: %q", env, kind, subject, nack)
 			}
 		}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/policykey"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -109,10 +109,10 @@ func TestHugePolicy(t *testing.T) {
 		says   string
 	}{
 		{"10 MB that nobody signed", unsigned(before, make([]byte, tenMegabytes)), codes.InvalidArgument, "not the one that the manifest names"},
-		{"10 MB of blanks", signed(t, m, before, bytes.Repeat([]byte(" "), tenMegabytes)), codes.InvalidArgument, "read policy"},
-		{"10 MB of brackets", signed(t, m, before, bytes.Repeat([]byte("["), tenMegabytes)), codes.InvalidArgument, "read policy"},
-		{"1 MB of faults", signed(t, m, before, []byte(`{"dataClasses":["`+strings.Repeat(`a","`, tenMegabytes/40)+`a"],"policy":"local"}`)), codes.InvalidArgument, "dataClasses"},
-		{"13 MB", signed(t, m, before, bytes.Repeat([]byte(" "), 13<<20)), codes.InvalidArgument, "at most 12582912"},
+		{"10 MB of blanks", signedText(t, m, before, bytes.Repeat([]byte(" "), tenMegabytes)), codes.InvalidArgument, "read policy"},
+		{"10 MB of brackets", signedText(t, m, before, bytes.Repeat([]byte("["), tenMegabytes)), codes.InvalidArgument, "read policy"},
+		{"1 MB of faults", signedText(t, m, before, []byte(`{"dataClasses":["`+strings.Repeat(`a","`, tenMegabytes/40)+`a"],"policy":"local"}`)), codes.InvalidArgument, "dataClasses"},
+		{"13 MB", signedText(t, m, before, bytes.Repeat([]byte(" "), 13<<20)), codes.InvalidArgument, "at most 12582912"},
 		{"15 MB", unsigned(before, make([]byte, 15<<20)), codes.InvalidArgument, "the most is 14680064"},
 		{"20 MB", unsigned(before, make([]byte, 20<<20)), codes.ResourceExhausted, "16777216"},
 	} {
@@ -139,7 +139,7 @@ func unsigned(before *policyv1.SignedPolicy, text []byte) *policyv1.SignedPolicy
 }
 
 // signed is a policy that the operator has signed without looking at it.
-func signed(t *testing.T, m *meshtest.Mesh, before *policyv1.SignedPolicy, text []byte) *policyv1.SignedPolicy {
+func signedText(t *testing.T, m *meshtest.Mesh, before *policyv1.SignedPolicy, text []byte) *policyv1.SignedPolicy {
 	t.Helper()
 	dir := filepath.Join(m.Dir(), "operator")
 	set, err := policykey.ReadSet(filepath.Join(dir, policykey.KeySetFile))
@@ -154,7 +154,7 @@ func signed(t *testing.T, m *meshtest.Mesh, before *policyv1.SignedPolicy, text 
 	if err := protojson.Unmarshal(before.GetManifest(), was); err != nil {
 		t.Fatal(err)
 	}
-	manifest := []byte(`{"policy":"` + was.GetPolicy() + `","previous":"` + was.GetRevision() + `","revision":"` + policy.Revision(text) + `","serial":"2"}`)
+	manifest := []byte(`{"policy":"` + was.GetPolicy() + `","previous":"` + was.GetRevision() + `","revision":"` + signed.Revision(text) + `","serial":"2"}`)
 	return &policyv1.SignedPolicy{
 		Manifest: manifest, Policy: text,
 		Signatures: []*policyv1.Signature{{Key: key.KeyID(), Ed25519: key.Sign(append([]byte("sallyport policy manifest v1\n"), manifest...))}},

@@ -27,7 +27,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -142,7 +142,7 @@ func (r *robbery) policies(t *testing.T) []*policyv1.SignedPolicy {
 		if proto.Unmarshal(content, sp) != nil {
 			continue
 		}
-		if manifest, _, err := policy.Verify(sp, keys); err == nil {
+		if manifest, _, err := signed.Verify(sp, keys); err == nil {
 			bySerial[manifest.GetSerial()] = sp
 		}
 	}
@@ -250,7 +250,7 @@ func (r *robbery) govern(t *testing.T) {
 	p := newPlane(t, r.board, r.source)
 	for _, env := range localmesh.Environments() {
 		for _, f := range r.decrees(t) {
-			refusedPolicy, refusedState := p.pushPolicy(t, env, policy.Revision(f.sp.GetPolicy()), f.sp)
+			refusedPolicy, refusedState := p.pushPolicy(t, env, signed.Revision(f.sp.GetPolicy()), f.sp)
 			if !strings.Contains(refusedPolicy, f.says) || !strings.Contains(refusedState, "was refused") {
 				t.Errorf("%s: the gateway of %s says %q, and to being told that it is in force %q, want %q", f.name, env, refusedPolicy, refusedState, f.says)
 			}
@@ -260,7 +260,7 @@ func (r *robbery) govern(t *testing.T) {
 		}
 		current := r.policies(t)[1]
 		for _, gone := range []*discovery.DeltaDiscoveryResponse{
-			{TypeUrl: resource(t, "", current).GetTypeUrl(), RemovedResources: []string{policy.Revision(current.GetPolicy())}},
+			{TypeUrl: resource(t, "", current).GetTypeUrl(), RemovedResources: []string{signed.Revision(current.GetPolicy())}},
 			{TypeUrl: resource(t, "", &configv1.PolicyState{}).GetTypeUrl(), RemovedResources: []string{"policy"}},
 		} {
 			p.push(t, env, gone)

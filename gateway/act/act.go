@@ -21,8 +21,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/jcs"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -44,7 +44,7 @@ const (
 )
 
 // ErrAct says that an act is not well formed, in words after it. A signature that
-// is missing is policy.ErrSignature instead.
+// is missing is signed.ErrSignature instead.
 var ErrAct = errors.New("bad act")
 
 // Act is an act that is well formed. It does not change.
@@ -81,12 +81,12 @@ func (a *Act) Overdue(now time.Time) bool {
 }
 
 // Sign makes an act ready to be sent. It fails with ErrAct if it is not well formed.
-func Sign(said *policyv1.Act, signers ...policy.Signer) (*policyv1.SignedAct, error) {
+func Sign(said *policyv1.Act, signers ...signed.Signer) (*policyv1.SignedAct, error) {
 	text, err := jcs.Marshal(said)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAct, err)
 	}
-	sa := &policyv1.SignedAct{Act: text, Signatures: policy.SignText(signedAs, text, signers)}
+	sa := &policyv1.SignedAct{Act: text, Signatures: signed.SignText(signedAs, text, signers)}
 	_, err = Read(sa)
 	return sa, err
 }
@@ -94,14 +94,14 @@ func Sign(said *policyv1.Act, signers ...policy.Signer) (*policyv1.SignedAct, er
 // Verify reads an act that enough of the keys have signed: one, or of a LIFT as many
 // as their threshold says. Nothing that is not signed is parsed.
 func Verify(sa *policyv1.SignedAct, keys *policyv1.KeySet) (*Act, error) {
-	if err := policy.CheckKeys(keys); err != nil {
+	if err := signed.CheckKeys(keys); err != nil {
 		return nil, fmt.Errorf("verify act: %w", err)
 	}
 	if n := proto.Size(sa); n > MaxSize {
 		return nil, fmt.Errorf("verify act: %w: it takes %d bytes, at most %d", ErrAct, n, MaxSize)
 	}
 	one := &policyv1.KeySet{Threshold: 1, Keys: keys.GetKeys()}
-	if err := policy.CheckSignatures(signedAs, sa.GetAct(), sa.GetSignatures(), one); err != nil {
+	if err := signed.CheckSignatures(signedAs, sa.GetAct(), sa.GetSignatures(), one); err != nil {
 		return nil, fmt.Errorf("verify act %s: %w", Short(ID(sa)), err)
 	}
 	a, err := Read(sa)
@@ -111,7 +111,7 @@ func Verify(sa *policyv1.SignedAct, keys *policyv1.KeySet) (*Act, error) {
 	if a.Kind != policyv1.Act_LIFT {
 		return a, nil
 	}
-	if err := policy.CheckSignatures(signedAs, sa.GetAct(), sa.GetSignatures(), keys); err != nil {
+	if err := signed.CheckSignatures(signedAs, sa.GetAct(), sa.GetSignatures(), keys); err != nil {
 		return nil, fmt.Errorf("verify act %s: to lift one: %w", a.Short(), err)
 	}
 	return a, nil

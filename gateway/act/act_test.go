@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -23,13 +23,13 @@ var (
 )
 
 // keys are signers whose public keys make a set in which two must sign.
-func keys(t testing.TB) ([]policy.Signer, *policyv1.KeySet) {
+func keys(t testing.TB) ([]signed.Signer, *policyv1.KeySet) {
 	t.Helper()
 	set := &policyv1.KeySet{Threshold: 2, Keys: map[string][]byte{}}
-	var signers []policy.Signer
+	var signers []signed.Signer
 	for _, id := range []string{"ann", "bob", "eve"} {
 		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte(id[:1]), ed25519.SeedSize))
-		if signers = append(signers, policy.NewSigner(id, key)); id != "eve" { // who is nobody
+		if signers = append(signers, signed.NewSigner(id, key)); id != "eve" { // who is nobody
 			set.Keys[id], _ = key.Public().(ed25519.PublicKey)
 		}
 	}
@@ -49,7 +49,7 @@ func lift(of *Act) *policyv1.Act {
 	return said
 }
 
-func signed(t testing.TB, said *policyv1.Act, by ...policy.Signer) *policyv1.SignedAct {
+func signedAct(t testing.TB, said *policyv1.Act, by ...signed.Signer) *policyv1.SignedAct {
 	t.Helper()
 	sa, err := Sign(said, by...)
 	if err != nil {
@@ -61,7 +61,7 @@ func signed(t testing.TB, said *policyv1.Act, by ...policy.Signer) *policyv1.Sig
 func verified(t testing.TB, said *policyv1.Act) *Act {
 	t.Helper()
 	signers, set := keys(t)
-	a, err := Verify(signed(t, said, signers[:2]...), set)
+	a, err := Verify(signedAct(t, said, signers[:2]...), set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,26 +70,26 @@ func verified(t testing.TB, said *policyv1.Act) *Act {
 
 func TestVerifyWantsOneToDenyAndTheThresholdToLift(t *testing.T) {
 	s, set := keys(t)
-	a, err := Verify(signed(t, quarantine(), s[0]), set)
+	a, err := Verify(signedAct(t, quarantine(), s[0]), set)
 	if err != nil || a.Subject != planner || a.ID != ID(a.Signed()) || !IsID(a.ID) {
 		t.Fatalf("Verify = %+v, %v", a, err)
 	}
 	revoke := quarantine()
 	revoke.Kind, revoke.Subject = policyv1.Act_REVOKE_GATEWAY, gw.String()
-	if _, err := Verify(signed(t, revoke, s[1]), set); err != nil {
+	if _, err := Verify(signedAct(t, revoke, s[1]), set); err != nil {
 		t.Errorf("a revocation that one has signed: %v", err)
 	}
 	for _, c := range []struct {
 		name string
-		by   []policy.Signer
+		by   []signed.Signer
 		ok   bool
 	}{
 		{"two", s[:2], true},
 		{"one", s[:1], false},
-		{"one, twice", []policy.Signer{s[0], s[0]}, false},
-		{"one and a stranger", []policy.Signer{s[0], s[2]}, false},
+		{"one, twice", []signed.Signer{s[0], s[0]}, false},
+		{"one and a stranger", []signed.Signer{s[0], s[2]}, false},
 	} {
-		if _, err := Verify(signed(t, lift(a), c.by...), set); (err == nil) != c.ok || !c.ok && !errors.Is(err, policy.ErrSignature) {
+		if _, err := Verify(signedAct(t, lift(a), c.by...), set); (err == nil) != c.ok || !c.ok && !errors.Is(err, signed.ErrSignature) {
 			t.Errorf("a LIFT that %s signed: %v", c.name, err)
 		}
 	}
@@ -97,21 +97,21 @@ func TestVerifyWantsOneToDenyAndTheThresholdToLift(t *testing.T) {
 
 func TestVerifyRefuses(t *testing.T) {
 	s, set := keys(t)
-	good := signed(t, quarantine(), s[0])
-	other := signed(t, lift(verified(t, quarantine())), s[:2]...)
+	good := signedAct(t, quarantine(), s[0])
+	other := signedAct(t, lift(verified(t, quarantine())), s[:2]...)
 	for _, c := range []struct {
 		name string
 		sa   *policyv1.SignedAct
 		want error
 	}{
-		{"nobody", signed(t, quarantine()), policy.ErrSignature},
-		{"an unknown key", signed(t, quarantine(), s[2]), policy.ErrSignature},
-		{"another act's signature", &policyv1.SignedAct{Act: good.Act, Signatures: other.Signatures}, policy.ErrSignature},
-		{"one byte changed", &policyv1.SignedAct{Act: append([]byte(" "), good.Act...), Signatures: good.Signatures}, policy.ErrSignature},
-		{"a policy's signature", &policyv1.SignedAct{Act: good.Act, Signatures: policy.SignText("sallyport policy manifest v1\n", good.Act, s[:1])}, policy.ErrSignature},
+		{"nobody", signedAct(t, quarantine()), signed.ErrSignature},
+		{"an unknown key", signedAct(t, quarantine(), s[2]), signed.ErrSignature},
+		{"another act's signature", &policyv1.SignedAct{Act: good.Act, Signatures: other.Signatures}, signed.ErrSignature},
+		{"one byte changed", &policyv1.SignedAct{Act: append([]byte(" "), good.Act...), Signatures: good.Signatures}, signed.ErrSignature},
+		{"a policy's signature", &policyv1.SignedAct{Act: good.Act, Signatures: signed.SignText("sallyport policy manifest v1\n", good.Act, s[:1])}, signed.ErrSignature},
 		{"other bytes for the same", func() *policyv1.SignedAct {
 			text := append([]byte(" "), good.Act...)
-			return &policyv1.SignedAct{Act: text, Signatures: policy.SignText(signedAs, text, s[:1])}
+			return &policyv1.SignedAct{Act: text, Signatures: signed.SignText(signedAs, text, s[:1])}
 		}(), ErrAct},
 		{"very long", &policyv1.SignedAct{Act: make([]byte, MaxSize+1)}, ErrAct},
 	} {
@@ -168,7 +168,7 @@ func TestOverdue(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	s, set := keys(f)
 	for _, sa := range []*policyv1.SignedAct{
-		signed(f, quarantine(), s[0]), signed(f, quarantine()), signed(f, lift(verified(f, quarantine())), s[:2]...),
+		signedAct(f, quarantine(), s[0]), signedAct(f, quarantine()), signedAct(f, lift(verified(f, quarantine())), s[:2]...),
 	} {
 		b, err := proto.Marshal(sa)
 		if err != nil {

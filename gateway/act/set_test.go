@@ -90,7 +90,7 @@ func numbered(t *testing.T, n int) []*Act {
 		said := quarantine()
 		said.Subject = fmt.Sprintf("%s-%d", planner, i)
 		var err error
-		if acts[i], err = Read(signed(t, said)); err != nil {
+		if acts[i], err = Read(signedAct(t, said)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy/jcs"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -20,8 +21,8 @@ func example(t testing.TB) *policyv1.Policy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Decode(b)
-	if err != nil {
+	p := &policyv1.Policy{}
+	if err := jcs.Unmarshal(b, p); err != nil {
 		t.Fatal(err)
 	}
 	return p

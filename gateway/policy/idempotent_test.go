@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 
@@ -70,24 +69,5 @@ func TestToolCallsAreNeverIdempotent(t *testing.T) {
 		if callsTools(protocol) != (protocol == "mcp" || protocol == "a2a") {
 			t.Errorf("%s: calls tools %t", protocol, callsTools(protocol))
 		}
-	}
-}
-
-// TestIdempotentIsCanonical: what is not said is not there, so that policies from
-// before keep their revision.
-func TestIdempotentIsCanonical(t *testing.T) {
-	p := example(t)
-	before, err := Canonical(p)
-	if err != nil || bytes.Contains(before, []byte("idempotent")) {
-		t.Fatalf("Canonical: %v, %s", err, before)
-	}
-	p.Intents[0].Idempotent = true
-	text, err := Canonical(p)
-	if err != nil || !bytes.Contains(text, []byte(`"idempotent":true`)) {
-		t.Fatalf("Canonical: %v, %s", err, text)
-	}
-	back, err := Decode(text)
-	if err != nil || !back.GetIntents()[0].GetIdempotent() {
-		t.Errorf("Decode: %v", err)
 	}
 }

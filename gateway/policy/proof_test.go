@@ -1,11 +1,6 @@
 package policy
 
-import (
-	"bytes"
-	"testing"
-
-	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
-)
+import "testing"
 
 // TestDescribeProof: whoever asks the policy hears of what the caller must show.
 func TestDescribeProof(t *testing.T) {
@@ -20,24 +15,5 @@ func TestDescribeProof(t *testing.T) {
 		if err != nil || e.Summary != want {
 			t.Errorf("%s: %q, %v, want %q", more, e.Summary, err, want)
 		}
-	}
-}
-
-// TestProofIsCanonical: what is not required is not there, so that policies from
-// before keep their revision.
-func TestProofIsCanonical(t *testing.T) {
-	p := example(t)
-	before, err := Canonical(p)
-	if err != nil || bytes.Contains(before, []byte("workloadProof")) {
-		t.Fatalf("Canonical: %v, %s", err, before)
-	}
-	p.Intents[0].Require = &policyv1.Require{WorkloadProof: true}
-	text, err := Canonical(p)
-	if err != nil || !bytes.Contains(text, []byte(`"require":{"workloadProof":true}`)) {
-		t.Fatalf("Canonical: %v, %s", err, text)
-	}
-	back, err := Decode(text)
-	if err != nil || !back.GetIntents()[0].GetRequire().GetWorkloadProof() {
-		t.Errorf("Decode: %v", err)
 	}
 }

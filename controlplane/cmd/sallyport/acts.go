@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	"github.com/sallyport-mesh/sallyport/gateway/act"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -142,7 +143,7 @@ type maker struct {
 	conn    *connection
 	policy  *policy.Policy
 	keys    *policyv1.KeySet
-	signers []policy.Signer
+	signers []signed.Signer
 }
 
 // making prepares to make acts under the policy in force.
@@ -166,7 +167,7 @@ func (a *app) making(ctx context.Context, f *actFlags, do func(m *maker) error) 
 		if m.policy, err = policy.Compile(p.policy, p.ref()); err != nil {
 			return fmt.Errorf("read the policy in force: %w", err)
 		}
-		if m.keys, err = policy.Keys(p.signed, pinned); err != nil {
+		if m.keys, err = signed.Keys(p.signed, pinned); err != nil {
 			return fmt.Errorf("find the keys that sign now: %w", err)
 		}
 		if m.signers, err = a.signers(f.keys, m.keys); err != nil {

@@ -24,7 +24,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/sought"
 	"github.com/sallyport-mesh/sallyport/gateway/act"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	logv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/log/v1"
@@ -184,7 +184,7 @@ func (f *fakeMesh) Publish(_ context.Context, q *controlv1.PublishRequest) (*con
 	if err := protojson.Unmarshal(q.GetSigned().GetManifest(), manifest); err != nil {
 		return nil, status.Error(codes.InvalidArgument, "manifest")
 	}
-	p, err := policy.Decode(q.GetSigned().GetPolicy())
+	p, err := signed.Decode(q.GetSigned().GetPolicy())
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, "policy")
 	}

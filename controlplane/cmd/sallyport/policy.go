@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/policykey"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -46,7 +47,7 @@ var errNoPolicy = errors.New("no policy is in force yet")
 func (a *app) current(ctx context.Context, c *connection, keys *policyv1.KeySet) (*published, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	signed, err := controlv1.NewPolicyServiceClient(c).GetPolicy(ctx, &controlv1.GetPolicyRequest{})
+	sp, err := controlv1.NewPolicyServiceClient(c).GetPolicy(ctx, &controlv1.GetPolicyRequest{})
 	if status.Code(err) == codes.NotFound {
 		return nil, &outcome{code: refused, text: errNoPolicy.Error(), cause: errNoPolicy}
 	}
@@ -55,26 +56,26 @@ func (a *app) current(ctx context.Context, c *connection, keys *policyv1.KeySet)
 	}
 	if keys == nil {
 		fmt.Fprintln(a.stderr, "sallyport: without a key set (--keyset) nobody vouches for this policy but the control plane")
-		return unverified(signed)
+		return unverified(sp)
 	}
-	manifest, p, err := policy.Verify(signed, keys)
+	manifest, p, err := signed.Verify(sp, keys)
 	if err != nil {
 		return nil, fmt.Errorf("verify the policy in force under your key set: %w", err)
 	}
-	return &published{signed: signed, manifest: manifest, policy: p}, nil
+	return &published{signed: sp, manifest: manifest, policy: p}, nil
 }
 
 // unverified reads a policy without looking at its signatures.
-func unverified(signed *policyv1.SignedPolicy) (*published, error) {
+func unverified(sp *policyv1.SignedPolicy) (*published, error) {
 	manifest := new(policyv1.Manifest)
-	if err := protojson.Unmarshal(signed.GetManifest(), manifest); err != nil {
+	if err := protojson.Unmarshal(sp.GetManifest(), manifest); err != nil {
 		return nil, fmt.Errorf("read the manifest of the policy in force: %w", err)
 	}
-	p, err := policy.Decode(signed.GetPolicy())
+	p, err := signed.Decode(sp.GetPolicy())
 	if err != nil {
 		return nil, fmt.Errorf("read the policy in force: %w", err)
 	}
-	return &published{signed: signed, manifest: manifest, policy: p}, nil
+	return &published{signed: sp, manifest: manifest, policy: p}, nil
 }
 
 // keySet reads the key set of --keyset or of the local mesh. It is nil if neither

@@ -15,7 +15,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/policykey"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -74,14 +74,14 @@ func (a *app) apply(ctx context.Context, name string, f applyFlags) error {
 }
 
 // signers reads the keys that sign.
-func (a *app) signers(paths []string, set *policyv1.KeySet) ([]policy.Signer, error) {
+func (a *app) signers(paths []string, set *policyv1.KeySet) ([]signed.Signer, error) {
 	if len(paths) == 0 && a.mesh.dir != "" && a.mesh.server == "" {
 		paths = []string{filepath.Join(a.mesh.dir, "operator", policykey.KeyFile)}
 	}
 	if len(paths) == 0 {
 		return nil, usage("give --key FILE: the policy key to sign with")
 	}
-	signers := make([]policy.Signer, len(paths))
+	signers := make([]signed.Signer, len(paths))
 	for i, path := range paths {
 		key, err := policykey.Read(path, set)
 		if err != nil {
@@ -106,7 +106,7 @@ func (a *app) publish(ctx context.Context, conn *connection, pinned *policyv1.Ke
 	if before.manifest.GetRevision() == c.revision {
 		return a.unchanged(f.format, before.manifest)
 	}
-	keys, err := policy.Keys(before.signed, pinned)
+	keys, err := signed.Keys(before.signed, pinned)
 	if err != nil {
 		return fmt.Errorf("find the keys that sign now: %w", err)
 	}
@@ -114,17 +114,17 @@ func (a *app) publish(ctx context.Context, conn *connection, pinned *policyv1.Ke
 	if err != nil {
 		return err
 	}
-	signed, err := policy.Sign(c.policy, before.manifest.GetSerial()+1, before.manifest.GetRevision(), f.urgent, signers...)
+	sp, err := signed.Sign(c.policy, before.manifest.GetSerial()+1, before.manifest.GetRevision(), f.urgent, signers...)
 	if err != nil {
 		return fmt.Errorf("sign the policy: %w", err)
 	}
-	signed.Rotations = before.signed.GetRotations() // gateways pin the first key set
-	if _, _, err := policy.Verify(signed, pinned); err != nil {
+	sp.Rotations = before.signed.GetRotations() // gateways pin the first key set
+	if _, _, err := signed.Verify(sp, pinned); err != nil {
 		return fmt.Errorf("verify the signed policy before it is sent (does the key set want more --key?): %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	response, err := controlv1.NewPolicyServiceClient(conn).Publish(ctx, &controlv1.PublishRequest{Signed: signed})
+	response, err := controlv1.NewPolicyServiceClient(conn).Publish(ctx, &controlv1.PublishRequest{Signed: sp})
 	if err != nil {
 		return notPublished(conn, err)
 	}

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/source"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -91,11 +91,11 @@ func (a *app) checkPolicy(name string, format render.Format) (*checked, error) {
 	if err != nil {
 		return nil, fmt.Errorf("check %s: %w", name, err)
 	}
-	canonical, err := policy.Canonical(c.Policy)
+	canonical, err := signed.Canonical(c.Policy)
 	if err != nil {
 		return nil, fmt.Errorf("make the canonical form of %s: %w", name, err)
 	}
-	return &checked{policy: c.Policy, revision: policy.Revision(canonical), warnings: c.Warnings}, nil
+	return &checked{policy: c.Policy, revision: signed.Revision(canonical), warnings: c.Warnings}, nil
 }
 
 // readPolicy reads a file, standard input, or a directory of files.

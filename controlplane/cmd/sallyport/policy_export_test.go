@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/policykey"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -25,15 +25,15 @@ func TestExport(t *testing.T) {
 	if at < 0 {
 		t.Fatalf("nothing was exported: %s", said)
 	}
-	signed := &policyv1.SignedPolicy{}
-	if err := protojson.Unmarshal([]byte(said[at:]), signed); err != nil {
+	sp := &policyv1.SignedPolicy{}
+	if err := protojson.Unmarshal([]byte(said[at:]), sp); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := policykey.ReadSet("mesh/operator/keyset.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := policy.Verify(signed, keys); err != nil || !proto.Equal(signed, f.signed) {
+	if _, _, err := signed.Verify(sp, keys); err != nil || !proto.Equal(sp, f.signed) {
 		t.Errorf("Verify = %v", err)
 	}
 }

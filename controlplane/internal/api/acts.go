@@ -18,7 +18,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/gateway/act"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -117,7 +117,7 @@ func (a *acts) verify(sa *policyv1.SignedAct, caller spiffeid.ID, now time.Time)
 	if g == nil {
 		return nil, precondition("no policy was published yet, so there is nobody to deny anything to")
 	}
-	keys, err := policy.Keys(g.signed, a.config.Keys)
+	keys, err := signed.Keys(g.signed, a.config.Keys)
 	if err != nil {
 		return nil, err
 	}

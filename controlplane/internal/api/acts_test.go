@@ -12,7 +12,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/join"
 	"github.com/sallyport-mesh/sallyport/gateway/act"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -26,10 +26,10 @@ func (m *mesh) quarantine() *policyv1.Act {
 	}
 }
 
-func (m *mesh) signAct(said *policyv1.Act, signers ...policy.Signer) *policyv1.SignedAct {
+func (m *mesh) signAct(said *policyv1.Act, signers ...signed.Signer) *policyv1.SignedAct {
 	m.t.Helper()
 	if signers == nil {
-		signers = []policy.Signer{m.signer}
+		signers = []signed.Signer{m.signer}
 	}
 	sa, err := act.Sign(said, signers...)
 	if err != nil {
@@ -86,11 +86,11 @@ func TestMakeRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*policyv1.Act)
-		by     []policy.Signer
+		by     []signed.Signer
 		want   string
 	}{
-		{"nobody's", nil, []policy.Signer{}, "not signed by enough known keys"},
-		{"a stranger's", nil, []policy.Signer{policy.NewSigner("alice", stranger)}, "not signed by enough known keys"},
+		{"nobody's", nil, []signed.Signer{}, "not signed by enough known keys"},
+		{"a stranger's", nil, []signed.Signer{signed.NewSigner("alice", stranger)}, "not signed by enough known keys"},
 		{"another policy's", func(a *policyv1.Act) { a.Policy = "other" }, nil, `of policy "other"`},
 		{"somebody else's", func(a *policyv1.Act) { a.Author = "spiffe://mesh.demo/sallyport/operator/eve" }, nil, "comes from"},
 		{"of yesterday", func(a *policyv1.Act) { a.Made = timestamppb.New(time.Now().Add(-24 * time.Hour)) }, nil, "check the clocks"},

@@ -27,6 +27,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -183,7 +184,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		return nil, errors.New("make the API: a part that it answers from is missing")
 	}
 	if !c.ReadOnly {
-		if err := policy.CheckKeys(c.Keys); err != nil {
+		if err := signed.CheckKeys(c.Keys); err != nil {
 			return nil, fmt.Errorf("make the API: %w", err)
 		}
 	}

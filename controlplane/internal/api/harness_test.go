@@ -27,7 +27,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/statements"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/xds"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -133,7 +133,7 @@ type mesh struct {
 	store   *store.Store
 	records *fakeRecords
 	bundles *fakeBundles
-	signer  policy.Signer
+	signer  signed.Signer
 	keys    *policyv1.KeySet
 	server  *Server
 	grpc    *grpc.Server
@@ -152,7 +152,7 @@ func newMesh(t *testing.T, change func(*Config)) *mesh {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.signer = policy.NewSigner("alice", private)
+	m.signer = signed.NewSigner("alice", private)
 	m.keys = &policyv1.KeySet{Threshold: 1, Keys: map[string][]byte{"alice": public}}
 	if m.store, err = store.Open(t.Context(), store.Config{Dir: t.TempDir(), Log: zaptest.NewLogger(t)}); err != nil {
 		t.Fatal(err)
@@ -274,21 +274,21 @@ func testPolicy() *policyv1.Policy {
 }
 
 // sign makes a policy ready to be published.
-func (m *mesh) sign(p *policyv1.Policy, serial uint64, previous string, signers ...policy.Signer) *policyv1.SignedPolicy {
+func (m *mesh) sign(p *policyv1.Policy, serial uint64, previous string, signers ...signed.Signer) *policyv1.SignedPolicy {
 	m.t.Helper()
 	if len(signers) == 0 {
-		signers = []policy.Signer{m.signer}
+		signers = []signed.Signer{m.signer}
 	}
-	signed, err := policy.Sign(p, serial, previous, false, signers...)
+	sp, err := signed.Sign(p, serial, previous, false, signers...)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return signed
+	return sp
 }
 
-func (m *mesh) publish(signed *policyv1.SignedPolicy) (*controlv1.PublishResponse, error) {
+func (m *mesh) publish(sp *policyv1.SignedPolicy) (*controlv1.PublishResponse, error) {
 	m.t.Helper()
-	return controlv1.NewPolicyServiceClient(m.operator()).Publish(m.t.Context(), &controlv1.PublishRequest{Signed: signed})
+	return controlv1.NewPolicyServiceClient(m.operator()).Publish(m.t.Context(), &controlv1.PublishRequest{Signed: sp})
 }
 
 // published starts from a mesh with testPolicy in force.

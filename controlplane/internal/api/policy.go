@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -21,7 +22,7 @@ import (
 // maxPolicy bounds a signed policy in bytes: its canonical bytes with manifest,
 // signatures and rotations. It leaves a gRPC message and one of the store's, of
 // 16 MiB each, room for what is around it.
-const maxPolicy = policy.MaxCanonical + 2<<20
+const maxPolicy = signed.MaxCanonical + 2<<20
 
 // generation is one policy in every form that the control plane needs.
 type generation struct {
@@ -61,14 +62,14 @@ func (p *policies) compiled() *policy.Policy {
 // load takes up the stored policy, verifying it again: the store is trusted no
 // more than the wire is.
 func (p *policies) load(ctx context.Context) error {
-	signed, stored, err := p.config.Store.Policy(ctx)
+	sp, stored, err := p.config.Store.Policy(ctx)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	g, err := p.verify(signed)
+	g, err := p.verify(sp)
 	if err != nil {
 		return fmt.Errorf("take up the stored policy: %w", err)
 	}
@@ -85,12 +86,12 @@ func (p *policies) takeUp(g *generation) {
 
 // verify reads a signed policy in every form. A reader has no keys: it shows
 // what is stored, and whoever it shows it to has them.
-func (p *policies) verify(signed *policyv1.SignedPolicy) (*generation, error) {
+func (p *policies) verify(sp *policyv1.SignedPolicy) (*generation, error) {
 	read := p.readVerified
 	if p.config.ReadOnly {
 		read = readUnverified
 	}
-	manifest, source, err := read(signed)
+	manifest, source, err := read(sp)
 	if err != nil {
 		return nil, err
 	}
@@ -98,19 +99,19 @@ func (p *policies) verify(signed *policyv1.SignedPolicy) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation{signed: signed, manifest: manifest, source: source, compiled: compiled}, nil
+	return &generation{signed: sp, manifest: manifest, source: source, compiled: compiled}, nil
 }
 
-func (p *policies) readVerified(signed *policyv1.SignedPolicy) (*policyv1.Manifest, *policyv1.Policy, error) {
-	return policy.Verify(signed, p.config.Keys)
+func (p *policies) readVerified(sp *policyv1.SignedPolicy) (*policyv1.Manifest, *policyv1.Policy, error) {
+	return signed.Verify(sp, p.config.Keys)
 }
 
-func readUnverified(signed *policyv1.SignedPolicy) (*policyv1.Manifest, *policyv1.Policy, error) {
+func readUnverified(sp *policyv1.SignedPolicy) (*policyv1.Manifest, *policyv1.Policy, error) {
 	manifest := new(policyv1.Manifest)
-	if err := protojson.Unmarshal(signed.GetManifest(), manifest); err != nil {
+	if err := protojson.Unmarshal(sp.GetManifest(), manifest); err != nil {
 		return nil, nil, fmt.Errorf("read manifest: %w", err)
 	}
-	source, err := policy.Decode(signed.GetPolicy())
+	source, err := signed.Decode(sp.GetPolicy())
 	return manifest, source, err
 }
 

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/internal/store"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -25,7 +25,7 @@ func TestPublishAndGet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	revision := policy.Revision(first.GetPolicy())
+	revision := signed.Revision(first.GetPolicy())
 	want := &controlv1.PublishResponse{Serial: 1, Revision: revision, Behind: []string{"azure-1", "onprem-1"}}
 	if diff := cmp.Diff(want, resp, protocmp.Transform(), protocmp.IgnoreFields(want, "took")); diff != "" {
 		t.Errorf("Publish() (-want +got):\n%s", diff)
@@ -49,7 +49,7 @@ func TestPublishRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	current := policy.Revision(m.sign(testPolicy(), 1, "").GetPolicy())
+	current := signed.Revision(m.sign(testPolicy(), 1, "").GetPolicy())
 	overdue, renamed, other := testPolicy(), testPolicy(), testPolicy()
 	overdue.Transitions[0].ReviewBy = "2020-01-01"
 	renamed.Policy = "another"
@@ -64,8 +64,8 @@ func TestPublishRefuses(t *testing.T) {
 	}{
 		{"nothing", nil, codes.InvalidArgument, "no policy"},
 		{"empty", &policyv1.SignedPolicy{}, codes.InvalidArgument, "not accepted"},
-		{"unknown key", m.sign(testPolicy(), 2, current, policy.NewSigner("mallory", private)), codes.InvalidArgument, "not accepted"},
-		{"known key's name, another key", m.sign(testPolicy(), 2, current, policy.NewSigner("alice", private)), codes.InvalidArgument, "not accepted"},
+		{"unknown key", m.sign(testPolicy(), 2, current, signed.NewSigner("mallory", private)), codes.InvalidArgument, "not accepted"},
+		{"known key's name, another key", m.sign(testPolicy(), 2, current, signed.NewSigner("alice", private)), codes.InvalidArgument, "not accepted"},
 		{"another policy under the manifest", swapped, codes.InvalidArgument, "not accepted"},
 		{"past review date", m.sign(overdue, 2, current), codes.InvalidArgument, "dates"},
 		{"the same serial", m.sign(testPolicy(), 1, ""), codes.FailedPrecondition, current},
@@ -101,9 +101,9 @@ func TestOnlyOneOfManyPublishersWins(t *testing.T) {
 	for i := range 6 {
 		p := testPolicy()
 		p.Intents[0].Name += string(rune('a' + i))
-		signed := m.sign(p, 1, "")
+		sp := m.sign(p, 1, "")
 		go func() {
-			_, err := client.Publish(t.Context(), &controlv1.PublishRequest{Signed: signed})
+			_, err := client.Publish(t.Context(), &controlv1.PublishRequest{Signed: sp})
 			results <- err
 		}()
 	}
@@ -129,7 +129,7 @@ func TestAnotherControlPlanePublished(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := policy.Revision(m.sign(testPolicy(), 1, "").GetPolicy())
+	first := signed.Revision(m.sign(testPolicy(), 1, "").GetPolicy())
 	elsewhere := m.sign(p, 2, first)
 	if _, err := m.store.PutPolicy(t.Context(), elsewhere, stored); err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestAnotherControlPlanePublished(t *testing.T) {
 	if !strings.Contains(err.Error(), "serial 2") {
 		t.Errorf("Publish() says %q, want the stored serial 2 in it", err)
 	}
-	if _, err := m.publish(m.sign(testPolicy(), 3, policy.Revision(elsewhere.GetPolicy()))); err != nil {
+	if _, err := m.publish(m.sign(testPolicy(), 3, signed.Revision(elsewhere.GetPolicy()))); err != nil {
 		t.Errorf("Publish() after catching up = %v", err)
 	}
 }
@@ -163,12 +163,12 @@ func TestForgedStoredPolicyIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.store.PutPolicy(t.Context(), m.sign(testPolicy(), 1, "", policy.NewSigner("alice", private)), 0); err != nil {
+	if _, err := m.store.PutPolicy(t.Context(), m.sign(testPolicy(), 1, "", signed.NewSigner("alice", private)), 0); err != nil {
 		t.Fatal(err)
 	}
 	c, _ := m.config(nil)
-	if _, err := New(t.Context(), c); !errors.Is(err, policy.ErrSignature) {
-		t.Errorf("New() over a forged policy = %v, want %v", err, policy.ErrSignature)
+	if _, err := New(t.Context(), c); !errors.Is(err, signed.ErrSignature) {
+		t.Errorf("New() over a forged policy = %v, want %v", err, signed.ErrSignature)
 	}
 }
 
@@ -191,7 +191,7 @@ func TestPublishIntoABrokenStore(t *testing.T) {
 	m := newMesh(t, func(c *Config) { c.Store = brokenStore{c.Store} })
 	_, err := m.publish(m.sign(testPolicy(), 1, ""))
 	wantCode(t, "Publish()", err, codes.Unavailable)
-	if signed, _ := m.server.Current(); signed != nil {
+	if sp, _ := m.server.Current(); sp != nil {
 		t.Error("a policy that was not stored is current")
 	}
 }

@@ -115,7 +115,7 @@ func TestPolicyExpelsGatewaysThatItDoesNotName(t *testing.T) {
 		aws.acceptAll()
 		gone := make(chan codes.Code, 1)
 		go func() { gone <- azure.refused() }()
-		sp, manifest := signed(t, testPolicy("b", "aws", "onprem"), 2, true)
+		sp, manifest := signedPolicy(t, testPolicy("b", "aws", "onprem"), 2, true)
 		result, err := m.server.Publish(t.Context(), sp, manifest)
 		if err != nil {
 			t.Fatalf("Publish error: %v", err)

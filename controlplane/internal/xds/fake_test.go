@@ -25,7 +25,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -50,10 +50,10 @@ func testPolicy(note string, envs ...string) *policyv1.Policy {
 	return p
 }
 
-func signed(t testing.TB, p *policyv1.Policy, serial uint64, urgent bool) (*policyv1.SignedPolicy, *policyv1.Manifest) {
+func signedPolicy(t testing.TB, p *policyv1.Policy, serial uint64, urgent bool) (*policyv1.SignedPolicy, *policyv1.Manifest) {
 	t.Helper()
 	seed := sha256.Sum256([]byte("operator"))
-	sp, err := policy.Sign(p, serial, "", urgent, policy.NewSigner("operator", ed25519.NewKeyFromSeed(seed[:])))
+	sp, err := signed.Sign(p, serial, "", urgent, signed.NewSigner("operator", ed25519.NewKeyFromSeed(seed[:])))
 	if err != nil {
 		t.Fatalf("sign policy: %v", err)
 	}
@@ -112,7 +112,7 @@ func peerID(ctx context.Context) (spiffeid.ID, error) {
 
 func (m *mesh) publish(p *policyv1.Policy, serial uint64) Result {
 	m.t.Helper()
-	sp, manifest := signed(m.t, p, serial, false)
+	sp, manifest := signedPolicy(m.t, p, serial, false)
 	result, err := m.server.Publish(m.t.Context(), sp, manifest)
 	if err != nil {
 		m.t.Fatalf("Publish(serial %d) error: %v", serial, err)

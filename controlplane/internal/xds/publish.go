@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -48,11 +48,11 @@ func newObject(sp *policyv1.SignedPolicy) (*object, error) {
 	if err := protojson.Unmarshal(sp.GetManifest(), m); err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
-	revision := policy.Revision(sp.GetPolicy())
+	revision := signed.Revision(sp.GetPolicy())
 	if m.GetRevision() != revision {
 		return nil, fmt.Errorf("manifest names revision %q, the policy's is %q", m.GetRevision(), revision)
 	}
-	p, err := policy.Decode(sp.GetPolicy())
+	p, err := signed.Decode(sp.GetPolicy())
 	if err != nil {
 		return nil, fmt.Errorf("read policy: %w", err)
 	}

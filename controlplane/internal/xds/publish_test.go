@@ -26,7 +26,7 @@ type published struct {
 
 func (m *mesh) publishAside(p *policyv1.Policy, serial uint64, urgent bool) <-chan published {
 	m.t.Helper()
-	sp, manifest := signed(m.t, p, serial, urgent)
+	sp, manifest := signedPolicy(m.t, p, serial, urgent)
 	done := make(chan published, 1)
 	go func() {
 		result, err := m.server.Publish(context.Background(), sp, manifest)
@@ -377,8 +377,8 @@ func TestOldPoliciesAreNotServed(t *testing.T) {
 }
 
 func TestPrepareAndCommitRefuse(t *testing.T) {
-	good, _ := signed(t, testPolicy("b", environments...), 2, false)
-	old, _ := signed(t, testPolicy("a", environments...), 1, false)
+	good, _ := signedPolicy(t, testPolicy("b", environments...), 2, false)
+	old, _ := signedPolicy(t, testPolicy("a", environments...), 1, false)
 	altered := func(change func(*policyv1.SignedPolicy)) *policyv1.SignedPolicy {
 		sp := proto.CloneOf(good)
 		change(sp)

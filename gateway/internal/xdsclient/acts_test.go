@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/act"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -42,9 +42,9 @@ func liftOf(sa *policyv1.SignedAct) *policyv1.Act {
 
 func actBy(t testing.TB, said *policyv1.Act, signers ...string) *policyv1.SignedAct {
 	t.Helper()
-	var by []policy.Signer
+	var by []signed.Signer
 	for _, name := range signers {
-		by = append(by, policy.NewSigner(name, key(name)))
+		by = append(by, signed.NewSigner(name, key(name)))
 	}
 	sa, err := act.Sign(said, by...)
 	if err != nil {
@@ -139,7 +139,7 @@ func TestActsAreRefused(t *testing.T) {
 		}, "not signed by enough known keys"},
 		{"a policy's signature", func(t *testing.T) *policyv1.SignedAct {
 			sa := actBy(t, quarantine("x"))
-			sa.Signatures = signed(t, "a", 1).GetSignatures()
+			sa.Signatures = signedPolicy(t, "a", 1).GetSignatures()
 			return sa
 		}, "not signed by enough known keys"},
 		{"nobody", func(t *testing.T) *policyv1.SignedAct { return actBy(t, quarantine("x")) }, "not signed by enough known keys"},
@@ -165,7 +165,7 @@ func TestActsAreRefused(t *testing.T) {
 // TestAnotherMeshsAct: an act of another policy is none here, though the key is one.
 func TestAnotherMeshsAct(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *Client, s *serverStream) {
-		one := signed(t, "a", 1)
+		one := signedPolicy(t, "a", 1)
 		s.accepted(policies(one))
 		s.accepted(state(revision(one)))
 		said := quarantine("x")
@@ -184,7 +184,7 @@ func TestActBeforeItsKeys(t *testing.T) {
 		if err := s.answer(nonce); err == nil {
 			t.Fatal("an act was accepted under keys that do not count yet")
 		}
-		rotated, err := policy.SignKeys(keySet("next"), policy.NewSigner("operator", key("operator")))
+		rotated, err := signed.SignKeys(keySet("next"), signed.NewSigner("operator", key("operator")))
 		if err != nil {
 			t.Fatal(err)
 		}

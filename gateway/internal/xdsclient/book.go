@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -96,7 +97,7 @@ func (b *book) prepare(r *discovery.Resource) error {
 
 // verify checks a policy under the keys and against what was in force before.
 func (b *book) verify(sp *policyv1.SignedPolicy) (*held, error) {
-	m, p, err := policy.Verify(sp, b.keys)
+	m, p, err := signed.Verify(sp, b.keys)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +177,7 @@ func (b *book) settle(now time.Time) error {
 
 // enforce puts a policy in force, once it is on stable storage.
 func (b *book) enforce(h *held, now time.Time) error {
-	keys, err := policy.Keys(h.signed, b.keys)
+	keys, err := signed.Keys(h.signed, b.keys)
 	if err != nil {
 		return err
 	}
@@ -211,7 +212,7 @@ func (b *book) pin(keys *policyv1.KeySet) {
 	}
 	b.keys = keys
 	for revision, h := range b.held {
-		if _, _, err := policy.Verify(h.signed, keys); err != nil {
+		if _, _, err := signed.Verify(h.signed, keys); err != nil {
 			delete(b.held, revision)
 			b.refuse(revision, err)
 		}

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/sallyport-mesh/sallyport/gateway/act"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -107,7 +107,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Conn == nil || cfg.Node.IsZero() {
 		return nil, errors.New("make xDS client: no connection or no node")
 	}
-	if err := policy.CheckKeys(cfg.Keys); err != nil {
+	if err := signed.CheckKeys(cfg.Keys); err != nil {
 		return nil, fmt.Errorf("make xDS client: %w", err)
 	}
 	if cfg.Log == nil {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -66,7 +67,7 @@ func TestHeard(t *testing.T) {
 }
 
 func TestPolicyAndStateArriveInAnyOrder(t *testing.T) {
-	one, two := signed(t, "a", 1), signed(t, "b", 2)
+	one, two := signedPolicy(t, "a", 1), signedPolicy(t, "b", 2)
 	orders := map[string]func(s *serverStream){
 		"policy first": func(s *serverStream) {
 			s.accepted(policies(two))
@@ -157,13 +158,13 @@ func TestStateIsRefusedAfterTwoSeconds(t *testing.T) {
 }
 
 func TestPoliciesThatAreRefused(t *testing.T) {
-	inForce := signed(t, "b", 5)
+	inForce := signedPolicy(t, "b", 5)
 	altered := func(sp *policyv1.SignedPolicy, change func(*policyv1.SignedPolicy)) *policyv1.SignedPolicy {
 		sp = proto.CloneOf(sp)
 		change(sp)
 		return sp
 	}
-	next := signed(t, "c", 6)
+	next := signedPolicy(t, "c", 6)
 	tests := []struct {
 		name string
 		bad  *discovery.Resource
@@ -171,11 +172,11 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 	}{
 		{"signed by somebody", resource("", signedBy(t, "mallory", policyOf("test", "c"), 6)), "not signed"},
 		{"somebody under the operator's name", resource("", altered(next, func(sp *policyv1.SignedPolicy) {
-			sp.Signatures = []*policyv1.Signature{{Key: "operator", Ed25519: policy.NewSigner("operator", key("mallory")).Sign(sp.Manifest)}}
+			sp.Signatures = []*policyv1.Signature{{Key: "operator", Ed25519: signed.NewSigner("operator", key("mallory")).Sign(sp.Manifest)}}
 		})), "not signed"},
 		{"not signed", resource("", altered(next, func(sp *policyv1.SignedPolicy) { sp.Signatures = nil })), "not signed"},
-		{"lower serial", resource("", signed(t, "c", 4)), "serial 4 is lower than 5"},
-		{"same serial, other content", resource("", signed(t, "c", 5)), "serial 5 was in force here"},
+		{"lower serial", resource("", signedPolicy(t, "c", 4)), "serial 4 is lower than 5"},
+		{"same serial, other content", resource("", signedPolicy(t, "c", 5)), "serial 5 was in force here"},
 		{"another policy", resource("", signedBy(t, "operator", policyOf("other", "c"), 6)), `of policy "other"; this gateway enforces policy "test"`},
 		{"under another name", resource("sha256:00", next), "its revision is sha256:"},
 		{"other content than signed", resource(revision(next), altered(next, func(sp *policyv1.SignedPolicy) { sp.Policy = inForce.Policy })), "not the one that the manifest names"},
@@ -218,7 +219,7 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 
 func TestRemovalTakesNothingOutOfForce(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *Client, s *serverStream) {
-		one, two := signed(t, "a", 1), signed(t, "b", 2)
+		one, two := signedPolicy(t, "a", 1), signedPolicy(t, "b", 2)
 		s.accepted(policies(one, two))
 		s.accepted(state(revision(one)))
 		if got := ref(c.Policies().Prepared); got != refOf(two) {
@@ -234,7 +235,7 @@ func TestRemovalTakesNothingOutOfForce(t *testing.T) {
 }
 
 func TestTheSameContentUnderAHigherSerial(t *testing.T) {
-	a1, b2, a3 := signed(t, "a", 1), signed(t, "b", 2), signed(t, "a", 3)
+	a1, b2, a3 := signedPolicy(t, "a", 1), signedPolicy(t, "b", 2), signedPolicy(t, "a", 3)
 	t.Run("policy first", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, c *Client, s *serverStream) {
 			for _, sp := range []*policyv1.SignedPolicy{a1, b2, a3} {
@@ -275,7 +276,7 @@ func TestTheSameContentUnderAHigherSerial(t *testing.T) {
 }
 
 func TestKeysThatWereRotatedOutSignNothingMore(t *testing.T) {
-	rotation, err := policy.SignKeys(keySet("second"), policy.NewSigner("operator", key("operator")))
+	rotation, err := signed.SignKeys(keySet("second"), signed.NewSigner("operator", key("operator")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,14 +284,14 @@ func TestKeysThatWereRotatedOutSignNothingMore(t *testing.T) {
 	rotated.Rotations = []*policyv1.KeyRotation{rotation}
 	later := signedBy(t, "second", policyOf("test", "d"), 4)
 	inBubble(t, func(t *testing.T, c *Client, s *serverStream) {
-		old := signed(t, "c", 3)
+		old := signedPolicy(t, "c", 3)
 		s.accepted(policies(old, rotated)) // both are good until the new keys are in force
 		s.accepted(state(revision(rotated)))
 		wantCurrent(t, c, rotated)
 		if err := s.answer(s.send(state(revision(old)))); err == nil {
 			t.Error("a policy that the old keys had signed was put in force")
 		}
-		if err := s.answer(s.send(policies(signed(t, "e", 5)))); err == nil {
+		if err := s.answer(s.send(policies(signedPolicy(t, "e", 5)))); err == nil {
 			t.Error("a policy of the old keys was accepted")
 		}
 		s.accepted(policies(later))
@@ -303,7 +304,7 @@ func TestGraceOfThePreviousPolicy(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *Client, s *serverStream) {
 		var all []*policyv1.SignedPolicy
 		for n := range 4 {
-			sp := signed(t, strings.Repeat("n", n+1), uint64(n+1))
+			sp := signedPolicy(t, strings.Repeat("n", n+1), uint64(n+1))
 			all = append(all, sp)
 			s.accepted(policies(sp))
 			if n < 3 { // the last stays prepared
@@ -347,7 +348,7 @@ func TestGraceOfThePreviousPolicy(t *testing.T) {
 
 func TestChangedTellsOfEachChange(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *Client, s *serverStream) {
-		sp := signed(t, "a", 1)
+		sp := signedPolicy(t, "a", 1)
 		for _, step := range []*discovery.DeltaDiscoveryResponse{policies(sp), state(revision(sp))} {
 			changed := c.Changed()
 			s.accepted(step)
@@ -373,7 +374,7 @@ func TestPolicyIsNotInForceUntilItIsStored(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(block, "x"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		sp := signed(t, "a", 1)
+		sp := signedPolicy(t, "a", 1)
 		s.accepted(policies(sp))
 		named := s.send(state(revision(sp)))
 		if err := s.answer(named); err == nil || !strings.Contains(err.Error(), "save ") {

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -39,7 +40,7 @@ func (b *book) loadEarlier(now time.Time) error {
 	if err := proto.Unmarshal(content, sp); err != nil {
 		return fmt.Errorf("policy before the last good one: it is not readable: %w", err)
 	}
-	m, p, err := policy.Verify(sp, b.keys)
+	m, p, err := signed.Verify(sp, b.keys)
 	if err != nil || m.GetPolicy() != b.floor.Policy || m.GetSerial() >= b.floor.Serial {
 		return nil //nolint:nilerr // then it is none
 	}

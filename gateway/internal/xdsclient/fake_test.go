@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -58,21 +59,21 @@ func policyOf(name, note string) *policyv1.Policy {
 	return p
 }
 
-func signed(t testing.TB, note string, serial uint64) *policyv1.SignedPolicy {
+func signedPolicy(t testing.TB, note string, serial uint64) *policyv1.SignedPolicy {
 	t.Helper()
 	return signedBy(t, "operator", policyOf("test", note), serial)
 }
 
 func signedBy(t testing.TB, signer string, p *policyv1.Policy, serial uint64) *policyv1.SignedPolicy {
 	t.Helper()
-	sp, err := policy.Sign(p, serial, "", false, policy.NewSigner(signer, key(signer)))
+	sp, err := signed.Sign(p, serial, "", false, signed.NewSigner(signer, key(signer)))
 	if err != nil {
 		t.Fatalf("sign policy: %v", err)
 	}
 	return sp
 }
 
-func revision(sp *policyv1.SignedPolicy) string { return policy.Revision(sp.GetPolicy()) }
+func revision(sp *policyv1.SignedPolicy) string { return signed.Revision(sp.GetPolicy()) }
 
 // resource packs m; its version is a digest of its content.
 func resource(name string, m proto.Message) *discovery.Resource {

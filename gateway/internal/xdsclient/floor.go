@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -67,7 +68,7 @@ func (b *book) load() error {
 	if err != nil {
 		return errors.Join(floorErr, fmt.Errorf("last good policy: %w", err))
 	}
-	if b.keys, err = policy.Keys(sp, b.keys); err != nil {
+	if b.keys, err = signed.Keys(sp, b.keys); err != nil {
 		return errors.Join(floorErr, fmt.Errorf("last good policy: %w", err))
 	}
 	b.inForce = h

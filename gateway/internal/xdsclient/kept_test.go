@@ -55,7 +55,7 @@ func TestStartsWithoutAControlPlane(t *testing.T) {
 		cp := newControlPlane(t)
 		_, stop := cp.client(dir)
 		s := <-cp.streams
-		sp := signed(t, "a", 3)
+		sp := signedPolicy(t, "a", 3)
 		s.accepted(policies(sp))
 		s.accepted(state(revision(sp)))
 		s.accepted(endpoints(assignment("chat.llm.aws.mesh", "10.1.0.9")))
@@ -81,7 +81,7 @@ func TestStartsWithoutAControlPlane(t *testing.T) {
 }
 
 func TestKeptPolicyThatIsNotGood(t *testing.T) {
-	one, two := signed(t, "a", 1), signed(t, "b", 2)
+	one, two := signedPolicy(t, "a", 1), signedPolicy(t, "b", 2)
 	encode := func(sp *policyv1.SignedPolicy) []byte {
 		b, err := proto.Marshal(sp)
 		if err != nil {
@@ -149,20 +149,20 @@ func write(t *testing.T, dir, name string, content []byte) {
 
 func TestTheFloorOutlastsALostPolicy(t *testing.T) {
 	dir := t.TempDir()
-	enforced(t, dir, signed(t, "a", 1), signed(t, "b", 2))
+	enforced(t, dir, signedPolicy(t, "a", 1), signedPolicy(t, "b", 2))
 	write(t, dir, policyFile, []byte("\xff"))
 	c := start(t, dir)
-	if err := c.book.accept(policies(signed(t, "a", 1))); err == nil {
+	if err := c.book.accept(policies(signedPolicy(t, "a", 1))); err == nil {
 		t.Error("an older policy was accepted after the last good one was lost")
 	}
-	if err := c.book.accept(policies(signed(t, "b", 2))); err != nil {
+	if err := c.book.accept(policies(signedPolicy(t, "b", 2))); err != nil {
 		t.Errorf("the last good policy itself: %v", err)
 	}
 }
 
 func TestStateFilesAreTheOwnersAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made")
-	enforced(t, dir, signed(t, "a", 1))
+	enforced(t, dir, signedPolicy(t, "a", 1))
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -199,11 +199,11 @@ func TestKeptEndpointsThatAreNotGood(t *testing.T) {
 func TestSoManyPoliciesAreNotHeld(t *testing.T) {
 	c := start(t, t.TempDir())
 	for n := range maxHeld {
-		if err := c.book.accept(policies(signed(t, "n"+string(rune('a'+n)), uint64(n+1)))); err != nil {
+		if err := c.book.accept(policies(signedPolicy(t, "n"+string(rune('a'+n)), uint64(n+1)))); err != nil {
 			t.Fatalf("policy %d: %v", n, err)
 		}
 	}
-	last := signed(t, "last", 99)
+	last := signedPolicy(t, "last", 99)
 	if err := c.book.accept(policies(last)); err == nil {
 		t.Errorf("%d policies are held", maxHeld+1)
 	}
@@ -228,7 +228,7 @@ func (c *Client) bookNames() []string {
 // crossings under the policy before as they do, and no longer.
 func TestEarlierPolicyIsKeptForItsGrace(t *testing.T) {
 	dir := t.TempDir()
-	one, two := signed(t, "a", 1), signed(t, "b", 2)
+	one, two := signedPolicy(t, "a", 1), signedPolicy(t, "b", 2)
 	enforced(t, dir, one)
 	if p := start(t, dir).Policies(); p.Previous != nil {
 		t.Errorf("there is a policy before the first one: %+v", p.Previous.Ref())

@@ -13,7 +13,7 @@ func TestResumesAfterTheStreamIsLost(t *testing.T) {
 		cp := newControlPlane(t)
 		c, _ := cp.client(t.TempDir())
 		s := <-cp.streams
-		sp := signed(t, "a", 1)
+		sp := signedPolicy(t, "a", 1)
 		chat := assignment("chat.llm.aws.mesh", "10.1.0.9")
 		s.accepted(policies(sp))
 		named := state(revision(sp))
@@ -34,7 +34,7 @@ func TestResumesAfterTheStreamIsLost(t *testing.T) {
 			}
 		}
 		wantCurrent(t, c, sp)
-		next := signed(t, "b", 2)
+		next := signedPolicy(t, "b", 2)
 		s.accepted(policies(next))
 		s.accepted(state(revision(next)))
 		wantCurrent(t, c, next)
@@ -46,7 +46,7 @@ func TestAStateThatWasRefusedIsNotHeld(t *testing.T) {
 		cp := newControlPlane(t)
 		cp.client(t.TempDir())
 		s := <-cp.streams
-		sp := signed(t, "a", 1)
+		sp := signedPolicy(t, "a", 1)
 		s.accepted(policies(sp))
 		s.accepted(state(revision(sp)))
 		if err := s.answer(s.send(state("sha256:beef"))); err == nil {

@@ -58,7 +58,7 @@ func TestEndpointsThatAreRefused(t *testing.T) {
 			ClusterName: "chat.llm.aws.mesh", Endpoints: []*endpoint.LocalityLbEndpoints{{LbEndpoints: []*endpoint.LbEndpoint{{}}}},
 		}), "port 0 is none"},
 		{"too many", assignment("chat.llm.aws.mesh", slices.Repeat([]string{"10.1.0.9"}, maxEndpoints+1)...), "more than"},
-		{"another type", resource("chat.llm.aws.mesh", signed(t, "a", 1)), "it is of type"},
+		{"another type", resource("chat.llm.aws.mesh", signedPolicy(t, "a", 1)), "it is of type"},
 		{"not readable", &discovery.Resource{Name: "x", Resource: &anypb.Any{TypeUrl: typeEndpoints, Value: []byte("\xff")}}, "not readable"},
 	}
 	for _, tt := range tests {
@@ -82,7 +82,7 @@ func TestEndpointsThatAreRefused(t *testing.T) {
 // FuzzResources feeds whatever a control plane could send. Nothing may panic,
 // and nothing but the seed's one good policy may ever be in force.
 func FuzzResources(f *testing.F) {
-	sp := signed(f, "a", 1)
+	sp := signedPolicy(f, "a", 1)
 	for _, r := range []*discovery.Resource{
 		resource(revision(sp), sp),
 		state(revision(sp)).Resources[0],

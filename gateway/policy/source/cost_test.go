@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -27,11 +27,11 @@ func TestCosts(t *testing.T) {
 	if diff := cmp.Diff(want, p.GetCosts(), protocmp.Transform()); diff != "" {
 		t.Errorf("costs (-want +got):\n%s", diff)
 	}
-	canonical, err := policy.Canonical(p)
+	canonical, err := signed.Canonical(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := policy.Decode(canonical)
+	again, err := signed.Decode(canonical)
 	if err != nil {
 		t.Fatal(err)
 	}

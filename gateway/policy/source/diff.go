@@ -10,7 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -89,7 +89,7 @@ func (o object) compare(p object) int {
 
 func objects(p *policyv1.Policy) map[object]proto.Message {
 	p = proto.CloneOf(p)
-	policy.Normalize(p)
+	signed.Normalize(p)
 	out := map[object]proto.Message{}
 	addAll(out, "team", p.GetTeams())
 	addAll(out, "sink", p.GetSinks())

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -37,11 +38,11 @@ func edit(t testing.TB, old, replacement string) string {
 
 func revision(t testing.TB, p *policyv1.Policy) string {
 	t.Helper()
-	b, err := policy.Canonical(p)
+	b, err := signed.Canonical(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return policy.Revision(b)
+	return signed.Revision(b)
 }
 
 func TestLoadExample(t *testing.T) {
@@ -402,11 +403,11 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
-		b, err := policy.Canonical(p)
+		b, err := signed.Canonical(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := policy.Decode(b); err != nil {
+		if _, err := signed.Decode(b); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := policy.Compile(p, policy.Ref{}); err != nil {

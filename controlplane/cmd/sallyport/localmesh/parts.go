@@ -21,7 +21,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/policykey"
 	"github.com/sallyport-mesh/sallyport/deploy/local"
 	"github.com/sallyport-mesh/sallyport/gateway"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/source"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
@@ -273,11 +273,11 @@ func (m *Mesh) Apply(ctx context.Context, yaml []byte) (*controlv1.PublishRespon
 	if err != nil {
 		return nil, err
 	}
-	signed, err := policy.Sign(p, serial+1, previous, false, key)
+	sp, err := signed.Sign(p, serial+1, previous, false, key)
 	if err != nil {
 		return nil, err
 	}
-	return controlv1.NewPolicyServiceClient(m.conn).Publish(ctx, &controlv1.PublishRequest{Signed: signed})
+	return controlv1.NewPolicyServiceClient(m.conn).Publish(ctx, &controlv1.PublishRequest{Signed: sp})
 }
 
 // Workloads of an environment that run here, for people.

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	controlv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/control/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -15,14 +16,14 @@ import (
 // inForce is the serial and revision of the policy in force, verified; zero
 // if there is none yet.
 func (m *Mesh) inForce(ctx context.Context, keys *policyv1.KeySet) (uint64, string, error) {
-	signed, err := m.Reload(ctx)
+	sp, err := m.Reload(ctx)
 	if status.Code(err) == codes.NotFound {
 		return 0, "", nil
 	}
 	if err != nil {
 		return 0, "", fmt.Errorf("ask for the policy in force: %w", err)
 	}
-	manifest, _, err := policy.Verify(signed, keys)
+	manifest, _, err := signed.Verify(sp, keys)
 	if err != nil {
 		return 0, "", fmt.Errorf("verify the policy in force: %w", err)
 	}
@@ -35,11 +36,11 @@ func (m *Mesh) InForce(ctx context.Context) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	signed, err := m.Reload(ctx)
+	sp, err := m.Reload(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the policy in force: %w", err)
 	}
-	manifest, p, err := policy.Verify(signed, keys)
+	manifest, p, err := signed.Verify(sp, keys)
 	if err != nil {
 		return nil, fmt.Errorf("verify the policy in force: %w", err)
 	}

@@ -23,7 +23,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/render"
-	"github.com/sallyport-mesh/sallyport/gateway/policy"
+	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
@@ -44,7 +44,7 @@ var ErrExists = errors.New("it exists and is not replaced")
 // Generate makes a key and a key set of this one key, threshold 1, and writes
 // both into dir, which it makes if need be. An empty id becomes one made of the
 // public key's digest. It fails with ErrExists if either file is there.
-func Generate(dir, id string) (policy.Signer, *policyv1.KeySet, error) {
+func Generate(dir, id string) (signed.Signer, *policyv1.KeySet, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("generate key: %w", err)
@@ -68,7 +68,7 @@ func Generate(dir, id string) (policy.Signer, *policyv1.KeySet, error) {
 	if err := writeBoth(dir, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), text.Bytes()); err != nil {
 		return nil, nil, err
 	}
-	return policy.NewSigner(id, private), set, nil
+	return signed.NewSigner(id, private), set, nil
 }
 
 // writeBoth writes the key before the key set, so that a key set never names a
@@ -103,7 +103,7 @@ func WriteNew(path string, text []byte, mode fs.FileMode) error {
 
 // Read reads a private key and finds its id in the key set. It refuses a key
 // that the set does not list: no gateway would accept what it signs.
-func Read(path string, set *policyv1.KeySet) (policy.Signer, error) {
+func Read(path string, set *policyv1.KeySet) (signed.Signer, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read policy key: %w", err)
@@ -115,7 +115,7 @@ func Read(path string, set *policyv1.KeySet) (policy.Signer, error) {
 	public, _ := private.Public().(ed25519.PublicKey)
 	for id, listed := range set.GetKeys() {
 		if public.Equal(ed25519.PublicKey(listed)) {
-			return policy.NewSigner(id, private), nil
+			return signed.NewSigner(id, private), nil
 		}
 	}
 	return nil, fmt.Errorf("policy key %s is not in the key set: no gateway would accept what it signs", path)
@@ -148,7 +148,7 @@ func ReadSet(path string) (*policyv1.KeySet, error) {
 	if err := protojson.Unmarshal(text, set); err != nil {
 		return nil, fmt.Errorf("read key set %s: %w", path, err)
 	}
-	if err := policy.CheckKeys(set); err != nil {
+	if err := signed.CheckKeys(set); err != nil {
 		return nil, fmt.Errorf("read key set %s: %w", path, err)
 	}
 	return set, nil

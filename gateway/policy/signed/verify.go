@@ -1,4 +1,4 @@
-package policy
+package signed
 
 import (
 	"bytes"
@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/jcs"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
-// Why a signed policy is refused. ErrNotCanonical and Faults are others.
+// Why a signed policy is refused. ErrNotCanonical and policy.Faults are others.
 var (
 	// ErrKeys: a key set that nobody can sign under.
 	ErrKeys = errors.New("bad key set")
@@ -57,7 +58,7 @@ func Verify(sp *policyv1.SignedPolicy, keys *policyv1.KeySet) (*policyv1.Manifes
 	if p.GetPolicy() != m.GetPolicy() {
 		return nil, nil, fmt.Errorf("verify policy: %w: it is of policy %q, not %q", ErrManifest, m.GetPolicy(), p.GetPolicy())
 	}
-	if faults := Validate(p); len(faults) > 0 {
+	if faults := policy.Validate(p); len(faults) > 0 {
 		return nil, nil, fmt.Errorf("verify policy: %w", faults)
 	}
 	return m, p, nil

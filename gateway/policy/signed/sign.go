@@ -1,10 +1,11 @@
-package policy
+package signed
 
 import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/jcs"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -43,9 +44,9 @@ func (s keySigner) GoString() string { return s.String() }
 
 // Sign makes a policy ready to be published: canonical, named by its content
 // and signed. previous is the revision before it, "" for the first. It fails
-// with Faults if the policy is not valid.
+// with policy.Faults if the policy is not valid.
 func Sign(p *policyv1.Policy, serial uint64, previous string, urgent bool, signers ...Signer) (*policyv1.SignedPolicy, error) {
-	if faults := Validate(p); len(faults) > 0 {
+	if faults := policy.Validate(p); len(faults) > 0 {
 		return nil, faults
 	}
 	if serial == 0 {

@@ -1,28 +1,45 @@
-package policy
+package signed
 
 import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gowebpki/jcs"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
+
+// example is the policy of the testdata of the package policy.
+func example(t testing.TB) *policyv1.Policy {
+	t.Helper()
+	b, err := os.ReadFile("../testdata/example.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
 
 // TestVector holds the canonical form still: a change of it is a change of
 // every policy's name.
 func TestVector(t *testing.T) {
-	want, err := os.ReadFile("testdata/example.json")
+	want, err := os.ReadFile("../testdata/example.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	revision, err := os.ReadFile("testdata/example.revision")
+	revision, err := os.ReadFile("../testdata/example.revision")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +99,54 @@ func TestCanonicalLeavesThePolicyAlone(t *testing.T) {
 	}
 }
 
+// TestOrderNeverMatters: a policy has one revision, in whichever order it is written.
+func TestOrderNeverMatters(t *testing.T) {
+	want, err := Canonical(example(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		p := example(t)
+		p.Intents = rapid.Permutation(p.Intents).Draw(rt, "intents")
+		p.Transitions = rapid.Permutation(p.Transitions).Draw(rt, "transitions")
+		p.Tests = rapid.Permutation(p.Tests).Draw(rt, "tests")
+		for _, e := range p.Environments {
+			slices.Reverse(e.Networks)
+		}
+		got, err := Canonical(p)
+		if err != nil || Revision(got) != Revision(want) {
+			rt.Fatalf("two revisions of one policy: %v\n%s", err, got)
+		}
+	})
+}
+
+// TestUnsaidIsNotThere: what a policy does not say is not in its bytes, so that
+// policies from before a field keep their revision.
+func TestUnsaidIsNotThere(t *testing.T) {
+	for _, c := range []struct {
+		field, text string
+		say         func(*policyv1.Intent)
+	}{
+		{"idempotent", `"idempotent":true`, func(in *policyv1.Intent) { in.Idempotent = true }},
+		{"workloadProof", `"require":{"workloadProof":true}`, func(in *policyv1.Intent) { in.Require = &policyv1.Require{WorkloadProof: true} }},
+	} {
+		p := example(t)
+		before, err := Canonical(p)
+		if err != nil || bytes.Contains(before, []byte(c.field)) {
+			t.Fatalf("%s: Canonical: %v, %s", c.field, err, before)
+		}
+		c.say(p.Intents[0])
+		after, err := Canonical(p)
+		if err != nil || !bytes.Contains(after, []byte(c.text)) {
+			t.Fatalf("%s: Canonical: %v, %s", c.field, err, after)
+		}
+		Normalize(p)
+		if back, err := Decode(after); err != nil || !proto.Equal(back, p) {
+			t.Errorf("%s: Decode: %v, %v", c.field, err, back)
+		}
+	}
+}
+
 func TestNormalizeKeepsWhatHasOrder(t *testing.T) {
 	p := example(t)
 	classes, layers := []string{"c", "b", "a"}, p.Environments["onprem"].Layers
@@ -124,6 +189,7 @@ func TestDecodeIsStrict(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	seed, err := Canonical(example(f))
 	if err != nil {
 		f.Fatal(err)
@@ -141,17 +207,18 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || !bytes.Equal(again, b) {
 			t.Fatalf("one policy, two forms: %v\n%s\n%s", err, b, again)
 		}
-		if len(Validate(p)) > 0 {
+		if len(policy.Validate(p)) > 0 {
 			return
 		}
-		c, err := Compile(p, Ref{})
+		c, err := policy.Compile(p, policy.Ref{})
 		if err != nil {
 			t.Fatalf("valid, but does not compile: %v", err)
 		}
 		for _, from := range c.Workloads() {
 			for _, to := range c.Workloads() {
-				for _, service := range asked("", to) {
-					c.ReachOf(from, to, service, noon())
+				c.ReachOf(from, to, "", noon)
+				for i := range to.Services {
+					c.ReachOf(from, to, to.Services[i].Name, noon)
 				}
 			}
 		}

@@ -1,4 +1,4 @@
-package policy
+package signed
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/jcs"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -65,7 +66,7 @@ func TestSignRefuses(t *testing.T) {
 		t.Error("serial 0 was signed")
 	}
 	p.Transitions[0].Owner = ""
-	var faults Faults
+	var faults policy.Faults
 	if _, err := Sign(p, 1, "", false, s...); !errors.As(err, &faults) {
 		t.Errorf("a policy that is not valid: %v", err)
 	}
@@ -107,7 +108,7 @@ func TestVerifyRefuses(t *testing.T) {
 		sp.Policy = b
 		return sp
 	}
-	var faults Faults
+	var faults policy.Faults
 	for _, c := range []struct {
 		name string
 		sp   *policyv1.SignedPolicy
