@@ -5,12 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sallyport-mesh/sallyport/deploy/local"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-func template() []byte { return local.Template() }
+func template() []byte { return meshtest.Plain() }
 
 // TestApplyChangesTheNextCall publishes a policy that denies what the one
 // before allowed.

@@ -72,7 +72,7 @@ func TestReadmeCommands(t *testing.T) {
 	if !found || !closed {
 		t.Fatal("the README has no shell block")
 	}
-	m := meshtest.Start(t, nil)
+	m := meshtest.Start(t, meshtest.Demo)
 	dir := t.TempDir()
 	if err := os.Symlink(m.Dir(), filepath.Join(dir, "mesh")); err != nil {
 		t.Fatal(err)

@@ -100,14 +100,22 @@ func listJSON[T any](t *testing.T, dir string, args ...string) []T {
 
 func (k *kept) testCrossings(t *testing.T) {
 	k.records = listJSON[recordJSON](t, k.dir, "crossings")
-	if len(k.records) != 3 {
-		t.Fatalf("%d crossings listed, want the tour's 3: %+v", len(k.records), k.records)
-	}
-	for i, want := range []struct{ state, decision, owner, to string }{
+	tour := []struct{ state, decision, owner, to string }{
 		{"JOINED", "ALLOW", "ml-platform", "azure"},
+		{"JOINED", "ALLOW", "ml-platform", "azure"},
+		{"JOINED", "ALLOW", "ml-platform", "azure"}, // the caller leaves
+		{"DENIED", "DENY", "ml-platform", "azure"},  // another model
+		{"JOINED", "ALLOW", "search-team", "aws"},   // tools
+		{"DENIED", "DENY", "search-team", "aws"},    // another tool
+		{"JOINED", "ALLOW", "ml-platform", "azure"}, // embeddings
+		{"DENIED", "DENY", "ml-platform", "azure"},  // too soon
 		{"JOINED", "ALLOW", "ml-platform", "azure"},
 		{"DENIED", "DENY", "search-team", "aws"},
-	} {
+	}
+	if len(k.records) != len(tour) {
+		t.Fatalf("%d crossings listed, want the tour's %d: %+v", len(k.records), len(tour), k.records)
+	}
+	for i, want := range tour {
 		r := k.records[i]
 		if r.State != want.state || r.Egress.Decision != want.decision || r.Transition.Owner != want.owner || r.Transition.To != want.to {
 			t.Errorf("crossing %d is %+v, want %+v", i+1, r, want)
@@ -116,7 +124,7 @@ func (k *kept) testCrossings(t *testing.T) {
 			t.Errorf("crossing %d was decided under policy %+v", i+1, r.Egress.Policy)
 		}
 	}
-	if denied := listJSON[recordJSON](t, k.dir, "crossings", "--decision", "deny"); len(denied) != 1 || denied[0].ID != k.records[2].ID {
+	if denied := listJSON[recordJSON](t, k.dir, "crossings", "--decision", "deny"); len(denied) != 4 || denied[0].ID != k.records[3].ID {
 		t.Errorf("denied are %+v", denied)
 	}
 	if s := meshtest.Sallyport(t, k.dir, "crossings", "--owner", "nobody"); s.Code != 1 || s.Stderr == "" {
@@ -127,7 +135,7 @@ func (k *kept) testCrossings(t *testing.T) {
 func (k *kept) testTrace(t *testing.T) {
 	id, trace := k.records[0].ID, k.records[0].Trace
 	whole := ask(t, k.dir, "trace", trace)
-	if strings.Count(whole, "ALLOW  200  both ends agree") != 2 || strings.Count(whole, "DENY        at the near gateway") != 1 ||
+	if strings.Count(whole, "both ends agree") != 6 || strings.Count(whole, "at the near gateway") != 4 ||
 		strings.Count(whole, id) != 1 {
 		t.Errorf("trace of the tour:\n%s", whole)
 	}

@@ -25,7 +25,6 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
-	"github.com/sallyport-mesh/sallyport/deploy/local"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 	"github.com/sallyport-mesh/sallyport/gateway/mux"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -185,7 +184,7 @@ func gates(t *testing.T, m *meshtest.Mesh) []gate {
 // TestBadSVIDs shows every bad X509-SVID at every gate, and has a destination show
 // it. Nobody is let in, nothing crosses, and what was wrong is in the record.
 func TestBadSVIDs(t *testing.T) {
-	m := meshtest.WithPorts(t, local.Template(), "llm.azure.mesh:8000")
+	m := meshtest.WithPorts(t, meshtest.Plain(), "llm.azure.mesh:8000")
 	cases := badSVIDs(t)
 	t.Run("at gates", func(t *testing.T) { besiegeGates(t, m, cases) })
 	meshtest.WantCrossing(t, m)

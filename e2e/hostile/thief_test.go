@@ -21,7 +21,6 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs"
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
-	"github.com/sallyport-mesh/sallyport/deploy/local"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
@@ -265,7 +264,7 @@ const proofAudience = "sallyport:proof:llm.azure.mesh"
 func withProofs(t *testing.T) *meshtest.Mesh {
 	t.Helper()
 	const models = "methods: [GET], paths: [/v1/models]}\n"
-	text := meshtest.Edit(t, string(local.Template()), models, models+"    require: workload-proof\n")
+	text := meshtest.Edit(t, string(meshtest.Plain()), models, models+"    require: workload-proof\n")
 	return meshtest.Start(t, func(cfg *localmesh.Config) { cfg.Policy = []byte(text) })
 }
 

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
-	"github.com/sallyport-mesh/sallyport/deploy/local"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
@@ -51,7 +50,7 @@ func policyWith(t testing.TB, places []place) []byte {
 			p.name, p.name, farHost, p.protocol, p.protocol, p.port)
 		fmt.Fprintf(&intents, "  - name: ask-%s\n    allow: {from: orchestrator, to: %s}\n", p.name, p.name)
 	}
-	text := meshtest.Edit(t, string(local.Template()), "\nworkloads:\n", "\nworkloads:\n"+workloads.String())
+	text := meshtest.Edit(t, string(meshtest.Plain()), "\nworkloads:\n", "\nworkloads:\n"+workloads.String())
 	return []byte(meshtest.Edit(t, text, "\nintents:\n", "\nintents:\n"+intents.String()))
 }
 

@@ -30,8 +30,9 @@ func Chat(ctx context.Context, t testing.TB, c *http.Client, stream bool, header
 		t.Fatal(err)
 	}
 	if header != nil {
-		req.Header = header
+		req.Header = header.Clone()
 	}
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.Do(req)
 	if err != nil {
 		t.Fatal(err)

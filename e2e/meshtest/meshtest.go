@@ -41,7 +41,7 @@ type Mesh struct {
 }
 
 // Start brings a mesh up and takes it down with the test. Change, if not nil,
-// changes what is run.
+// changes what is run. Its policy is Plain unless that says another.
 func Start(t testing.TB, change func(*localmesh.Config)) *Mesh {
 	t.Helper()
 	cfg := localmesh.Config{Dir: Dir(t), Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))}
@@ -50,6 +50,9 @@ func Start(t testing.TB, change func(*localmesh.Config)) *Mesh {
 	}
 	if change != nil {
 		change(&cfg)
+	}
+	if cfg.Policy == nil {
+		cfg.Policy = Plain()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	up, down := make(chan *localmesh.Mesh, 1), make(chan error, 1)

@@ -75,7 +75,7 @@ func TestOpenAINode(t *testing.T) {
 	if _, err := os.Stat("node/node_modules/openai"); err != nil {
 		skipUnlessRequired(t, "needs Node and the SDK: npm ci --prefix e2e/sdk/node")
 	}
-	m := meshtest.Start(t, nil)
+	m := meshtest.Start(t, meshtest.Demo)
 	llm := newPacedLLM()
 	m.ServeChat(t, llm.ServeHTTP)
 	ctx, cancel := context.WithTimeout(m.Context, meshtest.Patience)

@@ -202,39 +202,65 @@ func (t *Tour) delete(ctx context.Context) (*outcome, error) {
 // embed asks twice within a second, where one request is allowed, and once more when
 // the gateway says.
 func (t *Tour) embed(ctx context.Context) (*outcome, error) {
-	const body = `{"model":"gpt-oss-20b","input":"` + question + `"}`
+	if err := wait(ctx, time.Until(time.Now().Truncate(time.Second).Add(time.Second))); err != nil {
+		return nil, err // a second begins
+	}
 	waited := time.Duration(0)
-	for refused := 0; ; {
-		resp, err := t.call(ctx, http.MethodPost, embedURL, body)
+	for _, want := range [...]int{http.StatusOK, http.StatusTooManyRequests} {
+		seconds, err := t.embedded(ctx, want)
 		if err != nil {
 			return nil, err
 		}
-		resp.Body.Close()
-		crossing := resp.Header.Get("sallyport-crossing")
-		switch {
-		case resp.StatusCode == http.StatusOK && refused > 0:
-			return &outcome{crossing: crossing, allowed: true, measured: fmt.Sprintf("429, and allowed again after %.0f s", waited.Seconds())}, nil
-		case resp.StatusCode == http.StatusTooManyRequests && refused < 3:
-			if refused++; refused == 1 {
-				r, err := t.record(ctx, crossing)
-				if err != nil {
-					return nil, err
-				}
-				t.records = append(t.records, r)
-			}
-			seconds, err := strconv.Atoi(resp.Header.Get("retry-after"))
-			if err != nil || seconds < 1 {
-				return nil, fmt.Errorf("retry-after is %q", resp.Header.Get("retry-after"))
-			}
-			waited += time.Duration(seconds) * time.Second
-			select {
-			case <-time.After(time.Duration(seconds) * time.Second):
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		case resp.StatusCode != http.StatusOK:
-			return nil, fmt.Errorf("status %d", resp.StatusCode)
+		waited = time.Duration(seconds) * time.Second
+	}
+	if err := wait(ctx, waited); err != nil {
+		return nil, err
+	}
+	resp, err := t.call(ctx, http.MethodPost, embedURL, embedBody)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d after %s, want 200", resp.StatusCode, waited)
+	}
+	return &outcome{
+		crossing: resp.Header.Get("sallyport-crossing"), allowed: true,
+		measured: fmt.Sprintf("429, and allowed again after %.0f s", waited.Seconds()),
+	}, nil
+}
+
+const embedBody = `{"model":"` + small + `","input":"` + question + `"}`
+
+// embedded asks once, and gives the seconds after which to ask again.
+func (t *Tour) embedded(ctx context.Context, want int) (retryAfter int, err error) {
+	resp, err := t.call(ctx, http.MethodPost, embedURL, embedBody)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != want {
+		return 0, fmt.Errorf("status %d, want %d", resp.StatusCode, want)
+	}
+	if want == http.StatusTooManyRequests {
+		if retryAfter, err = strconv.Atoi(resp.Header.Get("retry-after")); err != nil || retryAfter < 1 {
+			return 0, fmt.Errorf("retry-after is %q", resp.Header.Get("retry-after"))
 		}
+	}
+	r, err := t.record(ctx, resp.Header.Get("sallyport-crossing"))
+	if err != nil {
+		return 0, err
+	}
+	t.records = append(t.records, r)
+	return retryAfter, nil
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
