@@ -123,8 +123,8 @@ func (r *robbery) federate(t *testing.T, p *plane, env string) {
 			"an authority's SVID that it made": r.forged(t, authority).Certificate,
 			"its own root":                     {root.Raw},
 		} {
-			sp := r.signBundle(t, td.Name(), document, chain)
-			if nack := p.push(t, env, resource(t, td.Name(), sp)); !strings.Contains(nack, "signature 0: ") {
+			sb := r.signBundle(t, td.Name(), document, chain)
+			if nack := p.push(t, env, resource(t, td.Name(), sb)); !strings.Contains(nack, "signature 0: ") {
 				t.Errorf("the gateway of %s says of a bundle of %s signed by %s: %q", env, td, name, nack)
 			}
 		}
@@ -178,14 +178,14 @@ func (r *robbery) act(t *testing.T, p *plane, env string) {
 		for kind, subject := range map[policyv1.Act_Kind]spiffeid.ID{
 			policyv1.Act_QUARANTINE: localmesh.ID("orchestrator"), policyv1.Act_REVOKE_GATEWAY: localmesh.GatewayID("azure"),
 		} {
-			sp, err := act.Sign(&policyv1.Act{
+			sa, err := act.Sign(&policyv1.Act{
 				Policy: "local", Kind: kind, Subject: subject.String(), Reason: "because", Author: localmesh.ID("operator").String(),
 				Made: timestamppb.Now(), ReviewBy: time.Now().AddDate(0, 1, 0).Format(time.DateOnly),
 			}, ecdsaSigner{id, r.svid.PrivateKey})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if nack := p.push(t, env, resource(t, "acts", &policyv1.ActSet{Acts: []*policyv1.SignedAct{sp}})); !strings.Contains(nack, "not signed by enough known keys: 0 of 1") {
+			if nack := p.push(t, env, resource(t, "acts", &policyv1.ActSet{Acts: []*policyv1.SignedAct{sa}})); !strings.Contains(nack, "not signed by enough known keys: 0 of 1") {
 				t.Errorf("the gateway of %s says of %s of %s: %q", env, kind, subject, nack)
 			}
 		}
