@@ -10,7 +10,7 @@ import (
 
 // inspectionRounds is how often the package under test measures each figure, the least of
 // which counts.
-var inspectionRounds = flag.Int("least-of", 10, "rounds of TestInspectionGoals: go test ./e2e/bench -run TestInspectionGoals -v -args -least-of 30")
+var inspectionRounds = flag.Int("least-of", 30, "rounds of TestInspectionGoals: go test ./e2e/bench -run TestInspectionGoals -v -args -least-of 100")
 
 // Peers are what encoding/json takes for the same texts: a request into a struct of five
 // fields, and the events of a stream, which bufio.Scanner cuts.
@@ -33,7 +33,7 @@ func inspectionGoals() []goal {
 			goal{ours: "inspection", kind: token, limit: 1},
 			goal{ours: "inspection", kind: token, peer: jsonPeer, limit: 0.3})
 	}
-	return all
+	return append(all, goal{ours: "inspection", kind: meshChat}, goal{ours: "inspection", kind: meshToken})
 }
 
 // TestInspectionGoals prints what the inspection of AI traffic takes, which the package
@@ -46,5 +46,6 @@ func TestInspectionGoals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	meshInspection(t, f, min(*inspectionRounds, 10))
 	reportGoals(t, f, inspectionGoals(), extra)
 }
