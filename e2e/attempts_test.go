@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -193,11 +192,9 @@ func (c *callers) http(ctx context.Context, a *attempt, by *http.Client, method,
 		a.wrong = string(text)
 		return errNotWhole
 	}
-	var problem struct{ Reason string }
-	if err := json.Unmarshal(text, &problem); err != nil {
+	if a.reason, err = meshtest.ReasonOf(text); err != nil {
 		return err
 	}
-	a.reason = problem.Reason
 	return errNotWhole
 }
 

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -81,14 +80,14 @@ func limited(t *testing.T, m *meshtest.Mesh, resp *http.Response, status int, re
 	if resp == nil {
 		t.Fatal("no answer")
 	}
-	var p struct{ Reason, Crossing string }
-	if err := json.Unmarshal(meshtest.ReadAll(t, resp), &p); err != nil {
+	said, err := meshtest.ReasonOf(meshtest.ReadAll(t, resp))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.StatusCode != status || p.Reason != reason.String() {
-		t.Errorf("status %d, reason %s; want %d, %s", resp.StatusCode, p.Reason, status, reason)
+	if resp.StatusCode != status || said != reason.String() {
+		t.Errorf("status %d, reason %s; want %d, %s", resp.StatusCode, said, status, reason)
 	}
-	r := m.Record(t, p.Crossing)
+	r := m.Record(t, resp.Header.Get("sallyport-crossing"))
 	if r.GetEgress().GetReason() != reason || r.GetEgress().GetDecision() != crossingv1.Decision_ALLOW ||
 		r.GetTransition().GetOwner() != "ml-platform" || r.GetState() == crossingv1.Record_DISAGREE {
 		t.Errorf("record: %v", r)

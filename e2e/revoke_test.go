@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -173,9 +172,8 @@ func allEnd(t *testing.T, m *meshtest.Mesh, streams []*standing, since time.Time
 func wantReason(t *testing.T, m *meshtest.Mesh, workload string, reason crossingv1.Reason) {
 	t.Helper()
 	resp := meshtest.Chat(m.Context, t, m.As(t, workload), false, nil)
-	var p struct{ Reason string }
-	if err := json.Unmarshal(meshtest.ReadAll(t, resp), &p); err != nil || p.Reason != reason.String() {
-		t.Errorf("a new call of the %s is answered %s, reason %q, want %s", workload, resp.Status, p.Reason, reason)
+	if said, err := meshtest.ReasonOf(meshtest.ReadAll(t, resp)); err != nil || said != reason.String() {
+		t.Errorf("a new call of the %s is answered %s, reason %q, want %s", workload, resp.Status, said, reason)
 	}
 }
 

@@ -168,8 +168,8 @@ func (k *kept) testTables(t *testing.T) {
 		}
 	}
 	want := map[string]transition{
-		"onprem azure": {"onprem", "azure", "ml-platform", "records", true, 2, 0},
-		"onprem aws":   {"onprem", "aws", "search-team", "records", true, 0, 1},
+		"onprem azure": {"onprem", "azure", "ml-platform", "records", true, 5, 2},
+		"onprem aws":   {"onprem", "aws", "search-team", "records", true, 1, 2},
 		"azure aws":    {"azure", "aws", "ml-platform", "records", true, 0, 0},
 	}
 	if d := cmp.Diff(want, open); d != "" {

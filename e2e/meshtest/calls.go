@@ -2,7 +2,9 @@ package meshtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -112,4 +114,15 @@ func Sallyport(t testing.TB, dir string, args ...string) Said {
 		t.Fatal(err)
 	}
 	return Said{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// ReasonOf is why a gateway refused a call, by what it says to who reads problems
+// (RFC 9457), or errors as OpenAI's API has them.
+func ReasonOf(body []byte) (string, error) {
+	var said struct {
+		Reason string
+		Error  struct{ Code string }
+	}
+	err := json.Unmarshal(body, &said)
+	return cmp.Or(said.Reason, strings.ToUpper(said.Error.Code)), err
 }
