@@ -60,7 +60,7 @@ func TestTimes(t *testing.T) {
 			}
 		}
 		<-time.After(time.Minute)
-		a.Pass([]byte(usage)) //nolint:errcheck // it has no content
+		a.Pass([]byte(usage))
 		r := a.Record()
 		if r.GetFirstToken().AsDuration() != 2*time.Second || r.GetLongestGap().AsDuration() != 5*time.Second || r.GetPieces() != 4 {
 			t.Errorf("it says %v", r)
