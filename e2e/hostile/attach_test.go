@@ -3,7 +3,6 @@ package hostile
 import (
 	"bufio"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -129,9 +128,8 @@ func wantProblem(t *testing.T, conn net.Conn, status int, reason crossingv1.Reas
 		t.Errorf("no answer: %v", err)
 		return
 	}
-	var p struct{ Reason string }
 	body := meshtest.ReadAll(t, resp)
-	if err := json.Unmarshal(body, &p); err != nil || resp.StatusCode != status || p.Reason != reason.String() {
+	if said, err := meshtest.ReasonOf(body); err != nil || resp.StatusCode != status || said != reason.String() {
 		t.Errorf("answered with status %d, %s, want %d, %s", resp.StatusCode, body, status, reason)
 	}
 	if rest, err := io.ReadAll(br); len(rest) != 0 || errors.Is(err, os.ErrDeadlineExceeded) {

@@ -3,7 +3,6 @@ package hostile
 import (
 	"bufio"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -168,24 +167,26 @@ func (d *door) answer(t *testing.T, conn net.Conn, a attack) string {
 		}
 	}()
 	br := bufio.NewReader(conn)
-	var problem struct{ Crossing, Reason string }
+	id := ""
 	if a.status != 0 {
 		resp, err := http.ReadResponse(br, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		body := meshtest.ReadAll(t, resp)
-		if err := json.Unmarshal(body, &problem); err != nil {
+		said, err := meshtest.ReasonOf(body)
+		if err != nil {
 			t.Fatalf("%v: %s", err, body)
 		}
-		if resp.StatusCode != a.status || problem.Reason != a.reason.String() {
-			t.Errorf("answered with status %d, reason %s, want %d, %s", resp.StatusCode, problem.Reason, a.status, a.reason)
+		if resp.StatusCode != a.status || said != a.reason.String() {
+			t.Errorf("answered with status %d, reason %s, want %d, %s", resp.StatusCode, said, a.status, a.reason)
 		}
+		id = resp.Header.Get("sallyport-crossing")
 	}
 	if rest, err := io.ReadAll(br); len(rest) != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection goes on after it: %q, %v", rest, err)
 	}
-	return problem.Crossing
+	return id
 }
 
 // wantRecord waits for the record of an attack, which is found by the address

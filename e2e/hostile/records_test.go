@@ -75,6 +75,8 @@ func egressFrames(r *crossingv1.Record) (opening, end *crossingv1.Frame) {
 			Gateway: e.GetGateway(), Decision: crossingv1.Decision_ALLOW, Policy: e.GetPolicy(), Intent: e.GetIntent(), Open: timestamppb.Now(),
 		},
 	}}
+	asked := opening.GetOpen().GetOperation() // without what only the answer told
+	asked.ModelServed, asked.FinishReason, asked.Tokens, asked.FirstToken = "", "", nil, nil
 	end = &crossingv1.Frame{Gateway: e.GetGateway(), Run: key.Run, Close: &crossingv1.Close{
 		Id: r.GetId(), Key: proto.CloneOf(key), Side: crossingv1.Side_EGRESS, Duration: durationpb.New(time.Second), Cause: crossingv1.Cause_DONE,
 	}}
