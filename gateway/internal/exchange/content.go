@@ -86,6 +86,15 @@ type closing struct{ io.Closer }
 
 func (c closing) Reset(tunnel.ResetCode) { c.Close() }
 
+// ofContent says that a reason is found in a request's content.
+func ofContent(reason crossingv1.Reason) bool {
+	switch reason {
+	case crossingv1.Reason_DISAGREES, crossingv1.Reason_UNREADABLE, crossingv1.Reason_BAD_LABEL:
+		return true
+	}
+	return false
+}
+
 // broke takes note that a request was broken off in the middle because of its content.
 // Nobody reads that any more.
 func (d *departure) broke() {
