@@ -102,7 +102,7 @@ func (a *asked) confirm() {
 	whole := *a.verdict
 	if whole.Again(time.Now()); !whole.Allow {
 		a.needed = true
-		a.fault = &inspect.Error{Kind: inspect.ErrUnreadable, What: "what it asks for at its end is not allowed: " + whole.Reason.String()}
+		a.fault = inspect.Unreadable("what it asks for at its end is not allowed: "+whole.Reason.String(), nil)
 	}
 }
 
@@ -111,7 +111,7 @@ func unreadable(err error) error {
 	if _, ok := errors.AsType[*inspect.Error](err); ok || err == nil {
 		return err
 	}
-	return &inspect.Error{Kind: inspect.ErrUnreadable, What: err.Error(), Cause: err}
+	return inspect.Unreadable(err.Error(), err)
 }
 
 // close lets go of what decodes the content.

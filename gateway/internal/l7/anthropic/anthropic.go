@@ -46,8 +46,8 @@ func (Protocol) Request(head *l7.RequestHead) (inspect.Request, inspect.Ask) {
 		return nil, ask
 	}
 	r := newRequest(reads, ask)
-	if kind, ok := mediaOf(head.Fields); !ok || kind != isJSON {
-		r.err = unreadable("the content is of no JSON type", nil)
+	if kind, ok := inspect.MediaOf(head.Fields); !ok || kind != inspect.JSON {
+		r.err = inspect.Unreadable("the content is of no JSON type", nil)
 		return r, ask
 	}
 	r.queried, r.err = modelIn(query)
@@ -61,14 +61,14 @@ func (Protocol) Answer(asks []inspect.Ask, head *l7.ResponseHead, _ *inspect.Rul
 	}
 	said := inspect.NewSaid()
 	said.Failed = head.Status >= 400
-	kind, _ := mediaOf(head.Fields)
+	kind, _ := inspect.MediaOf(head.Fields)
 	switch operation := asks[0].Operation; {
-	case kind == isStream && operation == Chat:
+	case kind == inspect.EventStream && operation == Chat:
 		return newStreamed(said)
-	case kind == isJSON && (said.Failed || told(operation)):
+	case kind == inspect.JSON && (said.Failed || told(operation)):
 		return newWhole(said)
 	case said.Failed:
-		return &unread{said}
+		return inspect.Unread(said)
 	default:
 		return nil
 	}

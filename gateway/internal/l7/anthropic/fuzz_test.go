@@ -213,7 +213,7 @@ func FuzzRoute(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, media string) {
 		head := &l7.RequestHead{Method: method, Path: path, Fields: l7.Fields{{Name: "content-type", Value: media}}}
 		r, ask := Protocol{}.Request(head)
-		if !nameable(ask.Model) || ask.Operation == "" && (r != nil || ask.Model != "") {
+		if !inspect.Nameable(ask.Model) || ask.Operation == "" && (r != nil || ask.Model != "") {
 			t.Errorf("%s %s: %+v", method, path, ask)
 		}
 	})

@@ -16,17 +16,17 @@ func (h *requestHandler) Value(path int, is jsonscan.Kind, text []byte) error {
 	switch at := r.schema.is[path]; at {
 	case document:
 		if is != jsonscan.Object {
-			return unreadable("the content is no JSON object", nil)
+			return inspect.Unreadable("the content is no JSON object", nil)
 		}
 	case list:
 		if is != jsonscan.Array {
-			return unreadable("requests is no array", nil)
+			return inspect.Unreadable("requests is no array", nil)
 		}
 	case item:
 		return r.beginItem(is)
 	case params:
 		if is != jsonscan.Object {
-			return unreadable("params is no object", nil)
+			return inspect.Unreadable("params is no object", nil)
 		}
 	default:
 		return r.ofMessage(at, is, text)
@@ -52,7 +52,7 @@ func (r *request) ofMessage(at place, is jsonscan.Kind, text []byte) (err error)
 		return r.beginBackups(is, text)
 	case backup:
 		if is != jsonscan.Object {
-			return unreadable("a fallback is no object", nil)
+			return inspect.Unreadable("a fallback is no object", nil)
 		}
 		return r.beginOther(true)
 	case tool:

@@ -51,7 +51,7 @@ func (r *request) Write(p []byte) (int, error) {
 		err = r.settle()
 	}
 	if err != nil {
-		r.err = scanned(err)
+		r.err = inspect.Scanned(err)
 	}
 	return n, r.err
 }
@@ -64,7 +64,7 @@ func (r *request) End() error {
 			err = r.settle()
 		}
 		if err != nil {
-			r.err = scanned(err)
+			r.err = inspect.Scanned(err)
 		}
 	}
 	r.settled = true
@@ -101,7 +101,7 @@ func (r *request) settle() error {
 // beginItem goes on to the next message of a batch.
 func (r *request) beginItem(is jsonscan.Kind) error {
 	if is != jsonscan.Object {
-		return unreadable("an item of the batch is no object", nil)
+		return inspect.Unreadable("an item of the batch is no object", nil)
 	}
 	if err := r.endMessage(); err != nil {
 		return err
@@ -112,7 +112,7 @@ func (r *request) beginItem(is jsonscan.Kind) error {
 
 func (r *request) add(ask inspect.Ask) error {
 	if len(r.asks) == inspect.MaxAsks {
-		return unreadable("it asks for more than can be told", nil)
+		return inspect.Unreadable("it asks for more than can be told", nil)
 	}
 	r.asks = append(r.asks, ask)
 	return nil
@@ -125,7 +125,7 @@ func (r *request) endMessage() error {
 	}
 	message := &r.asks[r.first]
 	if r.queried != "" && message.Model != r.queried {
-		return ambiguous("the query names another model than the content", nil)
+		return inspect.Ambiguous("the query names another model than the content", nil)
 	}
 	if message.Streamed == inspect.Unknown {
 		message.Streamed = inspect.No
@@ -161,7 +161,7 @@ func (r *request) beginBackups(is jsonscan.Kind, text []byte) error {
 		r.last.model = Default
 		return nil
 	default:
-		return unreadable("fallbacks is neither an array nor default", nil)
+		return inspect.Unreadable("fallbacks is neither an array nor default", nil)
 	}
 }
 
@@ -176,7 +176,7 @@ func (r *request) beginOther(inherit bool) error {
 func (r *request) endOther() error {
 	if r.last.model != "" {
 		if len(r.others) == inspect.MaxAsks {
-			return unreadable("it asks for more than can be told", nil)
+			return inspect.Unreadable("it asks for more than can be told", nil)
 		}
 		r.others = append(r.others, r.last)
 	}
@@ -189,9 +189,9 @@ func readModel(is jsonscan.Kind, text []byte) (string, error) {
 	name := string(text)
 	switch {
 	case is != jsonscan.String:
-		return "", unreadable("model is not a string", nil)
-	case !nameable(name):
-		return "", unreadable("model is too long, or has control characters", nil)
+		return "", inspect.Unreadable("model is not a string", nil)
+	case !inspect.Nameable(name):
+		return "", inspect.Unreadable("model is too long, or has control characters", nil)
 	default:
 		return name, nil
 	}
@@ -205,7 +205,7 @@ func readLimit(is jsonscan.Kind, text []byte) (int64, error) {
 	}
 	n, err := strconv.ParseInt(string(text), 10, 64)
 	if is != jsonscan.Number || err != nil || n < 0 {
-		return -1, unreadable("max_tokens is no whole number of tokens", nil)
+		return -1, inspect.Unreadable("max_tokens is no whole number of tokens", nil)
 	}
 	return n, nil
 }
@@ -219,6 +219,6 @@ func readStream(is jsonscan.Kind) (inspect.Truth, error) {
 	case jsonscan.False, jsonscan.Null:
 		return inspect.No, nil
 	default:
-		return inspect.Unknown, unreadable("stream is not a boolean", nil)
+		return inspect.Unknown, inspect.Unreadable("stream is not a boolean", nil)
 	}
 }

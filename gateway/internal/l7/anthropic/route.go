@@ -3,7 +3,6 @@ package anthropic
 import (
 	"net/url"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
@@ -34,7 +33,7 @@ func locate(path string) []string {
 	steps := strings.Split(rest, "/")
 	for i, step := range steps {
 		plain, err := url.PathUnescape(step)
-		if err != nil || plain == "" || plain == "." || plain == ".." || strings.Contains(plain, "/") || !nameable(plain) {
+		if err != nil || plain == "" || plain == "." || plain == ".." || strings.Contains(plain, "/") || !inspect.Nameable(plain) {
 			return nil
 		}
 		steps[i] = plain
@@ -111,22 +110,16 @@ func modelIn(query string) (model string, err error) {
 	for pair := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
 		name, value, _ := strings.Cut(pair, "=")
 		if name, err = url.QueryUnescape(name); err != nil {
-			return "", unreadable("the query is not well formed", err)
+			return "", inspect.Unreadable("the query is not well formed", err)
 		}
 		if !strings.EqualFold(name, "model") {
 			continue
 		}
 		value, err = url.QueryUnescape(value)
 		if err != nil || value == "" || name != "model" || strings.Contains(query, ";") || model != "" && model != value {
-			return "", ambiguous("the query names a model, and not in one way", err)
+			return "", inspect.Ambiguous("the query names a model, and not in one way", err)
 		}
 		model = value
 	}
 	return model, nil
-}
-
-// nameable says that a text can be told as a name: it is no longer than may be, and
-// has nothing that is no text.
-func nameable(s string) bool {
-	return len(s) <= inspect.MaxText && utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
 }

@@ -1,6 +1,10 @@
 package inspect
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonscan"
+)
 
 // Why a content cannot be understood.
 var (
@@ -29,4 +33,25 @@ func (e *Error) Unwrap() []error {
 		return []error{e.Kind}
 	}
 	return []error{e.Kind, e.Cause}
+}
+
+// Unreadable is an *Error of that kind; cause may be nil.
+func Unreadable(what string, cause error) error {
+	return &Error{Kind: ErrUnreadable, What: what, Cause: cause}
+}
+
+// Ambiguous is an *Error of that kind; cause may be nil.
+func Ambiguous(what string, cause error) error {
+	return &Error{Kind: ErrAmbiguous, What: what, Cause: cause}
+}
+
+// Scanned is what a scan of JSON, or its handler, ended with, as an *Error.
+func Scanned(err error) error {
+	if told, ok := errors.AsType[*Error](err); ok {
+		return told
+	}
+	if errors.Is(err, jsonscan.ErrAmbiguous) {
+		return Ambiguous(err.Error(), err)
+	}
+	return Unreadable(err.Error(), err)
 }

@@ -10,6 +10,8 @@ package inspect
 
 import (
 	"io"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -49,6 +51,12 @@ type Ask struct {
 	ID []byte
 	// Offered are names of tools that the model may choose; at most MaxOffered.
 	Offered []string
+}
+
+// Nameable says that a text can be told as a name: it is no longer than MaxText, and
+// has nothing that is no text.
+func Nameable(s string) bool {
+	return len(s) <= MaxText && utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
 }
 
 // NewAsk is an Ask of which nothing is known.
@@ -150,6 +158,16 @@ type Rules struct {
 	// is asked; it may be nil.
 	Seen func(tool string, digest [32]byte)
 }
+
+// unread is an answer whose content nobody reads.
+type unread struct{ said Said }
+
+// Unread is an Answer of which no more is said, whatever its content.
+func Unread(said Said) Answer { return &unread{said} }
+
+func (u *unread) Pass(p []byte) ([]byte, error) { return p, nil }
+func (u *unread) End() ([]byte, error)          { return nil, nil }
+func (u *unread) Said() *Said                   { return &u.said }
 
 // Refusal is an answer in a gateway's own name.
 type Refusal struct {

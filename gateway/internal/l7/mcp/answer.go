@@ -54,7 +54,7 @@ func (Protocol) Answer(_ []inspect.Ask, head *l7.ResponseHead, rules *inspect.Ru
 		return newStream(rules)
 	case is == either && rules != nil:
 		b := newBody(rules)
-		b.err = ambiguous("the answer has more than one type, or is not in UTF-8")
+		b.err = inspect.Ambiguous("the answer has more than one type, or is not in UTF-8", nil)
 		return b
 	}
 	return nil

@@ -1,29 +1,12 @@
 package mcp
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonrpc"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonscan"
 )
-
-// unreadable and ambiguous are why nobody can tell what a content says.
-func unreadable(what string) error { return &inspect.Error{Kind: inspect.ErrUnreadable, What: what} }
-func ambiguous(what string) error  { return &inspect.Error{Kind: inspect.ErrAmbiguous, What: what} }
-
-// unread is an error of a scan, or of a handler, as an *inspect.Error.
-func unread(err error) error {
-	if e, ok := errors.AsType[*inspect.Error](err); ok {
-		return e
-	}
-	kind := inspect.ErrUnreadable
-	if errors.Is(err, jsonscan.ErrAmbiguous) {
-		kind = inspect.ErrAmbiguous
-	}
-	return &inspect.Error{Kind: kind, What: err.Error(), Cause: err}
-}
 
 // Places in a client's message, as indexes of the paths.
 const (
@@ -88,23 +71,23 @@ func (m *message) value(place int, kind jsonscan.Kind, text []byte) error {
 	switch place {
 	case version:
 		if !isText || string(text) != "2.0" {
-			return unreadable("jsonrpc is not 2.0")
+			return inspect.Unreadable("jsonrpc is not 2.0", nil)
 		}
 	case method:
 		if !isText || len(text) > inspect.MaxText {
-			return unreadable("the method is not a text, or too long")
+			return inspect.Unreadable("the method is not a text, or too long", nil)
 		}
 		m.method = string(text)
 	case id:
 		if len(text) > inspect.MaxText {
-			return unreadable("an id is too long")
+			return inspect.Unreadable("an id is too long", nil)
 		}
 		if m.ask.ID = jsonrpc.ID(kind, text); m.ask.ID == nil {
-			return unreadable("an id is neither a text nor a number")
+			return inspect.Unreadable("an id is neither a text nor a number", nil)
 		}
 	case params:
 		if kind != jsonscan.Object && kind != jsonscan.Null {
-			return unreadable("the params are no object")
+			return inspect.Unreadable("the params are no object", nil)
 		}
 	case name, uri:
 		if !isText || len(text) > inspect.MaxText {
@@ -121,9 +104,9 @@ func (m *message) tell() error {
 	answers := m.met(result) || m.met(fault)
 	switch {
 	case m.met(method) && answers:
-		return ambiguous("a message is a request and an answer")
+		return inspect.Ambiguous("a message is a request and an answer", nil)
 	case m.met(result) && m.met(fault):
-		return ambiguous("an answer is a result and an error")
+		return inspect.Ambiguous("an answer is a result and an error", nil)
 	case answers:
 		m.ask.Operation, m.told = Respond, true
 		m.ask.ID = nil // it is the server's
@@ -138,7 +121,7 @@ func (m *message) tellMethod() error {
 	switch {
 	case notification(m.method):
 		if m.met(id) {
-			return ambiguous("a notification has an id")
+			return inspect.Ambiguous("a notification has an id", nil)
 		}
 		m.ask.Operation, m.told = Notify, true
 		return nil
@@ -150,7 +133,7 @@ func (m *message) tellMethod() error {
 	}
 	place := name + int(op.naming-byName)
 	if m.odd&(1<<place) != 0 {
-		return unreadable("the name of what is asked for is not a text, or too long")
+		return inspect.Unreadable("the name of what is asked for is not a text, or too long", nil)
 	}
 	if m.met(place) {
 		m.ask.Operation, m.ask.Tool, m.told = op.name, m.named[op.naming-byName], true
@@ -164,18 +147,18 @@ func (m *message) end() error {
 	answers := m.met(result) || m.met(fault)
 	switch {
 	case !m.met(version):
-		return unreadable("a message is not of JSON-RPC 2.0")
+		return inspect.Unreadable("a message is not of JSON-RPC 2.0", nil)
 	case !m.met(method) && !answers:
-		return unreadable("a message is neither a request nor an answer")
+		return inspect.Unreadable("a message is neither a request nor an answer", nil)
 	case answers && !m.met(id) && !m.met(fault):
-		return unreadable("a result has no id")
+		return inspect.Unreadable("a result has no id", nil)
 	case answers:
 	case !m.met(id) && known:
-		return unreadable("a request has no id")
+		return inspect.Unreadable("a request has no id", nil)
 	case !m.met(id):
 		m.ask.Operation, m.told = Notify, true
 	case !m.told:
-		return unreadable("a request does not name what it asks for")
+		return inspect.Unreadable("a request does not name what it asks for", nil)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ var _ inspect.Request = (*request)(nil)
 func newRequest(head *l7.RequestHead, ask inspect.Ask) *request {
 	r := &request{ask: ask, batches: batches(head.Fields)}
 	if why := unlike(head.Fields); why != "" {
-		r.err = unreadable(why)
+		r.err = inspect.Unreadable(why, nil)
 	}
 	return r
 }
@@ -49,7 +49,7 @@ func (r *request) Write(p []byte) (n int, err error) {
 	if r.err == nil {
 		used, err := r.scan.Write(p[n:])
 		if n += used; err != nil {
-			r.err = unread(err)
+			r.err = inspect.Scanned(err)
 		}
 	}
 	return n, r.err
@@ -64,7 +64,7 @@ func (r *request) begin(c byte) {
 		r.batch = true
 		r.scan.Reset(batchPaths, (*reader)(r))
 	default:
-		r.err = unreadable("this version has no batches")
+		r.err = inspect.Unreadable("this version has no batches", nil)
 	}
 	r.begun = true
 }
@@ -73,12 +73,12 @@ func (r *request) End() error {
 	switch {
 	case r.err != nil:
 	case !r.begun:
-		r.err = unreadable("there is no message")
+		r.err = inspect.Unreadable("there is no message", nil)
 	default:
 		if err := r.scan.End(); err != nil {
-			r.err = unread(err)
+			r.err = inspect.Scanned(err)
 		} else if len(r.asks) == 0 {
-			r.err = unreadable("a batch is empty")
+			r.err = inspect.Unreadable("a batch is empty", nil)
 		}
 	}
 	r.ended = true
@@ -115,9 +115,9 @@ func (r *reader) Value(place int, kind jsonscan.Kind, text []byte) error {
 func (r *reader) beginMessage(kind jsonscan.Kind) error {
 	switch {
 	case kind != jsonscan.Object:
-		return unreadable("a message is no object")
+		return inspect.Unreadable("a message is no object", nil)
 	case len(r.asks) == inspect.MaxAsks:
-		return unreadable("a batch has too many messages")
+		return inspect.Unreadable("a batch has too many messages", nil)
 	}
 	r.message = message{ask: r.ask}
 	return nil

@@ -126,7 +126,7 @@ func (s *sieve) write(b []byte, stands bool) error {
 			return err
 		}
 		if wrong != nil {
-			return unread(wrong)
+			return inspect.Scanned(wrong)
 		}
 		b = b[n:]
 	}
@@ -147,7 +147,7 @@ func (s *sieve) begin(c byte) {
 func (s *sieve) end() error {
 	if s.begun && s.mode != gone {
 		if err := s.scan.End(); err != nil {
-			return unread(err)
+			return inspect.Scanned(err)
 		}
 	}
 	s.release()
@@ -308,7 +308,7 @@ func (s *sieve) bound() error {
 		most = maxInputs
 	}
 	if len(s.held) > most {
-		return unreadable("what must be held of a message is too long")
+		return inspect.Unreadable("what must be held of a message is too long", nil)
 	}
 	return nil
 }
@@ -323,14 +323,14 @@ func (s *teller) Value(place int, kind jsonscan.Kind, text []byte) error {
 	switch place {
 	case aMessage:
 		if s.batch && kind != jsonscan.Object {
-			return unreadable("a message is no object")
+			return inspect.Unreadable("a message is no object", nil)
 		}
 	case aMethod, aResult, aFault:
 		if s.kind != aMessage && kind != jsonscan.Null {
-			return ambiguous("a message is two things at once")
+			return inspect.Ambiguous("a message is two things at once", nil)
 		}
 		if place == aMethod && kind != jsonscan.String && kind != jsonscan.Null {
-			return unreadable("a method is not a text")
+			return inspect.Unreadable("a method is not a text", nil)
 		}
 		s.told.text = string(text)
 	case aCode, aName:

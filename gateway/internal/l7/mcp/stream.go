@@ -61,7 +61,7 @@ func (s *stream) Pass(p []byte) ([]byte, error) {
 func (s *stream) bareCR(p []byte) error {
 	for rest := p; len(rest) > 0; {
 		if s.cr && rest[0] != '\n' {
-			return ambiguous("a line of an event ends with CR alone")
+			return inspect.Ambiguous("a line of an event ends with CR alone", nil)
 		}
 		i := bytes.IndexByte(rest, '\r')
 		if s.cr = i >= 0; !s.cr {

@@ -30,7 +30,7 @@ func (s *sieve) list(t *told) error {
 		s.release()
 		s.mode = passing
 	case t.kind != jsonscan.Array:
-		return unreadable("tools are no list")
+		return inspect.Unreadable("tools are no list", nil)
 	default:
 		s.mode, s.kept = between, false
 	}
@@ -51,7 +51,7 @@ func (s *sieve) putBetween(b []byte) error {
 				return err
 			}
 		default:
-			return unreadable("a tool is no object")
+			return inspect.Unreadable("a tool is no object", nil)
 		}
 	}
 	return s.bound()
@@ -63,9 +63,9 @@ func (s *sieve) judgeTool(t *told) error {
 	case s.rules == nil:
 		return nil
 	case !t.ended:
-		return unreadable("a tool is no object")
+		return inspect.Unreadable("a tool is no object", nil)
 	case !s.named:
-		return unreadable("a tool has no name")
+		return inspect.Unreadable("a tool has no name", nil)
 	}
 	if s.shows() {
 		s.kept = true
@@ -117,7 +117,7 @@ func (s *sieve) judgeInputs(t *told) error {
 	case s.rules == nil || t.kind == jsonscan.Null && !t.ended:
 		return nil
 	case !t.ended:
-		return unreadable("what the server asks for is no object")
+		return inspect.Unreadable("what the server asks for is no object", nil)
 	}
 	methods, err := inputs(s.doc)
 	if err != nil {
@@ -137,20 +137,20 @@ func (s *sieve) judgeInputs(t *told) error {
 // inputs are the methods of what a server asks for.
 func inputs(doc []byte) (methods []string, err error) {
 	if _, err := jcs.Canonical(doc); err != nil {
-		return nil, ambiguous("what the server asks for: " + err.Error())
+		return nil, inspect.Ambiguous("what the server asks for: "+err.Error(), nil)
 	}
 	var asked map[string]map[string]any
 	if err := json.Unmarshal(doc, &asked); err != nil {
-		return nil, unreadable("what the server asks for is no object")
+		return nil, inspect.Unreadable("what the server asks for is no object", nil)
 	}
 	for _, request := range asked {
 		method, ok := request["method"].(string)
 		if !ok {
-			return nil, unreadable("what the server asks for has no method")
+			return nil, inspect.Unreadable("what the server asks for has no method", nil)
 		}
 		for key := range request {
 			if key != "method" && strings.EqualFold(key, "method") {
-				return nil, ambiguous("a method is spelt in another case")
+				return nil, inspect.Ambiguous("a method is spelt in another case", nil)
 			}
 		}
 		methods = append(methods, method)

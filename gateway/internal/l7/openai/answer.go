@@ -5,13 +5,6 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/sse"
 )
 
-// unread is an answer whose content nobody reads.
-type unread struct{ said inspect.Said }
-
-func (u *unread) Pass(p []byte) ([]byte, error) { return p, nil }
-func (u *unread) End() ([]byte, error)          { return nil, nil }
-func (u *unread) Said() *inspect.Said           { return &u.said }
-
 // wholeAnswer is an answer that is one JSON text.
 type wholeAnswer struct {
 	teller

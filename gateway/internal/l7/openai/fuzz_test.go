@@ -161,7 +161,7 @@ func FuzzAnswer(f *testing.F) {
 			if a := answerTo(operation, status, contentType); a != nil {
 				return a
 			}
-			return &unread{inspect.NewSaid()}
+			return inspect.Unread(inspect.NewSaid())
 		}
 		whole := answered(t, begin(), string(content))
 		if diff := cmp.Diff(whole, answered(t, begin(), string(content), at...)); diff != "" {

@@ -45,8 +45,8 @@ func (Protocol) Request(head *l7.RequestHead) (inspect.Request, inspect.Ask) {
 	r := &request{asks: [1]inspect.Ask{ask}, limit: -1}
 	r.scan.Reset(reads.paths, (*requestHandler)(r))
 	r.schema = reads
-	if kind, ok := mediaOf(head.Fields); !ok || kind != isJSON {
-		r.err = unreadable("the content is of no JSON type", nil)
+	if kind, ok := inspect.MediaOf(head.Fields); !ok || kind != inspect.JSON {
+		r.err = inspect.Unreadable("the content is of no JSON type", nil)
 	}
 	return r, ask
 }
@@ -57,18 +57,18 @@ func (Protocol) Answer(asks []inspect.Ask, head *l7.ResponseHead, _ *inspect.Rul
 	if len(asks) > 0 {
 		operation = asks[0].Operation
 	}
-	kind, _ := mediaOf(head.Fields)
+	kind, _ := inspect.MediaOf(head.Fields)
 	said := inspect.NewSaid()
 	said.Failed = head.Status >= 400
 	switch {
-	case kind == isStream && streams[operation] != nil:
+	case kind == inspect.EventStream && streams[operation] != nil:
 		return newStream(said, streams[operation])
-	case kind == isJSON && said.Failed:
+	case kind == inspect.JSON && said.Failed:
 		return newWhole(said, failures)
-	case kind == isJSON && answers[operation] != nil:
+	case kind == inspect.JSON && answers[operation] != nil:
 		return newWhole(said, answers[operation])
 	case said.Failed:
-		return &unread{said}
+		return inspect.Unread(said)
 	default:
 		return nil
 	}

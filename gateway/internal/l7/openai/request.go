@@ -37,7 +37,7 @@ func (r *request) Write(p []byte) (int, error) {
 		r.settle()
 	}
 	if err != nil {
-		r.err = scanned(err)
+		r.err = inspect.Scanned(err)
 	}
 	return n, r.err
 }
@@ -46,7 +46,7 @@ func (r *request) Write(p []byte) (int, error) {
 func (r *request) End() error {
 	if r.err == nil {
 		if err := r.scan.End(); err != nil {
-			r.err = scanned(err)
+			r.err = inspect.Scanned(err)
 		} else {
 			r.settle()
 		}
@@ -97,7 +97,7 @@ func (h *requestHandler) Value(path int, kind jsonscan.Kind, text []byte) error 
 	switch r.schema.is[path] {
 	case document:
 		if kind != jsonscan.Object {
-			return unreadable("the content is no JSON object", nil)
+			return inspect.Unreadable("the content is no JSON object", nil)
 		}
 	case model:
 		return r.readModel(kind, text)
@@ -127,11 +127,11 @@ func (r *request) readModel(kind jsonscan.Kind, text []byte) error {
 	ask := &r.asks[0]
 	switch name := string(text); {
 	case kind != jsonscan.String:
-		return unreadable("model is not a string", nil)
-	case !nameable(name):
-		return unreadable("model is too long, or has control characters", nil)
+		return inspect.Unreadable("model is not a string", nil)
+	case !inspect.Nameable(name):
+		return inspect.Unreadable("model is too long, or has control characters", nil)
 	case ask.Model != "" && ask.Model != name:
-		return ambiguous("the content names another model than the path or the query", nil)
+		return inspect.Ambiguous("the content names another model than the path or the query", nil)
 	default:
 		ask.Model = name
 		return nil
@@ -145,7 +145,7 @@ func (r *request) readStream(kind jsonscan.Kind) error {
 	case jsonscan.False, jsonscan.Null:
 		r.asks[0].Streamed = inspect.No
 	default:
-		return unreadable("stream is not a boolean", nil)
+		return inspect.Unreadable("stream is not a boolean", nil)
 	}
 	return nil
 }
@@ -159,9 +159,9 @@ func (r *request) readLimit(kind jsonscan.Kind, text []byte) error {
 	n, err := whole(kind, text)
 	switch {
 	case err != nil:
-		return unreadable("a limit of tokens is not a whole number", nil)
+		return inspect.Unreadable("a limit of tokens is not a whole number", nil)
 	case r.limited && n != r.limit:
-		return ambiguous("two limits of tokens differ", nil)
+		return inspect.Ambiguous("two limits of tokens differ", nil)
 	}
 	r.limit, r.limited = n, true
 	return nil
@@ -175,7 +175,7 @@ func (r *request) readChoices(kind jsonscan.Kind, text []byte) error {
 	}
 	n, err := whole(kind, text)
 	if err != nil || n < 1 {
-		return unreadable("n or best_of is not a number of choices", nil)
+		return inspect.Unreadable("n or best_of is not a number of choices", nil)
 	}
 	r.choices = max(r.choices, n)
 	return nil

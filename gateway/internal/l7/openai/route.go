@@ -3,7 +3,6 @@ package openai
 import (
 	"net/url"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
@@ -37,11 +36,11 @@ func headModel(ask *inspect.Ask, query string) error {
 	case ask.Model == "":
 		ask.Model = model
 	case model != "" && model != ask.Model:
-		return ambiguous("path and query name two models", nil)
+		return inspect.Ambiguous("path and query name two models", nil)
 	}
-	if !nameable(ask.Model) {
+	if !inspect.Nameable(ask.Model) {
 		ask.Model = ""
-		return unreadable("the path or the query has no name of a model", nil)
+		return inspect.Unreadable("the path or the query has no name of a model", nil)
 	}
 	return nil
 }
@@ -132,24 +131,18 @@ func modelIn(query string) (model string, err error) {
 	for pair := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
 		name, value, _ := strings.Cut(pair, "=")
 		if name, err = url.QueryUnescape(name); err != nil {
-			return "", unreadable("the query is not well formed", err)
+			return "", inspect.Unreadable("the query is not well formed", err)
 		}
 		if !strings.EqualFold(name, "model") {
 			continue
 		}
 		if value, err = url.QueryUnescape(value); err != nil || value == "" {
-			return "", unreadable("the query names no model", err)
+			return "", inspect.Unreadable("the query names no model", err)
 		}
 		if name != "model" || strings.Contains(query, ";") || met && value != model {
-			return "", ambiguous("the query names a model in more than one way", nil)
+			return "", inspect.Ambiguous("the query names a model in more than one way", nil)
 		}
 		model, met = value, true
 	}
 	return model, nil
-}
-
-// nameable says that a text can be told as a name: it is no longer than may be,
-// and has nothing that is no text.
-func nameable(s string) bool {
-	return len(s) <= inspect.MaxText && utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
 }

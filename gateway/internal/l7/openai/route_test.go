@@ -114,36 +114,3 @@ func TestWhatHasARequest(t *testing.T) {
 		}
 	}
 }
-
-func TestMedia(t *testing.T) {
-	for _, tt := range []struct {
-		types []string
-		kind  media
-		ok    bool
-	}{
-		{[]string{"application/json"}, isJSON, true},
-		{[]string{"Application/JSON; Charset=\"UTF-8\""}, isJSON, true},
-		{[]string{"application/vnd.openai+json"}, isJSON, true},
-		{[]string{"application/json; x=y"}, isJSON, true},
-		{[]string{"text/event-stream; charset=utf-8"}, isStream, true},
-		{[]string{"text/plain"}, isOther, true},
-		{[]string{"text/x+json"}, isOther, true},
-		{[]string{"application/jsonl"}, isOther, true},
-		{nil, isOther, false},
-		{[]string{""}, isOther, false},
-		{[]string{"application/json, text/plain"}, isOther, false},
-		{[]string{"application/json; charset=utf-16"}, isOther, false},
-		{[]string{"application/json; charset=utf-8; charset=utf-16"}, isOther, false},
-		{[]string{"application/json; charset"}, isOther, false},
-		{[]string{"application/json", "application/json"}, isOther, false},
-		{[]string{"application/json", "text/plain"}, isOther, false},
-	} {
-		fields := l7.Fields{{Name: "accept", Value: "application/json"}}
-		for _, value := range tt.types {
-			fields = append(fields, l7.Field{Name: "content-type", Value: value})
-		}
-		if kind, ok := mediaOf(fields); kind != tt.kind || ok != tt.ok {
-			t.Errorf("%q is %v, %v, want %v, %v", tt.types, kind, ok, tt.kind, tt.ok)
-		}
-	}
-}

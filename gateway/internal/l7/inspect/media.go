@@ -1,4 +1,4 @@
-package openai
+package inspect
 
 import (
 	"mime"
@@ -7,52 +7,53 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 )
 
-// media is what a content says that it is.
-type media uint8
+// Media is what a content says that it is.
+type Media uint8
 
+// What a content may be.
 const (
-	isOther media = iota
-	isJSON
-	isStream
+	OtherMedia Media = iota
+	JSON
+	EventStream
 )
 
-// mediaOf is what the one content-type says. It is not ok if there is none, or
+// MediaOf is what the one content-type says. It is not ok if there is none, or
 // more, or if it names another charset than UTF-8.
-func mediaOf(fields l7.Fields) (kind media, ok bool) {
+func MediaOf(fields l7.Fields) (kind Media, ok bool) {
 	for i := range fields {
 		if fields[i].Name != "content-type" {
 			continue
 		}
 		if ok {
-			return isOther, false
+			return OtherMedia, false
 		}
 		if kind, ok = mediaOfType(fields[i].Value); !ok {
-			return isOther, false
+			return OtherMedia, false
 		}
 	}
 	return kind, ok
 }
 
-func mediaOfType(value string) (kind media, ok bool) {
+func mediaOfType(value string) (kind Media, ok bool) {
 	switch value { // as hardly any is not
 	case "application/json":
-		return isJSON, true
+		return JSON, true
 	case "text/event-stream":
-		return isStream, true
+		return EventStream, true
 	}
 	name, parameters, err := mime.ParseMediaType(value)
 	if err != nil {
-		return isOther, false
+		return OtherMedia, false
 	}
 	if charset, given := parameters["charset"]; given && !strings.EqualFold(charset, "utf-8") {
-		return isOther, false
+		return OtherMedia, false
 	}
 	switch {
 	case name == "application/json", strings.HasPrefix(name, "application/") && strings.HasSuffix(name, "+json"):
-		return isJSON, true
+		return JSON, true
 	case name == "text/event-stream":
-		return isStream, true
+		return EventStream, true
 	default:
-		return isOther, true
+		return OtherMedia, true
 	}
 }
