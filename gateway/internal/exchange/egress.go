@@ -233,10 +233,8 @@ func (d *departure) refusal(reason crossingv1.Reason, owner string) (*l7.Respons
 		return l7.ProblemStatus(http.StatusNotImplemented, "this gateway does not change protocols", d.id, reason, owner, head)
 	case p != nil:
 		return p.Refuse(&inspect.Refusal{Crossing: d.id, Reason: reason, Owner: owner, Detail: detail, Status: status, RetryAfter: int64(d.retry)}, d.verdict.Asks(), head)
-	case status != 0:
-		return l7.ProblemStatus(status, detail, d.id, reason, owner, head)
 	}
-	return l7.Problem(d.id, reason, owner, head)
+	return l7.ProblemStatus(status, detail, d.id, reason, owner, head)
 }
 
 // carry opens the crossing and relays it.

@@ -46,7 +46,7 @@ func New(p inspect.Protocol, asks []inspect.Ask, head *l7.ResponseHead, rules *i
 	if editor, ok := p.(inspect.Editor); ok && editor.MayShorten(head, rules) {
 		shorten(head)
 		if decoder != nil || err != nil {
-			h.err = &inspect.Error{Kind: inspect.ErrUnreadable, What: "the answer is encoded, though nobody asked for that"}
+			h.err = inspect.Unreadable("the answer is encoded, though nobody asked for that", nil)
 		}
 		return h
 	}

@@ -42,12 +42,15 @@ type problem struct {
 // the exchange. A CONNECT or a request in absolute form without identity is
 // asked for Proxy-Authorization, others for Authorization.
 func Problem(id string, reason crossingv1.Reason, owner string, head *RequestHead) (*ResponseHead, []byte) {
-	return ProblemStatus(StatusOf(reason), "", id, reason, owner, head)
+	return ProblemStatus(0, "", id, reason, owner, head)
 }
 
 // ProblemStatus is Problem with another HTTP status and another detail than
-// the reason's own; "" keeps that.
+// the reason's own; 0 and "" keep these.
 func ProblemStatus(status int, detail, id string, reason crossingv1.Reason, owner string, head *RequestHead) (*ResponseHead, []byte) {
+	if status == 0 {
+		status = StatusOf(reason)
+	}
 	if detail == "" {
 		detail = Explain(reason)
 	}
@@ -91,6 +94,23 @@ func (h *ResponseHead) challenge(request *RequestHead) {
 }
 
 func grpcProblem(status int, detail, id string, reason crossingv1.Reason, owner string) *ResponseHead {
+	answer := &ResponseHead{Status: 200, Fields: Fields{
+		{"content-type", "application/grpc"},
+		{"grpc-status", strconv.Itoa(grpcStatusOf(status))},
+		{"grpc-message", percentEncode(Sentence(detail, id, reason, owner))},
+	}}
+	if id != "" {
+		answer.Fields = append(answer.Fields, Field{CrossingName, id})
+	}
+	return answer
+}
+
+// Sentence says all that Problem says in one sentence, for callers that show nothing
+// else.
+func Sentence(detail, id string, reason crossingv1.Reason, owner string) string {
+	if detail == "" {
+		detail = Explain(reason)
+	}
 	notes := []string{"reason " + reason.String()}
 	if id != "" {
 		notes = append([]string{"crossing " + id}, notes...)
@@ -98,15 +118,7 @@ func grpcProblem(status int, detail, id string, reason crossingv1.Reason, owner 
 	if owner != "" {
 		notes = append(notes, "owner "+owner)
 	}
-	answer := &ResponseHead{Status: 200, Fields: Fields{
-		{"content-type", "application/grpc"},
-		{"grpc-status", strconv.Itoa(grpcStatusOf(status))},
-		{"grpc-message", percentEncode(fmt.Sprintf("%s (%s)", detail, strings.Join(notes, ", ")))},
-	}}
-	if id != "" {
-		answer.Fields = append(answer.Fields, Field{CrossingName, id})
-	}
-	return answer
+	return detail + " (" + strings.Join(notes, ", ") + ")"
 }
 
 // percentEncode writes a grpc-message: printable ASCII but for "%"

@@ -15,7 +15,6 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
-	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // Bounds of what is told.
@@ -168,16 +167,6 @@ func Unread(said Said) Answer { return &unread{said} }
 func (u *unread) Pass(p []byte) ([]byte, error) { return p, nil }
 func (u *unread) End() ([]byte, error)          { return nil, nil }
 func (u *unread) Said() *Said                   { return &u.said }
-
-// Refusal is an answer in a gateway's own name.
-type Refusal struct {
-	Crossing   string // its id
-	Reason     crossingv1.Reason
-	Owner      string
-	Detail     string // for people; "" for the reason in words
-	Status     int    // HTTP's; 0 for the reason's own
-	RetryAfter int64  // seconds until it may be allowed; 0 if that is not known
-}
 
 // Editor is a Protocol of whose answers something may be left out.
 type Editor interface {
