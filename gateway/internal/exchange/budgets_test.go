@@ -72,6 +72,9 @@ func TestBudgetRunsOut(t *testing.T) {
 		if r.head.Status != 429 || r.head.Fields.Get("retry-after") != "60" || !strings.Contains(sdkError(t, r), rec.GetId()) {
 			t.Errorf("the third: %+v %s", r.head, r.body.String())
 		}
+		if text := sdkError(t, r); strings.Contains(text, "chat") || strings.Contains(text, "2/minute") {
+			t.Errorf("the caller learns which intent there is, and its limit: %q", text)
+		}
 		if e := rec.GetEgress(); rec.GetState() != crossingv1.Record_DENIED || e.GetReason() != crossingv1.Reason_OVER_BUDGET || e.GetIntent() != "chat" {
 			t.Errorf("record %v", rec)
 		}

@@ -65,7 +65,6 @@ func (d *departure) afford(v *authz.Verdict, now time.Time) bool {
 		return true
 	}
 	d.half.judged(v, d.cfg.Self.String(), d.opened)
-	d.detail = v.Detail
 	d.refuse(v, v.Reason)
 	return false
 }
