@@ -47,6 +47,27 @@ func (s *spender) ask(t *testing.T, content string) (*reply, *world) {
 	return r, w
 }
 
+// TestBudgetOfNothing: a crossing that goes nowhere because it cannot be recorded takes
+// nothing of its caller's budget, at either end.
+func TestBudgetOfNothing(t *testing.T) {
+	for _, end := range []string{"near", "far"} {
+		s := &spender{p: withinLimits(t, map[string]string{"requests": "1/day"}), near: budget.New(), far: budget.New()}
+		w := reading(t, s.p)
+		w.egress.cfg.Budgets, w.ingress.cfg.Budgets = s.near, s.far
+		full := map[string]*fakeSpool{"near": w.near, "far": w.far}[end]
+		full.fail = errors.New("disk full")
+		if r := w.ask(t, chat(`{"model":"small"}`)); r.head.Status != 503 {
+			t.Errorf("%s is full: %+v", end, r.head)
+		}
+		if end == "far" {
+			<-w.served
+		}
+		if r, _ := s.ask(t, `{"model":"small"}`); r.head.Status != 200 {
+			t.Errorf("after %s was full: %+v %s", end, r.head, r.body.String())
+		}
+	}
+}
+
 // costing answers with a usage.
 func costing(usage string) func(*upstream.Request) (*upstream.Response, error) {
 	return func(r *upstream.Request) (*upstream.Response, error) {

@@ -198,9 +198,7 @@ func (d *departure) refuse(v *authz.Verdict, reason crossingv1.Reason) {
 }
 
 func (a *account) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) error {
-	a.release()
-	a.budget.Drop()
-	a.kept.Close()
+	a.abandon()
 	a.numbered(a.cfg.Self.String(), "", a.cfg.Spool.RunID(), a.cfg.Spool.Next(""))
 	a.half.refused(reason, time.Since(a.opened))
 	return a.open(v)
@@ -244,8 +242,6 @@ func (d *departure) carry(v *authz.Verdict, t tunnel.Tunnel) {
 	d.numbered(d.cfg.Self.String(), ingress, d.cfg.Spool.RunID(), d.cfg.Spool.Next(ingress))
 	d.half.carried(info)
 	if err := d.open(v); err != nil {
-		d.release()
-		d.budget.Drop()
 		d.problem(crossingv1.Reason_NOT_RECORDED, v.Owner())
 		return
 	}

@@ -177,14 +177,24 @@ func (a *account) asked(operation string, head *l7.RequestHead) {
 	a.half.Operation.Authority = crossing.Authority(head.Authority)
 }
 
-// open puts the opening into the spool: after it, the crossing is recorded. It
-// does not hear of a caller that gives up, which must not leave a crossing half
-// written.
+// open puts the opening into the spool: after it, the crossing is recorded. One that
+// cannot be goes nowhere. It does not hear of a caller that gives up, which must not
+// leave a crossing half written.
 func (a *account) open(v *authz.Verdict) error {
 	err := a.cfg.Spool.Open(&a.half.Half, v.Durable(), v.GoesOn())
 	a.half.free()
 	a.half = nil
+	if err != nil {
+		a.abandon()
+	}
 	return err
+}
+
+// abandon lets go of what a crossing holds that goes nowhere.
+func (a *account) abandon() {
+	a.release()
+	a.budget.Drop()
+	a.kept.Close()
 }
 
 // slim lets go of what the names of a recorded crossing are parts of: it may be
