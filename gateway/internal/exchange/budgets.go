@@ -7,6 +7,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget/spend"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -68,13 +69,11 @@ func (a *account) spend(said *crossingv1.Said, cause crossingv1.Cause) {
 	})
 }
 
-// inputOf is how many bytes a request's content has, as far as that is known.
-func inputOf(head *l7.RequestHead, held interface{ Buffered() int }) int64 {
+// inputOf is how many bytes a request's content has, as far as that is known; held is
+// nil if nobody looks at it.
+func inputOf(head *l7.RequestHead, held *hold.Content) int64 {
 	if n, known, err := head.Fields.ContentLength(); known && err == nil {
 		return n
 	}
-	if held != nil {
-		return int64(held.Buffered())
-	}
-	return 0
+	return int64(held.Buffered())
 }

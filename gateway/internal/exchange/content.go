@@ -61,20 +61,12 @@ func (d *departure) inspect(v *authz.Verdict) bool {
 // afford reserves what the request may come to of the caller's budgets. If there is no
 // room, the crossing has ended and the caller has its answer.
 func (d *departure) afford(v *authz.Verdict, now time.Time) bool {
-	if d.retry = d.reserve(v, d.half.Source, d.input(), now); v.Allow {
+	if d.retry = d.reserve(v, d.half.Source, inputOf(&d.req.Head, d.held), now); v.Allow {
 		return true
 	}
 	d.half.judged(v, d.cfg.Self.String(), d.opened)
 	d.refuse(v, v.Reason)
 	return false
-}
-
-// input is how many bytes the request's content has, as far as that is known.
-func (d *departure) input() int64 {
-	if d.held == nil {
-		return inputOf(&d.req.Head, nil)
-	}
-	return inputOf(&d.req.Head, d.held)
 }
 
 // lives says that something of the exchange passes.
@@ -84,15 +76,6 @@ func (a *account) lives() { a.watch.passed() }
 type closing struct{ io.Closer }
 
 func (c closing) Reset(tunnel.ResetCode) { c.Close() }
-
-// ofContent says that a reason is found in a request's content.
-func ofContent(reason crossingv1.Reason) bool {
-	switch reason {
-	case crossingv1.Reason_DISAGREES, crossingv1.Reason_UNREADABLE, crossingv1.Reason_BAD_LABEL:
-		return true
-	}
-	return false
-}
 
 // broke takes note that a request was broken off in the middle because of its content.
 // Nobody reads that any more.

@@ -338,7 +338,7 @@ func (d *departure) conclude(p *pump, cause crossingv1.Cause, reason crossingv1.
 		d.stream.Reset(tunnel.CallerGone)
 	}
 	p.stop()
-	if cause == crossingv1.Cause_REFUSED && ofContent(reason) { // its reading has ended
+	if cause == crossingv1.Cause_REFUSED && hold.Faulty(reason) { // its reading has ended
 		d.broke()
 	}
 	d.ended(cause, reason)

@@ -279,11 +279,7 @@ func (a *arrival) afford(v *authz.Verdict, head *l7.RequestHead) {
 	if !v.Allow || !v.Limited {
 		return
 	}
-	var held interface{ Buffered() int }
-	if a.held != nil {
-		held = a.held
-	}
-	if a.reserve(v, a.header.GetSource(), inputOf(head, held), a.opened); !v.Allow {
+	if a.reserve(v, a.header.GetSource(), inputOf(head, a.held), a.opened); !v.Allow {
 		a.half.judged(v, a.cfg.Self.String(), a.opened)
 	}
 }

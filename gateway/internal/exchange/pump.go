@@ -198,7 +198,7 @@ func (p *pump) blame(cause crossingv1.Cause) (crossingv1.Cause, crossingv1.Reaso
 		return crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED
 	case p.excess:
 		return crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
-	case p.refused == crossingv1.Reason_NOT_RECORDED, ofContent(p.refused):
+	case p.refused == crossingv1.Reason_NOT_RECORDED, hold.Faulty(p.refused):
 		return crossingv1.Cause_REFUSED, p.refused
 	case p.refused != crossingv1.Reason_REASON_UNSPECIFIED:
 		return crossingv1.Cause_PROTOCOL_ERROR, p.refused

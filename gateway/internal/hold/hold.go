@@ -207,8 +207,13 @@ func (c *Content) Err() error { return c.err }
 // Ready says that Read does not wait.
 func (c *Content) Ready() bool { return c.err != nil }
 
-// Buffered is what is left of a content that is Ready, in bytes.
-func (c *Content) Buffered() int { return len(c.came) }
+// Buffered is what is left of a content that is Ready, in bytes; 0 of nil.
+func (c *Content) Buffered() int {
+	if c == nil {
+		return 0
+	}
+	return len(c.came)
+}
 
 // Fault is why a content is refused.
 type Fault struct {
@@ -241,4 +246,13 @@ func ReasonOf(err error) crossingv1.Reason {
 		return crossingv1.Reason_BAD_LABEL
 	}
 	return crossingv1.Reason_REASON_UNSPECIFIED
+}
+
+// Faulty says that a reason is one of those that ReasonOf gives.
+func Faulty(reason crossingv1.Reason) bool {
+	switch reason {
+	case crossingv1.Reason_DISAGREES, crossingv1.Reason_UNREADABLE, crossingv1.Reason_BAD_LABEL:
+		return true
+	}
+	return false
 }

@@ -250,8 +250,8 @@ func TestFaults(t *testing.T) {
 		{io.ErrUnexpectedEOF, 0},
 		{nil, 0},
 	} {
-		if got := ReasonOf(c.err); got != c.want {
-			t.Errorf("%v: %s, want %s", c.err, got, c.want)
+		if got := ReasonOf(c.err); got != c.want || Faulty(got) != (c.want != 0) {
+			t.Errorf("%v: %s, faulty %v, want %s", c.err, got, Faulty(got), c.want)
 		}
 	}
 	if !errors.Is(unreadable(io.ErrUnexpectedEOF), inspect.ErrUnreadable) || unreadable(nil) != nil {
