@@ -256,18 +256,37 @@ func TestBudget(t *testing.T) {
 		"OpenAI, Go":      {openAIGo, chatAt, []string{"chat", "chat, streamed"}},
 		"Anthropic, Node": {node(t, "anthropic.mjs"), claudeAt, []string{"messages", "messages, streamed"}},
 	} {
-		got := c.client(t, ways(t, m.Mesh, c.to)["base URL"], c.calls...)
-		calls := m.behind.Calls()
-		if len(got) != 2 || got[0].Error != nil || got[1].Error != nil || len(calls) != 2 || calls[1].Retry() != 1 {
-			t.Errorf("%s: %+v; the provider was asked %d times", name, got, len(calls))
-		}
+		at := ways(t, m.Mesh, c.to)["base URL"]
+		withinASecond(t, name, func() bool {
+			got := c.client(t, at, c.calls...)
+			calls := m.behind.Calls()
+			if len(got) != 2 || got[0].Error != nil || got[1].Error != nil || len(calls) != 2 {
+				t.Fatalf("%s: %+v; the provider was asked %d times", name, got, len(calls))
+			}
+			return calls[0].Retry() > 0 || calls[1].Retry() > 0
+		})
 	}
 	at := ways(t, m.Mesh, chatAt)["mTLS, HTTP/2"]
-	for range 2 {
-		fetched(t, at, asked{path: "/v1/chat/completions", body: meshtest.ChatBody})
+	withinASecond(t, "no SDK", func() bool {
+		text, head := fetched(t, at, asked{path: "/v1/chat/completions", body: meshtest.ChatBody})
+		if head.Get("Status") == "200" {
+			return false
+		}
+		if after := head.Get("Retry-After"); head.Get("Status") != "429" || after != "1" && after != "2" || !strings.Contains(string(text), `"error"`) {
+			t.Errorf("%v: %s", head, text)
+		}
+		return true
+	})
+}
+
+// withinASecond has calls made until two were made in one second, as call says.
+func withinASecond(t *testing.T, whose string, call func() bool) {
+	t.Helper()
+	const often = 40 // on a machine that is so slow that others take longer
+	for range often {
+		if call() {
+			return
+		}
 	}
-	text, head := fetched(t, at, asked{path: "/v1/chat/completions", body: meshtest.ChatBody})
-	if after := head.Get("Retry-After"); head.Get("Status") != "429" || after != "1" && after != "2" || !strings.Contains(string(text), `"error"`) {
-		t.Errorf("%v: %s", head, text)
-	}
+	t.Errorf("%s: no call met a budget that was used up", whose)
 }

@@ -300,6 +300,12 @@ func (q question) ask(t testing.TB, p *policyv1.Policy) Decision {
 	return c.Decide(&query)
 }
 
+// anyModel allows whatever names a model.
+func anyModel() *policyv1.Intent {
+	named := &policyv1.Comparison{Attribute: "ai.model", Operator: policyv1.Comparison_PREFIX, Literals: []string{""}}
+	return &policyv1.Intent{Name: "any-model", Allow: &policyv1.Match{}, When: "x", Condition: &policyv1.Condition{Compare: named}}
+}
+
 func genPolicy(tb testing.TB, t *rapid.T) *policyv1.Policy {
 	p := small(tb, `[]`)
 	for i := range rapid.IntRange(0, 6).Draw(t, "intents") {
@@ -325,6 +331,9 @@ func TestUnread(t *testing.T) {
 	decided, pending := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		p, q := genPolicy(t, rt), genQuestion(rt)
+		if rapid.Bool().Draw(rt, "of any model") { // or hardly any would be pending
+			p.Intents = append(p.Intents, anyModel())
+		}
 		c := compiled(t, p)
 		early := question{q.from, q.to, q.service, maps.Clone(q.attrs)}
 		if rapid.Bool().Draw(rt, "model unread") {
@@ -349,6 +358,7 @@ func TestUnread(t *testing.T) {
 			decided++
 		}
 	})
+	t.Logf("%d decided early, %d pending", decided, pending)
 	if decided == 0 || pending == 0 {
 		t.Errorf("%d decided early, %d pending; the test tests nothing", decided, pending)
 	}
