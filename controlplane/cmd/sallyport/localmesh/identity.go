@@ -46,8 +46,7 @@ func (m *Mesh) startAuthorities(context.Context) error {
 	return nil
 }
 
-// entries are who may get an identity in an environment. A gateway's SVID
-// carries the names that workloads of its environment call others by.
+// entries are who may get an identity in an environment.
 func (m *Mesh) entries(env string) []authority.Entry {
 	var entries []authority.Entry
 	for name, who := range identities {
@@ -56,16 +55,29 @@ func (m *Mesh) entries(env string) []authority.Entry {
 		}
 		e := authority.Entry{ID: ID(name), Socket: m.layout.socket(name)}
 		if name == env+"-1" {
-			e.DNSNames = []string{"localhost", "127.0.0.1", name + "." + env + ".mesh"}
-			for _, other := range environments {
-				if other != env {
-					e.DNSNames = append(e.DNSNames, "*."+other+".mesh")
-				}
-			}
+			e.DNSNames = namesAt(name, env)
 		}
 		entries = append(entries, e)
 	}
+	for name, at := range m.cfg.Gateways {
+		if at == env {
+			id := spiffeid.RequireFromSegments(trustDomain(env), "sallyport", "gateway", name)
+			entries = append(entries, authority.Entry{ID: id, Socket: m.layout.socket(name), DNSNames: namesAt(name, env)})
+		}
+	}
 	return entries
+}
+
+// namesAt are what a gateway's SVID carries: the names that workloads of its environment
+// call others by.
+func namesAt(gateway, env string) []string {
+	names := []string{"localhost", "127.0.0.1", gateway + "." + env + ".mesh"}
+	for _, other := range environments {
+		if other != env {
+			names = append(names, "*."+other+".mesh")
+		}
+	}
+	return names
 }
 
 // joinAuthorities has each authority publish its bundle to the control plane, and

@@ -46,6 +46,9 @@ type Config struct {
 	X509TTL time.Duration
 	// IntermediateLife is likewise how long intermediates last.
 	IntermediateLife time.Duration
+	// Gateways are more of an environment's, by name, that somebody else runs: who is the
+	// process's user gets an SVID for one at WorkloadAPI.
+	Gateways map[string]string
 	// Bootstrap, if set, changes what each gateway starts from.
 	Bootstrap func(*configv1.Bootstrap)
 	// ProgressEvery is how often gateways record how far open crossings have come; as
