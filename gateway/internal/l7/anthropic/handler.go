@@ -13,7 +13,7 @@ var _ jsonscan.Handler = (*requestHandler)(nil)
 
 func (h *requestHandler) Value(path int, is jsonscan.Kind, text []byte) error {
 	r := (*request)(h)
-	switch at := r.schema.is[path]; at {
+	switch at := r.schema.Is[path]; at {
 	case document:
 		if is != jsonscan.Object {
 			return inspect.Unreadable("the content is no JSON object", nil)

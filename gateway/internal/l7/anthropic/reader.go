@@ -59,7 +59,7 @@ func kindOf(name []byte) textKind {
 func (r *reader) begin(s *schema, said *inspect.Said) {
 	r.schema, r.said, r.bad = s, said, false
 	r.found = found{counts: unknown, start: unknown}
-	r.scan.Reset(s.paths, (*readerHandler)(r))
+	r.scan.Reset(s.Paths, (*readerHandler)(r))
 }
 
 func (r *reader) write(p []byte) {
@@ -81,9 +81,9 @@ var _ jsonscan.Handler = (*readerHandler)(nil)
 func (h *readerHandler) Value(path int, is jsonscan.Kind, text []byte) error {
 	switch is {
 	case jsonscan.String:
-		h.text(h.schema.is[path], text)
+		h.text(h.schema.Is[path], text)
 	case jsonscan.Number:
-		if at := h.schema.is[path]; at&ofStart != 0 {
+		if at := h.schema.Is[path]; at&ofStart != 0 {
 			h.found.start.set(at&^ofStart, text)
 		} else {
 			h.found.counts.set(at, text)

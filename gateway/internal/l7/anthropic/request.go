@@ -32,7 +32,7 @@ type another struct {
 
 func newRequest(reads *schema, head inspect.Ask) *request {
 	r := &request{schema: reads, head: head, last: another{max: -1}}
-	r.scan.Reset(reads.paths, (*requestHandler)(r))
+	r.scan.Reset(reads.Paths, (*requestHandler)(r))
 	if !r.batch() {
 		r.asks = []inspect.Ask{head}
 	}

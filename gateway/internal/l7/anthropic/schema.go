@@ -39,81 +39,68 @@ const (
 	ofStart place = 1 << 7 // a count that a stream begins with
 )
 
-// field is a place in a JSON text, as jsonscan.Compile has it, and what stands
-// there.
-type field struct {
-	at string
-	is place
-}
+// schema is what is looked for in a JSON text: places, by their pointers.
+type (
+	schema = jsonscan.Schema[place]
+	places = map[string]place
+)
 
-// schema is what is looked for in a JSON text.
-type schema struct {
-	paths *jsonscan.Paths
-	is    []place // by the index of the path
-}
-
-func compile(fields ...field) *schema {
-	s := new(schema)
-	var pointers []string
-	for _, f := range fields {
-		pointers = append(pointers, f.at)
-		s.is = append(s.is, f.is)
-	}
-	s.paths = jsonscan.MustCompile(pointers...)
-	return s
-}
+// compile makes a schema of its parts.
+func compile(parts ...places) *schema { return jsonscan.MustSchema(parts...) }
 
 // messageAt is what a request for a message has at some place (Messages API, Create a
 // Message; of the beta, fallbacks, the advisor tool, and tools that messages add).
-func messageAt(at string) []field {
+func messageAt(at string) places {
 	const added = "/messages/*/content/*/tool/definition"
-	return []field{
-		{at + "/model", model},
-		{at + "/stream", stream},
-		{at + "/max_tokens", limit},
-		{at + "/fallbacks", backups},
-		{"?" + at + "/fallbacks/*", backup},
-		{at + "/fallbacks/*/model", otherOne},
-		{at + "/fallbacks/*/max_tokens", otherMax},
-		{"?" + at + "/tools/*", tool},
-		{at + "/tools/*/name", toolName},
-		{at + "/tools/*/model", otherOne},
-		{at + "/tools/*/max_tokens", otherMax},
-		{"?" + at + added, tool},
-		{at + added + "/name", toolName},
-		{at + added + "/model", otherOne},
-		{at + added + "/max_tokens", otherMax},
+	return places{
+		at + "/model":                  model,
+		at + "/stream":                 stream,
+		at + "/max_tokens":             limit,
+		at + "/fallbacks":              backups,
+		"?" + at + "/fallbacks/*":      backup,
+		at + "/fallbacks/*/model":      otherOne,
+		at + "/fallbacks/*/max_tokens": otherMax,
+		"?" + at + "/tools/*":          tool,
+		at + "/tools/*/name":           toolName,
+		at + "/tools/*/model":          otherOne,
+		at + "/tools/*/max_tokens":     otherMax,
+		"?" + at + added:               tool,
+		at + added + "/name":           toolName,
+		at + added + "/model":          otherOne,
+		at + added + "/max_tokens":     otherMax,
 	}
 }
 
 // requests are what the contents of requests have.
 var requests = map[string]*schema{
-	Chat:        compile(append(messageAt(""), field{"", document})...),
-	CountTokens: compile(field{"", document}, field{"/model", model}, field{"/tools/*/name", toolName}),
-	CreateBatch: compile(append(messageAt("/requests/*/params"),
-		field{"", document}, field{"/requests", list}, field{"?/requests/*", item}, field{"?/requests/*/params", params})...),
+	Chat:        compile(messageAt(""), places{"": document}),
+	CountTokens: compile(places{"": document, "/model": model, "/tools/*/name": toolName}),
+	CreateBatch: compile(messageAt("/requests/*/params"),
+		places{"": document, "/requests": list, "?/requests/*": item, "?/requests/*/params": params}),
 }
 
 // usage is what an object that has a usage says in it.
-func usage(at string, of place) []field {
-	return []field{
-		{at + "/usage/input_tokens", input | of},
-		{at + "/usage/cache_read_input_tokens", cacheRead | of},
-		{at + "/usage/cache_creation_input_tokens", cacheWritten | of},
-		{at + "/usage/output_tokens", output | of},
-		{at + "/usage/output_tokens_details/thinking_tokens", reasoning | of},
+func usage(at string, of place) places {
+	return places{
+		at + "/usage/input_tokens":                          input | of,
+		at + "/usage/cache_read_input_tokens":               cacheRead | of,
+		at + "/usage/cache_creation_input_tokens":           cacheWritten | of,
+		at + "/usage/output_tokens":                         output | of,
+		at + "/usage/output_tokens_details/thinking_tokens": reasoning | of,
 	}
 }
 
 // wholes is what an answer has that is one JSON text: a message, a count of tokens,
 // a batch, or an error.
-var wholes = compile(append(usage("", 0),
-	field{"/type", kind}, field{"/id", answerID}, field{"/model", answerModel}, field{"/stop_reason", finish},
-	field{"/error/type", fault}, field{"/input_tokens", input})...)
+var wholes = compile(usage("", 0), places{
+	"/type": kind, "/id": answerID, "/model": answerModel, "/stop_reason": finish,
+	"/error/type": fault, "/input_tokens": input,
+})
 
 // events is what an event of a stream has (Messages API, Streaming Messages). A
 // block of content may say that another model goes on.
-var events = compile(append(append(usage("", 0), usage("/message", ofStart)...),
-	field{"/type", kind}, field{"/message/id", answerID}, field{"/message/model", answerModel},
-	field{"/content_block/to/model", answerModel}, field{"/delta/type", delta}, field{"/delta/stop_reason", finish},
-	field{"/error/type", fault})...)
+var events = compile(usage("", 0), usage("/message", ofStart), places{
+	"/type": kind, "/message/id": answerID, "/message/model": answerModel,
+	"/content_block/to/model": answerModel, "/delta/type": delta, "/delta/stop_reason": finish,
+	"/error/type": fault,
+})

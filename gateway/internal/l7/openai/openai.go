@@ -43,7 +43,7 @@ func (Protocol) Request(head *l7.RequestHead) (inspect.Request, inspect.Ask) {
 		return nil, ask
 	}
 	r := &request{asks: [1]inspect.Ask{ask}, limit: -1}
-	r.scan.Reset(reads.paths, (*requestHandler)(r))
+	r.scan.Reset(reads.Paths, (*requestHandler)(r))
 	r.schema = reads
 	if kind, ok := inspect.MediaOf(head.Fields); !ok || kind != inspect.JSON {
 		r.err = inspect.Unreadable("the content is of no JSON type", nil)

@@ -51,7 +51,7 @@ const (
 func (r *reader) begin(s *schema, said *inspect.Said) {
 	r.schema, r.said, r.bad = s, said, false
 	r.found = found{choices: r.found.choices[:0]}
-	r.scan.Reset(s.paths, (*readerHandler)(r))
+	r.scan.Reset(s.Paths, (*readerHandler)(r))
 }
 
 func (r *reader) write(p []byte) {
@@ -88,7 +88,7 @@ var _ jsonscan.Handler = (*readerHandler)(nil)
 
 func (h *readerHandler) Value(path int, kind jsonscan.Kind, text []byte) error {
 	f := &h.found
-	switch is := h.schema.is[path]; {
+	switch is := h.schema.Is[path]; {
 	case is == choice:
 		f.endChoice()
 		f.choice.index = f.count

@@ -94,7 +94,7 @@ var _ jsonscan.Handler = (*requestHandler)(nil)
 
 func (h *requestHandler) Value(path int, kind jsonscan.Kind, text []byte) error {
 	r := (*request)(h)
-	switch r.schema.is[path] {
+	switch r.schema.Is[path] {
 	case document:
 		if kind != jsonscan.Object {
 			return inspect.Unreadable("the content is no JSON object", nil)

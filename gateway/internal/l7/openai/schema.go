@@ -2,29 +2,14 @@ package openai
 
 import "github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonscan"
 
-// field is a place in a JSON text, as jsonscan.Compile has it, and what stands
-// there.
-type field struct {
-	at string
-	is place
-}
+// schema is what is looked for in a JSON text: places, by their pointers.
+type (
+	schema = jsonscan.Schema[place]
+	places = map[string]place
+)
 
-// schema is what is looked for in a JSON text.
-type schema struct {
-	paths *jsonscan.Paths
-	is    []place // by the index of the path
-}
-
-func compile(fields ...field) *schema {
-	s := new(schema)
-	var pointers []string
-	for _, f := range fields {
-		pointers = append(pointers, f.at)
-		s.is = append(s.is, f.is)
-	}
-	s.paths = jsonscan.MustCompile(pointers...)
-	return s
-}
+// compile makes a schema of its parts.
+func compile(parts ...places) *schema { return jsonscan.MustSchema(parts...) }
 
 // place is what stands somewhere in a JSON text.
 type place uint8
@@ -45,21 +30,21 @@ const (
 // requests are what the contents of requests have (OpenAI's API, Create chat
 // completion, Create a response, Create completion, Create embeddings).
 var requests = map[string]*schema{
-	Chat: compile(
-		field{"", document}, field{"/model", model}, field{"/stream", stream},
-		field{"/max_completion_tokens", limit}, field{"/max_tokens", limit}, field{"/n", choices},
-		field{"?/tools/*", tool}, field{"/tools/*/function/name", toolName}, field{"/tools/*/custom/name", toolName},
-		field{"?/functions/*", tool}, field{"/functions/*/name", toolName},
-	),
-	Responses: compile(
-		field{"", document}, field{"/model", model}, field{"/stream", stream}, field{"/max_output_tokens", limit},
-		field{"?/tools/*", tool}, field{"/tools/*/name", toolName}, field{"/tools/*/type", toolType},
-	),
-	TextCompletion: compile(
-		field{"", document}, field{"/model", model}, field{"/stream", stream},
-		field{"/max_tokens", limit}, field{"/n", choices}, field{"/best_of", choices}, field{"?/prompt/*", prompt},
-	),
-	Embeddings: compile(field{"", document}, field{"/model", model}),
+	Chat: compile(places{
+		"": document, "/model": model, "/stream": stream,
+		"/max_completion_tokens": limit, "/max_tokens": limit, "/n": choices,
+		"?/tools/*": tool, "/tools/*/function/name": toolName, "/tools/*/custom/name": toolName,
+		"?/functions/*": tool, "/functions/*/name": toolName,
+	}),
+	Responses: compile(places{
+		"": document, "/model": model, "/stream": stream, "/max_output_tokens": limit,
+		"?/tools/*": tool, "/tools/*/name": toolName, "/tools/*/type": toolType,
+	}),
+	TextCompletion: compile(places{
+		"": document, "/model": model, "/stream": stream,
+		"/max_tokens": limit, "/n": choices, "/best_of": choices, "?/prompt/*": prompt,
+	}),
+	Embeddings: compile(places{"": document, "/model": model}),
 }
 
 // Of an answer.
@@ -86,54 +71,54 @@ const (
 )
 
 // answer are the fields of an answer, any of which may be an error instead.
-func answer(fields ...field) *schema {
-	return compile(append(fields, field{"?/error", failure}, field{"/error/type", faultType}, field{"/error/code", faultCode})...)
+func answer(parts ...places) *schema {
+	return compile(append(parts, places{"?/error": failure, "/error/type": faultType, "/error/code": faultCode})...)
 }
 
 // failures are contents of answers whose status says that they are errors. Some
 // servers do not wrap them.
-var failures = answer(field{"/type", faultType}, field{"/code", faultCode})
+var failures = answer(places{"/type": faultType, "/code": faultCode})
 
 // completion are chats and completions, whole or a chunk of one. Servers differ
 // in how they call what is thought.
-var completion = answer(
-	field{"/id", answerID}, field{"/model", answerModel},
-	field{"?/choices/*", choice}, field{"/choices/*/index", index}, field{"/choices/*/finish_reason", finish},
-	field{"?/choices/*/text", content},
-	field{"?/choices/*/delta/content", content}, field{"?/choices/*/delta/refusal", content},
-	field{"?/choices/*/delta/reasoning", content}, field{"?/choices/*/delta/reasoning_content", content},
-	field{"?/choices/*/delta/tool_calls/*/function/arguments", content},
-	field{"?/choices/*/delta/tool_calls/*/custom/input", content},
-	field{"?/choices/*/delta/function_call/arguments", content},
-	field{"?/choices/*/delta/audio/data", content}, field{"?/choices/*/delta/audio/transcript", content},
-	field{"?/usage", usage}, field{"/usage/prompt_tokens", input}, field{"/usage/completion_tokens", output},
-	field{"/usage/prompt_tokens_details/cached_tokens", cached}, field{"/usage/prompt_tokens_details/cache_write_tokens", written},
-	field{"/usage/completion_tokens_details/reasoning_tokens", reasoning},
-)
+var completion = answer(places{
+	"/id": answerID, "/model": answerModel,
+	"?/choices/*": choice, "/choices/*/index": index, "/choices/*/finish_reason": finish,
+	"?/choices/*/text":          content,
+	"?/choices/*/delta/content": content, "?/choices/*/delta/refusal": content,
+	"?/choices/*/delta/reasoning": content, "?/choices/*/delta/reasoning_content": content,
+	"?/choices/*/delta/tool_calls/*/function/arguments": content,
+	"?/choices/*/delta/tool_calls/*/custom/input":       content,
+	"?/choices/*/delta/function_call/arguments":         content,
+	"?/choices/*/delta/audio/data":                      content, "?/choices/*/delta/audio/transcript": content,
+	"?/usage": usage, "/usage/prompt_tokens": input, "/usage/completion_tokens": output,
+	"/usage/prompt_tokens_details/cached_tokens": cached, "/usage/prompt_tokens_details/cache_write_tokens": written,
+	"/usage/completion_tokens_details/reasoning_tokens": reasoning,
+})
 
 // response are the fields of a response at some place.
-func response(at string) []field {
-	return []field{
-		{at + "/id", answerID},
-		{at + "/model", answerModel},
-		{at + "/status", status},
-		{at + "/incomplete_details/reason", reason},
-		{"?" + at + "/error", failure},
-		{at + "/error/code", faultCode},
-		{at + "/error/type", faultType},
-		{"?" + at + "/usage", usage},
-		{at + "/usage/input_tokens", input},
-		{at + "/usage/output_tokens", output},
-		{at + "/usage/input_tokens_details/cached_tokens", cached},
-		{at + "/usage/input_tokens_details/cache_write_tokens", written},
-		{at + "/usage/output_tokens_details/reasoning_tokens", reasoning},
+func response(at string) places {
+	return places{
+		at + "/id":                        answerID,
+		at + "/model":                     answerModel,
+		at + "/status":                    status,
+		at + "/incomplete_details/reason": reason,
+		"?" + at + "/error":               failure,
+		at + "/error/code":                faultCode,
+		at + "/error/type":                faultType,
+		"?" + at + "/usage":               usage,
+		at + "/usage/input_tokens":        input,
+		at + "/usage/output_tokens":       output,
+		at + "/usage/input_tokens_details/cached_tokens":      cached,
+		at + "/usage/input_tokens_details/cache_write_tokens": written,
+		at + "/usage/output_tokens_details/reasoning_tokens":  reasoning,
 	}
 }
 
 // A response, and an event of the stream of one.
 var (
-	responseWhole = compile(response("")...)
-	responseEvent = answer(append(response("/response"), field{"/type", event}, field{"/code", eventCode}, field{"?/delta", content})...)
+	responseWhole = compile(response(""))
+	responseEvent = answer(response("/response"), places{"/type": event, "/code": eventCode, "?/delta": content})
 )
 
 // answers are what the contents of answers have, by operation; streams what each
@@ -142,7 +127,7 @@ var (
 	answers = map[string]*schema{
 		Chat: completion, TextCompletion: completion,
 		Responses: responseWhole, GetResponse: responseWhole, CancelResponse: responseWhole,
-		Embeddings: answer(field{"/model", answerModel}, field{"?/usage", usage}, field{"/usage/prompt_tokens", input}),
+		Embeddings: answer(places{"/model": answerModel, "?/usage": usage, "/usage/prompt_tokens": input}),
 	}
 	streams = map[string]*schema{
 		Chat: completion, TextCompletion: completion, Responses: responseEvent, GetResponse: responseEvent,
