@@ -122,9 +122,9 @@ func (a *arrival) inspect(v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	a.body.begin(&a.in, ended, &a.cfg.Limits, a.watch, a.up, &a.count)
 	a.held = hold.New(head, a.body.reader(), v, crossingv1.Side_INGRESS, a.cfg.Store)
 	if a.held != nil && a.held.Reads() {
-		a.patience.limit(a.stream)
+		a.patience.Limit(a.stream)
 		a.held.Hold()
-		a.patience.over()
+		a.patience.Over()
 		a.cfg.unchanged(v)
 		a.half.judged(v, a.cfg.Self.String(), a.opened)
 	}

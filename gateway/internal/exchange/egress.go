@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/waiting"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -40,7 +41,7 @@ func NewEgress(cfg Config, t tunnels) *Egress { return &Egress{cfg: cfg, tunnels
 // one after another.
 type departure struct {
 	*account
-	calling     calling
+	calling     waiting.Calling
 	req         *listener.Request
 	resp        listener.Response
 	verdict     authz.Verdict
@@ -64,14 +65,14 @@ type departure struct {
 
 var departures = sync.Pool{New: func() any {
 	d := new(departure)
-	d.leave = d.calling.leave
+	d.leave = d.calling.Leave
 	return d
 }}
 
 // newDeparture begins to watch for the caller's leaving.
 func newDeparture(ctx context.Context, req *listener.Request, resp listener.Response) *departure {
 	d := departures.Get().(*departure)
-	d.calling.begin(ctx)
+	d.calling.Begin(ctx)
 	d.req, d.resp = req, resp
 	d.watched = true
 	req.OnGone(d.leave)
@@ -97,7 +98,7 @@ func (d *departure) free() {
 		stream = d.stream
 		d.account.free()
 	}
-	if d.calling.over() || !d.sure {
+	if d.calling.Over() || !d.sure {
 		return
 	}
 	if d.req.Head.Method != http.MethodConnect { // a byte stream may go on by itself
@@ -251,7 +252,7 @@ func (d *departure) carry(v *authz.Verdict, t tunnel.Tunnel) {
 		return
 	}
 	d.stream = stream
-	d.calling.follow(stream)
+	d.calling.Follow(stream)
 	d.stand(d.round, v, d.req.Caller.ID, info.Peer, d.req.Caller.Credential, d.req)
 	d.relay(v)
 }

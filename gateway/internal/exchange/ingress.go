@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/numbers"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/waiting"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -59,7 +60,7 @@ type arrival struct {
 	in       l7.FrameReader
 	out      l7.FrameWriter
 	body     requestBody
-	patience patience
+	patience waiting.Patience
 	names    inNames
 	request  asking
 	waiter   tunnel.Watch  // lets the request go on, also if its stream ends
@@ -221,8 +222,8 @@ func checkHeader(h *crossingv1.Header, peer spiffeid.ID) (l7.Traceparent, error)
 }
 
 func (a *arrival) readHead(s tunnel.Stream) (*l7.RequestHead, bool, error) {
-	a.patience.limit(s)
-	defer a.patience.over()
+	a.patience.Limit(s)
+	defer a.patience.Over()
 	frame, err := a.in.Next()
 	if err != nil {
 		return nil, false, err
@@ -547,8 +548,8 @@ func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) 
 // of the answer.
 func (a *arrival) drain(r *asking, answer io.Closer, body *requestBody) {
 	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
-	a.patience.limit(a.stream)
-	defer a.patience.over()
+	a.patience.Limit(a.stream)
+	defer a.patience.Over()
 	if answer != nil {
 		answer.Close()
 	}
