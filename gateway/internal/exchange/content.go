@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
@@ -80,6 +81,10 @@ func (c closing) Reset(tunnel.ResetCode) { c.Close() }
 // broke takes note that a request was broken off in the middle because of its content.
 // Nobody reads that any more.
 func (d *departure) broke() {
+	if d.sends != nil && d.sends.Refused() != nil {
+		d.detail = crossing.Detail(d.sends.Refused().Error())
+		d.close.Detail = d.detail
+	}
 	if d.held == nil {
 		return
 	}

@@ -262,6 +262,7 @@ func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool
 	if (v.Allow || v.Pending) && head.Method != http.MethodConnect {
 		a.inspect(v, head, ended)
 	}
+	a.admit(v, head)
 	a.afford(v, head)
 	a.half.asks(v)
 	if err := a.open(v); err != nil {
@@ -304,6 +305,7 @@ func (a *arrival) within(head *l7.RequestHead) bool {
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	body := &a.body
 	content, ok := a.content()
+	content = a.admitted(content, head)
 	r := &a.request
 	if !ok {
 		a.failed(running, r, body, nil)
@@ -365,7 +367,7 @@ func (a *arrival) inbound(head *l7.RequestHead) *l7.RequestHead {
 	head.Fields.Set(l7.XFCCName, a.names.xfcc)
 	head.Fields.Set(crossingField, a.id)
 	head.Fields.Set("traceparent", a.names.traceparent)
-	if _, edits := a.verdict.Protocol().(inspect.Editor); edits {
+	if _, edits := a.verdict.Protocol().(inspect.Editor); edits || a.admission != nil {
 		head.Fields.Set("accept-encoding", "identity")
 	}
 	return head
@@ -426,6 +428,9 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 	if !resp.Ended {
 		a.heard = a.says(&a.verdict, &resp.Head)
 	}
+	if a.answers = a.admission.Answer(a.request.Head, &resp.Head, resp.Ended); a.answers.Refused() != nil {
+		return crossingv1.Cause_REFUSED
+	}
 	if resp.Ended || resp.Body.Ready() {
 		a.out.Hold() // head, data, trailers and the stream's end go out together
 	}
@@ -473,13 +478,13 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 // pass sends a piece of the answer's content into the tunnel, without what the caller
 // may not get.
 func (a *arrival) pass(running context.Context, p []byte) crossingv1.Cause {
-	out, err := a.heard.Pass(p)
+	out, err := a.may(p)
 	return a.send(running, out, err)
 }
 
 // passLast sends what is still to go on when all of it has come.
 func (a *arrival) passLast(running context.Context) crossingv1.Cause {
-	out, err := a.heard.End()
+	out, err := a.mayLast()
 	return a.send(running, out, err)
 }
 
@@ -532,8 +537,8 @@ func resetCode(cause crossingv1.Cause) tunnel.ResetCode {
 // breakOff ends both directions of an exchange whose answer broke off.
 func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) {
 	code := resetCode(cause)
-	if a.heard.Forbidden() != nil {
-		code = tunnel.Denied(crossingv1.Reason_FORBIDDEN_ANSWER)
+	if why, err := a.forbidden(); err != nil {
+		code = tunnel.Denied(why)
 	}
 	a.stream.Reset(code)
 	r.Cancel()
