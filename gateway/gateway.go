@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/certs/federation"
 	"github.com/sallyport-mesh/sallyport/certs/live"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admin"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/admission"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/epochs"
@@ -217,7 +218,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Ledger: g.epochs,
 		Log:    g.log,
 
-		Store: b.store(), Tools: seen.New(), Budgets: g.budgets, Secrets: b.secrets(), Sealer: g.sealer,
+		Store: b.store(), Tools: seen.New(), Manifests: admission.NewMemory(), Budgets: g.budgets, Secrets: b.secrets(), Sealer: g.sealer,
 		Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
 
 		Delayed: g.metrics.Delayed,

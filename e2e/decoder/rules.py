@@ -9,7 +9,7 @@ from wire import Refused
 
 OUTAGES = {"UNREACHABLE", "NOT_RECORDED", "DRAINING", "OVER_LIMIT", "DISAGREES"}
 JUDGED = OUTAGES | {"", "NO_INTENT", "DENIED_BY_INTENT", "NOT_ENFORCEABLE", "NO_PROOF", "BAD_PROOF"} | {
-    "UNREADABLE", "OVER_BUDGET", "FORBIDDEN_ANSWER", "TOOL_CHANGED",
+    "UNREADABLE", "OVER_BUDGET", "FORBIDDEN_ANSWER", "TOOL_CHANGED", "DIGEST_NOT_ALLOWED",
 }
 THINGS = ["open", "close", "refusal", "applied", "progress", "outage", "statement", "heartbeat", "announcement"]
 

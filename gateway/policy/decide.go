@@ -30,9 +30,9 @@ type Decision struct {
 	Pending bool
 	// Reason why not; REASON_UNSPECIFIED if allowed, or pending.
 	Reason crossingv1.Reason
-	// Intent that decided: the matching deny or allow of the smallest name, an
-	// allow without obligations before one with a proof before others. "" if none
-	// matched.
+	// Intent that decided: of those that match a deny before any allow, the allow that
+	// obliges to least before others, and of equals that of the smallest name. "" if
+	// none matched.
 	Intent string
 	// Transition of the call; nil if it is shut or the environments are unknown.
 	Transition *Transition
@@ -40,8 +40,8 @@ type Decision struct {
 	Caller *Workload
 	// Limited says that it is allowed only within budgets, which a gateway must keep.
 	Limited bool
-	// Digest says that it is allowed only for content of a known digest, which a gateway
-	// must hold it to. One that cannot must deny.
+	// Digest says that only content may move whose digest is one of the intent's Digests.
+	// A gateway that cannot see the content must deny.
 	Digest bool
 	// Proof says that it is allowed only if the caller proves for itself that it
 	// calls. A gateway that was shown no proof must deny.

@@ -32,6 +32,7 @@ func TestDecide(t *testing.T) {
 		reason  crossingv1.Reason
 		intent  string
 		limited bool
+		digest  bool
 		proof   bool
 	}{
 		{name: "nothing allows", intents: `[]`, from: one, to: "llm/chat", reason: crossingv1.Reason_NO_INTENT},
@@ -60,6 +61,10 @@ func TestDecide(t *testing.T) {
 		{name: "with a proof, and limits", intents: `[{"name":"i","allow":{},"require":{"workloadProof":true},"limits":{"requests":"1/day"}}]`, from: one, to: "llm/chat", intent: "i", limited: true, proof: true},
 		{name: "with a proof, or without", intents: `[{"name":"a","allow":{},"require":{"workloadProof":true}},{"name":"j","allow":{}}]`, from: one, to: "llm/chat", intent: "j"},
 		{name: "with a proof, or under limits", intents: `[{"name":"a","allow":{},"limits":{"requests":"1/day"}},{"name":"j","allow":{},"require":{"workloadProof":true}}]`, from: one, to: "llm/chat", intent: "j", proof: true},
+		{name: "with a digest", intents: `[{"name":"i","allow":{},"require":{"digest":{"in":"released"}}}]`, from: one, to: "llm/chat", intent: "i", digest: true},
+		{name: "with a digest, or without", intents: `[{"name":"a","allow":{},"require":{"digest":{"in":"released"}}},{"name":"j","allow":{}}]`, from: one, to: "llm/chat", intent: "j"},
+		{name: "with a digest, or a proof", intents: `[{"name":"a","allow":{},"require":{"digest":{"in":"released"}}},{"name":"j","allow":{},"require":{"workloadProof":true}}]`, from: one, to: "llm/chat", intent: "j", proof: true},
+		{name: "with a digest, or under limits", intents: `[{"name":"a","allow":{},"limits":{"requests":"1/day"}},{"name":"j","allow":{},"require":{"digest":{"in":"released"}}}]`, from: one, to: "llm/chat", intent: "j", digest: true},
 		{name: "without another intent's proof", intents: `[{"name":"a","allow":{"to":"vault"},"require":{"workloadProof":true}},{"name":"j","allow":{"to":"llm"}}]`, from: one, to: "llm/chat", intent: "j"},
 		{name: "denied, proof or not", intents: `[{"name":"a","allow":{},"require":{"workloadProof":true}},{"name":"j","deny":{}}]`, from: one, to: "llm/chat", reason: crossingv1.Reason_DENIED_BY_INTENT, intent: "j"},
 		{name: "under limits", intents: `[{"name":"i","allow":{},"limits":{"requests":"1/day"}}]`, from: one, to: "llm/chat", intent: "i", limited: true},
@@ -123,8 +128,8 @@ func TestDecide(t *testing.T) {
 			q := Query{From: id(t, c.from), To: p.Workload(to), Service: service, Attributes: attributes(t, c.with), Now: noon()}
 			d := p.Decide(&q)
 			allow := c.reason == crossingv1.Reason_REASON_UNSPECIFIED
-			if d.Allow != allow || d.Reason != c.reason || d.Intent != c.intent || d.Limited != c.limited || d.Proof != c.proof {
-				t.Errorf("Decide = %+v, want allow %v reason %v intent %q limited %v proof %v", d, allow, c.reason, c.intent, c.limited, c.proof)
+			if d.Allow != allow || d.Reason != c.reason || d.Intent != c.intent || d.Limited != c.limited || d.Digest != c.digest || d.Proof != c.proof {
+				t.Errorf("Decide = %+v, want allow %v reason %v intent %q limited %v digest %v proof %v", d, allow, c.reason, c.intent, c.limited, c.digest, c.proof)
 			}
 			owned := c.reason != crossingv1.Reason_BAD_IDENTITY && c.reason != crossingv1.Reason_NO_TRANSITION
 			if owned != (d.Transition != nil && d.Transition.Owner == "sec") {

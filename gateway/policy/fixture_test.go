@@ -35,6 +35,7 @@ func small(t testing.TB, intents string) *policyv1.Policy {
 	p := &policyv1.Policy{}
 	text := `{"version":1,"policy":"small","dataClasses":["public","internal","restricted"],
 	"teams":{"ops":{},"sec":{}},"sinks":{"here":{"store":"view"}},
+	"lists":{"released":{"digests":["sha256:00000000000000000000000000000000000000000000000000000000000000ff"]}},
 	"environments":{
 	  "a":{"trustDomain":"a.test","owner":"ops","gateways":{"a-1":{"dialOut":true}}},
 	  "b":{"trustDomain":"b.test","owner":"ops","gateways":{"b-1":{"tunnel":"b.test:1"}}},

@@ -15,7 +15,7 @@ type intent struct {
 	notAfter  int64
 	deny      bool
 	limited   bool // by budgets
-	digest    bool // what no gateway can hold content against yet
+	digest    bool // content must be of a listed digest
 	pinned    bool // tools must be as they are known
 	proof     bool // what it allows the caller must prove to call
 	again     bool // what it allows may be asked for twice
@@ -65,6 +65,19 @@ func (p *Policy) compileIntent(in *policyv1.Intent) intent {
 		out.when = &c
 	}
 	return out
+}
+
+// rank is before which others it decides: those of a higher one.
+func (in *intent) rank() (rank int) {
+	if in.deny {
+		return 0
+	}
+	for i, obliges := range [...]bool{in.proof, in.digest, in.limited || in.pinned} {
+		if obliges {
+			rank |= 1 << i
+		}
+	}
+	return 1 + rank
 }
 
 // validity is when an intent holds: from the first instant to before the second.

@@ -38,9 +38,10 @@ type Policy struct {
 	gateways    []Gateway
 	byGateway   map[spiffeid.ID]int
 
-	pins   map[string]Pins           // of tools, by intent
-	limits map[string][]limits.Limit // of intents that have any, by name
-	costs  *costs.Costs
+	pins    map[string]Pins           // of tools, by intent
+	digests map[string]Digests        // of intents that require one, by name
+	limits  map[string][]limits.Limit // of intents that have any, by name
+	costs   *costs.Costs
 
 	intents  []intent // denies, allows, allows with obligations; each by name
 	subjects []subject
@@ -69,6 +70,7 @@ func Compile(p *policyv1.Policy, ref Ref) (*Policy, error) {
 	out.addTransitions(p)
 	out.addIntents(p.GetIntents())
 	out.addPins(p)
+	out.addDigests(p)
 	if err := out.addLimits(p); err != nil {
 		return nil, err
 	}
@@ -166,26 +168,15 @@ func (p *Policy) addTransitions(in *policyv1.Policy) {
 	}
 }
 
-// addIntents orders the intents so that the first that matches decides: any
-// deny, then an allow without obligations, then one that asks for a proof alone,
-// then others.
+// addIntents orders the intents so that the first that matches decides: any deny, then
+// the allow that obliges to least. Limits weigh more than a digest, and that more than a
+// proof.
 func (p *Policy) addIntents(in []*policyv1.Intent) {
 	for _, i := range in {
 		p.intents = append(p.intents, p.compileIntent(i))
 	}
-	rank := func(in *intent) int {
-		switch {
-		case in.deny:
-			return 0
-		case in.limited, in.digest, in.pinned:
-			return 3
-		case in.proof:
-			return 2
-		}
-		return 1
-	}
 	slices.SortFunc(p.intents, func(a, b intent) int {
-		return cmp.Or(cmp.Compare(rank(&a), rank(&b)), strings.Compare(a.name, b.name))
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), strings.Compare(a.name, b.name))
 	})
 }
 

@@ -38,7 +38,8 @@ func reference(p *policyv1.Policy, from, toName, service string, attrs map[strin
 	if label, ok := attrs["data.class"]; ok {
 		sends = class(label)
 	}
-	var denies, allows, proven, limited []string
+	var denies []string
+	var allows [8][]string // by what they oblige to
 	for _, in := range p.Intents {
 		m := in.Allow
 		if in.Deny != nil {
@@ -80,25 +81,34 @@ func reference(p *policyv1.Policy, from, toName, service string, attrs map[strin
 		switch {
 		case in.Deny != nil && t > 0:
 			denies = append(denies, in.Name)
-		case in.Allow != nil && t == 2 && len(in.Limits) > 0:
-			limited = append(limited, in.Name)
-		case in.Allow != nil && t == 2 && in.GetRequire().GetWorkloadProof():
-			proven = append(proven, in.Name)
 		case in.Allow != nil && t == 2:
-			allows = append(allows, in.Name)
+			w := refWeight(in.GetRequire().GetWorkloadProof(), in.GetRequire().GetDigest() != nil, len(in.Limits) > 0)
+			allows[w] = append(allows[w], in.Name)
 		}
 	}
-	switch {
-	case len(denies) > 0:
+	if len(denies) > 0 {
 		return false, crossingv1.Reason_DENIED_BY_INTENT, slices.Min(denies)
-	case len(allows) > 0:
-		return true, 0, slices.Min(allows)
-	case len(proven) > 0:
-		return true, 0, slices.Min(proven)
-	case len(limited) > 0:
-		return true, 0, slices.Min(limited)
+	}
+	for _, alike := range allows {
+		if len(alike) > 0 {
+			return true, 0, slices.Min(alike)
+		}
 	}
 	return false, crossingv1.Reason_NO_INTENT, ""
+}
+
+// refWeight is how much an allow obliges to: of two, the lesser decides.
+func refWeight(proof, digest, limits bool) (w int) {
+	if limits {
+		w += 4
+	}
+	if digest {
+		w += 2
+	}
+	if proof {
+		w++
+	}
+	return w
 }
 
 func refPaths(paths []string, attrs map[string]string) int {
@@ -269,6 +279,9 @@ func genIntent(t *rapid.T, i int) *policyv1.Intent {
 	if rapid.Bool().Draw(t, "proof") {
 		in.Require = &policyv1.Require{WorkloadProof: true}
 	}
+	if rapid.Bool().Draw(t, "digest") {
+		in.Require = &policyv1.Require{WorkloadProof: in.GetRequire().GetWorkloadProof(), Digest: &policyv1.DigestRule{In: "released"}}
+	}
 	return in
 }
 
@@ -371,11 +384,13 @@ func TestOrderNeverMatters(t *testing.T) {
 		shuffled.Intents = rapid.Permutation(shuffled.Intents).Draw(rt, "order")
 		slices.Reverse(shuffled.Transitions)
 		a, b := q.ask(t, p), q.ask(t, shuffled)
-		if a.Allow != b.Allow || a.Reason != b.Reason || a.Intent != b.Intent || a.Limited != b.Limited || a.Proof != b.Proof || a.Idempotent != b.Idempotent {
+		if a.Allow != b.Allow || a.Reason != b.Reason || a.Intent != b.Intent || a.Limited != b.Limited || a.Proof != b.Proof || a.Digest != b.Digest || a.Idempotent != b.Idempotent {
 			rt.Fatalf("%+v in one order, %+v in another", a, b)
 		}
 	})
 }
+
+func weightOf(d Decision) int { return refWeight(d.Proof, d.Digest, d.Limited) }
 
 func TestIntentsAreMonotone(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -388,7 +403,7 @@ func TestIntentsAreMonotone(t *testing.T) {
 		switch {
 		case added.Deny != nil && after.Allow && !before.Allow:
 			rt.Fatalf("a deny more allows more: %+v", after)
-		case added.Allow != nil && before.Allow && (!after.Allow || after.Limited && !before.Limited || after.Proof && !before.Proof && !before.Limited):
+		case added.Allow != nil && before.Allow && (!after.Allow || weightOf(after) > weightOf(before)):
 			rt.Fatalf("an allow more denies more: %+v", after)
 		}
 	})

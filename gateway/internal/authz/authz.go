@@ -5,6 +5,8 @@
 package authz
 
 import (
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -243,13 +245,15 @@ func (v *Verdict) judge(now time.Time) {
 	}
 }
 
-// agree denies unless the policy that the egress gateway named allows it too.
+// agree denies unless the policy that the egress gateway named allows it too. The other
+// verdict begins with the digests that this one has, and adds its own.
 func (v *Verdict) agree(now time.Time) {
 	other := Verdict{To: v.To, Proof: v.Proof, unproven: v.unproven, labelled: v.labelled, reading: v.reading}
 	if other.destination(v.named, v.header, v.asked) {
 		if other.decide(v.named, now); other.Allow || other.Pending {
 			v.Allow, v.Pending = v.Allow && other.Allow, v.Pending || other.Pending
 			v.Idempotent, v.Whole = v.Idempotent && other.Idempotent, v.Whole || other.Whole
+			v.digests = other.digests
 			v.DataClass, v.DataClassSource = other.DataClass, other.DataClassSource // as the egress gateway has it
 			return
 		}
@@ -282,13 +286,15 @@ func (v *Verdict) decide(p *policy.Policy, now time.Time) *Verdict {
 func (v *Verdict) decideEach(p *policy.Policy, q *policy.Query, asks []inspect.Ask) *Verdict {
 	head := q.Attributes
 	decided := *v
-	limited := false
+	limited, digests := false, v.digests
 	v.Limited, v.messages = false, make([]Message, len(asks))
 	for i := range asks {
 		q.Attributes = head
 		asks[i].Describe(&q.Attributes)
 		one := *v
+		one.digests = digests
 		one.ask(p, q)
+		digests = one.digests
 		v.messages[i] = Message{one.Intent, one.Allow}
 		limited = limited || one.Limited
 		if i == 0 || decided.Allow {
@@ -297,7 +303,7 @@ func (v *Verdict) decideEach(p *policy.Policy, q *policy.Query, asks []inspect.A
 			decided.Idempotent, decided.Whole = decided.Idempotent && again, decided.Whole || whole
 		}
 	}
-	decided.messages, decided.Limited = v.messages, limited
+	decided.messages, decided.Limited, decided.digests = v.messages, limited, digests
 	*v = decided
 	return v
 }
@@ -312,10 +318,13 @@ func (v *Verdict) ask(p *policy.Policy, q *policy.Query) *Verdict {
 		return v
 	case !d.Allow:
 		return v.deny(d.Reason)
-	case d.Digest:
-		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" requires a digest")
+	case d.Digest && v.asked.Method == http.MethodConnect:
+		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" requires a digest, and nobody sees the content of a byte stream")
 	case d.Proof && v.Proof == "":
 		return v.unprove()
+	}
+	if d.Digest {
+		v.digests = append(slices.Clip(v.digests), p.Digests(d.Intent))
 	}
 	v.Limited = v.Limited || d.Limited
 	v.Allow, v.Idempotent, v.Whole = true, d.Idempotent, v.whole(p, *q, d)

@@ -43,10 +43,7 @@ func post(authority, path string) *l7.RequestHead {
 
 func TestEgress(t *testing.T) {
 	p := policytest.Estate(t, 1, nil)
-	limited := policytest.Estate(t, 1, func(p *policyv1.Policy) {
-		p.Lists = map[string]*policyv1.List{"l": {Digests: []string{"sha256:" + strings.Repeat("ab", 32)}}}
-		p.Intents[0].Require = &policyv1.Require{Digest: &policyv1.DigestRule{In: "l"}}
-	})
+	listed := policytest.Estate(t, 1, requiring("ab"))
 	for _, c := range []struct {
 		name   string
 		held   held
@@ -66,7 +63,8 @@ func TestEgress(t *testing.T) {
 		{"denied", holding(p), agent, post("llm.far.mesh:8000", "/v1/admin"), crossingv1.Reason_DENIED_BY_INTENT, "ml-team"},
 		{"ambiguous path", holding(p), agent, post("llm.far.mesh:8000", "/v1/../admin"), crossingv1.Reason_MALFORMED, "ml-team"},
 		{"bytes hide what an allow asks for", holding(p), agent, &l7.RequestHead{Method: "CONNECT", Authority: "llm.far.mesh:8000"}, crossingv1.Reason_DENIED_BY_INTENT, "ml-team"},
-		{"obligation", holding(limited), agent, post("llm.far.mesh:8000", "/v1/chat"), crossingv1.Reason_NOT_ENFORCEABLE, "ml-team"},
+		{"obligation", holding(listed), agent, post("llm.far.mesh:8000", "/v1/chat"), 0, "ml-team"},
+		{"obligation that bytes hide", holding(listed), agent, &l7.RequestHead{Method: "CONNECT", Authority: "llm.far.mesh:8000"}, crossingv1.Reason_NOT_ENFORCEABLE, "ml-team"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := New(nearGW, "near", c.held).Egress(c.caller, c.head, now)

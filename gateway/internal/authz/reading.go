@@ -27,6 +27,7 @@ type reading struct {
 	request  inspect.Request  // nil where the content tells nothing, or cannot be understood
 	head     inspect.Ask      // what the head alone tells
 	messages []Message        // of several asks
+	digests  []policy.Digests // content must be in each; none if it may be any
 
 	by, named *policy.Policy // the one in force, and that of the peer if it is another
 	source    spiffeid.ID
@@ -74,7 +75,7 @@ func (v *Verdict) Messages() []Message { return v.messages }
 // Again decides once more on what was pending or unread, now that more of its
 // content is known. It is decided by the same policies.
 func (v *Verdict) Again(now time.Time) {
-	v.Limited = false
+	v.Limited, v.digests = false, nil
 	v.Allow, v.Pending, v.Reason, v.Detail = false, false, crossingv1.Reason_REASON_UNSPECIFIED, ""
 	v.judge(now)
 }
@@ -126,6 +127,13 @@ func (v *Verdict) Kept() (kept.Content, bool) {
 	}
 	return v.by.Kept(v.Intent)
 }
+
+// Digests are what content must be of: one of each, by every policy and every intent that
+// decided. None if it may be anything.
+func (v *Verdict) Digests() []policy.Digests { return v.digests }
+
+// Unlisted denies what is allowed only for content of other digests.
+func (v *Verdict) Unlisted(detail string) { v.fault(crossingv1.Reason_DIGEST_NOT_ALLOWED, detail) }
 
 // OverBudget denies what is allowed and has no room in a budget.
 func (v *Verdict) OverBudget(detail string) { v.fault(crossingv1.Reason_OVER_BUDGET, detail) }

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/waiting"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -120,7 +121,7 @@ func (b *requestBody) drain() {
 // nothing of it touches the stream any more.
 func discard(s tunnel.Stream) {
 	late := make(chan struct{})
-	timer := time.AfterFunc(peerPatience, func() {
+	timer := time.AfterFunc(waiting.PeerPatience, func() {
 		defer close(late)
 		s.Reset(tunnel.Refused)
 	})

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
@@ -80,6 +81,10 @@ func (c closing) Reset(tunnel.ResetCode) { c.Close() }
 // broke takes note that a request was broken off in the middle because of its content.
 // Nobody reads that any more.
 func (d *departure) broke() {
+	if d.sends != nil && d.sends.Refused() != nil {
+		d.detail = crossing.Detail(d.sends.Refused().Error())
+		d.close.Detail = d.detail
+	}
 	if d.held == nil {
 		return
 	}
@@ -122,9 +127,9 @@ func (a *arrival) inspect(v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	a.body.begin(&a.in, ended, &a.cfg.Limits, a.watch, a.up, &a.count)
 	a.held = hold.New(head, a.body.reader(), v, crossingv1.Side_INGRESS, a.cfg.Store)
 	if a.held != nil && a.held.Reads() {
-		a.patience.limit(a.stream)
+		a.patience.Limit(a.stream)
 		a.held.Hold()
-		a.patience.over()
+		a.patience.Over()
 		a.cfg.unchanged(v)
 		a.half.judged(v, a.cfg.Self.String(), a.opened)
 	}

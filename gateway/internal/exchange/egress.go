@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/admission"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/baseurl"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
@@ -17,6 +18,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/waiting"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -40,7 +42,7 @@ func NewEgress(cfg Config, t tunnels) *Egress { return &Egress{cfg: cfg, tunnels
 // one after another.
 type departure struct {
 	*account
-	calling     calling
+	calling     waiting.Calling
 	req         *listener.Request
 	resp        listener.Response
 	verdict     authz.Verdict
@@ -50,8 +52,9 @@ type departure struct {
 	round       uint64         // of standing crossings' reviews, when it was decided on
 	left        int64          // bytes of the answer's content; -1 if only its end tells
 
-	held  *hold.Content // nil if nobody looks at it
-	fault *hold.Fault   // why the caller is refused, if it is that
+	held  *hold.Content     // nil if nobody looks at it
+	sends *admission.Reader // nil if it is not held against digests
+	fault *hold.Fault       // why the caller is refused, if it is that
 
 	retry  int    // seconds until the caller may ask again; 0 if that is not known
 	status int    // of a problem, if another than its reason's
@@ -64,14 +67,14 @@ type departure struct {
 
 var departures = sync.Pool{New: func() any {
 	d := new(departure)
-	d.leave = d.calling.leave
+	d.leave = d.calling.Leave
 	return d
 }}
 
 // newDeparture begins to watch for the caller's leaving.
 func newDeparture(ctx context.Context, req *listener.Request, resp listener.Response) *departure {
 	d := departures.Get().(*departure)
-	d.calling.begin(ctx)
+	d.calling.Begin(ctx)
 	d.req, d.resp = req, resp
 	d.watched = true
 	req.OnGone(d.leave)
@@ -91,13 +94,13 @@ func (d *departure) unwatch() {
 func (d *departure) free() {
 	d.unwatch()
 	d.held.Free()
-	d.held = nil
+	d.held, d.sends = nil, nil
 	var stream tunnel.Stream
 	if d.account != nil {
 		stream = d.stream
 		d.account.free()
 	}
-	if d.calling.over() || !d.sure {
+	if d.calling.Over() || !d.sure {
 		return
 	}
 	if d.req.Head.Method != http.MethodConnect { // a byte stream may go on by itself
@@ -152,7 +155,7 @@ func (d *departure) serve(e *Egress) {
 		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
 		return
 	}
-	if !d.inspect(v) || !d.afford(v, now) || !d.keep(v) {
+	if !d.inspect(v) || !d.admit(v) || !d.afford(v, now) || !d.keep(v) {
 		return
 	}
 	t, err := e.tunnels.Pick(&d.calling, v.To, classOf(v.Service, &req.Head))
@@ -251,7 +254,7 @@ func (d *departure) carry(v *authz.Verdict, t tunnel.Tunnel) {
 		return
 	}
 	d.stream = stream
-	d.calling.follow(stream)
+	d.calling.Follow(stream)
 	d.stand(d.round, v, d.req.Caller.ID, info.Peer, d.req.Caller.Credential, d.req)
 	d.relay(v)
 }
@@ -385,6 +388,11 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 	if !first.End {
 		d.heard = d.says(&d.verdict, first.Response)
 	}
+	if d.answers = d.admission.Answer(&d.req.Head, first.Response, first.End); d.answers.Refused() != nil {
+		d.conclude(p, crossingv1.Cause_REFUSED, crossingv1.Reason_REASON_UNSPECIFIED)
+		d.problem(crossingv1.Reason_DIGEST_NOT_ALLOWED, d.verdict.Owner())
+		return crossingv1.Cause_REFUSED, crossingv1.Reason_REASON_UNSPECIFIED
+	}
 	d.left = d.contentOf(first.Response)
 	d.watch.passed()
 	first.Response.Fields.DelFunc(l7.GatewaysOwn)
@@ -410,7 +418,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			d.resp.Abort()
 			return p.blame(lost(err))
 		case frame.Kind == l7.KindTrailers:
-			if rest, err := d.heard.End(); err != nil || d.pass(rest) != nil {
+			if rest, err := d.mayLast(); err != nil || d.pass(rest) != nil {
 				d.resp.Abort()
 				return p.blame(crossingv1.Cause_CALLER_GONE)
 			}
@@ -443,7 +451,7 @@ func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
 				d.resp.Abort()
 				return d.unkept()
 			}
-			out, forbidden := d.heard.Pass(buf[:n])
+			out, forbidden := d.may(buf[:n])
 			if forbidden != nil {
 				d.resp.Abort()
 				return crossingv1.Cause_REFUSED

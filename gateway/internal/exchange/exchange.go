@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/admission"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget/spend"
@@ -85,6 +86,8 @@ type Config struct {
 	Ledger ledger
 	// Tools remembers what tools looked like when they were listed; nil for none.
 	Tools *seen.Tools
+	// Manifests remembers what manifests name that callers got here; nil for none.
+	Manifests *admission.Memory
 	// Secrets are what workloads are shown in place of what callers send; nil for none.
 	Secrets *credentials.Holder
 	// Sealer keeps what the policy says of contents; nil for nothing, and then what is to be
@@ -134,6 +137,9 @@ type account struct {
 	stands     standing.Crossing
 	count      tunnel.Count // of content
 	told       int64        // intervals after which it was recorded
+
+	admission *admission.Control // nil if content of any digest may move
+	answers   *admission.Content // the answer's; nil if it is not held against digests
 
 	key crossingv1.Key // part of half and close
 }
@@ -280,8 +286,8 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if a.unrecorded {
 		reason = crossingv1.Reason_NOT_RECORDED
 	}
-	if err := a.heard.Forbidden(); err != nil {
-		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, crossingv1.Reason_FORBIDDEN_ANSWER, crossing.Detail(err.Error())
+	if why, err := a.forbidden(); err != nil {
+		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, why, crossing.Detail(err.Error())
 	}
 	a.moved()
 	c := &a.close

@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/numbers"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/waiting"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -59,7 +60,7 @@ type arrival struct {
 	in       l7.FrameReader
 	out      l7.FrameWriter
 	body     requestBody
-	patience patience
+	patience waiting.Patience
 	names    inNames
 	request  asking
 	waiter   tunnel.Watch  // lets the request go on, also if its stream ends
@@ -221,8 +222,8 @@ func checkHeader(h *crossingv1.Header, peer spiffeid.ID) (l7.Traceparent, error)
 }
 
 func (a *arrival) readHead(s tunnel.Stream) (*l7.RequestHead, bool, error) {
-	a.patience.limit(s)
-	defer a.patience.over()
+	a.patience.Limit(s)
+	defer a.patience.Over()
 	frame, err := a.in.Next()
 	if err != nil {
 		return nil, false, err
@@ -261,6 +262,7 @@ func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool
 	if (v.Allow || v.Pending) && head.Method != http.MethodConnect {
 		a.inspect(v, head, ended)
 	}
+	a.admit(v, head)
 	a.afford(v, head)
 	a.half.asks(v)
 	if err := a.open(v); err != nil {
@@ -303,6 +305,7 @@ func (a *arrival) within(head *l7.RequestHead) bool {
 func (a *arrival) forward(running context.Context, d destinations, v *authz.Verdict, head *l7.RequestHead, ended bool) {
 	body := &a.body
 	content, ok := a.content()
+	content = a.admitted(content, head)
 	r := &a.request
 	if !ok {
 		a.failed(running, r, body, nil)
@@ -364,7 +367,7 @@ func (a *arrival) inbound(head *l7.RequestHead) *l7.RequestHead {
 	head.Fields.Set(l7.XFCCName, a.names.xfcc)
 	head.Fields.Set(crossingField, a.id)
 	head.Fields.Set("traceparent", a.names.traceparent)
-	if _, edits := a.verdict.Protocol().(inspect.Editor); edits {
+	if _, edits := a.verdict.Protocol().(inspect.Editor); edits || a.admission != nil {
 		head.Fields.Set("accept-encoding", "identity")
 	}
 	return head
@@ -425,6 +428,9 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 	if !resp.Ended {
 		a.heard = a.says(&a.verdict, &resp.Head)
 	}
+	if a.answers = a.admission.Answer(a.request.Head, &resp.Head, resp.Ended); a.answers.Refused() != nil {
+		return crossingv1.Cause_REFUSED
+	}
 	if resp.Ended || resp.Body.Ready() {
 		a.out.Hold() // head, data, trailers and the stream's end go out together
 	}
@@ -472,13 +478,13 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 // pass sends a piece of the answer's content into the tunnel, without what the caller
 // may not get.
 func (a *arrival) pass(running context.Context, p []byte) crossingv1.Cause {
-	out, err := a.heard.Pass(p)
+	out, err := a.may(p)
 	return a.send(running, out, err)
 }
 
 // passLast sends what is still to go on when all of it has come.
 func (a *arrival) passLast(running context.Context) crossingv1.Cause {
-	out, err := a.heard.End()
+	out, err := a.mayLast()
 	return a.send(running, out, err)
 }
 
@@ -531,8 +537,8 @@ func resetCode(cause crossingv1.Cause) tunnel.ResetCode {
 // breakOff ends both directions of an exchange whose answer broke off.
 func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) {
 	code := resetCode(cause)
-	if a.heard.Forbidden() != nil {
-		code = tunnel.Denied(crossingv1.Reason_FORBIDDEN_ANSWER)
+	if why, err := a.forbidden(); err != nil {
+		code = tunnel.Denied(why)
 	}
 	a.stream.Reset(code)
 	r.Cancel()
@@ -547,8 +553,8 @@ func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) 
 // of the answer.
 func (a *arrival) drain(r *asking, answer io.Closer, body *requestBody) {
 	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
-	a.patience.limit(a.stream)
-	defer a.patience.over()
+	a.patience.Limit(a.stream)
+	defer a.patience.Over()
 	if answer != nil {
 		answer.Close()
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/admission"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/agree"
@@ -242,6 +243,9 @@ func ReasonOf(err error) crossingv1.Reason {
 	if _, ok := errors.AsType[*inspect.Error](err); ok {
 		return crossingv1.Reason_UNREADABLE
 	}
+	if _, ok := errors.AsType[*admission.Error](err); ok {
+		return crossingv1.Reason_DIGEST_NOT_ALLOWED
+	}
 	if errors.Is(err, errLabel) {
 		return crossingv1.Reason_BAD_LABEL
 	}
@@ -251,7 +255,7 @@ func ReasonOf(err error) crossingv1.Reason {
 // Faulty says that a reason is one of those that ReasonOf gives.
 func Faulty(reason crossingv1.Reason) bool {
 	switch reason {
-	case crossingv1.Reason_DISAGREES, crossingv1.Reason_UNREADABLE, crossingv1.Reason_BAD_LABEL:
+	case crossingv1.Reason_DISAGREES, crossingv1.Reason_UNREADABLE, crossingv1.Reason_BAD_LABEL, crossingv1.Reason_DIGEST_NOT_ALLOWED:
 		return true
 	}
 	return false

@@ -277,6 +277,8 @@ func explainContent(reason crossingv1.Reason) string {
 		return "the label of its data's class does not hold"
 	case crossingv1.Reason_TOOL_CHANGED:
 		return "the tool is not what the policy knows it as"
+	case crossingv1.Reason_DIGEST_NOT_ALLOWED:
+		return "its digest is none that may cross here; what a manifest names may, once the caller has pulled that manifest"
 	default:
 		return "denied"
 	}

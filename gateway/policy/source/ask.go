@@ -9,8 +9,7 @@ import (
 )
 
 // runTests asks a policy its own tests at a moment and says which gateways would
-// answer otherwise than they expect: what is allowed under obligations that they
-// cannot keep yet, they deny. A test without a service is asked of each service
+// answer otherwise than they expect. A test without a service is asked of each service
 // that the callee serves.
 func runTests(p *policyv1.Policy, compiled *policy.Policy, now time.Time) policy.Faults {
 	var f policy.Faults
@@ -39,8 +38,8 @@ func asked(t *policyv1.Test, compiled *policy.Policy) []string {
 }
 
 // ask says what is wrong with the answer to a test, "" if nothing. Limits and
-// requirements are obligations outside of what a policy permits: where gateways
-// cannot keep them yet, a warning says so beside the test.
+// requirements are obligations outside of what a policy permits: a test does not ask
+// whether they are met.
 func ask(t *policyv1.Test, compiled *policy.Policy, service string, now time.Time) string {
 	e, err := policy.Explain(compiled, t.GetFrom(), t.GetTo(), service, t.GetWith(), now)
 	if err != nil {

@@ -3,7 +3,6 @@ package source
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -46,20 +45,6 @@ func TestRequireAsAWord(t *testing.T) {
 		_, err := Load("policy.yaml", []byte(requiring(t, text)))
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: got\n%v\nwant one line with\n%s", text, err, want)
-		}
-	}
-}
-
-// TestProofIsKept: a proof is no obligation that gateways cannot keep; what stands
-// beside it may be.
-func TestProofIsKept(t *testing.T) {
-	for require, warned := range map[string]bool{
-		"require: workload-proof": false,
-		"require: {workloadProof: true, digest: {in: released-models}}": true,
-	} {
-		c, err := Check(one(requiring(t, require)), time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
-		if err != nil || strings.Contains(c.Warnings.Error(), "pull-released-models: gateways of this release cannot keep a required digest") != warned {
-			t.Errorf("%s: %v, %v", require, c.Warnings, err)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func Explanation(w io.Writer, e policy.Explanation, classes dataclass.View, ref 
 			crossing.ProofField, audience, int(crossing.ProofAge.Minutes())))
 	}
 	if e.Decision.Digest {
-		facts.Row("but", "gateways of this release cannot keep the intent's required digest yet, so they deny it")
+		facts.Row("content", "only of a SHA-256 that the intent's list has, or that a manifest of it names")
 	}
 	if err := facts.Flush(w); err != nil || len(e.Considered) == 0 {
 		return err

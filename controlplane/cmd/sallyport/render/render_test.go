@@ -280,6 +280,20 @@ func TestSortIsByOpening(t *testing.T) {
 	}
 }
 
+// TestExplanationOfDigests: where content must be listed, an explanation says so.
+func TestExplanationOfDigests(t *testing.T) {
+	for _, required := range []bool{true, false} {
+		e := policy.Explanation{Query: policy.Query{To: &policy.Workload{Name: "llm"}}, Decision: policy.Decision{Allow: true, Digest: required}}
+		var text bytes.Buffer
+		if err := Explanation(&text, e, dataclass.View{}, policy.Ref{}); err != nil {
+			t.Fatal(err)
+		}
+		if said := regexp.MustCompile(`(?m)^ *content .*SHA-256`).MatchString(text.String()); said != required {
+			t.Errorf("required %v:\n%s", required, text.String())
+		}
+	}
+}
+
 // TestExplanationOfTheRecord: where calls are recorded in another way than the usual
 // one, or go on without a record, an explanation says so, in both forms.
 func TestExplanationOfTheRecord(t *testing.T) {

@@ -122,5 +122,6 @@ func whys() map[crossingv1.Reason]string {
 		crossingv1.Reason_FORBIDDEN_ANSWER:    "the answer had what the caller may not get",
 		crossingv1.Reason_BAD_LABEL:           "the label of its data does not hold",
 		crossingv1.Reason_TOOL_CHANGED:        "the tool is not what the policy knows it as",
+		crossingv1.Reason_DIGEST_NOT_ALLOWED:  "its content has a digest that may not cross",
 	}
 }

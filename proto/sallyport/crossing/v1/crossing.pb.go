@@ -205,6 +205,8 @@ const (
 	Reason_BAD_LABEL Reason = 29
 	// TOOL_CHANGED: the tool is not what the policy knows it as.
 	Reason_TOOL_CHANGED Reason = 30
+	// DIGEST_NOT_ALLOWED: content moves, or was to, whose digest the intent does not allow.
+	Reason_DIGEST_NOT_ALLOWED Reason = 31
 )
 
 // Enum value maps for Reason.
@@ -241,6 +243,7 @@ var (
 		28: "FORBIDDEN_ANSWER",
 		29: "BAD_LABEL",
 		30: "TOOL_CHANGED",
+		31: "DIGEST_NOT_ALLOWED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -274,6 +277,7 @@ var (
 		"FORBIDDEN_ANSWER":    28,
 		"BAD_LABEL":           29,
 		"TOOL_CHANGED":        30,
+		"DIGEST_NOT_ALLOWED":  31,
 	}
 )
 
@@ -4034,7 +4038,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06EGRESS\x10\x01\x12\v\n" +
-	"\aINGRESS\x10\x02*\xbd\x04\n" +
+	"\aINGRESS\x10\x02*\xd5\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNO_INTENT\x10\x01\x12\x14\n" +
@@ -4069,7 +4073,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\vOVER_BUDGET\x10\x1b\x12\x14\n" +
 	"\x10FORBIDDEN_ANSWER\x10\x1c\x12\r\n" +
 	"\tBAD_LABEL\x10\x1d\x12\x10\n" +
-	"\fTOOL_CHANGED\x10\x1e*M\n" +
+	"\fTOOL_CHANGED\x10\x1e\x12\x16\n" +
+	"\x12DIGEST_NOT_ALLOWED\x10\x1f*M\n" +
 	"\x06Attach\x12\x16\n" +
 	"\x12ATTACH_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MTLS\x10\x01\x12\a\n" +

@@ -1381,7 +1381,7 @@ func (x *Match) GetLeaving() string {
 // Require is what else must hold for an allow.
 type Require struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// digest is what the content's digest must be.
+	// digest is what the digest must be of all content that moves, either way.
 	Digest *DigestRule `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	// workload_proof: the caller must show for itself, by a fresh JWT-SVID that each of
 	// the two gateways verifies, that it calls.
@@ -1489,10 +1489,13 @@ func (x *ToolRule) GetIn() string {
 	return ""
 }
 
-// DigestRule says what a digest must be.
+// DigestRule says what a digest must be: the SHA-256 of a message's content as it passes,
+// with its codings. To an OCI registry it may also be one that a manifest or an index of the
+// list names, which the same caller got there before. Answers that carry no object, such as
+// errors and redirects, need none.
 type DigestRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// in is the name of a list of digests.
+	// in is the name of a list of digests, of which those of SHA-256 count.
 	In            string `protobuf:"bytes,1,opt,name=in,proto3" json:"in,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

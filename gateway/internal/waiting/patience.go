@@ -1,4 +1,4 @@
-package exchange
+package waiting
 
 import (
 	"sync"
@@ -7,14 +7,14 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 )
 
-// peerPatience is how long is waited for a peer gateway at least, and at most twice
+// PeerPatience is how long is waited for a peer gateway at least, and at most twice
 // as long.
-const peerPatience = 5 * time.Second
+const PeerPatience = 5 * time.Second
 
-// patience resets a stream whose peer takes too long. Nearly no wait takes as long
+// Patience resets a stream whose peer takes too long. Nearly no wait takes as long
 // as to set a timer does: so one timer, which runs on, looks at whatever wait there
 // is, and ends one that it has seen before.
-type patience struct {
+type Patience struct {
 	mu     sync.Mutex // guards what follows
 	stream tunnel.Stream
 	seen   bool // the wait for it, at the last look
@@ -22,8 +22,8 @@ type patience struct {
 	runs   bool
 }
 
-// limit bounds the wait for a stream's peer until over.
-func (p *patience) limit(s tunnel.Stream) {
+// Limit bounds the wait for a stream's peer until Over.
+func (p *Patience) Limit(s tunnel.Stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stream, p.seen = s, false
@@ -31,26 +31,26 @@ func (p *patience) limit(s tunnel.Stream) {
 	case p.runs:
 		return
 	case p.timer == nil:
-		p.timer = time.AfterFunc(peerPatience, p.look)
+		p.timer = time.AfterFunc(PeerPatience, p.look)
 	default:
-		p.timer.Reset(peerPatience)
+		p.timer.Reset(PeerPatience)
 	}
 	p.runs = true
 }
 
-// over ends the wait: the stream is not touched any more.
-func (p *patience) over() {
+// Over ends the wait: the stream is not touched any more.
+func (p *Patience) Over() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stream = nil
 }
 
-func (p *patience) look() {
+func (p *Patience) look() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.runs = p.stream != nil && !p.seen; p.runs {
 		p.seen = true
-		p.timer.Reset(peerPatience)
+		p.timer.Reset(PeerPatience)
 	} else if p.stream != nil {
 		p.stream.Reset(tunnel.ProtocolError)
 	}

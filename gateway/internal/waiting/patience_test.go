@@ -1,4 +1,4 @@
-package exchange
+package waiting
 
 import (
 	"testing"
@@ -12,24 +12,24 @@ import (
 // there were before and are after it.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p patience
+		var p Patience
 		short := func() {
 			for range 30 {
 				s := new(noted)
-				p.limit(s)
-				<-time.After(peerPatience - 1)
-				p.over()
-				<-time.After(peerPatience / 3)
+				p.Limit(s)
+				<-time.After(PeerPatience - 1)
+				p.Over()
+				<-time.After(PeerPatience / 3)
 				s.wantResets(t)
 			}
 		}
 		short()
 		s := new(noted)
-		p.limit(s)
-		<-time.After(peerPatience - 1)
+		p.Limit(s)
+		<-time.After(PeerPatience - 1)
 		s.wantResets(t)
-		<-time.After(peerPatience + 2)
-		p.over()
+		<-time.After(PeerPatience + 2)
+		p.Over()
 		s.wantResets(t, tunnel.ProtocolError)
 		short()
 	})

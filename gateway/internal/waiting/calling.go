@@ -1,4 +1,6 @@
-package exchange
+// Package waiting bounds what an exchange waits for: on behalf of a caller who may leave, and
+// for a peer who may not answer.
+package waiting
 
 import (
 	"context"
@@ -7,11 +9,11 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 )
 
-// calling is the context of an exchange on its way out: it ends with that of the
+// Calling is the context of an exchange on its way out: it ends with that of the
 // connection, and when the caller leaves, which also resets the crossing's stream.
 // Hardly any exchange waits for anything before its stream is open. So it has no
 // channel until somebody asks for it.
-type calling struct {
+type Calling struct {
 	context.Context // the connection's
 
 	mu     sync.Mutex // guards what follows
@@ -21,8 +23,8 @@ type calling struct {
 	forget func() bool   // ends waiting for the connection's end
 }
 
-// leave is called when the caller leaves.
-func (c *calling) leave() {
+// Leave is called when the caller leaves.
+func (c *Calling) Leave() {
 	c.mu.Lock()
 	c.left = true
 	c.end()
@@ -33,8 +35,8 @@ func (c *calling) leave() {
 	}
 }
 
-// follow resets a stream from now on if the caller leaves, or has left.
-func (c *calling) follow(s tunnel.Stream) {
+// Follow resets a stream from now on if the caller leaves, or has left.
+func (c *Calling) Follow(s tunnel.Stream) {
 	c.mu.Lock()
 	c.stream = s
 	left := c.left
@@ -45,7 +47,7 @@ func (c *calling) follow(s tunnel.Stream) {
 }
 
 // end closes the channel, if there is one. The caller holds mu.
-func (c *calling) end() {
+func (c *Calling) end() {
 	if c.done == nil {
 		return
 	}
@@ -57,7 +59,7 @@ func (c *calling) end() {
 }
 
 // Done implements context.Context.
-func (c *calling) Done() <-chan struct{} {
+func (c *Calling) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done == nil {
@@ -75,7 +77,7 @@ func (c *calling) Done() <-chan struct{} {
 }
 
 // Err implements context.Context.
-func (c *calling) Err() error {
+func (c *Calling) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.left {
@@ -84,15 +86,15 @@ func (c *calling) Err() error {
 	return c.Context.Err()
 }
 
-// begin is for another exchange.
-func (c *calling) begin(ctx context.Context) {
+// Begin is for another exchange.
+func (c *Calling) Begin(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.Context, c.left, c.stream, c.done, c.forget = ctx, false, nil, nil, nil
 }
 
-// over ends it. It says whether anybody has waited for its end, and may hold it.
-func (c *calling) over() (waited bool) {
+// Over ends it. It says whether anybody has waited for its end, and may hold it.
+func (c *Calling) Over() (waited bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	waited = c.done != nil

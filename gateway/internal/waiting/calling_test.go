@@ -1,4 +1,4 @@
-package exchange
+package waiting
 
 import (
 	"context"
@@ -38,18 +38,18 @@ func (n *noted) wantResets(t *testing.T, want ...tunnel.ResetCode) {
 // TestCalling: who waits on the context of an exchange hears of its caller's leaving
 // and of its connection's end, whichever comes first, however late he asks.
 func TestCalling(t *testing.T) {
-	for name, leave := range map[string]func(c *calling, end func()){
-		"the caller leaves":         func(c *calling, _ func()) { c.leave() },
-		"its connection ends":       func(_ *calling, end func()) { end() },
-		"first one, then the other": func(c *calling, end func()) { c.leave(); end(); synctest.Wait() },
-		"the other one first":       func(c *calling, end func()) { end(); synctest.Wait(); c.leave() },
+	for name, leave := range map[string]func(c *Calling, end func()){
+		"the caller leaves":         func(c *Calling, _ func()) { c.Leave() },
+		"its connection ends":       func(_ *Calling, end func()) { end() },
+		"first one, then the other": func(c *Calling, end func()) { c.Leave(); end(); synctest.Wait() },
+		"the other one first":       func(c *Calling, end func()) { end(); synctest.Wait(); c.Leave() },
 	} {
 		for _, early := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
 				conn, end := context.WithCancel(t.Context())
 				defer end()
-				var c calling
-				c.begin(conn)
+				var c Calling
+				c.Begin(conn)
 				if c.Err() != nil {
 					t.Error(c.Err())
 				}
@@ -68,7 +68,7 @@ func TestCalling(t *testing.T) {
 				if !errors.Is(c.Err(), context.Canceled) {
 					t.Errorf("%s: %v", name, c.Err())
 				}
-				if !c.over() {
+				if !c.Over() {
 					t.Errorf("%s: nobody has waited", name)
 				}
 			})
@@ -79,20 +79,20 @@ func TestCalling(t *testing.T) {
 // TestCallingFollows: a caller that leaves takes the stream with it, whether it is open
 // by then or not, and only that of its own exchange.
 func TestCallingFollows(t *testing.T) {
-	var c calling
+	var c Calling
 	before, after, other := new(noted), new(noted), new(noted)
-	c.begin(t.Context())
-	c.follow(before)
-	c.leave()
-	c.begin(t.Context())
-	c.leave()
-	c.follow(after)
-	c.begin(t.Context())
-	c.follow(other)
-	if c.over() {
+	c.Begin(t.Context())
+	c.Follow(before)
+	c.Leave()
+	c.Begin(t.Context())
+	c.Leave()
+	c.Follow(after)
+	c.Begin(t.Context())
+	c.Follow(other)
+	if c.Over() {
 		t.Error("somebody has waited")
 	}
-	c.leave()
+	c.Leave()
 	before.wantResets(t, tunnel.CallerGone)
 	after.wantResets(t, tunnel.CallerGone)
 	other.wantResets(t) // its exchange was over
