@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/numbers"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -59,7 +60,7 @@ type arrival struct {
 	in       l7.FrameReader
 	out      l7.FrameWriter
 	body     requestBody
-	patience patience
+	patience pace.Patience
 	names    inNames
 	request  asking
 	waiter   tunnel.Watch  // lets the request go on, also if its stream ends
@@ -149,6 +150,7 @@ func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tun
 	if !a.begin(v, head, ended) || !a.within(head) {
 		return false
 	}
+	a.flow.Follow(ctx, s, a.watch)
 	a.stand(round, v, v.Source, info.Peer, nil, nil)
 	if head.Method == http.MethodConnect {
 		a.forwardBytes(ctx, i.destinations, v, over)
@@ -221,8 +223,8 @@ func checkHeader(h *crossingv1.Header, peer spiffeid.ID) (l7.Traceparent, error)
 }
 
 func (a *arrival) readHead(s tunnel.Stream) (*l7.RequestHead, bool, error) {
-	a.patience.limit(s)
-	defer a.patience.over()
+	a.patience.Limit(s)
+	defer a.patience.Over()
 	frame, err := a.in.Next()
 	if err != nil {
 		return nil, false, err
@@ -282,6 +284,8 @@ func (a *arrival) afford(v *authz.Verdict, head *l7.RequestHead) {
 	if a.reserve(v, a.header.GetSource(), inputOf(head, a.held), a.opened); !v.Allow {
 		a.half.judged(v, a.cfg.Self.String(), a.opened)
 	}
+	a.body.flow = a.flow
+	a.flow.Passed(a.count.Received.Load()) // while it was held
 }
 
 // within says whether the crossing is within this gateway's limits; if not, it
@@ -421,7 +425,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 	if !resp.Ended && resp.Credential != nil {
 		a.cfg.Standing.Show(&a.stands, resp.Credential)
 	}
-	a.watch.passed()
+	a.watch.Passed()
 	if !resp.Ended {
 		a.heard = a.says(&a.verdict, &resp.Head)
 	}
@@ -447,7 +451,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 				return cause
 			}
 			a.passedOn(came)
-			a.watch.passed()
+			a.watch.Passed()
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -467,34 +471,6 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 		return a.broken(running)
 	}
 	return crossingv1.Cause_DONE
-}
-
-// pass sends a piece of the answer's content into the tunnel, without what the caller
-// may not get.
-func (a *arrival) pass(running context.Context, p []byte) crossingv1.Cause {
-	out, err := a.heard.Pass(p)
-	return a.send(running, out, err)
-}
-
-// passLast sends what is still to go on when all of it has come.
-func (a *arrival) passLast(running context.Context) crossingv1.Cause {
-	out, err := a.heard.End()
-	return a.send(running, out, err)
-}
-
-func (a *arrival) send(running context.Context, out []byte, err error) crossingv1.Cause {
-	if err != nil {
-		return crossingv1.Cause_REFUSED
-	}
-	if len(out) == 0 {
-		return crossingv1.Cause_CAUSE_UNSPECIFIED
-	}
-	if a.out.Data(out) != nil {
-		return a.broken(running)
-	}
-	a.count.Sent.Add(uint64(len(out)))
-	a.down.pass(out)
-	return crossingv1.Cause_CAUSE_UNSPECIFIED
 }
 
 // finish ends the answer with what is held of it. From then on nobody is to be
@@ -533,6 +509,8 @@ func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) 
 	code := resetCode(cause)
 	if a.heard.Forbidden() != nil {
 		code = tunnel.Denied(crossingv1.Reason_FORBIDDEN_ANSWER)
+	} else if _, over := a.flow.Over(); over {
+		code = tunnel.Denied(crossingv1.Reason_OVER_BUDGET)
 	}
 	a.stream.Reset(code)
 	r.Cancel()
@@ -547,8 +525,8 @@ func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) 
 // of the answer.
 func (a *arrival) drain(r *asking, answer io.Closer, body *requestBody) {
 	a.stream.CloseWrite() //nolint:errcheck // a lost stream shows in the rest of the request
-	a.patience.limit(a.stream)
-	defer a.patience.over()
+	a.patience.Limit(a.stream)
+	defer a.patience.Over()
 	if answer != nil {
 		answer.Close()
 	}
