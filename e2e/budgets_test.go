@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -54,6 +56,48 @@ func TestBudgetOfTwoGateways(t *testing.T) {
 	})
 	if answered != most {
 		t.Errorf("%d calls were answered, want %d", answered, most)
+	}
+}
+
+// TestBudgetOfBytes: a download that is larger than its caller's budget is slowed and then
+// broken off, both gateways say why, and who goes on where it broke off is told when to.
+func TestBudgetOfBytes(t *testing.T) {
+	t.Parallel()
+	const most = 2 << 20 // a day; should that end meanwhile, more of them pass
+	m := meshtest.Start(t, func(cfg *localmesh.Config) {
+		const chat = "paths: [/v1/chat/completions]}\n"
+		cfg.Policy = []byte(meshtest.Edit(t, string(meshtest.Plain()), chat, chat+"    limits: {bytes: 2MiB/day}\n"))
+	})
+	m.ServeChat(t, func(w http.ResponseWriter, _ *http.Request) {
+		for zeros := make([]byte, 64<<10); ; {
+			if _, err := w.Write(zeros); err != nil {
+				return
+			}
+		}
+	})
+	client := m.As(t, "orchestrator")
+	resp := meshtest.Chat(m.Context, t, client, false, nil)
+	passed, err := io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	if err == nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("status %d, %d bytes, %v", resp.StatusCode, passed, err)
+	}
+	r := m.Record(t, resp.Header.Get("sallyport-crossing"))
+	for _, e := range []*crossingv1.End{r.GetEgress(), r.GetIngress()} {
+		if e.GetReason() != crossingv1.Reason_OVER_BUDGET || e.GetRequestBytes()+e.GetResponseBytes() < most {
+			t.Errorf("%v", e)
+		}
+	}
+	if !r.GetAgree() || r.GetEgress().GetThrottled() == nil && r.GetIngress().GetThrottled() == nil {
+		t.Errorf("record %v", r)
+	}
+	if said := string(tool(t, m, "trace", r.GetId())); !strings.Contains(said, "waiting for a budget") {
+		t.Errorf("trace: %s", said)
+	}
+	resumed := meshtest.Chat(m.Context, t, client, false, http.Header{"Range": {"bytes=" + strconv.FormatInt(passed, 10) + "-"}})
+	meshtest.ReadAll(t, resumed)
+	if after, err := strconv.Atoi(resumed.Header.Get("retry-after")); resumed.StatusCode != http.StatusTooManyRequests || err != nil || after < 1 {
+		t.Errorf("status %d, retry after %q", resumed.StatusCode, resumed.Header.Get("retry-after"))
 	}
 }
 

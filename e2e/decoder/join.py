@@ -77,7 +77,8 @@ def end(account):
     if c is None:
         passed(e, account.get("progress"))
         return e
-    for field in ("duration", "first_byte", "request_bytes", "response_bytes", "status", "message", "tries", "transfer", "said", "kept"):
+    for field in ("duration", "first_byte", "request_bytes", "response_bytes", "status", "message", "tries", "transfer", "said", "kept",
+                  "throttled"):
         e.pop(field, None)
         if field in c:
             e[field] = c[field]

@@ -119,7 +119,7 @@ def opening(half, frame):
     referring(end)
     need(20, "transfer" not in end and visible(half.get("operation", {}).get("authority", ""), 320)
          and visible(end.get("detail", ""), 512) and message(end.get("message", "")))
-    need(31, "said" not in end and "kept" not in end)
+    need(31, "said" not in end and "kept" not in end and "throttled" not in end)
     asked(half.get("operation", {}))
 
 
@@ -159,7 +159,7 @@ def ending(c, frame):
     need(21, c["key"].get("ingress", "") != "")
     need(22, cause != "")
     need(23, not (cause == "DONE" and reason) and not (cause == "REFUSED" and not reason))
-    need(24, durations(c.get("duration"), c.get("first_byte"), c.get("tunnel", {}).get("round_trip")))
+    need(24, durations(c.get("duration"), c.get("first_byte"), c.get("throttled"), c.get("tunnel", {}).get("round_trip")))
     need(25, "tunnel" not in c or c["side"] == "EGRESS")
     need(25, visible(c.get("detail", ""), 512) and message(c.get("message", "")))
     if "transfer" in c:

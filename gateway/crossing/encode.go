@@ -159,6 +159,7 @@ func appendClose(b []byte, n protowire.Number, c *crossingv1.Close) []byte {
 	b = appendTransfer(b, 17, c.Transfer)
 	b = appendSaid(b, 18, c.Said)
 	b = appendKept(b, 19, c.Kept)
+	b = appendDuration(b, 21, c.Throttled)
 	return leave(b, began)
 }
 
@@ -258,6 +259,7 @@ func appendEnd(b []byte, n protowire.Number, e *crossingv1.End) []byte {
 	b = appendText(b, 20, e.Proof)
 	b = appendSaid(b, 21, e.Said)
 	b = appendKept(b, 22, e.Kept)
+	b = appendDuration(b, 24, e.Throttled)
 	return leave(b, began)
 }
 

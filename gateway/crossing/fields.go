@@ -188,6 +188,7 @@ func (c *fields) close(e *crossingv1.Close) {
 	c.transfer(e.Transfer)
 	c.said(e.Said)
 	c.kept(e.Kept)
+	c.duration(e.Throttled)
 }
 
 func (c *fields) refusal(r *crossingv1.Refusal) {
@@ -270,6 +271,7 @@ func (c *fields) end(e *crossingv1.End) {
 	c.text("proof", e.Proof)
 	c.said(e.Said)
 	c.kept(e.Kept)
+	c.duration(e.Throttled)
 }
 
 func (c *fields) transfer(t *crossingv1.Transfer) {

@@ -106,7 +106,7 @@ func checkHalf(h *crossingv1.Half, f *crossingv1.Frame, gateway spiffeid.ID) err
 		return errors.New("the half has no valid time of opening")
 	case !validDurations(end.GetDuration(), end.GetFirstByte(), h.GetTunnel().GetRoundTrip()):
 		return errors.New("the half has an impossible duration")
-	case end.GetTransfer() != nil || end.GetSaid() != nil || end.GetKept() != nil:
+	case end.GetTransfer() != nil || end.GetSaid() != nil || end.GetKept() != nil || end.GetThrottled() != nil:
 		return errors.New("a transfer or an answer before its end")
 	}
 	return errors.Join(checkRefusedAtEgress(h), checkSource(h, egress), checkOwner(h), checkPolicies(end), checkTexts(h), checkProof(end))
@@ -245,7 +245,7 @@ func checkClose(c *crossingv1.Close, f *crossingv1.Frame, gateway spiffeid.ID) e
 	case c.GetCause() == crossingv1.Cause_DONE && refused, c.GetCause() == crossingv1.Cause_REFUSED && !refused:
 		return fmt.Errorf("cause %s with reason %s", c.GetCause(), c.GetReason())
 	}
-	if !validDurations(c.GetDuration(), c.GetFirstByte(), c.GetTunnel().GetRoundTrip()) {
+	if !validDurations(c.GetDuration(), c.GetFirstByte(), c.GetTunnel().GetRoundTrip(), c.GetThrottled()) {
 		return errors.New("the end has no valid duration")
 	}
 	if c.GetTunnel() != nil && c.GetSide() != crossingv1.Side_EGRESS {

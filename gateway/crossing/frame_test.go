@@ -214,6 +214,8 @@ func TestCheckFrameRefuses(t *testing.T) {
 		{"a negative duration", badClose(func(c *crossingv1.Close) { c.Duration = durationpb.New(-1) }), "duration"},
 		{"a duration of years", badClose(func(c *crossingv1.Close) { c.Duration = durationpb.New(9000 * time.Hour) }), "duration"},
 		{"an invalid first byte", badClose(func(c *crossingv1.Close) { c.FirstByte = &durationpb.Duration{Nanos: -5, Seconds: 5} }), "duration"},
+		{"a negative wait", badClose(func(c *crossingv1.Close) { c.Throttled = durationpb.New(-1) }), "duration"},
+		{"a wait before the end", badOpen(func(h *crossingv1.Half) { h.End.Throttled = durationpb.New(1) }), "before its end"},
 		{"an impossible round trip", badClose(func(c *crossingv1.Close) {
 			c.Tunnel = &crossingv1.Tunnel{RoundTrip: durationpb.New(-1)}
 		}), "duration"},

@@ -137,6 +137,7 @@ func end(a *Account) *crossingv1.End {
 	e.Duration, e.FirstByte = proto.CloneOf(c.GetDuration()), proto.CloneOf(c.GetFirstByte())
 	e.RequestBytes, e.ResponseBytes = c.GetRequestBytes(), c.GetResponseBytes()
 	e.Status, e.Message, e.Tries, e.Close = c.GetStatus(), c.GetMessage(), c.GetTries(), c.GetCause()
+	e.Throttled = proto.CloneOf(c.GetThrottled())
 	e.Transfer, e.Said, e.Kept = proto.CloneOf(c.GetTransfer()), proto.CloneOf(c.GetSaid()), proto.CloneOf(c.GetKept())
 	if c.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
 		e.Reason = c.GetReason()

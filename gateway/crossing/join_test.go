@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"pgregory.net/rapid"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -55,6 +56,7 @@ func TestJoinState(t *testing.T) {
 		{"denied at ingress", denyAtIngress, joined, nil},
 		{"policies differ", func(_, i *Account) { i.Open.End.Policy.Serial, i.Open.End.Intent = 42, "another" }, joined, nil},
 		{"durations differ", func(_, i *Account) { i.Close.Duration, i.Close.FirstByte = nil, nil }, joined, nil},
+		{"waits differ", func(_, i *Account) { i.Close.Throttled = durationpb.New(1) }, joined, nil},
 		{"sinks differ", func(_, i *Account) { i.Open.Transition.Sink = "other" }, joined, nil},
 
 		{"ids", func(_, i *Account) { i.Open.Id = NewID(openedAt().AsTime()) }, disagree, []string{"id"}},

@@ -1,8 +1,9 @@
 // Package budget counts what each caller has used of the limits of an intent, in windows
 // that begin with a second, a minute, an hour or a day of UTC. A call is reserved for
 // before it goes on, at what it may come to, and settled when it is over, at what it came
-// to; it counts in the window in which it was reserved. The package knows no clock, no
-// network and no policy but the limits that it is given.
+// to; it counts in the window in which it was reserved. Bytes are taken besides as they
+// pass, in slices, each in the window that is then. The package knows no clock, no network
+// and no policy but the limits that it is given.
 //
 // One invariant: what this gateway has reserved and settled of a window, and what it
 // knows that the others of its environment have, and what it lets in, are together at
@@ -43,6 +44,40 @@
 // that was started again, of a gateway that it does not hear of in its first seconds; and,
 // in a change of the policy, of the limit or of n, what was let in under the earlier one.
 // Clocks that differ move a window's beginning by as much.
+//
+// # Bytes as they pass
+//
+// Nobody knows before what an answer comes to. So an exchange takes its bytes from the
+// ledger before they pass, in both directions: 256 KiB at a time, less when less than
+// sixteen times as much is left, and what is left to the last byte. A slice is let in as a
+// call is, under the same law, and call above is the larger of what a call wants when it
+// begins and of a slice. What has no room does not pass: of bytes nothing is settled beyond
+// what was taken, but what passes without being asked for, a byte stream's first words and
+// the rest of a request that nobody wants any more.
+//
+// A slice counts in the window in which it was taken. So in a window there may pass, beyond
+// what counts there, one slice for each exchange that was under way when it began.
+//
+// # Slowing down
+//
+// Once no more than a tenth of a limit is left, what is left is spread over the rest of the
+// window: each slice is due when the one before it has passed at
+//
+//	rate = max(left / n / time left, 64 KiB/s)
+//
+// together for all exchanges of the caller, and is as much as passes in a second. A tenth,
+// because whoever stays below nine of ten never waits, and because what remains is enough
+// for an operator to see who it is that is slowed: of a day's limit, up to a day. The floor,
+// because who crawls for hours holds a connection at either end for nothing: at a limit of
+// 10 GiB a day the last tenth is over after five hours, and then the exchange is broken off.
+// A limit whose tenth is more than the floor passes in what is left of its window is one
+// that nobody alone reaches: transfers go on at its rate. Limits of a second are such rates.
+//
+// No exchange waits for longer than two seconds before something of it passes: what waits
+// for it at the other gateway or at the workloads would take it for dead. That much is let
+// out of turn, so that many exchanges at once are slowed less than one; the limit holds all
+// the same. For as long, and no longer, an exchange waits for a window that is about to
+// begin, and for other gateways to be heard of where only the share is used up.
 package budget
 
 import (

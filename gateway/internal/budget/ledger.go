@@ -64,15 +64,15 @@ func (l *Ledger) Reserve(caller, intent string, of []limits.Limit, want Amounts,
 	for i, limit := range of {
 		m := l.meter(a, limit, now)
 		if m == nil {
-			return Reservation{}, &Refused{Intent: intent, Limit: limit, Why: TooMany, Again: now.Add(shared), RetryAfter: int(shared / time.Second)}
+			return Reservation{}, tooMany(intent, limit, now)
 		}
 		amount := want.of(limit.What)
 		if why := m.admits(amount, limit.Most, l.gateways); why != 0 {
 			return Reservation{}, l.refuse(m, limit, why, now)
 		}
-		r.holds[i] = hold{m, m.start, amount}
+		r.holds[i] = hold{meter: m, start: m.start, amount: amount}
 	}
-	r.ledger = l
+	r.ledger, r.caller, r.intent, r.of = l, a.caller, a.intent, of
 	for _, h := range r.holds[:len(of)] {
 		h.meter.reserved += h.amount
 		l.touch(h.meter)

@@ -38,12 +38,19 @@ type process struct {
 	name    string
 	ledger  *Ledger
 	run     int
-	open    []*Reservation
-	wanted  []int64 // by the open ones
-	settled int64   // of the window that is now
+	open    []*call
+	settled int64 // of the window that is now
 	saved   []entry
 	memory  int // of the control plane, that it heard last
 	talk    *exchange
+}
+
+// call is one that goes on.
+type call struct {
+	*Reservation
+
+	wanted  int64 // in the window that is now
+	earlier int64 // in those that are over
 }
 
 // exchange is one that is under way.
@@ -72,7 +79,7 @@ func (e *environment) n() int64 { return int64(len(e.gateways)) }
 
 // begin is a process that takes up what was saved.
 func (e *environment) begin(g *process) {
-	g.ledger, g.talk, g.memory, g.run, g.open, g.wanted = New(), nil, 0, g.run+1, nil, nil
+	g.ledger, g.talk, g.memory, g.run, g.open = New(), nil, 0, g.run+1, nil
 	if len(e.gateways) > 0 {
 		for _, each := range e.gateways {
 			each.ledger.SetGateways(max(len(e.gateways), 1))
@@ -85,8 +92,8 @@ func (e *environment) begin(g *process) {
 // counts as used.
 func (g *process) used() int64 {
 	total := g.settled
-	for _, n := range g.wanted {
-		total += n
+	for _, c := range g.open {
+		total += c.wanted
 	}
 	return total
 }
@@ -117,9 +124,9 @@ func (e *environment) pick() *process {
 
 func (e *environment) reserve(g *process) {
 	want := rapid.Int64Range(1, max(e.limit.Most/2, 1)).Draw(e.T, "want")
-	r, refused := g.ledger.Reserve(alice, plan, []limits.Limit{e.limit}, Amounts{Tokens: want, Requests: want}, e.now)
+	r, refused := g.ledger.Reserve(alice, plan, []limits.Limit{e.limit}, Amounts{Requests: want, Bytes: want}, e.now)
 	if refused == nil {
-		g.open, g.wanted = append(g.open, &r), append(g.wanted, want)
+		g.open = append(g.open, &call{&r, want, 0})
 		e.call = max(e.call, want)
 	}
 }
@@ -130,14 +137,31 @@ func (e *environment) settle(g *process) {
 		return
 	}
 	i := rapid.IntRange(0, len(g.open)-1).Draw(e.T, "call")
-	actual := rapid.Int64Range(0, g.wanted[i]).Draw(e.T, "actual")
+	c := g.open[i]
+	actual := rapid.Int64Range(0, c.wanted).Draw(e.T, "actual")
 	if rapid.IntRange(0, 9).Draw(e.T, "more") == 0 {
-		actual = g.wanted[i] + rapid.Int64Range(0, 20).Draw(e.T, "by")
-		e.lost += actual - g.wanted[i]
+		actual = c.wanted + rapid.Int64Range(0, 20).Draw(e.T, "by")
+		e.lost += actual - c.wanted
 	}
-	g.open[i].Settle(Amounts{Tokens: actual, Requests: actual})
+	c.Settle(Amounts{Requests: actual, Bytes: c.earlier + actual})
 	g.settled += actual
-	g.open, g.wanted = slices.Delete(g.open, i, i+1), slices.Delete(g.wanted, i, i+1)
+	g.open = slices.Delete(g.open, i, i+1)
+}
+
+// take is a call that goes on, in the window that is now.
+func (e *environment) take(g *process) {
+	if len(g.open) == 0 || e.limit.What != limits.Bytes {
+		return
+	}
+	c := g.open[rapid.IntRange(0, len(g.open)-1).Draw(e.T, "call")]
+	want := rapid.Int64Range(1, max(e.limit.Most/4, 1)).Draw(e.T, "want")
+	waited := rapid.SampledFrom([]time.Duration{0, LongestWait}).Draw(e.T, "waited")
+	grant, refused := c.Take(want, waited, e.now)
+	if gave := grant.Bytes > 0; gave == (grant.Wait > 0 || refused != nil) {
+		e.Fatalf("%+v, %v", grant, refused)
+	}
+	c.wanted += grant.Bytes
+	e.call = max(e.call, grant.Bytes)
 }
 
 // tell, arrive, hear and lose are the steps of an exchange.
@@ -222,7 +246,12 @@ func (e *environment) crash(g *process) {
 func (e *environment) nextWindow() {
 	e.now = e.now.Add(e.limit.Window)
 	for _, g := range e.gateways {
-		g.settled, g.open, g.wanted = 0, nil, nil
+		if g.settled = 0; e.limit.What != limits.Bytes {
+			g.open = nil
+		}
+		for _, c := range g.open {
+			c.wanted, c.earlier = 0, c.earlier+c.wanted
+		}
 	}
 	e.call, e.lost = 0, 0
 }
@@ -232,11 +261,12 @@ func (e *environment) nextWindow() {
 func TestNeverMoreThanStated(t *testing.T) {
 	law := func(rt *rapid.T) {
 		text := rapid.SampledFrom([]string{"%d/minute", "%d/hour", "%d/day", "%d/second"}).Draw(rt, "window")
-		limit := parsed(t, "requests: "+fmt.Sprintf(text, rapid.Int64Range(1, 1000).Draw(rt, "most")))[0]
+		what := rapid.SampledFrom([]string{"requests: ", "bytes: "}).Draw(rt, "what")
+		limit := parsed(t, what+fmt.Sprintf(text, rapid.Int64Range(1, 1000).Draw(rt, "most")))[0]
 		e := newEnvironment(rt, limit)
 		e.begin(e.gateways[0])
 		steps := []func(*process){
-			e.reserve, e.reserve, e.reserve, e.reserve, e.settle, e.settle, e.tell, e.tell, e.arrive, e.arrive, e.hear, e.hear, e.lose,
+			e.reserve, e.reserve, e.reserve, e.reserve, e.take, e.take, e.settle, e.settle, e.tell, e.tell, e.arrive, e.arrive, e.hear, e.hear, e.lose,
 			func(g *process) { e.tell(g); e.arrive(g); e.hear(g) },
 			func(g *process) { g.saved, _ = g.ledger.snapshot(e.now) },
 			func(g *process) { g.ledger.Sweep(e.now) },

@@ -27,6 +27,8 @@ type meter struct {
 	others   int64   // the sum of heard
 	heard    []heard // what the others have used
 
+	due time.Time // when the next slice is, if little is left
+
 	changed bool // since it was told: it is in the ledger's list
 }
 
@@ -46,6 +48,7 @@ func startOf(now time.Time, window int64) int64 {
 func (m *meter) roll(start int64) {
 	if start > m.start {
 		m.start, m.before, m.used, m.reserved, m.told, m.others, m.heard = start, 0, 0, 0, 0, 0, m.heard[:0]
+		m.due = time.Time{}
 	}
 }
 
@@ -71,11 +74,15 @@ func (m *meter) admits(want, most, n int64) Why {
 	if sum(sum(own, m.others), want) > most {
 		return UsedUp
 	}
-	share := m.told + max(most-sum(m.told, m.others), 0)/n
-	if own+want > share && own > m.told {
+	if own+want > m.share(most, n) && own > m.told {
 		return ShareUsedUp
 	}
 	return 0
+}
+
+// share is how far this gateway goes until it hears of the n-1 others again.
+func (m *meter) share(most, n int64) int64 {
+	return m.told + max(most-sum(m.told, m.others), 0)/n
 }
 
 // hear takes in what another gateway has used.

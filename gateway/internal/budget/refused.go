@@ -56,6 +56,11 @@ func (r *Refused) String() string {
 	return limit + ": used up until " + r.Again.UTC().Format(time.RFC3339)
 }
 
+// tooMany says that a caller is one too many to count for.
+func tooMany(intent string, limit limits.Limit, now time.Time) *Refused {
+	return &Refused{Intent: intent, Limit: limit, Why: TooMany, Again: now.Add(shared), RetryAfter: int(shared / time.Second)}
+}
+
 func (l *Ledger) refuse(m *meter, limit limits.Limit, why Why, now time.Time) *Refused {
 	again := m.end()
 	if why == ShareUsedUp && m.isShared() {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/waiting"
@@ -25,7 +26,8 @@ type requestBody struct {
 	empty  bool  // it ended with its head
 	err    error // io.EOF at the request's right end; nil if it goes on
 	limits *Limits
-	watch  *watch
+	watch  *pace.Watch
+	flow   *pace.Flow           // nil while what is read goes nowhere
 	why    atomic.Pointer[halt] // upstream was not given the rest; nil if it was
 }
 
@@ -36,7 +38,7 @@ type halt struct {
 }
 
 // begin is for the request whose head was just read.
-func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *watch, up *movement, c *tunnel.Count) {
+func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *pace.Watch, up *movement, c *tunnel.Count) {
 	*b = requestBody{in: in, limits: l, watch: w, up: up, count: c, empty: empty}
 	if empty {
 		b.err = io.EOF
@@ -61,15 +63,23 @@ func (b *requestBody) reader() io.Reader {
 	return b
 }
 
-// Read gives data until the request's end, unless there is too much.
+// Read gives data until the request's end, unless there is too much, or more than there is
+// room for in its caller's budget.
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.take(p)
 	if b.limits.exceeds(b.count.Received.Load()) {
 		b.halt(crossingv1.Reason_TOO_LARGE, "")
 		return 0, errTooLarge
 	}
-	b.watch.passed()
-	return n, err
+	b.watch.Passed()
+	allowed, none := b.flow.Pass(n)
+	if none == nil {
+		return n, err
+	}
+	if errors.Is(none, pace.ErrOverBudget) {
+		b.halt(crossingv1.Reason_OVER_BUDGET, "")
+	}
+	return allowed, none
 }
 
 // take is Read without a limit.

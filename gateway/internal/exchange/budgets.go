@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -30,7 +31,7 @@ func (a *account) reserve(v *authz.Verdict, caller string, input int64, now time
 		v.OverBudget(crossing.Detail(refused.String()))
 		return refused.RetryAfter
 	}
-	a.budget = b
+	a.budget, a.flow = b, pace.NewFlow(b)
 	return 0
 }
 
@@ -58,11 +59,11 @@ func (a *account) spend(said *crossingv1.Said, cause crossingv1.Cause) {
 	if a.budget == nil {
 		return
 	}
+	request, response := a.passed()
 	if cause == crossingv1.Cause_REFUSED_BY_PEER && !a.begun {
-		a.budget.Drop()
+		a.budget.DropBut(int64(min(request, 1<<62))) // which the peer has had
 		return
 	}
-	request, response := a.passed()
 	a.budget.Settle(spend.Usage{
 		Bytes: int64(min(request+response, 1<<62)), Tokens: said.GetTokens(), Model: said.GetModelServed(),
 		Answered: a.begun && a.close.GetStatus() < 400 && !said.GetFailed(),

@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel/relay"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
@@ -16,7 +17,7 @@ import (
 
 // relayBytes carries a byte stream: a head each way, and then bytes as they are.
 func (d *departure) relayBytes(v *authz.Verdict) {
-	d.watch = newWatch(d.stream, d.cfg.Limits.quiet())
+	d.watch = pace.NewWatch(d.stream, d.cfg.Limits.quiet())
 	head, cause, reason := d.connect()
 	if head == nil {
 		if cause == crossingv1.Cause_REFUSED && reason == crossingv1.Reason_OVER_LIMIT {
@@ -28,6 +29,7 @@ func (d *departure) relayBytes(v *authz.Verdict) {
 	}
 	d.moved()
 	d.stream = tunnel.Settled(d.stream)
+	d.flow.Follow(context.Background(), d.stream, d.watch)
 	d.cfg.Standing.Move(&d.stands, d.stream, d.req)
 	d.answered(head)
 	head.Fields.DelFunc(l7.GatewaysOwn)
@@ -55,7 +57,8 @@ func (d *departure) goOn() {
 
 // relayRest relays a caller who has no bare connection.
 func (d *departure) relayRest(l leaving) {
-	cause := l.relayed(relay.Copy(d.stream, caller{d.req, d.resp}, tunnel.CallerGone, &l.count))
+	local := l.flow.Local(caller{d.req, d.resp})
+	cause := l.relayed(relay.Copy(d.stream, local, tunnel.CallerGone, &l.count))
 	if cause != crossingv1.Cause_DONE {
 		d.resp.Abort()
 	}
@@ -79,11 +82,21 @@ func (l leaving) Serve(tcp *net.TCPConn, early []byte, over func()) {
 			return
 		}
 		l.count.Sent.Add(uint64(len(early)))
+		l.flow.Passed(uint64(len(early)))
 	}
-	relay.Join(l.stream, tcp, tunnel.CallerGone, &l.count, func(end tunnel.Relayed) {
+	l.join(tcp, tunnel.CallerGone, func(end tunnel.Relayed) {
 		l.leave(tcp, l.relayed(end), crossingv1.Reason_REASON_UNSPECIFIED)
 		over()
 	})
+}
+
+// join relays a byte stream between the tunnel and a connection.
+func (a *account) join(nc net.Conn, code tunnel.ResetCode, done func(tunnel.Relayed)) {
+	if a.flow == nil {
+		relay.Join(a.stream, nc, code, &a.count, done)
+		return
+	}
+	go func() { done(relay.Copy(a.stream, a.flow.Local(relay.Conn(nc)), code, &a.count)) }()
 }
 
 // leave ends what has gone on with the caller's connection.
@@ -176,7 +189,8 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		over()
 		return
 	}
-	a.watch = newWatch(a.stream, a.cfg.Limits.quiet())
+	a.watch = pace.NewWatch(a.stream, a.cfg.Limits.quiet())
+	a.flow.Follow(running, a.stream, a.watch)
 	left := &arriving{a.account, running, nc, over} // what the end does not need goes
 	cause, reason := a.accept(running), crossingv1.Reason_REASON_UNSPECIFIED
 	a.account = nil // it goes on
@@ -188,7 +202,7 @@ func (a *arrival) forwardBytes(running context.Context, d destinations, v *authz
 		return
 	}
 	left.slim()
-	relay.Join(left.stream, nc, tunnel.DestinationGone, &left.count, left.relayed)
+	left.join(nc, tunnel.DestinationGone, left.relayed)
 }
 
 // arriving is a byte stream on its way in once its head is answered.

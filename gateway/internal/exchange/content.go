@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -34,13 +35,13 @@ func (d *departure) inspect(v *authz.Verdict) bool {
 	}
 	d.held = c
 	c.Tell(d.lives)
-	d.watch = newWatch(closing{req.Body}, d.cfg.Limits)
+	d.watch = pace.NewWatch(closing{req.Body}, d.cfg.Limits.times())
 	c.Hold()
 	d.cfg.unchanged(v)
 	d.half.judged(v, d.cfg.Self.String(), d.opened)
 	d.half.asks(v)
 	switch why := c.Fault(); {
-	case d.watch.tooLate():
+	case d.watch.TooLate():
 		d.half.End.Detail = "its content took longer than a limit"
 		d.tooLate()
 		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
@@ -71,7 +72,7 @@ func (d *departure) afford(v *authz.Verdict, now time.Time) bool {
 }
 
 // lives says that something of the exchange passes.
-func (a *account) lives() { a.watch.passed() }
+func (a *account) lives() { a.watch.Passed() }
 
 // closing stops the reading of a request that takes too long.
 type closing struct{ io.Closer }
@@ -122,7 +123,7 @@ func (d delivery) Trailers() l7.Fields { return d.body.Trailers() }
 // inspect holds the request back until it is known what it asks for, if the content
 // tells that.
 func (a *arrival) inspect(v *authz.Verdict, head *l7.RequestHead, ended bool) {
-	a.watch = newWatch(a.stream, a.cfg.Limits)
+	a.watch = pace.NewWatch(a.stream, a.cfg.Limits.times())
 	a.uploads(a.parties(), head, ended)
 	a.body.begin(&a.in, ended, &a.cfg.Limits, a.watch, a.up, &a.count)
 	a.held = hold.New(head, a.body.reader(), v, crossingv1.Side_INGRESS, a.cfg.Store)

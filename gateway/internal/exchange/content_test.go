@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -297,12 +298,12 @@ func (l *late) Read(p []byte) (int, error) {
 func TestFollowTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		held := silent{make(chan struct{})}
-		w := newWatch(closing{held}, Limits{Total: time.Second})
+		w := pace.NewWatch(closing{held}, pace.Limits{Total: time.Second})
 		<-held.closed
 		_, s := newStream(nil)
-		w = w.follow(s, Limits{})
-		if s.reset() == nil || !w.tooLate() {
-			t.Errorf("reset %v, too late %t", s.reset(), w.tooLate())
+		w = w.Follow(s, pace.Limits{})
+		if s.reset() == nil || !w.TooLate() {
+			t.Errorf("reset %v, too late %t", s.reset(), w.TooLate())
 		}
 	})
 }

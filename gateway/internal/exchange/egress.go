@@ -2,8 +2,6 @@ package exchange
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -311,11 +309,12 @@ func (d *departure) relay(v *authz.Verdict) {
 		d.relayBytes(v)
 		return
 	}
-	d.watch = d.watch.follow(d.stream, d.cfg.Limits)
+	d.watch = d.watch.Follow(d.stream, d.cfg.Limits.times())
 	p := &d.pump
 	d.uploads(d.parties(), &d.req.Head, d.req.Body == http.NoBody)
 	p.begin(d.stream, d.req, &d.cfg.Limits, d.watch, &d.count)
-	p.up, p.kept = d.up, d.kept
+	p.up, p.kept, p.flow = d.up, d.kept, d.flow
+	d.flow.Follow(&d.calling, d.stream, d.watch)
 	if p.ready() {
 		p.run(&d.req.Head, true)
 		cause, reason := d.answer(v, p)
@@ -375,6 +374,9 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 	if reason == crossingv1.Reason_TOO_LARGE && cause != crossingv1.Cause_PROTOCOL_ERROR {
 		d.tooLarge() // it is well formed
 	}
+	if after, is := d.flow.Over(); is {
+		d.retry = after
+	}
 	d.conclude(p, cause, reason) // who holds the problem finds it recorded
 	d.problem(reason, v.Owner())
 	return cause, reason
@@ -394,7 +396,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 		return crossingv1.Cause_REFUSED, crossingv1.Reason_REASON_UNSPECIFIED
 	}
 	d.left = d.contentOf(first.Response)
-	d.watch.passed()
+	d.watch.Passed()
 	first.Response.Fields.DelFunc(l7.GatewaysOwn)
 	first.Response.Fields.Set(crossingField, d.id)
 	if first.End {
@@ -435,51 +437,6 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 			return p.blame(cause)
 		}
 	}
-}
-
-// data relays one frame's payload.
-func (d *departure) data(frames *l7.FrameReader, buf []byte) crossingv1.Cause {
-	for {
-		n, err := frames.Read(buf)
-		if n > 0 {
-			came := d.came()
-			d.watch.passed()
-			if d.left -= int64(n); d.left == 0 {
-				d.unwatch() // who has all of the answer may leave
-			}
-			if d.kept.Answer(buf[:n]) != nil {
-				d.resp.Abort()
-				return d.unkept()
-			}
-			out, forbidden := d.may(buf[:n])
-			if forbidden != nil {
-				d.resp.Abort()
-				return crossingv1.Cause_REFUSED
-			}
-			if d.pass(out) != nil {
-				return crossingv1.Cause_CALLER_GONE
-			}
-			d.passedOn(came)
-			d.count.Received.Add(uint64(n))
-			d.down.pass(buf[:n])
-		}
-		if errors.Is(err, io.EOF) {
-			return crossingv1.Cause_CAUSE_UNSPECIFIED
-		}
-		if err != nil {
-			d.resp.Abort()
-			return lost(err)
-		}
-	}
-}
-
-// pass gives the caller a piece of the answer's content.
-func (d *departure) pass(p []byte) error {
-	if len(p) == 0 {
-		return nil
-	}
-	_, err := d.resp.Write(p)
-	return err
 }
 
 // contentOf is the length of an answer's content, -1 if its head does not tell.

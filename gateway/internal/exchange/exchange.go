@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hear"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seal"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seen"
@@ -127,9 +128,10 @@ type account struct {
 	grpc       bool            // it is a gRPC call, whose status is not HTTP's
 	stream     tunnel.Stream   // in the tunnel; nil before it is open
 	caller     string          // counted in the quota; "" if not
-	watch      *watch          // nil if nothing bounds its time
+	watch      *pace.Watch     // nil if nothing bounds its time
 	up         *movement       // of an object, with the request; nil if there is none
 	budget     *spend.Exchange // nil if it has none
+	flow       *pace.Flow      // of its bytes; nil if no budget counts them
 	unrecorded bool            // what was to be kept of the answer could not be
 	kept       *seal.Content   // nil if nothing is kept
 	heard      *hear.Answer    // by the answer; nil if nobody reads it
@@ -146,7 +148,7 @@ type account struct {
 
 // spans are the times of an end. They are made as it is recorded: a crossing that is
 // idle for long is without them.
-type spans struct{ duration, firstByte durationpb.Duration }
+type spans struct{ duration, firstByte, throttled durationpb.Duration }
 
 var spareSpans = sync.Pool{New: func() any { return new(spans) }}
 
@@ -199,6 +201,7 @@ func (a *account) open(v *authz.Verdict) error {
 // abandon lets go of what a crossing holds that goes nowhere.
 func (a *account) abandon() {
 	a.release()
+	a.flow.End()
 	a.budget.Drop()
 	a.kept.Close()
 }
@@ -289,12 +292,19 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if why, err := a.forbidden(); err != nil {
 		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, why, crossing.Detail(err.Error())
 	}
+	throttled, over := a.flow.End()
+	if over != nil && cause != crossingv1.Cause_DONE {
+		cause, reason, a.close.Detail = crossingv1.Cause_REFUSED, crossingv1.Reason_OVER_BUDGET, crossing.Detail(over.String())
+	}
 	a.moved()
 	c := &a.close
 	s := spareSpans.Get().(*spans)
 	c.Duration = last(&s.duration, time.Since(a.opened))
 	if a.begun {
 		c.FirstByte = last(&s.firstByte, a.first)
+	}
+	if throttled > 0 {
+		c.Throttled = last(&s.throttled, throttled)
 	}
 	c.Cause, c.Reason = cause, reason
 	c.RequestBytes, c.ResponseBytes = a.passed()
@@ -306,7 +316,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	if err := a.cfg.Spool.Close(c); err != nil {
 		a.cfg.Log.Error("crossing closed but not spooled", zap.String("crossing", a.id), zap.Error(err))
 	}
-	c.Duration, c.FirstByte = nil, nil
+	c.Duration, c.FirstByte, c.Throttled = nil, nil, nil
 	*s = spans{}
 	spareSpans.Put(s)
 }

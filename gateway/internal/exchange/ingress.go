@@ -150,6 +150,7 @@ func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tun
 	if !a.begin(v, head, ended) || !a.within(head) {
 		return false
 	}
+	a.flow.Follow(ctx, s, a.watch)
 	a.stand(round, v, v.Source, info.Peer, nil, nil)
 	if head.Method == http.MethodConnect {
 		a.forwardBytes(ctx, i.destinations, v, over)
@@ -284,6 +285,8 @@ func (a *arrival) afford(v *authz.Verdict, head *l7.RequestHead) {
 	if a.reserve(v, a.header.GetSource(), inputOf(head, a.held), a.opened); !v.Allow {
 		a.half.judged(v, a.cfg.Self.String(), a.opened)
 	}
+	a.body.flow = a.flow
+	a.flow.Passed(a.count.Received.Load()) // while it was held
 }
 
 // within says whether the crossing is within this gateway's limits; if not, it
@@ -424,7 +427,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 	if !resp.Ended && resp.Credential != nil {
 		a.cfg.Standing.Show(&a.stands, resp.Credential)
 	}
-	a.watch.passed()
+	a.watch.Passed()
 	if !resp.Ended {
 		a.heard = a.says(&a.verdict, &resp.Head)
 	}
@@ -453,7 +456,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 				return cause
 			}
 			a.passedOn(came)
-			a.watch.passed()
+			a.watch.Passed()
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -473,34 +476,6 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 		return a.broken(running)
 	}
 	return crossingv1.Cause_DONE
-}
-
-// pass sends a piece of the answer's content into the tunnel, without what the caller
-// may not get.
-func (a *arrival) pass(running context.Context, p []byte) crossingv1.Cause {
-	out, err := a.may(p)
-	return a.send(running, out, err)
-}
-
-// passLast sends what is still to go on when all of it has come.
-func (a *arrival) passLast(running context.Context) crossingv1.Cause {
-	out, err := a.mayLast()
-	return a.send(running, out, err)
-}
-
-func (a *arrival) send(running context.Context, out []byte, err error) crossingv1.Cause {
-	if err != nil {
-		return crossingv1.Cause_REFUSED
-	}
-	if len(out) == 0 {
-		return crossingv1.Cause_CAUSE_UNSPECIFIED
-	}
-	if a.out.Data(out) != nil {
-		return a.broken(running)
-	}
-	a.count.Sent.Add(uint64(len(out)))
-	a.down.pass(out)
-	return crossingv1.Cause_CAUSE_UNSPECIFIED
 }
 
 // finish ends the answer with what is held of it. From then on nobody is to be
@@ -539,6 +514,8 @@ func (a *arrival) breakOff(cause crossingv1.Cause, r *asking, answer io.Closer) 
 	code := resetCode(cause)
 	if why, err := a.forbidden(); err != nil {
 		code = tunnel.Denied(why)
+	} else if _, over := a.flow.Over(); over {
+		code = tunnel.Denied(crossingv1.Reason_OVER_BUDGET)
 	}
 	a.stream.Reset(code)
 	r.Cancel()

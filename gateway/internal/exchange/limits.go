@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
-	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -61,7 +59,7 @@ func (a *account) enter(caller string) bool {
 // release lets go of what the crossing holds while it goes on. Only the first
 // call counts.
 func (a *account) release() {
-	a.watch.stop()
+	a.watch.Stop()
 	if a.caller != "" {
 		a.cfg.Quota.Leave(a.caller)
 		a.caller = ""
@@ -81,105 +79,8 @@ func beyond(err error, cause crossingv1.Cause, otherwise crossingv1.Reason) cros
 	return otherwise
 }
 
-// watch resets the stream of a crossing that takes too long. A nil watch does
-// nothing: most gateways have no such limit.
-type watch struct {
-	limits Limits
-	began  time.Time
-	last   atomic.Int64 // when something passed, since it began
+// times are those of an exchange.
+func (l Limits) times() pace.Limits { return pace.Limits{Silence: l.Silence, Total: l.Total} }
 
-	mu     sync.Mutex // guards what follows
-	stream resetter
-	timer  *time.Timer
-	late   bool // the stream was reset
-	over   bool
-}
-
-// resetter is what a watch needs of a stream.
-type resetter interface{ Reset(code tunnel.ResetCode) }
-
-// newWatch watches a stream from now on.
-func newWatch(s resetter, l Limits) *watch {
-	if l.Silence == 0 && l.Total == 0 {
-		return nil
-	}
-	w := &watch{stream: s, limits: l, began: time.Now()}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(w.left(), w.check)
-	return w
-}
-
-// follow watches another stream from now on, as if it had from the beginning. A nil
-// watch begins here.
-func (w *watch) follow(s resetter, l Limits) *watch {
-	if w == nil {
-		return newWatch(s, l)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stream = s; w.late {
-		s.Reset(tunnel.Refused)
-	}
-	return w
-}
-
-// tooLate says that the stream was reset.
-func (w *watch) tooLate() bool {
-	if w == nil {
-		return false
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.late
-}
-
-// quiet is the same limits for what may be silent.
-func (l Limits) quiet() Limits {
-	l.Silence = 0
-	return l
-}
-
-// passed says that something passes, in whatever direction.
-func (w *watch) passed() {
-	if w != nil && w.limits.Silence > 0 {
-		w.last.Store(int64(time.Since(w.began)))
-	}
-}
-
-// left is the time until the next limit, unless something passes.
-func (w *watch) left() time.Duration {
-	now := time.Since(w.began)
-	silence, total := w.limits.Silence-(now-time.Duration(w.last.Load())), w.limits.Total-now
-	switch {
-	case w.limits.Silence == 0:
-		return total
-	case w.limits.Total == 0:
-		return silence
-	}
-	return min(silence, total)
-}
-
-func (w *watch) check() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.over {
-		return
-	}
-	if left := w.left(); left > 0 {
-		w.timer.Reset(left)
-		return
-	}
-	w.late = true
-	w.stream.Reset(tunnel.Refused)
-}
-
-func (w *watch) stop() {
-	if w == nil {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.over = true
-	w.timer.Stop()
-}
+// quiet are those of what may be silent.
+func (l Limits) quiet() pace.Limits { return pace.Limits{Total: l.Total} }

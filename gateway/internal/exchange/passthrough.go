@@ -86,6 +86,7 @@ func (d *departure) relayTLS(v *authz.Verdict) {
 	if err == nil {
 		if _, err = d.stream.Write(hello); err == nil {
 			d.count.Sent.Add(uint64(len(hello)))
+			d.flow.Passed(uint64(len(hello)))
 			d.relayRest(l)
 			return
 		}
@@ -140,6 +141,7 @@ func (a *arriving) greeted(v *authz.Verdict) (crossingv1.Cause, crossingv1.Reaso
 	}
 	a.nc.SetWriteDeadline(time.Time{}) //nolint:errcheck // as above
 	a.count.Received.Add(uint64(len(hello)))
+	a.flow.Passed(uint64(len(hello)))
 	return crossingv1.Cause_DONE, crossingv1.Reason_REASON_UNSPECIFIED
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seal"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -23,9 +24,10 @@ type pump struct {
 	frames l7.FrameWriter
 	stream tunnel.Stream
 	limits *Limits
-	watch  *watch
+	watch  *pace.Watch
 	kept   *seal.Content // nil if nothing is kept of it
 	up     *movement     // nil if the request carries no object
+	flow   *pace.Flow    // nil if no budget counts its bytes
 	count  *tunnel.Count // of what was sent
 
 	mu      sync.Mutex // held while a frame is being sent
@@ -36,10 +38,11 @@ type pump struct {
 }
 
 // begin is for another request, whose stream was just opened.
-func (p *pump) begin(s tunnel.Stream, req *listener.Request, l *Limits, w *watch, c *tunnel.Count) {
+func (p *pump) begin(s tunnel.Stream, req *listener.Request, l *Limits, w *pace.Watch, c *tunnel.Count) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.req, p.stream, p.limits, p.watch, p.up, p.count = req, s, l, w, nil, c
+	p.flow = nil
 	p.frames.Reset(s)
 	p.kept = nil
 	p.stopped, p.gone, p.refused, p.excess = false, false, 0, false
@@ -79,7 +82,7 @@ func (p *pump) run(head *l7.RequestHead, ready bool) {
 	defer copyBuffers.Put(room)
 	for buf := *room; ; {
 		n, err := p.req.Body.Read(buf)
-		if n > 0 && !p.send(func() error { return p.data(buf[:n]) }) {
+		if n > 0 && !p.sendData(buf[:n]) {
 			return
 		}
 		if err == io.EOF {
@@ -116,6 +119,19 @@ func (p *pump) send(f func() error) bool {
 	return true
 }
 
+// sendData sends what there is room for in the caller's budget. Nobody who stops the pump
+// waits for that room.
+func (p *pump) sendData(b []byte) bool {
+	n, none := p.flow.Pass(len(b))
+	if n > 0 && !p.send(func() error { return p.data(b[:n]) }) {
+		return false
+	}
+	if none != nil {
+		p.broken(none)
+	}
+	return none == nil
+}
+
 func (p *pump) data(b []byte) error {
 	if p.limits.exceeds(p.count.Sent.Load() + uint64(len(b))) {
 		p.excess = true
@@ -125,7 +141,7 @@ func (p *pump) data(b []byte) error {
 		p.refused = crossingv1.Reason_NOT_RECORDED
 		return err
 	}
-	p.watch.passed()
+	p.watch.Passed()
 	p.count.Sent.Add(uint64(len(b)))
 	p.up.pass(b)
 	return p.frames.Data(b)
@@ -164,6 +180,10 @@ func (p *pump) broken(err error) {
 	}
 	p.stopped = true
 	p.frames.Flush() //nolint:errcheck // the peer records what was asked; if it is lost, so is the stream
+	if pace.Deny(p.stream, err) {
+		p.refused = crossingv1.Reason_OVER_BUDGET
+		return
+	}
 	if refused, ok := errors.AsType[*http1.Error](err); ok {
 		p.refused = refused.Reason
 		p.stream.Reset(tunnel.ProtocolError)
@@ -198,7 +218,7 @@ func (p *pump) blame(cause crossingv1.Cause) (crossingv1.Cause, crossingv1.Reaso
 		return crossingv1.Cause_CALLER_GONE, crossingv1.Reason_REASON_UNSPECIFIED
 	case p.excess:
 		return crossingv1.Cause_REFUSED, crossingv1.Reason_TOO_LARGE
-	case p.refused == crossingv1.Reason_NOT_RECORDED, hold.Faulty(p.refused):
+	case p.refused == crossingv1.Reason_NOT_RECORDED, p.refused == crossingv1.Reason_OVER_BUDGET, hold.Faulty(p.refused):
 		return crossingv1.Cause_REFUSED, p.refused
 	case p.refused != crossingv1.Reason_REASON_UNSPECIFIED:
 		return crossingv1.Cause_PROTOCOL_ERROR, p.refused

@@ -48,8 +48,11 @@ func (c ResetCode) Reason() crossingv1.Reason {
 
 // AtOnce says that nothing that came before the reset is passed on any more: a
 // gateway that stands by a crossing no more means all of it. Any other reset comes
-// after what was written before it.
-func (c ResetCode) AtOnce() bool { return c > denied }
+// after what was written before it; so does that of a budget that is used up, which
+// takes back nothing of what there was room for.
+func (c ResetCode) AtOnce() bool {
+	return c > denied && c.Reason() != crossingv1.Reason_OVER_BUDGET
+}
 
 // String is the code's name.
 func (c ResetCode) String() string {

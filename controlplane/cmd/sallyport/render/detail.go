@@ -138,6 +138,9 @@ func closed(e *crossingv1.End) string {
 	if e.GetFirstByte() != nil {
 		text += ", first byte after " + span(e.GetFirstByte())
 	}
+	if e.GetThrottled() != nil {
+		text += ", " + span(e.GetThrottled()) + " of it waiting for a budget"
+	}
 	return text
 }
 

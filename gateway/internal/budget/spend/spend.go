@@ -47,13 +47,30 @@ func Reserve(l *budget.Ledger, p budget.Prices, caller string, items []Item, inp
 }
 
 // Drop gives back all of an exchange that did not go on.
-func (e *Exchange) Drop() {
+func (e *Exchange) Drop() { e.DropBut(0) }
+
+// DropBut gives back all but so many bytes, which have passed.
+func (e *Exchange) DropBut(bytes int64) {
 	if e == nil {
 		return
 	}
 	for i := range e.reserved {
-		e.reserved[i].Drop()
+		e.reserved[i].Settle(budget.Amounts{Bytes: bytes})
+		bytes = 0 // they are in the first
 	}
+}
+
+// CountsBytes says whether bytes are to be taken as they pass, and how many may before that.
+func (e *Exchange) CountsBytes() (first int64, counts bool) {
+	if e == nil || !e.reserved[0].CountsBytes() {
+		return 0, false
+	}
+	return e.wants[0].Bytes, true
+}
+
+// Take takes more bytes of an exchange that goes on, as budget.Reservation does.
+func (e *Exchange) Take(want int64, waited time.Duration, now time.Time) (budget.Grant, *budget.Refused) {
+	return e.reserved[0].Take(want, waited, now)
 }
 
 // Settle counts what the exchange came to.

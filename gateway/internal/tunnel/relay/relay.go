@@ -52,7 +52,7 @@ func Join(s tunnel.Stream, c net.Conn, code tunnel.ResetCode, count *tunnel.Coun
 		r.Relay(tcp, code, count, done)
 		return
 	}
-	go func() { done(Copy(s, &conn{Conn: c}, code, count)) }()
+	go func() { done(Copy(s, Conn(c), code, count)) }()
 }
 
 // Copy is Join of what stands for a connection, and returns at the end.
@@ -71,7 +71,9 @@ func Copy(s tunnel.Stream, local Local, code tunnel.ResetCode, count *tunnel.Cou
 	return j.outcome()
 }
 
-// conn is a connection as Copy sees it.
+// Conn is a connection as Copy sees it.
+func Conn(c net.Conn) Local { return &conn{Conn: c} }
+
 type conn struct {
 	net.Conn
 	ended atomic.Bool // CloseWrite was called
@@ -166,10 +168,10 @@ func (j *join) receive() {
 	for {
 		n, err := j.stream.Read(buf)
 		if n > 0 {
-			if _, j.writing = j.local.Write(buf[:n]); j.writing != nil {
+			n, j.writing = j.local.Write(buf[:n])
+			if j.count.Received.Add(uint64(n)); j.writing != nil {
 				break
 			}
-			j.count.Received.Add(uint64(n))
 		}
 		if errors.Is(err, io.EOF) {
 			j.writing = j.local.CloseWrite()

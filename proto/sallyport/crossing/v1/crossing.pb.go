@@ -2096,7 +2096,10 @@ type End struct {
 	// said is what an AI service's answer said; absent of others.
 	Said *Said `protobuf:"bytes,21,opt,name=said,proto3" json:"said,omitempty"`
 	// kept is what the policy has the gateway keep of the content; absent if nothing.
-	Kept          *Kept `protobuf:"bytes,22,opt,name=kept,proto3" json:"kept,omitempty"`
+	Kept *Kept `protobuf:"bytes,22,opt,name=kept,proto3" json:"kept,omitempty"`
+	// throttled is how long it waited for its caller's budget of bytes; absent if it did
+	// not.
+	Throttled     *durationpb.Duration `protobuf:"bytes,24,opt,name=throttled,proto3" json:"throttled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2281,6 +2284,13 @@ func (x *End) GetSaid() *Said {
 func (x *End) GetKept() *Kept {
 	if x != nil {
 		return x.Kept
+	}
+	return nil
+}
+
+func (x *End) GetThrottled() *durationpb.Duration {
+	if x != nil {
+		return x.Throttled
 	}
 	return nil
 }
@@ -2607,7 +2617,10 @@ type Close struct {
 	// said is what an AI service's answer said; absent of others.
 	Said *Said `protobuf:"bytes,18,opt,name=said,proto3" json:"said,omitempty"`
 	// kept is what the policy has the gateway keep of the content; absent if nothing.
-	Kept          *Kept `protobuf:"bytes,19,opt,name=kept,proto3" json:"kept,omitempty"`
+	Kept *Kept `protobuf:"bytes,19,opt,name=kept,proto3" json:"kept,omitempty"`
+	// throttled is how long it waited for its caller's budget of bytes; absent if it did
+	// not.
+	Throttled     *durationpb.Duration `protobuf:"bytes,21,opt,name=throttled,proto3" json:"throttled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2771,6 +2784,13 @@ func (x *Close) GetSaid() *Said {
 func (x *Close) GetKept() *Kept {
 	if x != nil {
 		return x.Kept
+	}
+	return nil
+}
+
+func (x *Close) GetThrottled() *durationpb.Duration {
+	if x != nil {
+		return x.Throttled
 	}
 	return nil
 }
@@ -3830,7 +3850,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
 	"\x04svid\x18\x02 \x01(\tR\x04svid\x12\x10\n" +
 	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xa7\a\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xe0\a\n" +
 	"\x03End\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12;\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x128\n" +
@@ -3855,7 +3875,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\btransfer\x18\x13 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\x12\x14\n" +
 	"\x05proof\x18\x14 \x01(\tR\x05proof\x12/\n" +
 	"\x04said\x18\x15 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\x12/\n" +
-	"\x04kept\x18\x16 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\"\x9c\x03\n" +
+	"\x04kept\x18\x16 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\x127\n" +
+	"\tthrottled\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\tthrottled\"\x9c\x03\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\acarrier\x18\x01 \x01(\tR\acarrier\x12\x10\n" +
 	"\x03tls\x18\x02 \x01(\tR\x03tls\x128\n" +
@@ -3890,7 +3911,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\toperation\x18\t \x01(\v2 .sallyport.crossing.v1.OperationR\toperation\x12,\n" +
 	"\x03end\x18\n" +
 	" \x01(\v2\x1a.sallyport.crossing.v1.EndR\x03end\x125\n" +
-	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xa1\x06\n" +
+	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xda\x06\n" +
 	"\x05Close\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x03key\x18\x02 \x01(\v2\x1a.sallyport.crossing.v1.KeyR\x03key\x12/\n" +
@@ -3912,7 +3933,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\amessage\x18\x10 \x01(\tR\amessage\x12;\n" +
 	"\btransfer\x18\x11 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\x12/\n" +
 	"\x04said\x18\x12 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\x12/\n" +
-	"\x04kept\x18\x13 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\"b\n" +
+	"\x04kept\x18\x13 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\x127\n" +
+	"\tthrottled\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\tthrottled\"b\n" +
 	"\x04Kept\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\tR\arequest\x12\x16\n" +
 	"\x06answer\x18\x02 \x01(\tR\x06answer\x12\x10\n" +
@@ -4175,56 +4197,58 @@ var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	30, // 22: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
 	22, // 23: sallyport.crossing.v1.End.said:type_name -> sallyport.crossing.v1.Said
 	29, // 24: sallyport.crossing.v1.End.kept:type_name -> sallyport.crossing.v1.Kept
-	39, // 25: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
-	26, // 26: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
-	8,  // 27: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
-	9,  // 28: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
-	39, // 29: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	39, // 30: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
-	18, // 31: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 32: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
-	19, // 33: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
-	20, // 34: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
-	24, // 35: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
-	25, // 36: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	18, // 37: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 38: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	39, // 39: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	39, // 40: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
-	4,  // 41: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
-	2,  // 42: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
-	23, // 43: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	25, // 44: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	30, // 45: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
-	22, // 46: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
-	29, // 47: sallyport.crossing.v1.Close.kept:type_name -> sallyport.crossing.v1.Kept
-	10, // 48: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
-	11, // 49: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
-	12, // 50: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
-	13, // 51: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
-	2,  // 52: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	38, // 53: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	18, // 54: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 55: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
-	38, // 56: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	38, // 57: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
-	38, // 58: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
-	14, // 59: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
-	40, // 60: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
-	38, // 61: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
-	15, // 62: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	19, // 63: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	20, // 64: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	24, // 65: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	24, // 66: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	25, // 67: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	36, // 68: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	0,  // 69: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
-	70, // [70:70] is the sub-list for method output_type
-	70, // [70:70] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	39, // 25: sallyport.crossing.v1.End.throttled:type_name -> google.protobuf.Duration
+	39, // 26: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	26, // 27: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
+	8,  // 28: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
+	9,  // 29: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
+	39, // 30: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	39, // 31: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	18, // 32: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 33: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
+	19, // 34: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
+	20, // 35: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
+	24, // 36: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
+	25, // 37: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	18, // 38: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 39: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
+	39, // 40: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	39, // 41: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	4,  // 42: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
+	2,  // 43: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
+	23, // 44: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
+	25, // 45: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	30, // 46: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
+	22, // 47: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
+	29, // 48: sallyport.crossing.v1.Close.kept:type_name -> sallyport.crossing.v1.Kept
+	39, // 49: sallyport.crossing.v1.Close.throttled:type_name -> google.protobuf.Duration
+	10, // 50: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
+	11, // 51: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
+	12, // 52: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
+	13, // 53: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
+	2,  // 54: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
+	38, // 55: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	18, // 56: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 57: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
+	38, // 58: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	38, // 59: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
+	38, // 60: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
+	14, // 61: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
+	40, // 62: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
+	38, // 63: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
+	15, // 64: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	19, // 65: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	20, // 66: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	24, // 67: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	24, // 68: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	25, // 69: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	36, // 70: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	0,  // 71: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
