@@ -132,6 +132,7 @@ def asked(operation):
     need(31, len(offered) <= 32 and len(messages) <= 64)
     need(31, words(operation, "model_requested", "tool", "agent", "data_class") and all(message(text, 256) for text in offered))
     need(31, all(words(m, "name", "tool", "model", "intent") for m in messages))
+    need(31, words(operation.get("artifact", {}), "name", "reference", "kind", "source"))
 
 
 def answerable(half, end, reason):

@@ -65,12 +65,14 @@ var (
 	ask = wire.New("Message",
 		wire.Text(1, "name"), wire.Text(2, "tool"), wire.Text(3, "intent"), wire.Enum(4, "decision", decisions),
 		wire.Text(5, "model"))
+	artifact  = wire.New("Artifact", wire.Text(1, "name"), wire.Text(2, "reference"), wire.Text(3, "kind"), wire.Text(4, "source"))
 	operation = wire.New("Operation",
 		wire.Text(1, "protocol"), wire.Text(2, "name"), wire.Text(3, "service"), wire.Bool(4, "streamed"), wire.Text(5, "modelRequested"),
 		wire.Text(6, "modelServed"), wire.Text(7, "finishReason"), wire.Text(8, "dataClass"), wire.Enum(9, "dataClassSource", classSources),
 		wire.Sub(10, "tokens", tokens), wire.Text(11, "authority"), wire.Sub(12, "firstToken", wire.Duration), wire.Text(13, "tool"),
 		wire.Text(14, "agent"), wire.Optional(wire.Uint32(15, "maxTokens")), wire.Many(wire.Text(16, "offered")),
-		wire.Many(wire.Sub(17, "messages", ask)), wire.Text(18, "session"), wire.Text(19, "request"), wire.Text(20, "labeler"))
+		wire.Many(wire.Sub(17, "messages", ask)), wire.Text(18, "session"), wire.Text(19, "request"), wire.Text(20, "labeler"),
+		wire.Sub(23, "artifact", artifact))
 	said = wire.New("Said",
 		wire.Text(1, "id"), wire.Text(2, "modelServed"), wire.Text(3, "finishReason"), wire.Sub(4, "tokens", tokens),
 		wire.Sub(5, "firstToken", wire.Duration), wire.Sub(6, "longestGap", wire.Duration), wire.Uint64(7, "pieces"), wire.Bool(8, "failed"),
