@@ -41,7 +41,9 @@ func askValue(o *crossingv1.Operation, field string) any {
 }
 
 // spaced are the words that there are.
-func spaced(words ...string) string { return strings.Join(strings.Fields(strings.Join(words, " ")), " ") }
+func spaced(words ...string) string {
+	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
+}
 
 // batch is what is asked for in a batch, and how it was decided.
 func batch(messages []*crossingv1.Operation_Message) string {
