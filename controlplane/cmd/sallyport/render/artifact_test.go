@@ -24,3 +24,17 @@ func TestArtifact(t *testing.T) {
 		t.Errorf("the record shows %q, %v", b.String(), err)
 	}
 }
+
+// TestFormat: what an object is, and that it is a pickle.
+func TestFormat(t *testing.T) {
+	tensors := uint64(291)
+	for want, moved := range map[string]*crossingv1.Transfer{
+		"":                        {},
+		", gguf with 291 tensors": {Format: "gguf", Tensors: &tensors},
+		", pytorch, a pickle":     {Format: "pytorch", Pickle: true},
+	} {
+		if got := format(moved); got != want {
+			t.Errorf("format %q, want %q", got, want)
+		}
+	}
+}

@@ -2973,7 +2973,14 @@ type Transfer struct {
 	DeclaredSha256 string `protobuf:"bytes,15,opt,name=declared_sha256,json=declaredSha256,proto3" json:"declared_sha256,omitempty"`
 	// coded says that the content has a coding, such as gzip: a digest of the object
 	// without it is another.
-	Coded         bool `protobuf:"varint,16,opt,name=coded,proto3" json:"coded,omitempty"`
+	Coded bool `protobuf:"varint,16,opt,name=coded,proto3" json:"coded,omitempty"`
+	// format is what the object is by its first bytes, such as safetensors, gguf,
+	// parquet or pickle; empty if they do not tell, or did not pass.
+	Format string `protobuf:"bytes,17,opt,name=format,proto3" json:"format,omitempty"`
+	// tensors is how many it has, as its header says.
+	Tensors *uint64 `protobuf:"varint,18,opt,name=tensors,proto3,oneof" json:"tensors,omitempty"`
+	// pickle says that whoever loads the object runs what it says.
+	Pickle        bool `protobuf:"varint,20,opt,name=pickle,proto3" json:"pickle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3116,6 +3123,27 @@ func (x *Transfer) GetDeclaredSha256() string {
 func (x *Transfer) GetCoded() bool {
 	if x != nil {
 		return x.Coded
+	}
+	return false
+}
+
+func (x *Transfer) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *Transfer) GetTensors() uint64 {
+	if x != nil && x.Tensors != nil {
+		return *x.Tensors
+	}
+	return 0
+}
+
+func (x *Transfer) GetPickle() bool {
+	if x != nil {
+		return x.Pickle
 	}
 	return false
 }
@@ -4006,7 +4034,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\arequest\x18\x01 \x01(\tR\arequest\x12\x16\n" +
 	"\x06answer\x18\x02 \x01(\tR\x06answer\x12\x10\n" +
 	"\x03cut\x18\x03 \x01(\bR\x03cut\x12\x16\n" +
-	"\x06broken\x18\x04 \x01(\bR\x06broken\"\xc2\a\n" +
+	"\x06broken\x18\x04 \x01(\bR\x06broken\"\x9d\b\n" +
 	"\bTransfer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12G\n" +
 	"\tanonymous\x18\x02 \x01(\x0e2).sallyport.crossing.v1.Transfer.AnonymousR\tanonymous\x12G\n" +
@@ -4025,7 +4053,10 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\vdeclared_by\x18\x0e \x01(\tR\n" +
 	"declaredBy\x12'\n" +
 	"\x0fdeclared_sha256\x18\x0f \x01(\tR\x0edeclaredSha256\x12\x14\n" +
-	"\x05coded\x18\x10 \x01(\bR\x05coded\"y\n" +
+	"\x05coded\x18\x10 \x01(\bR\x05coded\x12\x16\n" +
+	"\x06format\x18\x11 \x01(\tR\x06format\x12\x1d\n" +
+	"\atensors\x18\x12 \x01(\x04H\x00R\atensors\x88\x01\x01\x12\x16\n" +
+	"\x06pickle\x18\x14 \x01(\bR\x06pickle\"y\n" +
 	"\tAnonymous\x12\x19\n" +
 	"\x15ANONYMOUS_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fNOT_ANSWERED\x10\x01\x12\x10\n" +
@@ -4050,7 +4081,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eNOT_COMPARABLE\x10\x01\x12\t\n" +
 	"\x05MATCH\x10\x02\x12\f\n" +
-	"\bMISMATCH\x10\x03\"\xd6\x01\n" +
+	"\bMISMATCH\x10\x03B\n" +
+	"\n" +
+	"\b_tensors\"\xd6\x01\n" +
 	"\aRefusal\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x122\n" +
@@ -4326,6 +4359,7 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[4].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[6].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[7].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[15].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
