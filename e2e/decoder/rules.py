@@ -132,6 +132,7 @@ def asked(operation):
     need(31, len(offered) <= 32 and len(messages) <= 64)
     need(31, words(operation, "model_requested", "tool", "agent", "data_class") and all(message(text, 256) for text in offered))
     need(31, all(words(m, "name", "tool", "model", "intent") for m in messages))
+    need(31, words(operation.get("artifact", {}), "name", "reference", "kind", "source"))
 
 
 def answerable(half, end, reason):
@@ -183,7 +184,7 @@ def transfer(t):
     need(26, t.get("id", "") == "" if t.get("anonymous") else hexadecimal(t.get("id"), 32))
     need(26, t.get("direction"))
     need(26, t.get("object") and visible(t["object"], 512))
-    need(26, hexadecimal(t.get("content_sha256"), 64, zero=True))
+    need(26, hexadecimal(t.get("content_sha256"), 64, zero=True) and words(t, "format"))
     verdict, by, sha = t.get("declared", ""), t.get("declared_by", ""), t.get("declared_sha256", "")
     need(26, (verdict != "") == (by != "") and visible(by, 64))
     another = hexadecimal(sha, 64, zero=True)

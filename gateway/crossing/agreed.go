@@ -10,12 +10,13 @@ import (
 
 // What the agreed bytes begin with.
 const (
-	agreedOpen   = 1 + iota // an opening
-	agreedDenied            // one that the ingress gateway denied
-	agreedDone              // an end as it should be
-	agreedBroken            // any other end
-	agreedAsk               // an opening that says what an AI service is asked for
-	agreedSaid              // an end as it should be that says what its answer said
+	agreedOpen     = 1 + iota // an opening
+	agreedDenied              // one that the ingress gateway denied
+	agreedDone                // an end as it should be
+	agreedBroken              // any other end
+	agreedAsk                 // an opening that says what an AI service is asked for
+	agreedSaid                // an end as it should be that says what its answer said
+	agreedArtifact            // an opening that says of which artifact something is asked for
 )
 
 // AppendAgreedOpen appends what both gateways must say alike of an opening, so
@@ -27,6 +28,8 @@ func AppendAgreedOpen(b []byte, h *crossingv1.Half) []byte {
 	switch {
 	case refused:
 		b = append(b, agreedDenied)
+	case ask && h.GetOperation().GetArtifact() != nil:
+		b = append(b, agreedArtifact)
 	case ask:
 		b = append(b, agreedAsk)
 	default:

@@ -284,6 +284,9 @@ func appendTransfer(b []byte, n protowire.Number, t *crossingv1.Transfer) []byte
 	b = appendText(b, 14, t.DeclaredBy)
 	b = appendText(b, 15, t.DeclaredSha256)
 	b = appendFlag(b, 16, t.Coded)
+	b = appendText(b, 17, t.Format)
+	b = appendOptional(b, 18, t.Tensors)
+	b = appendFlag(b, 20, t.Pickle)
 	return leave(b, began)
 }
 

@@ -31,7 +31,20 @@ func appendParts(b []byte, o *crossingv1.Operation) []byte {
 	}
 	b = appendText(b, 18, o.Session)
 	b = appendText(b, 19, o.Request)
-	return appendText(b, 20, o.Labeler)
+	b = appendText(b, 20, o.Labeler)
+	return appendArtifact(b, 23, o.Artifact)
+}
+
+func appendArtifact(b []byte, n protowire.Number, a *crossingv1.Artifact) []byte {
+	if a == nil {
+		return b
+	}
+	b, began := enter(b, n)
+	b = appendText(b, 1, a.Name)
+	b = appendText(b, 2, a.Reference)
+	b = appendText(b, 3, a.Kind)
+	b = appendText(b, 4, a.Source)
+	return leave(b, began)
 }
 
 // appendMessage appends one of several, which is there even if it is empty or nil.

@@ -288,6 +288,7 @@ func (c *fields) transfer(t *crossingv1.Transfer) {
 	value(c, "declared", t.Declared, crossingv1.Transfer_Verdict_name)
 	c.text("declared_by", t.DeclaredBy)
 	c.text("declared_sha256", t.DeclaredSha256)
+	c.text("format", t.Format)
 }
 
 func (c *fields) policy(p *crossingv1.PolicyRef) {

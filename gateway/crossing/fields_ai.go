@@ -20,6 +20,18 @@ func (c *fields) service(o *crossingv1.Operation) {
 	c.text("session", o.Session)
 	c.text("request", o.Request)
 	c.text("labeler", o.Labeler)
+	c.artifact(o.Artifact)
+}
+
+func (c *fields) artifact(a *crossingv1.Artifact) {
+	if a == nil {
+		return
+	}
+	c.known(a)
+	c.text("name", a.Name)
+	c.text("reference", a.Reference)
+	c.text("kind", a.Kind)
+	c.text("source", a.Source)
 }
 
 func (c *fields) texts(name string, all []string) {

@@ -34,7 +34,7 @@ func tells(o *crossingv1.Operation) bool {
 // say alike.
 func asks(o *crossingv1.Operation) bool {
 	return o != nil && (o.Request != "" || o.ModelRequested != "" || o.Tool != "" || o.Agent != "" || o.DataClass != "" ||
-		o.DataClassSource != 0 || o.Labeler != "" || o.MaxTokens != nil || o.Session != "" || len(o.Messages) > 0)
+		o.DataClassSource != 0 || o.Labeler != "" || o.MaxTokens != nil || o.Session != "" || len(o.Messages) > 0 || o.Artifact != nil)
 }
 
 // answers says that an operation has what only an answer tells.
@@ -78,7 +78,17 @@ func appendAgreedAsk(b []byte, o *crossingv1.Operation) []byte {
 		b = appendAgreed(b, m.GetModel())
 		b = protowire.AppendVarint(b, uint64(m.GetDecision()))
 	}
+	if a := o.GetArtifact(); a != nil {
+		for _, text := range artifactTexts(a) {
+			b = appendAgreed(b, text)
+		}
+	}
 	return b
+}
+
+// artifactTexts are all that is said of one.
+func artifactTexts(a *crossingv1.Artifact) [4]string {
+	return [...]string{a.GetName(), a.GetReference(), a.GetKind(), a.GetSource()}
 }
 
 // appendAgreedSaid appends the same of its answer.
@@ -122,6 +132,7 @@ func (d *differing) asked(e, i *crossingv1.Operation) {
 	d.add("operation.labeler", e.Labeler != i.Labeler)
 	d.add("operation.maxTokens", !sameNumber(e.MaxTokens, i.MaxTokens))
 	d.add("operation.session", e.Session != i.Session)
+	d.add("operation.artifact", (e.Artifact == nil) != (i.Artifact == nil) || artifactTexts(e.Artifact) != artifactTexts(i.Artifact))
 	d.add("operation.messages", !slices.EqualFunc(e.Messages, i.Messages, sameMessage))
 }
 
@@ -187,6 +198,9 @@ func checkAsk(o *crossingv1.Operation) error {
 	case len(o.GetOffered()) > maxOffered || len(o.GetMessages()) > maxMessages:
 		return errors.New("the operation lists too much")
 	case !areWords(o.GetModelRequested(), o.GetTool(), o.GetAgent(), o.GetDataClass()) || !areWords(o.GetOffered()...):
+		return errWord
+	}
+	if texts := artifactTexts(o.GetArtifact()); !areWords(texts[:]...) {
 		return errWord
 	}
 	for _, m := range o.GetMessages() {

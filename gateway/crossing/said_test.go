@@ -62,6 +62,10 @@ var askChanges = []changed{
 	{"operation.maxTokens", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.MaxTokens = proto.Uint32(0) }},
 	{"operation.session", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.Session = "5c0ffee0c0ffee0d" }},
 	{"operation.messages", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.Messages = batch().Messages }},
+	{"operation.artifact", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.Artifact = new(crossingv1.Artifact) }},
+	{"operation.artifact", func(h *crossingv1.Half, _ *crossingv1.Close) {
+		h.Operation.Artifact = &crossingv1.Artifact{Source: "org/base"}
+	}},
 }
 
 var saidChanges = []changed{
@@ -223,6 +227,8 @@ func TestCheckAsk(t *testing.T) {
 		"an endless offer":          {func(o *crossingv1.Operation) { o.Offered[1] = long }, "name"},
 		"too many offers":           {func(o *crossingv1.Operation) { o.Offered = make([]string, maxOffered+1) }, "too much"},
 		"an endless message":        {func(o *crossingv1.Operation) { o.Messages = []*crossingv1.Operation_Message{{Tool: long}} }, "name"},
+		"an endless artifact":       {func(o *crossingv1.Operation) { o.Artifact = &crossingv1.Artifact{Source: long} }, "name"},
+		"an artifact of two lines":  {func(o *crossingv1.Operation) { o.Artifact = &crossingv1.Artifact{Name: "a\nb"} }, "name"},
 		"too many messages": {func(o *crossingv1.Operation) {
 			o.Messages = make([]*crossingv1.Operation_Message, maxMessages+1)
 		}, "too much"},

@@ -27,6 +27,10 @@ const (
 	AIMaxTokens
 	DataClass
 	Protocol
+	ArtifactOperation
+	ArtifactName
+	ArtifactKind
+	ArtifactSource
 	attributeEnd
 )
 
@@ -96,6 +100,14 @@ func catalogue(a Attribute) entry {
 		return entry{"data.class", Class, false, "the class of what the caller sends: its label, else its workload's class, else the last"}
 	case Protocol:
 		return entry{"protocol", String, false, "the protocol of the service, such as openai or grpc"}
+	case ArtifactOperation:
+		return entry{"artifact.operation", String, false, "what is asked of a registry, an object store or a hub: ping, list, stat, pull, push, abort, mount, copy or delete"}
+	case ArtifactName:
+		return entry{"artifact.name", String, true, "the repository or object that is asked for, such as org/repository or bucket/key"}
+	case ArtifactKind:
+		return entry{"artifact.kind", String, false, "what it is, where the head tells: model, dataset, space or image"}
+	case ArtifactSource:
+		return entry{"artifact.source", String, true, "the repository or object that is mounted or copied, named likewise"}
 	}
 	return entry{}
 }

@@ -71,7 +71,7 @@ func (w *Workload) Serves(s *Service, server string) bool {
 // Service is something that a workload serves.
 type Service struct {
 	Name     string
-	Protocol string // http, grpc, openai, anthropic, mcp, a2a, oci, s3, kserve, tcp or tls
+	Protocol string // http, grpc, openai, anthropic, mcp, a2a, oci, s3, hub, kserve, tcp or tls
 	Host     string // where it is, if not at the workload's addresses
 	Port     uint16
 	Path     string // where on the host its API begins; "" for the root

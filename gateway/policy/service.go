@@ -11,7 +11,7 @@ import (
 
 // Protocols are what a service may speak.
 func Protocols() []string {
-	return []string{"http", "grpc", "openai", "anthropic", "mcp", "a2a", "oci", "s3", "kserve", TCP, TLS}
+	return []string{"http", "grpc", "openai", "anthropic", "mcp", "a2a", "oci", "s3", "hub", "kserve", TCP, TLS}
 }
 
 // callsTools says that what a protocol carries are calls of tools, which do

@@ -68,7 +68,7 @@ func TestWhatIsInStaysIn(t *testing.T) {
 
 // A new protocol of the policy is one of AI services or is not: somebody has to say.
 func TestOfAIKnowsEveryProtocol(t *testing.T) {
-	others := []string{"http", "grpc", "oci", "s3", "kserve", policy.TCP, policy.TLS}
+	others := []string{"http", "grpc", "oci", "s3", "hub", "kserve", policy.TCP, policy.TLS}
 	for _, protocol := range policy.Protocols() {
 		if OfAI(&crossingv1.Operation{Protocol: protocol}) == slices.Contains(others, protocol) {
 			t.Errorf("%s: is it spoken by AI services?", protocol)

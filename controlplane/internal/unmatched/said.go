@@ -31,17 +31,25 @@ func askValue(o *crossingv1.Operation, field string) any {
 		return o.GetMaxTokens()
 	case "operation.session":
 		return o.GetSession()
+	case "operation.artifact":
+		a := o.GetArtifact()
+		return spaced(a.GetKind(), a.GetName(), a.GetReference(), a.GetSource())
 	case "operation.messages":
 		return batch(o.GetMessages())
 	}
 	return nil
 }
 
+// spaced are the words that there are.
+func spaced(words ...string) string {
+	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
+}
+
 // batch is what is asked for in a batch, and how it was decided.
 func batch(messages []*crossingv1.Operation_Message) string {
 	all := make([]string, 0, len(messages))
 	for _, m := range messages {
-		all = append(all, strings.Join(strings.Fields(m.GetName()+" "+m.GetTool()+" "+m.GetDecision().String()), " "))
+		all = append(all, spaced(m.GetName(), m.GetTool(), m.GetDecision().String()))
 	}
 	return strings.Join(all, ", ")
 }

@@ -236,6 +236,7 @@ func TestDisagreeShowsEveryField(t *testing.T) {
 		Service: "s", Name: "n", Authority: "h:1", Request: "POST /", ModelRequested: "m", Tool: "t", Agent: "a", DataClass: "d",
 		DataClassSource: crossingv1.Operation_LABEL, Labeler: "spiffe://onprem.demo/labeler", MaxTokens: proto.Uint32(0), Session: "5c0ffee0c0ffee0c",
 		Messages: []*crossingv1.Operation_Message{{Name: "call_tool", Tool: "search", Decision: crossingv1.Decision_DENY}, {Name: "ping"}},
+		Artifact: &crossingv1.Artifact{Name: "org/llm", Reference: "v1", Kind: "model", Source: "org/base"},
 	}
 	e.End.Proof, i.End.Proof = "sha256:1", "sha256:2"
 	ec, ic := end(1, crossingv1.Side_EGRESS, crossingv1.Cause_DONE, 1), end(1, crossingv1.Side_INGRESS, crossingv1.Cause_DONE, 2)
@@ -254,7 +255,7 @@ func TestDisagreeShowsEveryField(t *testing.T) {
 			t.Errorf("%q does not show what either has in %s", words, field)
 		}
 	}
-	if n := len(h.Record.GetDifferences()); n < 32 {
+	if n := len(h.Record.GetDifferences()); n < 33 {
 		t.Errorf("the halves differ in %d fields only: %v", n, h.Record.GetDifferences())
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/artifact"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 )
 
@@ -35,6 +36,8 @@ func attributes(a *policy.Attributes, s *policy.Service, head *l7.RequestHead) (
 		a.SetString(policy.GRPCService, service)
 		a.SetString(policy.GRPCMethod, method)
 	}
+	what := artifact.Of(s.Protocol, head)
+	what.Describe(a)
 	return ""
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/artifact"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/kept"
@@ -67,6 +68,15 @@ func (v *Verdict) Asks() []inspect.Ask {
 		return []inspect.Ask{v.reading.head}
 	}
 	return nil
+}
+
+// Artifact is what is asked of a registry, an object store or a hub; of no operation
+// if nothing, or nobody can tell.
+func (v *Verdict) Artifact() artifact.Ask {
+	if v.asked == nil {
+		return artifact.Ask{}
+	}
+	return artifact.Of(v.Service.Protocol, v.asked)
 }
 
 // Messages are what was decided on each of Asks; none if there is one alone.

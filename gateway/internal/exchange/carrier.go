@@ -17,7 +17,7 @@ const bulkRequest = 1 << 20
 // moves images, models and data sets is bulk. A crossing that turns out to be
 // bulk later turns its connection so.
 func classOf(s *policy.Service, head *l7.RequestHead) tunnel.Class {
-	if s != nil && (s.Protocol == "oci" || s.Protocol == "s3") {
+	if s != nil && (s.Protocol == "oci" || s.Protocol == "s3" || s.Protocol == "hub") {
 		return tunnel.Bulk
 	}
 	if n, known, err := head.Fields.ContentLength(); known && err == nil && n >= bulkRequest {

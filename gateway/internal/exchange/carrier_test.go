@@ -23,6 +23,7 @@ func TestClassOf(t *testing.T) {
 		{"a call of unknown length", "grpc", "", tunnel.Interactive},
 		{"a byte stream", "tcp", "", tunnel.Interactive},
 		{"an image", "oci", "", tunnel.Bulk},
+		{"a hub's file", "hub", "", tunnel.Bulk},
 		{"an object", "s3", "10", tunnel.Bulk},
 		{"just below a megabyte", "http", "1048575", tunnel.Interactive},
 		{"a megabyte", "http", "1048576", tunnel.Bulk},

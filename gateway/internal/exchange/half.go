@@ -120,6 +120,8 @@ func (h *half) asks(v *authz.Verdict) {
 	if v.Label != nil {
 		o.Labeler = v.Label.Labeler.String()
 	}
+	what := v.Artifact()
+	what.Record(o)
 	asks := v.Asks()
 	if len(asks) == 0 {
 		return

@@ -171,6 +171,45 @@ func TestUploads(t *testing.T) {
 	}
 }
 
+// TestFormats: both gateways say what an object is by its first bytes, in either
+// direction, and nothing of bytes that are not its first.
+func TestFormats(t *testing.T) {
+	pickle := "\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94."
+	tensors := "\x02\x00\x00\x00\x00\x00\x00\x00{}"
+	for name, c := range map[string]struct {
+		method, target, content, ranged string
+		format                          string
+		pickle                          bool
+	}{
+		"an upload":              {"PUT", "/b/k", pickle, "", "pickle", true},
+		"its first part":         {"PUT", "/b/k?partNumber=1&uploadId=U", pickle, "", "pickle", true},
+		"another part":           {"PUT", "/b/k?partNumber=2&uploadId=U", pickle, "", "", false},
+		"a download":             {"GET", "/b/k", tensors, "", "safetensors", false},
+		"a range from the start": {"GET", "/b/k", tensors, "bytes 0-9/99", "safetensors", false},
+		"a range from later":     {"GET", "/b/k", tensors, "bytes 9-18/99", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newStore(t, func(*l7.RequestHead) *upstream.Response {
+				switch {
+				case c.method == "PUT":
+					return saying(200, "", "etag", `"p"`)
+				case c.ranged != "":
+					return saying(206, c.content, "content-length", "10", "content-range", c.ranged, "etag", `"v"`)
+				}
+				return saying(200, c.content, "content-length", "10", "etag", `"v"`)
+			})
+			sent := ""
+			if c.method == "PUT" {
+				sent = c.content
+			}
+			w.ask(t, request(c.method, c.target, sent))
+			if got := w.transferred(t); got.GetFormat() != c.format || got.GetPickle() != c.pickle {
+				t.Errorf("format %q, pickle %t, want %q, %t", got.GetFormat(), got.GetPickle(), c.format, c.pickle)
+			}
+		})
+	}
+}
+
 // TestUploadInTrailers: a digest that comes behind the content counts.
 func TestUploadInTrailers(t *testing.T) {
 	w := newStore(t, func(*l7.RequestHead) *upstream.Response { return saying(201, "") })

@@ -10,8 +10,10 @@ import (
 // What both gateways must say alike of an AI service (gateway/crossing/FORMAT.md,
 // "Join digest"), by the names of the fields.
 
-func asked() [10]string {
-	return [...]string{"request", "modelRequested", "tool", "agent", "dataClass", "dataClassSource", "labeler", "maxTokens", "session", "messages"}
+func asked() [11]string {
+	return [...]string{
+		"request", "modelRequested", "tool", "agent", "dataClass", "dataClassSource", "labeler", "maxTokens", "session", "artifact", "messages",
+	}
 }
 
 func counts() []string { return []string{"input", "output", "cacheRead", "cacheWritten", "reasoning"} }
@@ -22,7 +24,7 @@ func asksAI(o *wire.Message) bool {
 		if !o.Has(name) {
 			continue
 		}
-		if name == "maxTokens" || name == "messages" || len(o.Bytes(name)) > 0 || o.Uint(name) > 0 {
+		if name == "maxTokens" || name == "messages" || name == "artifact" || len(o.Bytes(name)) > 0 || o.Uint(name) > 0 {
 			return true
 		}
 	}
@@ -34,8 +36,15 @@ func appendAsk(b []byte, o *wire.Message) []byte {
 	b = appendNumbers(b, o, "dataClassSource")
 	b = appendTexts(b, o, "labeler")
 	b = appendIfAny(b, o, "maxTokens")
-	b = appendTexts(b, o, "session")
-	return appendMessages(b, o)
+	b = appendMessages(appendTexts(b, o, "session"), o)
+	if !o.Has("artifact") {
+		return b
+	}
+	return appendArtifact(b, o)
+}
+
+func appendArtifact(b []byte, o *wire.Message) []byte {
+	return appendTexts(b, o.Sub("artifact"), "name", "reference", "kind", "source")
 }
 
 func appendMessages(b []byte, o *wire.Message) []byte {
@@ -79,6 +88,8 @@ func (d *differing) asks(e, i *wire.Message) {
 		switch name {
 		case "maxTokens":
 			d.add("operation."+name, !bytes.Equal(appendIfAny(nil, e, name), appendIfAny(nil, i, name)))
+		case "artifact":
+			d.add("operation."+name, e.Has(name) != i.Has(name) || !bytes.Equal(appendArtifact(nil, e), appendArtifact(nil, i)))
 		case "messages":
 			d.add("operation."+name, !bytes.Equal(appendMessages(nil, e), appendMessages(nil, i)))
 		case "dataClassSource":

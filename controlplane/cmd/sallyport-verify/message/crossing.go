@@ -65,12 +65,14 @@ var (
 	ask = wire.New("Message",
 		wire.Text(1, "name"), wire.Text(2, "tool"), wire.Text(3, "intent"), wire.Enum(4, "decision", decisions),
 		wire.Text(5, "model"))
+	artifact  = wire.New("Artifact", wire.Text(1, "name"), wire.Text(2, "reference"), wire.Text(3, "kind"), wire.Text(4, "source"))
 	operation = wire.New("Operation",
 		wire.Text(1, "protocol"), wire.Text(2, "name"), wire.Text(3, "service"), wire.Bool(4, "streamed"), wire.Text(5, "modelRequested"),
 		wire.Text(6, "modelServed"), wire.Text(7, "finishReason"), wire.Text(8, "dataClass"), wire.Enum(9, "dataClassSource", classSources),
 		wire.Sub(10, "tokens", tokens), wire.Text(11, "authority"), wire.Sub(12, "firstToken", wire.Duration), wire.Text(13, "tool"),
 		wire.Text(14, "agent"), wire.Optional(wire.Uint32(15, "maxTokens")), wire.Many(wire.Text(16, "offered")),
-		wire.Many(wire.Sub(17, "messages", ask)), wire.Text(18, "session"), wire.Text(19, "request"), wire.Text(20, "labeler"))
+		wire.Many(wire.Sub(17, "messages", ask)), wire.Text(18, "session"), wire.Text(19, "request"), wire.Text(20, "labeler"),
+		wire.Sub(23, "artifact", artifact))
 	said = wire.New("Said",
 		wire.Text(1, "id"), wire.Text(2, "modelServed"), wire.Text(3, "finishReason"), wire.Sub(4, "tokens", tokens),
 		wire.Sub(5, "firstToken", wire.Duration), wire.Sub(6, "longestGap", wire.Duration), wire.Uint64(7, "pieces"), wire.Bool(8, "failed"),
@@ -87,7 +89,8 @@ var (
 		wire.Text(1, "id"), wire.Enum(2, "anonymous", anonymous), wire.Enum(3, "direction", directions), wire.Text(4, "object"),
 		wire.Enum(5, "extent", extents), wire.Uint64(6, "first"), wire.Uint64(7, "length"), wire.Uint64(8, "size"),
 		wire.Uint32(9, "part"), wire.Text(10, "contentSha256"), wire.Uint64(11, "digested"), wire.Bool(12, "partial"),
-		wire.Enum(13, "declared", verdicts), wire.Text(14, "declaredBy"), wire.Text(15, "declaredSha256"), wire.Bool(16, "coded"))
+		wire.Enum(13, "declared", verdicts), wire.Text(14, "declaredBy"), wire.Text(15, "declaredSha256"), wire.Bool(16, "coded"),
+		wire.Text(17, "format"), wire.Optional(wire.Uint64(18, "tensors")), wire.Bool(20, "pickle"))
 	end = wire.New("End",
 		wire.Text(1, "gateway"), wire.Enum(2, "decision", decisions), wire.Sub(3, "policy", policyRef), wire.Sub(4, "named", policyRef),
 		wire.Text(5, "intent"), wire.Enum(6, "reason", reasons), wire.Sub(7, "peer", peer), wire.Bool(8, "contentSeen"),

@@ -27,6 +27,9 @@ func aiService(g *Grid, op *crossingv1.Operation) {
 	if op.GetTool() != "" {
 		g.Row("tool", op.GetTool())
 	}
+	if text := artifact(op.GetArtifact()); text != "" {
+		g.Row("artifact", text)
+	}
 	if op.GetAgent() != "" {
 		g.Row("agent", op.GetAgent())
 	}
@@ -48,6 +51,21 @@ func aiService(g *Grid, op *crossingv1.Operation) {
 	for i, m := range op.GetMessages() {
 		g.Row(first("messages", i), oneOf(m))
 	}
+}
+
+// artifactName is the repository or object that is asked for, at a glance.
+func artifactName(op *crossingv1.Operation) string { return clipped(op.GetArtifact().GetName()) }
+
+// artifact is all that is said of one: "model org/repo at main, from other/repo".
+func artifact(a *crossingv1.Artifact) string {
+	text := spaced(a.GetKind(), a.GetName())
+	if a.GetReference() != "" {
+		text += " at " + a.GetReference()
+	}
+	if a.GetSource() != "" {
+		text += ", from " + a.GetSource()
+	}
+	return text
 }
 
 // first is the name of a row, which the rows behind it do not repeat.

@@ -79,6 +79,21 @@ func digested(t *crossingv1.Transfer) string {
 	if t.GetPartial() {
 		text += ", partial"
 	}
+	return text + format(t)
+}
+
+// format is what the object is by its first bytes: ", gguf with 291 tensors".
+func format(t *crossingv1.Transfer) string {
+	if t.GetFormat() == "" {
+		return ""
+	}
+	text := ", " + t.GetFormat()
+	if t.Tensors != nil {
+		text += fmt.Sprintf(" with %d tensors", t.GetTensors())
+	}
+	if t.GetPickle() && t.GetFormat() != "pickle" {
+		text += ", a pickle"
+	}
 	return text
 }
 

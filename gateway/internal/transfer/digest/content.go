@@ -7,6 +7,7 @@ import (
 	"hash"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer/sniff"
 )
 
 // Content is the SHA-256 of one message's content while it streams: of its bytes
@@ -17,11 +18,13 @@ type Content struct {
 	hash hash.Hash
 	sum  [sha256.Size]byte
 	n    int64
+	head sniff.Head
 }
 
 // Write takes content. It never fails.
 func (c *Content) Write(p []byte) (int, error) {
 	c.n += int64(len(p))
+	c.head.Take(p)
 	return c.begun().Write(p)
 }
 
@@ -42,9 +45,9 @@ func (c *Content) BreakOff() Sum { return c.end(true) }
 
 func (c *Content) end(partial bool) Sum {
 	c.begun().Sum(c.sum[:0]) // content that is empty has a digest, too
-	s := Sum{SHA256: c.sum, Bytes: c.n, Partial: partial}
+	s := Sum{SHA256: c.sum, Bytes: c.n, Partial: partial, Head: c.head}
 	c.hash.Reset()
-	c.n = 0
+	c.n, c.head = 0, sniff.Head{}
 	return s
 }
 
@@ -53,6 +56,7 @@ type Sum struct {
 	SHA256  [sha256.Size]byte
 	Bytes   int64 // that it is of
 	Partial bool  // the content broke off after them
+	Head    sniff.Head
 }
 
 // partial says that less came than the transfer's head told, or than there was.

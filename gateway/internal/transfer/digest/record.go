@@ -2,6 +2,7 @@ package digest
 
 import (
 	"encoding/hex"
+	"math"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
@@ -22,10 +23,32 @@ func (s Sum) Record(t *transfer.Transfer, all []Declared) *crossingv1.Transfer {
 		r.First = told(t.First)
 	}
 	r.Length, r.Size = told(t.Length), told(t.Size)
+	if begins(t) {
+		s.format(t, r)
+	}
 	if by.Known && verdict != Match {
 		r.DeclaredSha256 = hex.EncodeToString(by.SHA256[:])
 	}
 	return r
+}
+
+// begins says that the content begins where the object does, and is as it is there.
+func begins(t *transfer.Transfer) bool {
+	return !t.Coded && (t.First == 0 && (t.Extent == transfer.Whole || t.Extent == transfer.Range) || t.Extent == transfer.Part && t.Part == 1)
+}
+
+// format records what the object is. Of a part alone it is not known how long the
+// object is: it is taken for long enough.
+func (s Sum) format(t *transfer.Transfer, r *crossingv1.Transfer) {
+	size := s.Bytes
+	if t.Extent != transfer.Whole || s.Partial {
+		size = math.MaxInt64
+	}
+	file := s.Head.File(size)
+	r.Format, r.Pickle = file.Format, file.Pickle
+	if file.Counted {
+		r.Tensors = &file.Tensors
+	}
 }
 
 // told is a number of bytes, or 0 if there is none.

@@ -612,7 +612,7 @@ func (x Tokens_Source) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tokens_Source.Descriptor instead.
 func (Tokens_Source) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{5, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // Class of traffic; classes never share a connection.
@@ -665,7 +665,7 @@ func (x Tunnel_Class) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tunnel_Class.Descriptor instead.
 func (Tunnel_Class) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10, 0}
 }
 
 // Choice of a carrier.
@@ -723,7 +723,7 @@ func (x Tunnel_Choice) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tunnel_Choice.Descriptor instead.
 func (Tunnel_Choice) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9, 1}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10, 1}
 }
 
 // Anonymous is why a transfer has no id.
@@ -788,7 +788,7 @@ func (x Transfer_Anonymous) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Anonymous.Descriptor instead.
 func (Transfer_Anonymous) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 0}
 }
 
 // Direction in which content went.
@@ -841,7 +841,7 @@ func (x Transfer_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Direction.Descriptor instead.
 func (Transfer_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 1}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 1}
 }
 
 // Extent of content within an object.
@@ -906,7 +906,7 @@ func (x Transfer_Extent) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Extent.Descriptor instead.
 func (Transfer_Extent) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 2}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 2}
 }
 
 // Verdict on a digest that was declared.
@@ -964,7 +964,7 @@ func (x Transfer_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Verdict.Descriptor instead.
 func (Transfer_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14, 3}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 3}
 }
 
 // Cause of an outage.
@@ -1021,7 +1021,7 @@ func (x Outage_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outage_Cause.Descriptor instead.
 func (Outage_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18, 0}
 }
 
 // State of a record.
@@ -1091,7 +1091,7 @@ func (x Record_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Record_State.Descriptor instead.
 func (Record_State) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // Header opens a tunnel stream: what the egress gateway says of a crossing.
@@ -1545,7 +1545,10 @@ type Operation struct {
 	// name is another.
 	Request string `protobuf:"bytes,19,opt,name=request,proto3" json:"request,omitempty"`
 	// labeler is the SPIFFE ID that signed the label, if one did.
-	Labeler       string `protobuf:"bytes,20,opt,name=labeler,proto3" json:"labeler,omitempty"`
+	Labeler string `protobuf:"bytes,20,opt,name=labeler,proto3" json:"labeler,omitempty"`
+	// artifact is what is asked for of a registry, an object store or a hub; absent of
+	// others, and where the head does not tell.
+	Artifact      *Artifact `protobuf:"bytes,23,opt,name=artifact,proto3" json:"artifact,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1720,6 +1723,86 @@ func (x *Operation) GetLabeler() string {
 	return ""
 }
 
+func (x *Operation) GetArtifact() *Artifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
+// Artifact is a model, a dataset, an image or another object, as a request names it.
+type Artifact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name is a repository, BUCKET/KEY or ORGANIZATION/REPOSITORY.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// reference is a tag, a digest, a version or a revision.
+	Reference string `protobuf:"bytes,2,opt,name=reference,proto3" json:"reference,omitempty"`
+	// kind is model, dataset, space or image; empty if the head does not tell.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// source is what is mounted or copied, named as name is.
+	Source        string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Artifact) Reset() {
+	*x = Artifact{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Artifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Artifact) ProtoMessage() {}
+
+func (x *Artifact) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
+func (*Artifact) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Artifact) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Artifact) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Artifact) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Artifact) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 // Tokens that an operation cost. What nobody knows is absent; zero is a value.
 type Tokens struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1741,7 +1824,7 @@ type Tokens struct {
 
 func (x *Tokens) Reset() {
 	*x = Tokens{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[5]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1836,7 @@ func (x *Tokens) String() string {
 func (*Tokens) ProtoMessage() {}
 
 func (x *Tokens) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[5]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1849,7 @@ func (x *Tokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tokens.ProtoReflect.Descriptor instead.
 func (*Tokens) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Tokens) GetInput() uint32 {
@@ -1848,7 +1931,7 @@ type Said struct {
 
 func (x *Said) Reset() {
 	*x = Said{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +1943,7 @@ func (x *Said) String() string {
 func (*Said) ProtoMessage() {}
 
 func (x *Said) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +1956,7 @@ func (x *Said) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Said.ProtoReflect.Descriptor instead.
 func (*Said) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Said) GetId() string {
@@ -1992,7 +2075,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2004,7 +2087,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2017,7 +2100,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Peer) GetAttach() Attach {
@@ -2106,7 +2189,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2201,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2214,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *End) GetGateway() string {
@@ -2316,7 +2399,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2328,7 +2411,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2341,7 +2424,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Tunnel) GetCarrier() string {
@@ -2399,7 +2482,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2494,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2507,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Clock) GetOffset() *durationpb.Duration {
@@ -2472,7 +2555,7 @@ type Half struct {
 
 func (x *Half) Reset() {
 	*x = Half{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2484,7 +2567,7 @@ func (x *Half) String() string {
 func (*Half) ProtoMessage() {}
 
 func (x *Half) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2497,7 +2580,7 @@ func (x *Half) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Half.ProtoReflect.Descriptor instead.
 func (*Half) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Half) GetId() string {
@@ -2627,7 +2710,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2639,7 +2722,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2652,7 +2735,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Close) GetId() string {
@@ -2814,7 +2897,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +2909,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +2922,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Kept) GetRequest() string {
@@ -2910,14 +2993,21 @@ type Transfer struct {
 	DeclaredSha256 string `protobuf:"bytes,15,opt,name=declared_sha256,json=declaredSha256,proto3" json:"declared_sha256,omitempty"`
 	// coded says that the content has a coding, such as gzip: a digest of the object
 	// without it is another.
-	Coded         bool `protobuf:"varint,16,opt,name=coded,proto3" json:"coded,omitempty"`
+	Coded bool `protobuf:"varint,16,opt,name=coded,proto3" json:"coded,omitempty"`
+	// format is what the object is by its first bytes, such as safetensors, gguf,
+	// parquet or pickle; empty if they do not tell, or did not pass.
+	Format string `protobuf:"bytes,17,opt,name=format,proto3" json:"format,omitempty"`
+	// tensors is how many it has, as its header says.
+	Tensors *uint64 `protobuf:"varint,18,opt,name=tensors,proto3,oneof" json:"tensors,omitempty"`
+	// pickle says that whoever loads the object runs what it says.
+	Pickle        bool `protobuf:"varint,20,opt,name=pickle,proto3" json:"pickle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2929,7 +3019,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2942,7 +3032,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Transfer) GetId() string {
@@ -3057,6 +3147,27 @@ func (x *Transfer) GetCoded() bool {
 	return false
 }
 
+func (x *Transfer) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *Transfer) GetTensors() uint64 {
+	if x != nil && x.Tensors != nil {
+		return *x.Tensors
+	}
+	return 0
+}
+
+func (x *Transfer) GetPickle() bool {
+	if x != nil {
+		return x.Pickle
+	}
+	return false
+}
+
 // Refusal counts failures before there was an identity: by reason, source
 // prefix and second, so that a port scan cannot fill a spool.
 type Refusal struct {
@@ -3079,7 +3190,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3091,7 +3202,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3104,7 +3215,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Refusal) GetReason() Reason {
@@ -3170,7 +3281,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3182,7 +3293,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3195,7 +3306,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Progress) GetId() string {
@@ -3262,7 +3373,7 @@ type Outage struct {
 
 func (x *Outage) Reset() {
 	*x = Outage{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3274,7 +3385,7 @@ func (x *Outage) String() string {
 func (*Outage) ProtoMessage() {}
 
 func (x *Outage) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3287,7 +3398,7 @@ func (x *Outage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outage.ProtoReflect.Descriptor instead.
 func (*Outage) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Outage) GetBegan() *timestamppb.Timestamp {
@@ -3349,7 +3460,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3361,7 +3472,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3374,7 +3485,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Applied) GetAct() string {
@@ -3445,7 +3556,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3457,7 +3568,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3470,7 +3581,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Record) GetSchema() string {
@@ -3593,7 +3704,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3605,7 +3716,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3618,7 +3729,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Evidence) GetPair() string {
@@ -3661,7 +3772,7 @@ type Operation_Message struct {
 
 func (x *Operation_Message) Reset() {
 	*x = Operation_Message{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3673,7 +3784,7 @@ func (x *Operation_Message) String() string {
 func (*Operation_Message) ProtoMessage() {}
 
 func (x *Operation_Message) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3771,7 +3882,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04sink\x18\x04 \x01(\tR\x04sink\x12\x1c\n" +
-	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\xf6\a\n" +
+	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\xb3\b\n" +
 	"\tOperation\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3796,7 +3907,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\bmessages\x18\x11 \x03(\v2(.sallyport.crossing.v1.Operation.MessageR\bmessages\x12\x18\n" +
 	"\asession\x18\x12 \x01(\tR\asession\x12\x18\n" +
 	"\arequest\x18\x13 \x01(\tR\arequest\x12\x18\n" +
-	"\alabeler\x18\x14 \x01(\tR\alabeler\x1a\x9c\x01\n" +
+	"\alabeler\x18\x14 \x01(\tR\alabeler\x12;\n" +
+	"\bartifact\x18\x17 \x01(\v2\x1f.sallyport.crossing.v1.ArtifactR\bartifact\x1a\x9c\x01\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04tool\x18\x02 \x01(\tR\x04tool\x12\x16\n" +
@@ -3808,7 +3920,12 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\bWORKLOAD\x10\x01\x12\t\n" +
 	"\x05LABEL\x10\x02\x12\v\n" +
 	"\aDEFAULT\x10\x03B\r\n" +
-	"\v_max_tokens\"\xf0\x02\n" +
+	"\v_max_tokens\"h\n" +
+	"\bArtifact\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\treference\x18\x02 \x01(\tR\treference\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\"\xf0\x02\n" +
 	"\x06Tokens\x12\x19\n" +
 	"\x05input\x18\x01 \x01(\rH\x00R\x05input\x88\x01\x01\x12\x1b\n" +
 	"\x06output\x18\x02 \x01(\rH\x01R\x06output\x88\x01\x01\x12\"\n" +
@@ -3939,7 +4056,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\arequest\x18\x01 \x01(\tR\arequest\x12\x16\n" +
 	"\x06answer\x18\x02 \x01(\tR\x06answer\x12\x10\n" +
 	"\x03cut\x18\x03 \x01(\bR\x03cut\x12\x16\n" +
-	"\x06broken\x18\x04 \x01(\bR\x06broken\"\xc2\a\n" +
+	"\x06broken\x18\x04 \x01(\bR\x06broken\"\x9d\b\n" +
 	"\bTransfer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12G\n" +
 	"\tanonymous\x18\x02 \x01(\x0e2).sallyport.crossing.v1.Transfer.AnonymousR\tanonymous\x12G\n" +
@@ -3958,7 +4075,10 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\vdeclared_by\x18\x0e \x01(\tR\n" +
 	"declaredBy\x12'\n" +
 	"\x0fdeclared_sha256\x18\x0f \x01(\tR\x0edeclaredSha256\x12\x14\n" +
-	"\x05coded\x18\x10 \x01(\bR\x05coded\"y\n" +
+	"\x05coded\x18\x10 \x01(\bR\x05coded\x12\x16\n" +
+	"\x06format\x18\x11 \x01(\tR\x06format\x12\x1d\n" +
+	"\atensors\x18\x12 \x01(\x04H\x00R\atensors\x88\x01\x01\x12\x16\n" +
+	"\x06pickle\x18\x14 \x01(\bR\x06pickle\"y\n" +
 	"\tAnonymous\x12\x19\n" +
 	"\x15ANONYMOUS_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fNOT_ANSWERED\x10\x01\x12\x10\n" +
@@ -3983,7 +4103,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eNOT_COMPARABLE\x10\x01\x12\t\n" +
 	"\x05MATCH\x10\x02\x12\f\n" +
-	"\bMISMATCH\x10\x03\"\xd6\x01\n" +
+	"\bMISMATCH\x10\x03B\n" +
+	"\n" +
+	"\b_tensors\"\xd6\x01\n" +
 	"\aRefusal\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x122\n" +
@@ -4127,7 +4249,7 @@ func file_sallyport_crossing_v1_crossing_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 16)
-var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Decision)(0),                  // 0: sallyport.crossing.v1.Decision
 	(Side)(0),                      // 1: sallyport.crossing.v1.Side
@@ -4150,105 +4272,107 @@ var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(*Key)(nil),                    // 18: sallyport.crossing.v1.Key
 	(*Transition)(nil),             // 19: sallyport.crossing.v1.Transition
 	(*Operation)(nil),              // 20: sallyport.crossing.v1.Operation
-	(*Tokens)(nil),                 // 21: sallyport.crossing.v1.Tokens
-	(*Said)(nil),                   // 22: sallyport.crossing.v1.Said
-	(*Peer)(nil),                   // 23: sallyport.crossing.v1.Peer
-	(*End)(nil),                    // 24: sallyport.crossing.v1.End
-	(*Tunnel)(nil),                 // 25: sallyport.crossing.v1.Tunnel
-	(*Clock)(nil),                  // 26: sallyport.crossing.v1.Clock
-	(*Half)(nil),                   // 27: sallyport.crossing.v1.Half
-	(*Close)(nil),                  // 28: sallyport.crossing.v1.Close
-	(*Kept)(nil),                   // 29: sallyport.crossing.v1.Kept
-	(*Transfer)(nil),               // 30: sallyport.crossing.v1.Transfer
-	(*Refusal)(nil),                // 31: sallyport.crossing.v1.Refusal
-	(*Progress)(nil),               // 32: sallyport.crossing.v1.Progress
-	(*Outage)(nil),                 // 33: sallyport.crossing.v1.Outage
-	(*Applied)(nil),                // 34: sallyport.crossing.v1.Applied
-	(*Record)(nil),                 // 35: sallyport.crossing.v1.Record
-	(*Evidence)(nil),               // 36: sallyport.crossing.v1.Evidence
-	(*Operation_Message)(nil),      // 37: sallyport.crossing.v1.Operation.Message
-	(*timestamppb.Timestamp)(nil),  // 38: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 39: google.protobuf.Duration
-	(v1.Act_Kind)(0),               // 40: sallyport.policy.v1.Act.Kind
+	(*Artifact)(nil),               // 21: sallyport.crossing.v1.Artifact
+	(*Tokens)(nil),                 // 22: sallyport.crossing.v1.Tokens
+	(*Said)(nil),                   // 23: sallyport.crossing.v1.Said
+	(*Peer)(nil),                   // 24: sallyport.crossing.v1.Peer
+	(*End)(nil),                    // 25: sallyport.crossing.v1.End
+	(*Tunnel)(nil),                 // 26: sallyport.crossing.v1.Tunnel
+	(*Clock)(nil),                  // 27: sallyport.crossing.v1.Clock
+	(*Half)(nil),                   // 28: sallyport.crossing.v1.Half
+	(*Close)(nil),                  // 29: sallyport.crossing.v1.Close
+	(*Kept)(nil),                   // 30: sallyport.crossing.v1.Kept
+	(*Transfer)(nil),               // 31: sallyport.crossing.v1.Transfer
+	(*Refusal)(nil),                // 32: sallyport.crossing.v1.Refusal
+	(*Progress)(nil),               // 33: sallyport.crossing.v1.Progress
+	(*Outage)(nil),                 // 34: sallyport.crossing.v1.Outage
+	(*Applied)(nil),                // 35: sallyport.crossing.v1.Applied
+	(*Record)(nil),                 // 36: sallyport.crossing.v1.Record
+	(*Evidence)(nil),               // 37: sallyport.crossing.v1.Evidence
+	(*Operation_Message)(nil),      // 38: sallyport.crossing.v1.Operation.Message
+	(*timestamppb.Timestamp)(nil),  // 39: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 40: google.protobuf.Duration
+	(v1.Act_Kind)(0),               // 41: sallyport.policy.v1.Act.Kind
 }
 var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	3,  // 0: sallyport.crossing.v1.Header.attach:type_name -> sallyport.crossing.v1.Attach
 	17, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	5,  // 2: sallyport.crossing.v1.Header.kind:type_name -> sallyport.crossing.v1.Header.Kind
-	38, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
+	39, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
 	6,  // 4: sallyport.crossing.v1.Operation.data_class_source:type_name -> sallyport.crossing.v1.Operation.DataClassSource
-	21, // 5: sallyport.crossing.v1.Operation.tokens:type_name -> sallyport.crossing.v1.Tokens
-	39, // 6: sallyport.crossing.v1.Operation.first_token:type_name -> google.protobuf.Duration
-	37, // 7: sallyport.crossing.v1.Operation.messages:type_name -> sallyport.crossing.v1.Operation.Message
-	7,  // 8: sallyport.crossing.v1.Tokens.source:type_name -> sallyport.crossing.v1.Tokens.Source
-	21, // 9: sallyport.crossing.v1.Said.tokens:type_name -> sallyport.crossing.v1.Tokens
-	39, // 10: sallyport.crossing.v1.Said.first_token:type_name -> google.protobuf.Duration
-	39, // 11: sallyport.crossing.v1.Said.longest_gap:type_name -> google.protobuf.Duration
-	3,  // 12: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
-	0,  // 13: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
-	17, // 14: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
-	17, // 15: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
-	2,  // 16: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
-	23, // 17: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
-	38, // 18: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
-	39, // 19: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
-	39, // 20: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
-	4,  // 21: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
-	30, // 22: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
-	22, // 23: sallyport.crossing.v1.End.said:type_name -> sallyport.crossing.v1.Said
-	29, // 24: sallyport.crossing.v1.End.kept:type_name -> sallyport.crossing.v1.Kept
-	39, // 25: sallyport.crossing.v1.End.throttled:type_name -> google.protobuf.Duration
-	39, // 26: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
-	26, // 27: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
-	8,  // 28: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
-	9,  // 29: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
-	39, // 30: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	39, // 31: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
-	18, // 32: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 33: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
-	19, // 34: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
-	20, // 35: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
-	24, // 36: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
-	25, // 37: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	18, // 38: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 39: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	39, // 40: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	39, // 41: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
-	4,  // 42: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
-	2,  // 43: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
-	23, // 44: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	25, // 45: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	30, // 46: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
-	22, // 47: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
-	29, // 48: sallyport.crossing.v1.Close.kept:type_name -> sallyport.crossing.v1.Kept
-	39, // 49: sallyport.crossing.v1.Close.throttled:type_name -> google.protobuf.Duration
-	10, // 50: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
-	11, // 51: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
-	12, // 52: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
-	13, // 53: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
-	2,  // 54: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	38, // 55: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	18, // 56: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 57: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
-	38, // 58: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	38, // 59: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
-	38, // 60: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
-	14, // 61: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
-	40, // 62: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
-	38, // 63: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
-	15, // 64: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	19, // 65: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	20, // 66: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	24, // 67: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	24, // 68: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	25, // 69: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	36, // 70: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	0,  // 71: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
-	72, // [72:72] is the sub-list for method output_type
-	72, // [72:72] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	22, // 5: sallyport.crossing.v1.Operation.tokens:type_name -> sallyport.crossing.v1.Tokens
+	40, // 6: sallyport.crossing.v1.Operation.first_token:type_name -> google.protobuf.Duration
+	38, // 7: sallyport.crossing.v1.Operation.messages:type_name -> sallyport.crossing.v1.Operation.Message
+	21, // 8: sallyport.crossing.v1.Operation.artifact:type_name -> sallyport.crossing.v1.Artifact
+	7,  // 9: sallyport.crossing.v1.Tokens.source:type_name -> sallyport.crossing.v1.Tokens.Source
+	22, // 10: sallyport.crossing.v1.Said.tokens:type_name -> sallyport.crossing.v1.Tokens
+	40, // 11: sallyport.crossing.v1.Said.first_token:type_name -> google.protobuf.Duration
+	40, // 12: sallyport.crossing.v1.Said.longest_gap:type_name -> google.protobuf.Duration
+	3,  // 13: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
+	0,  // 14: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
+	17, // 15: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	17, // 16: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
+	2,  // 17: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
+	24, // 18: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
+	39, // 19: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
+	40, // 20: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
+	40, // 21: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
+	4,  // 22: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
+	31, // 23: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
+	23, // 24: sallyport.crossing.v1.End.said:type_name -> sallyport.crossing.v1.Said
+	30, // 25: sallyport.crossing.v1.End.kept:type_name -> sallyport.crossing.v1.Kept
+	40, // 26: sallyport.crossing.v1.End.throttled:type_name -> google.protobuf.Duration
+	40, // 27: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	27, // 28: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
+	8,  // 29: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
+	9,  // 30: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
+	40, // 31: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	40, // 32: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	18, // 33: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 34: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
+	19, // 35: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
+	20, // 36: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
+	25, // 37: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
+	26, // 38: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	18, // 39: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 40: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
+	40, // 41: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	40, // 42: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	4,  // 43: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
+	2,  // 44: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
+	24, // 45: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
+	26, // 46: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	31, // 47: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
+	23, // 48: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
+	30, // 49: sallyport.crossing.v1.Close.kept:type_name -> sallyport.crossing.v1.Kept
+	40, // 50: sallyport.crossing.v1.Close.throttled:type_name -> google.protobuf.Duration
+	10, // 51: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
+	11, // 52: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
+	12, // 53: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
+	13, // 54: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
+	2,  // 55: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
+	39, // 56: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	18, // 57: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 58: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
+	39, // 59: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	39, // 60: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
+	39, // 61: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
+	14, // 62: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
+	41, // 63: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
+	39, // 64: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
+	15, // 65: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	19, // 66: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	20, // 67: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	25, // 68: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	25, // 69: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	26, // 70: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	37, // 71: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	0,  // 72: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
@@ -4257,16 +4381,17 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 		return
 	}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[4].OneofWrappers = []any{}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[5].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[6].OneofWrappers = []any{}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[19].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[7].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[15].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_crossing_v1_crossing_proto_rawDesc), len(file_sallyport_crossing_v1_crossing_proto_rawDesc)),
 			NumEnums:      16,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

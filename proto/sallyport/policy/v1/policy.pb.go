@@ -44,7 +44,7 @@ const (
 	Comparison_GE Comparison_Operator = 6
 	// IN is membership of the literals.
 	Comparison_IN Comparison_Operator = 7
-	// PREFIX is a string's beginning; model and path only.
+	// PREFIX is a string's beginning; of models, artifacts and paths only.
 	Comparison_PREFIX Comparison_Operator = 8
 )
 
