@@ -4,6 +4,7 @@ package protocols
 import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/anthropic"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/kserve"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/mcp"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/openai"
 )
@@ -18,6 +19,8 @@ func Of(protocol string) inspect.Protocol {
 		return anthropic.Protocol{}
 	case "mcp":
 		return mcp.Protocol{}
+	case "kserve":
+		return kserve.Protocol{}
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 // TestOf: a protocol that is read is one that a policy may name, and reads its own
 // requests.
 func TestOf(t *testing.T) {
-	paths := map[string]string{"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "mcp": "/mcp"}
+	paths := map[string]string{"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "mcp": "/mcp", "kserve": "/v2/models/m/infer"}
 	for _, name := range policy.Protocols() {
 		p := Of(name)
 		if (p != nil) != (paths[name] != "") {
