@@ -258,6 +258,9 @@ func appendEnd(b []byte, n protowire.Number, e *crossingv1.End) []byte {
 	b = appendText(b, 20, e.Proof)
 	b = appendSaid(b, 21, e.Said)
 	b = appendKept(b, 22, e.Kept)
+	for _, g := range e.Guarded {
+		b = appendGuarded(b, 23, g)
+	}
 	return leave(b, began)
 }
 

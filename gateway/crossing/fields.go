@@ -270,6 +270,9 @@ func (c *fields) end(e *crossingv1.End) {
 	c.text("proof", e.Proof)
 	c.said(e.Said)
 	c.kept(e.Kept)
+	for _, g := range e.Guarded {
+		c.guarded(g)
+	}
 }
 
 func (c *fields) transfer(t *crossingv1.Transfer) {
