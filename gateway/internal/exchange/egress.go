@@ -155,7 +155,7 @@ func (d *departure) serve(e *Egress) {
 		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
 		return
 	}
-	if !d.inspect(v) || !d.admit(v) || !d.afford(v, now) || !d.keep(v) {
+	if !d.inspect(v) || !d.admit(v) || !d.guarded(v) || !d.afford(v, now) || !d.keep(v) {
 		return
 	}
 	t, err := e.tunnels.Pick(&d.calling, v.To, classOf(v.Service, &req.Head))

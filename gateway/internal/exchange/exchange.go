@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget/spend"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/credentials"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/guard"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hear"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
@@ -93,6 +94,9 @@ type Config struct {
 	// Sealer keeps what the policy says of contents; nil for nothing, and then what is to be
 	// kept is refused.
 	Sealer *seal.Sealer
+	// Guards are asked whether contents may pass; nil for none, and then nothing passes that
+	// one must let pass.
+	Guards *guard.Guards
 	// Budgets count what callers use of their limits; nil for none, and then nothing is
 	// let through that has any.
 	Budgets *budget.Ledger

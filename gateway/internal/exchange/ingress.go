@@ -147,7 +147,7 @@ func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tun
 		a.asked(a.names.operation, head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	if !a.begin(v, head, ended) || !a.within(head) {
+	if !a.begin(ctx, v, head, ended) || !a.within(head) {
 		return false
 	}
 	a.stand(round, v, v.Source, info.Peer, nil, nil)
@@ -252,7 +252,7 @@ func (a *arrival) identify(info tunnel.Info) {
 }
 
 // begin records the crossing, and says whether it may go on.
-func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool {
+func (a *arrival) begin(running context.Context, v *authz.Verdict, head *l7.RequestHead, ended bool) bool {
 	if !a.taken() {
 		a.half.free()
 		a.half = nil
@@ -263,6 +263,7 @@ func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool
 		a.inspect(v, head, ended)
 	}
 	a.admit(v, head)
+	a.guarded(running, v, head)
 	a.afford(v, head)
 	a.half.asks(v)
 	if err := a.open(v); err != nil {

@@ -108,7 +108,7 @@ func (r *recorded) arrive(t testing.TB) {
 	a.identify(r.info)
 	a.names.make(far, r.header, a.trace, &r.req.Head)
 	a.asked(a.names.operation, &r.req.Head)
-	if !a.begin(r.verdict, &r.req.Head, true) {
+	if !a.begin(t.Context(), r.verdict, &r.req.Head, true) {
 		t.Fatal("not recorded")
 	}
 	a.answered(&l7.ResponseHead{Status: 200})
