@@ -14,7 +14,6 @@ JUDGED = OUTAGES | {"", "NO_INTENT", "DENIED_BY_INTENT", "NOT_ENFORCEABLE", "NO_
 THINGS = ["open", "close", "refusal", "applied", "progress", "outage", "statement", "heartbeat", "announcement"]
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
-LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 RULE = re.compile(r"[a-z0-9.-]{1,64}\Z")
 # Years 2000 to 2199.
 FIRST_TIME, END_OF_TIME = 946684800, 7258118400
@@ -141,7 +140,7 @@ def guarded(all_):
     """Rule 33."""
     need(33, len(all_) <= 32)
     for g in all_:
-        need(33, LABEL.match(g.get("guard", "")) and visible(g.get("fault", ""), 512) and durations(g.get("took")))
+        need(33, RULE.match(g.get("guard", "")) and visible(g.get("fault", ""), 512) and durations(g.get("took")))
         need(33, ("verdict" in g) == (not g.get("fault")))
         findings = g.get("findings", [])
         need(33, len(findings) <= 16 and all(RULE.match(name) for name in findings))

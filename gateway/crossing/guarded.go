@@ -6,8 +6,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
-
-	"github.com/sallyport-mesh/sallyport/gateway/policy/address"
 )
 
 // Bounds of what an opening says of guards.
@@ -52,7 +50,7 @@ func checkGuarded(all []*crossingv1.Guarded) error {
 	}
 	for _, g := range all {
 		switch fault := g.GetFault(); {
-		case !address.IsLabel(g.GetGuard()):
+		case !IsRule(g.GetGuard()):
 			return errors.New("a guard without a name")
 		case (fault == "") != (g.GetVerdict() != crossingv1.Guarded_VERDICT_UNSPECIFIED):
 			return errors.New("a guard with a verdict and a fault, or without either")
@@ -77,8 +75,8 @@ func areRules(names []string) bool {
 	return true
 }
 
-// IsRule says that a text is the name of a guard's rule or finding: 1 to 64 of a-z, 0-9,
-// "-" and ".". That is too little for a piece of most contents.
+// IsRule says that a text is such a name as a guard's rules and findings have: 1 to 64 of a-z,
+// 0-9, "-" and ".". That is too little for a piece of most contents.
 func IsRule(s string) bool {
 	for _, c := range []byte(s) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
