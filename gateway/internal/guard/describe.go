@@ -21,11 +21,19 @@ func describe(h http.Header, name string, q *Question) {
 		side = "ingress"
 	}
 	for _, f := range [...]struct{ name, value string }{
-		{"Sallyport-Guard", name}, {"Sallyport-Crossing", q.Crossing}, {"Sallyport-Side", side},
-		{"Sallyport-Caller", q.Caller}, {"Sallyport-Destination", q.Destination},
-		{"Sallyport-Service", q.Service}, {"Sallyport-Protocol", q.Protocol},
-		{"Sallyport-Operation", q.Operation}, {"Sallyport-Model", q.Model}, {"Sallyport-Tool", q.Tool},
-		{"Sallyport-Data-Class", q.DataClass}, {"Sallyport-Method", q.Method}, {"Sallyport-Target", q.Target},
+		{"Sallyport-Guard", name},
+		{"Sallyport-Crossing", q.Crossing},
+		{"Sallyport-Side", side},
+		{"Sallyport-Caller", q.Caller},
+		{"Sallyport-Destination", q.Destination},
+		{"Sallyport-Service", q.Service},
+		{"Sallyport-Protocol", q.Protocol},
+		{"Sallyport-Operation", q.Operation},
+		{"Sallyport-Model", q.Model},
+		{"Sallyport-Tool", q.Tool},
+		{"Sallyport-Data-Class", q.DataClass},
+		{"Sallyport-Method", q.Method},
+		{"Sallyport-Target", q.Target},
 	} {
 		if f.value != "" {
 			h.Set(f.name, escape(f.value))

@@ -105,7 +105,7 @@ func (p *place) shown(q *Question) (content []byte, fault string) {
 		content = q.Content
 	}
 	if decoder != nil {
-		defer decoder.Close()
+		defer decoder.Close() //nolint:errcheck // it never fails
 		if _, err = decoder.Write(q.Content); err == nil {
 			err = decoder.End()
 		}

@@ -22,7 +22,7 @@ var (
 	errMember   = errors.New("it has an unknown member")
 	errVerdict  = errors.New("its verdict is neither pass nor refuse")
 	errType     = errors.New("a member has another type than it should")
-	errName     = errors.New("the name of a rule or of a finding is not 1 to 64 of a-z, 0-9, - and .")
+	errName     = errors.New("the name of a rule or of a finding is not 1 to 64 of a-z, 0-9, dot and dash")
 	errMany     = fmt.Errorf("it has more than %d findings", crossing.MaxFindings)
 )
 

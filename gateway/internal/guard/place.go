@@ -82,7 +82,7 @@ func (p *Place) known(id string) (err error) {
 		}
 	case "http":
 		if a, err := netip.ParseAddr(p.URL.Hostname()); err != nil || !a.IsLoopback() {
-			return errors.New("url: http is for a loopback address, such as 127.0.0.1, alone. Use https with an id, or a Unix socket.")
+			return errors.New("url: http is for a loopback address, such as 127.0.0.1, alone; use https with an id, or a Unix socket")
 		}
 	default:
 		return errors.New("url: want http on a loopback address, unix or https")
