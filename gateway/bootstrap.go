@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs/federation"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/capture"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/guard"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/signed"
@@ -42,6 +43,7 @@ type bootstrap struct {
 	bundle       *spiffebundle.Bundle
 	endpoints    []federation.Endpoint // of other trust domains' bundles
 	callers      []capture.Caller      // of capture
+	guards       map[string]guard.Place
 }
 
 // checkBootstrap finds all faults at once, each naming its field.
@@ -69,6 +71,7 @@ func checkBootstrap(in *configv1.Bootstrap) (*bootstrap, error) {
 		b.checkLimits(),
 		b.checkSecrets(),
 		b.checkSealed(),
+		b.checkGuards(),
 		required("environment", b.Environment),
 		required("stateDir", b.StateDir),
 	)

@@ -123,6 +123,10 @@ func TestBootstrapFaults(t *testing.T) {
 		{"secrets.openai-key.file", func(b *configv1.Bootstrap) {
 			b.Secrets = map[string]*configv1.Secret{"openai-key": {File: "sk-proj-ABC"}}
 		}},
+		{"guards.D_L_P", func(b *configv1.Bootstrap) {
+			b.Guards = map[string]*configv1.Guard{"D_L_P": {Url: "unix:///run/dlp.sock"}}
+		}},
+		{"guards.dlp", func(b *configv1.Bootstrap) { b.Guards = map[string]*configv1.Guard{"dlp": {Url: "http://10.0.0.1/"}} }},
 		{"carriers[1]", func(b *configv1.Bootstrap) { b.Carriers = []string{"TCP", "SCTP"} }},
 	} {
 		t.Run(c.field, func(t *testing.T) {

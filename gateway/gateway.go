@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/epochs"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/exchange"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/guard"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/handover"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/protocols"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
@@ -85,6 +86,7 @@ type Gateway struct {
 	standing  *standing.Standing
 	budgets   *budget.Ledger
 	sealer    *seal.Sealer  // keeps contents
+	guards    *guard.Guards // are asked about contents
 	closing   chan struct{} // closed when the gateway goes away
 	every     time.Duration // progress is recorded
 
@@ -211,6 +213,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 	if err := g.openBudgets(b); err != nil {
 		return err
 	}
+	g.guards = guard.New(b.guards, g.source)
 	both := exchange.Config{
 		Self:   self,
 		Authz:  g.authz,
@@ -218,7 +221,7 @@ func (g *Gateway) listen(b *bootstrap) error {
 		Ledger: g.epochs,
 		Log:    g.log,
 
-		Store: b.store(), Tools: seen.New(), Manifests: admission.NewMemory(), Budgets: g.budgets, Secrets: b.secrets(), Sealer: g.sealer,
+		Store: b.store(), Tools: seen.New(), Manifests: admission.NewMemory(), Budgets: g.budgets, Secrets: b.secrets(), Sealer: g.sealer, Guards: g.guards,
 		Quota: b.quota(), Limits: b.limits(), Standing: g.standing, ProgressEvery: g.every,
 
 		Delayed: g.metrics.Delayed,
@@ -269,6 +272,7 @@ func (g *Gateway) close() error {
 	for _, l := range g.tunnels {
 		errs = append(errs, l.Close())
 	}
+	g.guards.Close()
 	if g.conn != nil {
 		errs = append(errs, g.conn.Close())
 	}

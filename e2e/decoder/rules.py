@@ -9,11 +9,12 @@ from wire import Refused
 
 OUTAGES = {"UNREACHABLE", "NOT_RECORDED", "DRAINING", "OVER_LIMIT", "DISAGREES"}
 JUDGED = OUTAGES | {"", "NO_INTENT", "DENIED_BY_INTENT", "NOT_ENFORCEABLE", "NO_PROOF", "BAD_PROOF"} | {
-    "UNREADABLE", "OVER_BUDGET", "FORBIDDEN_ANSWER", "TOOL_CHANGED", "DIGEST_NOT_ALLOWED",
+    "UNREADABLE", "OVER_BUDGET", "FORBIDDEN_ANSWER", "TOOL_CHANGED", "DIGEST_NOT_ALLOWED", "GUARD_REFUSED", "GUARD_UNAVAILABLE",
 }
 THINGS = ["open", "close", "refusal", "applied", "progress", "outage", "statement", "heartbeat", "announcement"]
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+RULE = re.compile(r"[a-z0-9.-]{1,64}\Z")
 # Years 2000 to 2199.
 FIRST_TIME, END_OF_TIME = 946684800, 7258118400
 LONGEST_DURATION = 366 * 24 * 3600 * 10**9
@@ -120,6 +121,7 @@ def opening(half, frame):
     need(20, "transfer" not in end and visible(half.get("operation", {}).get("authority", ""), 320)
          and visible(end.get("detail", ""), 512) and message(end.get("message", "")))
     need(31, "said" not in end and "kept" not in end and "throttled" not in end)
+    guarded(end.get("guarded", []))
     asked(half.get("operation", {}))
 
 
@@ -133,6 +135,17 @@ def asked(operation):
     need(31, words(operation, "model_requested", "tool", "agent", "data_class") and all(message(text, 256) for text in offered))
     need(31, all(words(m, "name", "tool", "model", "intent") for m in messages))
     need(31, words(operation.get("artifact", {}), "name", "reference", "kind", "source"))
+
+
+def guarded(all_):
+    """Rule 33."""
+    need(33, len(all_) <= 32)
+    for g in all_:
+        need(33, RULE.match(g.get("guard", "")) and visible(g.get("fault", ""), 512) and durations(g.get("took")))
+        need(33, ("verdict" in g) == (not g.get("fault")))
+        findings = g.get("findings", [])
+        need(33, len(findings) <= 16 and all(RULE.match(name) for name in findings))
+        need(33, not g.get("rule") or RULE.match(g["rule"]))
 
 
 def answerable(half, end, reason):

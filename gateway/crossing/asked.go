@@ -131,7 +131,8 @@ func Judged(r crossingv1.Reason) bool {
 		crossingv1.Reason_DENIED_BY_INTENT, crossingv1.Reason_NOT_ENFORCEABLE,
 		crossingv1.Reason_NO_PROOF, crossingv1.Reason_BAD_PROOF,
 		crossingv1.Reason_UNREADABLE, crossingv1.Reason_OVER_BUDGET, crossingv1.Reason_FORBIDDEN_ANSWER,
-		crossingv1.Reason_TOOL_CHANGED, crossingv1.Reason_DIGEST_NOT_ALLOWED:
+		crossingv1.Reason_TOOL_CHANGED, crossingv1.Reason_DIGEST_NOT_ALLOWED, crossingv1.Reason_GUARD_REFUSED,
+		crossingv1.Reason_GUARD_UNAVAILABLE:
 		return true
 	}
 	return Outage(r)

@@ -259,6 +259,9 @@ func appendEnd(b []byte, n protowire.Number, e *crossingv1.End) []byte {
 	b = appendText(b, 20, e.Proof)
 	b = appendSaid(b, 21, e.Said)
 	b = appendKept(b, 22, e.Kept)
+	for _, g := range e.Guarded {
+		b = appendGuarded(b, 23, g)
+	}
 	b = appendDuration(b, 24, e.Throttled)
 	return leave(b, began)
 }

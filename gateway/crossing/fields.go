@@ -271,6 +271,9 @@ func (c *fields) end(e *crossingv1.End) {
 	c.text("proof", e.Proof)
 	c.said(e.Said)
 	c.kept(e.Kept)
+	for _, g := range e.Guarded {
+		c.guarded(g)
+	}
 	c.duration(e.Throttled)
 }
 

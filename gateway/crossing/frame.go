@@ -109,7 +109,7 @@ func checkHalf(h *crossingv1.Half, f *crossingv1.Frame, gateway spiffeid.ID) err
 	case end.GetTransfer() != nil || end.GetSaid() != nil || end.GetKept() != nil || end.GetThrottled() != nil:
 		return errors.New("a transfer or an answer before its end")
 	}
-	return errors.Join(checkRefusedAtEgress(h), checkSource(h, egress), checkOwner(h), checkPolicies(end), checkTexts(h), checkProof(end))
+	return errors.Join(checkRefusedAtEgress(h), checkSource(h, egress), checkOwner(h), checkPolicies(end), checkTexts(h), checkProof(end), checkGuarded(end.GetGuarded()))
 }
 
 // fits says that a reason may stand beside a decision: a denial has one, and a

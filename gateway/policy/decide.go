@@ -46,6 +46,9 @@ type Decision struct {
 	// Proof says that it is allowed only if the caller proves for itself that it
 	// calls. A gateway that was shown no proof must deny.
 	Proof bool
+	// Guard must have seen the content and let it pass; nil for none. The gateway on its
+	// side that cannot ask it must deny.
+	Guard *Guard
 	// Idempotent says that the intent lets a gateway ask again where it cannot know
 	// whether it was heard. It is never so of tool calls, nor because of another
 	// intent than the one that decided.
@@ -85,6 +88,7 @@ func (p *Policy) Decide(q *Query) Decision {
 				return d
 			case !in.deny && t == yes:
 				d.Allow, d.Intent, d.Limited, d.Digest, d.Proof = true, in.name, in.limited, in.digest, in.proof
+				d.Guard = in.guard
 				d.Idempotent = in.again && !callsTools(k.values[Protocol].text)
 				return d
 			}

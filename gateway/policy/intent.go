@@ -14,11 +14,12 @@ type intent struct {
 	notBefore int64 // in microseconds since 1970
 	notAfter  int64
 	deny      bool
-	limited   bool // by budgets
-	digest    bool // content must be of a listed digest
-	pinned    bool // tools must be as they are known
-	proof     bool // what it allows the caller must prove to call
-	again     bool // what it allows may be asked for twice
+	limited   bool   // by budgets
+	digest    bool   // content must be of a listed digest
+	pinned    bool   // tools must be as they are known
+	proof     bool   // what it allows the caller must prove to call
+	again     bool   // what it allows may be asked for twice
+	guard     *Guard // that must let contents pass; nil for none
 	methods   []string
 	exact     []string // paths
 	below     []string // path prefixes, each ending in "/"
@@ -32,7 +33,7 @@ type intent struct {
 }
 
 // compileIntent compiles what Validate has accepted.
-func (p *Policy) compileIntent(in *policyv1.Intent) intent {
+func (p *Policy) compileIntent(of *policyv1.Policy, in *policyv1.Intent) intent {
 	m := in.GetAllow()
 	out := intent{
 		name: in.GetName(), leaving: -1, text: in.GetWhen(),
@@ -41,6 +42,7 @@ func (p *Policy) compileIntent(in *policyv1.Intent) intent {
 		pinned:  in.GetRequire().GetTools() != nil,
 		proof:   in.GetRequire().GetWorkloadProof(),
 		again:   in.GetIdempotent(),
+		guard:   guardOf(of, in.GetRequire().GetGuard()),
 	}
 	if in.GetDeny() != nil {
 		m, out.deny = in.GetDeny(), true
@@ -72,7 +74,7 @@ func (in *intent) rank() (rank int) {
 	if in.deny {
 		return 0
 	}
-	for i, obliges := range [...]bool{in.proof, in.digest, in.limited || in.pinned} {
+	for i, obliges := range [...]bool{in.proof, in.digest, in.guard != nil, in.limited || in.pinned} {
 		if obliges {
 			rank |= 1 << i
 		}

@@ -68,7 +68,7 @@ func Compile(p *policyv1.Policy, ref Ref) (*Policy, error) {
 		return nil, err
 	}
 	out.addTransitions(p)
-	out.addIntents(p.GetIntents())
+	out.addIntents(p)
 	out.addPins(p)
 	out.addDigests(p)
 	if err := out.addLimits(p); err != nil {
@@ -169,11 +169,11 @@ func (p *Policy) addTransitions(in *policyv1.Policy) {
 }
 
 // addIntents orders the intents so that the first that matches decides: any deny, then
-// the allow that obliges to least. Limits weigh more than a digest, and that more than a
-// proof.
-func (p *Policy) addIntents(in []*policyv1.Intent) {
-	for _, i := range in {
-		p.intents = append(p.intents, p.compileIntent(i))
+// the allow that obliges to least. Limits weigh more than a guard, that more than a
+// digest, and that more than a proof.
+func (p *Policy) addIntents(in *policyv1.Policy) {
+	for _, i := range in.GetIntents() {
+		p.intents = append(p.intents, p.compileIntent(in, i))
 	}
 	slices.SortFunc(p.intents, func(a, b intent) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), strings.Compare(a.name, b.name))

@@ -39,7 +39,7 @@ func reference(p *policyv1.Policy, from, toName, service string, attrs map[strin
 		sends = class(label)
 	}
 	var denies []string
-	var allows [8][]string // by what they oblige to
+	var allows [16][]string // by what they oblige to
 	for _, in := range p.Intents {
 		m := in.Allow
 		if in.Deny != nil {
@@ -82,7 +82,7 @@ func reference(p *policyv1.Policy, from, toName, service string, attrs map[strin
 		case in.Deny != nil && t > 0:
 			denies = append(denies, in.Name)
 		case in.Allow != nil && t == 2:
-			w := refWeight(in.GetRequire().GetWorkloadProof(), in.GetRequire().GetDigest() != nil, len(in.Limits) > 0)
+			w := refWeight(in.GetRequire().GetWorkloadProof(), in.GetRequire().GetDigest() != nil, in.GetRequire().GetGuard() != "", len(in.Limits) > 0)
 			allows[w] = append(allows[w], in.Name)
 		}
 	}
@@ -98,8 +98,11 @@ func reference(p *policyv1.Policy, from, toName, service string, attrs map[strin
 }
 
 // refWeight is how much an allow obliges to: of two, the lesser decides.
-func refWeight(proof, digest, limits bool) (w int) {
+func refWeight(proof, digest, guard, limits bool) (w int) {
 	if limits {
+		w += 8
+	}
+	if guard {
 		w += 4
 	}
 	if digest {
@@ -282,6 +285,9 @@ func genIntent(t *rapid.T, i int) *policyv1.Intent {
 	if rapid.Bool().Draw(t, "digest") {
 		in.Require = &policyv1.Require{WorkloadProof: in.GetRequire().GetWorkloadProof(), Digest: &policyv1.DigestRule{In: "released"}}
 	}
+	if rapid.Bool().Draw(t, "guarded") {
+		in.Require = &policyv1.Require{WorkloadProof: in.GetRequire().GetWorkloadProof(), Digest: in.GetRequire().GetDigest(), Guard: "dlp"}
+	}
 	return in
 }
 
@@ -321,6 +327,7 @@ func anyModel() *policyv1.Intent {
 
 func genPolicy(tb testing.TB, t *rapid.T) *policyv1.Policy {
 	p := small(tb, `[]`)
+	p.Guards = map[string]*policyv1.Guard{"dlp": {Owner: "ops"}}
 	for i := range rapid.IntRange(0, 6).Draw(t, "intents") {
 		p.Intents = append(p.Intents, genIntent(t, i))
 	}
@@ -384,13 +391,13 @@ func TestOrderNeverMatters(t *testing.T) {
 		shuffled.Intents = rapid.Permutation(shuffled.Intents).Draw(rt, "order")
 		slices.Reverse(shuffled.Transitions)
 		a, b := q.ask(t, p), q.ask(t, shuffled)
-		if a.Allow != b.Allow || a.Reason != b.Reason || a.Intent != b.Intent || a.Limited != b.Limited || a.Proof != b.Proof || a.Digest != b.Digest || a.Idempotent != b.Idempotent {
+		if a.Allow != b.Allow || a.Reason != b.Reason || a.Intent != b.Intent || a.Limited != b.Limited || a.Proof != b.Proof || a.Digest != b.Digest || (a.Guard == nil) != (b.Guard == nil) || a.Idempotent != b.Idempotent {
 			rt.Fatalf("%+v in one order, %+v in another", a, b)
 		}
 	})
 }
 
-func weightOf(d Decision) int { return refWeight(d.Proof, d.Digest, d.Limited) }
+func weightOf(d Decision) int { return refWeight(d.Proof, d.Digest, d.Guard != nil, d.Limited) }
 
 func TestIntentsAreMonotone(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

@@ -41,7 +41,7 @@ func testSubject(t *policyv1.Test) string {
 func (p *Policy) Describe(d Decision) string {
 	switch {
 	case d.Allow:
-		return "allowed by " + d.Intent + terms(d)
+		return "allowed by " + d.Intent + terms(d) + d.Guard.needs()
 	case d.Intent != "":
 		return "denied by " + d.Intent
 	}

@@ -46,6 +46,7 @@ func Validate(p *policyv1.Policy) Faults {
 	v.transitions()
 	v.lists()
 	v.costs()
+	v.guards()
 	v.intents()
 	v.exceptions()
 	v.tests()

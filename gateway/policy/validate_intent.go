@@ -124,9 +124,12 @@ func (v *validator) require(path, subject string, r *policyv1.Require) {
 	if r.GetTools() != nil {
 		v.requireTools(key(path, "tools.in"), subject, r.GetTools().GetIn())
 	}
+	if r.GetGuard() != "" {
+		v.requireGuard(key(path, "guard"), subject, r.GetGuard())
+	}
 	if r.GetDigest() == nil {
-		if !r.GetWorkloadProof() && r.GetTools() == nil {
-			v.fault(key(path, "workloadProof"), "%s: require says nothing; it takes workloadProof, digest and tools", subject)
+		if !r.GetWorkloadProof() && r.GetTools() == nil && r.GetGuard() == "" {
+			v.fault(key(path, "workloadProof"), "%s: require says nothing; it takes workloadProof, digest, tools and guard", subject)
 		}
 		return
 	}

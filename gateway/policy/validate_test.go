@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -169,7 +170,22 @@ func TestValidateRefuses(t *testing.T) {
 		{"hold of no size", "workloads.llm.hold.chat", "is not a size", func(p p) { p.Workloads["llm"].Hold = map[string]string{"chat": "1MB"} }},
 		{"hold beyond the bound", "workloads.llm.hold.chat", "up to 64MiB", func(p p) { p.Workloads["llm"].Hold = map[string]string{"chat": "65MiB"} }},
 		{"empty require", "intents[1].require.workloadProof", "says nothing", func(p p) { p.Intents[1].Require.Digest = nil }},
-		{"require of nothing", "intents[1].require.workloadProof", "takes workloadProof, digest and tools", func(p p) { p.Intents[1].Require = &policyv1.Require{} }},
+		{"require of nothing", "intents[1].require.workloadProof", "takes workloadProof, digest, tools and guard", func(p p) { p.Intents[1].Require = &policyv1.Require{} }},
+		{"unknown guard", "intents[1].require.guard", "Say under guards who answers for it", func(p p) { p.Intents[1].Require = &policyv1.Require{Guard: "dlp"} }},
+		{"another guard", "intents[1].require.guard", `did you mean "dlp"?`, func(p p) {
+			p.Guards = map[string]*policyv1.Guard{"dlp": {Owner: "cloud-team"}}
+			p.Intents[1].Require = &policyv1.Require{Guard: "dpl"}
+		}},
+		{"guard of a deny", "intents[2].require", "only with an allow", func(p p) { p.Intents[2].Require = &policyv1.Require{Guard: "dlp"} }},
+		{"guard's name", "guards.D L P", "DNS label", func(p p) { p.Guards = map[string]*policyv1.Guard{"D L P": {Owner: "cloud-team"}} }},
+		{"guard without an owner", "guards.dlp.owner", "answers for what it lets pass", func(p p) { p.Guards = map[string]*policyv1.Guard{"dlp": {}} }},
+		{"guard's place", "guards.dlp.at", "egress or ingress", func(p p) { p.Guards = map[string]*policyv1.Guard{"dlp": {Owner: "cloud-team", At: "both"}} }},
+		{"too many guards", "guards", "at most 16", func(p p) {
+			p.Guards = map[string]*policyv1.Guard{}
+			for i := range 17 {
+				p.Guards["g"+strconv.Itoa(i)] = &policyv1.Guard{Owner: "cloud-team"}
+			}
+		}},
 		{"proof of a deny", "intents[2].require", "only with an allow", func(p p) { p.Intents[2].Require = &policyv1.Require{WorkloadProof: true} }},
 		{"list", "intents[1].require.digest.in", "unknown list", func(p p) { p.Intents[1].Require.Digest.In = "x" }},
 		{"empty list", "intents[1].require.digest.in", "no digests", func(p p) { p.Lists["released-models"].Digests = nil }},

@@ -38,6 +38,7 @@ type Verdict struct {
 	Caller     *policy.Workload   // who calls; nil if it is no workload of the policy, or was not asked about
 	Limited    bool               // it is allowed only within budgets
 	Idempotent bool               // it may be asked for again where nobody knows whether it was heard
+	Guards     []*policy.Guard    // that must let the content pass, of either side; each once, by the order of their names
 	Proof      string             // fingerprint of the caller's own proof that it calls, if a good one came
 
 	reading
@@ -254,6 +255,7 @@ func (v *Verdict) agree(now time.Time) {
 			v.Allow, v.Pending = v.Allow && other.Allow, v.Pending || other.Pending
 			v.Idempotent, v.Whole = v.Idempotent && other.Idempotent, v.Whole || other.Whole
 			v.digests = other.digests
+			v.Guards = guards(v.Guards, other.Guards...)
 			v.DataClass, v.DataClassSource = other.DataClass, other.DataClassSource // as the egress gateway has it
 			return
 		}
@@ -287,6 +289,7 @@ func (v *Verdict) decideEach(p *policy.Policy, q *policy.Query, asks []inspect.A
 	head := q.Attributes
 	decided := *v
 	limited, digests := false, v.digests
+	var needed []*policy.Guard
 	v.Limited, v.messages = false, make([]Message, len(asks))
 	for i := range asks {
 		q.Attributes = head
@@ -296,14 +299,14 @@ func (v *Verdict) decideEach(p *policy.Policy, q *policy.Query, asks []inspect.A
 		one.ask(p, q)
 		digests = one.digests
 		v.messages[i] = Message{one.Intent, one.Allow}
-		limited = limited || one.Limited
+		limited, needed = limited || one.Limited, guards(needed, one.Guards...)
 		if i == 0 || decided.Allow {
 			again, whole := i == 0 || decided.Idempotent, decided.Whole
 			decided = one
 			decided.Idempotent, decided.Whole = decided.Idempotent && again, decided.Whole || whole
 		}
 	}
-	decided.messages, decided.Limited, decided.digests = v.messages, limited, digests
+	decided.messages, decided.Limited, decided.digests, decided.Guards = v.messages, limited, digests, needed
 	*v = decided
 	return v
 }
@@ -322,6 +325,11 @@ func (v *Verdict) ask(p *policy.Policy, q *policy.Query) *Verdict {
 		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" requires a digest, and nobody sees the content of a byte stream")
 	case d.Proof && v.Proof == "":
 		return v.unprove()
+	case d.Guard != nil && v.asked.Method == http.MethodConnect:
+		return v.fault(crossingv1.Reason_NOT_ENFORCEABLE, "intent "+d.Intent+" requires guard "+d.Guard.Name+", and nobody sees the content of a byte stream")
+	}
+	if d.Guard != nil {
+		v.Guards = guards(v.Guards, d.Guard)
 	}
 	if d.Digest {
 		v.digests = append(slices.Clip(v.digests), p.Digests(d.Intent))

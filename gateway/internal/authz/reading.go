@@ -85,7 +85,7 @@ func (v *Verdict) Messages() []Message { return v.messages }
 // Again decides once more on what was pending or unread, now that more of its
 // content is known. It is decided by the same policies.
 func (v *Verdict) Again(now time.Time) {
-	v.Limited, v.digests = false, nil
+	v.Limited, v.digests, v.Guards = false, nil, nil
 	v.Allow, v.Pending, v.Reason, v.Detail = false, false, crossingv1.Reason_REASON_UNSPECIFIED, ""
 	v.judge(now)
 }

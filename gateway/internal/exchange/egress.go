@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/naming"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/waiting"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -132,11 +133,11 @@ func (d *departure) serve(e *Egress) {
 	if (v.Allow || v.Pending) && req.Upgrade != "" {
 		v.Unable("upgrade to " + req.Upgrade)
 	}
-	n := newNames(now, newTrace(&req.Head.Fields), req.Caller.Address, &req.Head)
-	d.account, d.traceparent = e.cfg.newAccount(n.id, crossingv1.Side_EGRESS, v, now), n.traceparent
-	d.half.traced(n.traceparent)
-	d.half.from(&req.Caller, n.address)
-	d.asked(n.operation, &req.Head)
+	n := naming.New(now, naming.Trace(&req.Head.Fields), req.Caller.Address, &req.Head)
+	d.account, d.traceparent = e.cfg.newAccount(n.ID, crossingv1.Side_EGRESS, v, now), n.Traceparent
+	d.half.traced(n.Traceparent)
+	d.half.from(&req.Caller, n.Address)
+	d.asked(n.Operation, &req.Head)
 	d.half.End.ContentSeen = req.Head.Method != http.MethodConnect
 	if !v.Allow && !v.Pending {
 		d.half.asks(v)
@@ -153,7 +154,7 @@ func (d *departure) serve(e *Egress) {
 		d.refuse(v, crossingv1.Reason_OVER_LIMIT)
 		return
 	}
-	if !d.inspect(v) || !d.admit(v) || !d.afford(v, now) || !d.keep(v) {
+	if !d.inspect(v) || !d.admit(v) || !d.guarded(v) || !d.afford(v, now) || !d.keep(v) {
 		return
 	}
 	t, err := e.tunnels.Pick(&d.calling, v.To, classOf(v.Service, &req.Head))
@@ -177,12 +178,12 @@ func (e *Egress) RefuseKnown(caller listener.Caller, head *l7.RequestHead, reaso
 	if head == nil {
 		head = &l7.RequestHead{}
 	}
-	n := newNames(now, l7.NewTraceparent(), caller.Address, head)
-	a := e.cfg.newAccount(n.id, crossingv1.Side_EGRESS, &v, now)
+	n := naming.New(now, l7.NewTraceparent(), caller.Address, head)
+	a := e.cfg.newAccount(n.ID, crossingv1.Side_EGRESS, &v, now)
 	defer a.free()
-	a.half.traced(n.traceparent)
-	a.half.from(&caller, n.address)
-	a.asked(n.operation, head)
+	a.half.traced(n.Traceparent)
+	a.half.from(&caller, n.Address)
+	a.asked(n.Operation, head)
 	if a.recordRefusal(&v, v.Reason) != nil {
 		return "", a.owner // an id that nobody could look up helps nobody
 	}
@@ -273,7 +274,7 @@ func (d *departure) say(ctx context.Context, v *authz.Verdict, t tunnel.Tunnel) 
 // header fills an empty header.
 func (d *departure) header(h *crossing.Header, v *authz.Verdict) {
 	h.Id, h.Run, h.Sequence = d.id, d.key.Run, d.key.Sequence
-	h.Traceparent, h.Tracestate = d.traceparent, tracestate(d.req.Head.Fields)
+	h.Traceparent, h.Tracestate = d.traceparent, naming.State(d.req.Head.Fields)
 	h.Source, h.SourceSvid, h.Attach = d.req.Caller.ID.String(), d.req.Caller.SVID, d.req.Caller.Attach
 	h.Destination, h.Workload, h.Service = v.Workload.ID.String(), v.Workload.Name, v.Service.Name
 	h.SetPolicy(v.Policy.Serial, v.Policy.Revision)

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
@@ -25,6 +24,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget/spend"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/credentials"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/guard"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hear"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
@@ -94,6 +94,9 @@ type Config struct {
 	// Sealer keeps what the policy says of contents; nil for nothing, and then what is to be
 	// kept is refused.
 	Sealer *seal.Sealer
+	// Guards are asked whether contents may pass; nil for none, and then nothing passes that
+	// one must let pass.
+	Guards *guard.Guards
 	// Budgets count what callers use of their limits; nil for none, and then nothing is
 	// let through that has any.
 	Budgets *budget.Ledger
@@ -319,27 +322,6 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	c.Duration, c.FirstByte, c.Throttled = nil, nil, nil
 	*s = spans{}
 	spareSpans.Put(s)
-}
-
-// newTrace continues the caller's trace, or begins one, without the caller's
-// state (Trace Context, section 3.3.1.1).
-func newTrace(f *l7.Fields) l7.Traceparent {
-	if t, ok := l7.ParseTraceparent(f.Get("traceparent")); ok {
-		return t.Child()
-	}
-	f.Del("tracestate")
-	return l7.NewTraceparent()
-}
-
-// tracestate is the trace state for the crossing's header, which has no room
-// for more than the standard asks of everybody, nor for other than text.
-func tracestate(f l7.Fields) string {
-	const longest = 512
-	state := f.Get("tracestate")
-	if len(state) > longest || !utf8.ValidString(state) {
-		return ""
-	}
-	return state
 }
 
 // lost says why a tunnel stream ended early.

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/naming"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/numbers"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
@@ -61,7 +62,7 @@ type arrival struct {
 	out      l7.FrameWriter
 	body     requestBody
 	patience waiting.Patience
-	names    inNames
+	names    naming.In
 	request  asking
 	waiter   tunnel.Watch  // lets the request go on, also if its stream ends
 	held     *hold.Content // nil if nobody looks at it
@@ -98,7 +99,7 @@ func (a *arrival) free(to *sync.Pool) bool {
 		return false
 	}
 	a.account, a.header, a.verdict, a.body, a.sure = nil, nil, authz.Verdict{}, requestBody{}, false
-	a.names = a.names.kept()
+	a.names = a.names.Kept()
 	a.in.Reset(nil)
 	a.out.Reset(nil)
 	to.Put(a)
@@ -142,12 +143,12 @@ func (a *arrival) serve(ctx context.Context, i *Ingress, info tunnel.Info, s tun
 	a.account = i.cfg.newAccount(a.header.GetId(), crossingv1.Side_INGRESS, v, now)
 	a.stream = s
 	a.identify(info)
-	a.names.make(a.cfg.Self, a.header, a.trace, head)
+	a.names.Make(a.cfg.Self, a.header, a.trace, head)
 	if err == nil {
-		a.asked(a.names.operation, head)
+		a.asked(a.names.Operation, head)
 		a.half.End.ContentSeen = head.Method != http.MethodConnect
 	}
-	if !a.begin(v, head, ended) || !a.within(head) {
+	if !a.begin(ctx, v, head, ended) || !a.within(head) {
 		return false
 	}
 	a.flow.Follow(ctx, s, a.watch)
@@ -253,7 +254,7 @@ func (a *arrival) identify(info tunnel.Info) {
 }
 
 // begin records the crossing, and says whether it may go on.
-func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool {
+func (a *arrival) begin(running context.Context, v *authz.Verdict, head *l7.RequestHead, ended bool) bool {
 	if !a.taken() {
 		a.half.free()
 		a.half = nil
@@ -264,6 +265,7 @@ func (a *arrival) begin(v *authz.Verdict, head *l7.RequestHead, ended bool) bool
 		a.inspect(v, head, ended)
 	}
 	a.admit(v, head)
+	a.guarded(running, v, head)
 	a.afford(v, head)
 	a.half.asks(v)
 	if err := a.open(v); err != nil {
@@ -367,9 +369,9 @@ func (r *asking) StreamDone() { r.Cancel() }
 // that Envoy uses, by us alone.
 func (a *arrival) inbound(head *l7.RequestHead) *l7.RequestHead {
 	l7.StripIncoming(&head.Fields)
-	head.Fields.Set(l7.XFCCName, a.names.xfcc)
+	head.Fields.Set(l7.XFCCName, a.names.XFCC)
 	head.Fields.Set(crossingField, a.id)
-	head.Fields.Set("traceparent", a.names.traceparent)
+	head.Fields.Set("traceparent", a.names.Traceparent)
 	if _, edits := a.verdict.Protocol().(inspect.Editor); edits || a.admission != nil {
 		head.Fields.Set("accept-encoding", "identity")
 	}

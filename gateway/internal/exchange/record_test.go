@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/naming"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/policytest"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -80,12 +81,12 @@ func newRecorded(t testing.TB) *recorded {
 // depart records the crossing as an egress gateway does.
 func (r *recorded) depart(t testing.TB) {
 	now := time.Now()
-	n := newNames(now, newTrace(&r.req.Head.Fields), r.req.Caller.Address, &r.req.Head)
+	n := naming.New(now, naming.Trace(&r.req.Head.Fields), r.req.Caller.Address, &r.req.Head)
 	d := newDeparture(context.Background(), r.req, nil)
-	d.account, d.traceparent = r.cfg.newAccount(n.id, crossingv1.Side_EGRESS, r.verdict, now), n.traceparent
-	d.half.traced(n.traceparent)
-	d.half.from(&r.req.Caller, n.address)
-	d.asked(n.operation, &r.req.Head)
+	d.account, d.traceparent = r.cfg.newAccount(n.ID, crossingv1.Side_EGRESS, r.verdict, now), n.Traceparent
+	d.half.traced(n.Traceparent)
+	d.half.from(&r.req.Caller, n.Address)
+	d.asked(n.Operation, &r.req.Head)
 	d.numbered(d.cfg.Self.String(), far.String(), d.cfg.Spool.RunID(), d.cfg.Spool.Next(""))
 	d.half.carried(r.info)
 	if err := d.open(r.verdict); err != nil {
@@ -106,9 +107,9 @@ func (r *recorded) arrive(t testing.TB) {
 	a.account = r.cfg.newAccount(r.header.GetId(), crossingv1.Side_INGRESS, r.verdict, time.Now())
 	a.verdict = *r.verdict
 	a.identify(r.info)
-	a.names.make(far, r.header, a.trace, &r.req.Head)
-	a.asked(a.names.operation, &r.req.Head)
-	if !a.begin(r.verdict, &r.req.Head, true) {
+	a.names.Make(far, r.header, a.trace, &r.req.Head)
+	a.asked(a.names.Operation, &r.req.Head)
+	if !a.begin(t.Context(), r.verdict, &r.req.Head, true) {
 		t.Fatal("not recorded")
 	}
 	a.answered(&l7.ResponseHead{Status: 200})

@@ -100,9 +100,13 @@ func (a *asked) confirm() {
 		return
 	}
 	whole := *a.verdict
-	if whole.Again(time.Now()); !whole.Allow {
+	switch whole.Again(time.Now()); {
+	case !whole.Allow:
 		a.needed = true
 		a.fault = inspect.Unreadable("what it asks for at its end is not allowed: "+whole.Reason.String(), nil)
+	case !a.verdict.Covers(&whole):
+		a.needed = true
+		a.fault = inspect.Unreadable("what it asks for at its end needs a guard that was not asked", nil)
 	}
 }
 

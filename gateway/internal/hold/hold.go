@@ -9,6 +9,7 @@ package hold
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -41,6 +42,7 @@ type Content struct {
 	asked   *asked        // nil if nobody reads what it asks for
 	digest  *label.Digest // nil if it has no label
 	verdict *authz.Verdict
+	side    crossingv1.Side // of the gateway
 	from    io.Reader
 	passed  func() // is told when something came; may be nil
 	most    int    // bytes that may be held
@@ -56,17 +58,18 @@ type Content struct {
 // as far as its head told. It is nil if there is nothing to look at.
 func New(head *l7.RequestHead, r io.Reader, v *authz.Verdict, side crossingv1.Side, s *Store) *Content {
 	check, asked := agree.New(head), newAsked(v, head, side)
-	if check == nil && asked == nil && v.Label == nil {
+	guarded := v.Guarded(side)
+	if check == nil && asked == nil && v.Label == nil && !guarded {
 		return nil
 	}
-	c := &Content{check: check, asked: asked, verdict: v, from: r, most: Usual, store: s}
+	c := &Content{check: check, asked: asked, verdict: v, side: side, from: r, most: Usual, store: s}
 	if check != nil {
 		c.err = check.Err()
 	}
 	if v.Label != nil {
 		c.digest = v.Label.Digest()
 	}
-	if asked != nil || c.digest != nil {
+	if asked != nil || c.digest != nil || guarded {
 		c.most = mostOf(v, side)
 	}
 	size := firstRoom
@@ -82,7 +85,9 @@ func (c *Content) Tell(passed func()) { c.passed = passed }
 
 // Reads says that there is something to read before it is decided whether the request
 // may go on.
-func (c *Content) Reads() bool { return c.asked != nil || c.digest != nil }
+func (c *Content) Reads() bool {
+	return c.asked != nil || c.digest != nil || c.verdict.Guarded(c.side)
+}
 
 // Hold takes in what may be held, and has it decided what it asks for. Then the content
 // is whole and good, or there is more of it than that, or it does not go on for what is
@@ -97,7 +102,24 @@ func (c *Content) Hold() {
 	if c.err == nil && c.verdict.Whole && c.verdict.Allow {
 		c.err = errLabel // nothing of it may go on before all of it is known
 	}
+	if c.err == nil && c.verdict.Guarded(c.side) {
+		c.unseen()
+	}
 }
+
+// unseen denies what a guard must see all of, and more came than is held.
+func (c *Content) unseen() {
+	if len(c.came) < c.most {
+		c.verdict.Unguarded(crossingv1.Reason_GUARD_UNAVAILABLE, "a guard must see all of the content, and there is no room to hold it now")
+		return
+	}
+	c.verdict.Unguarded(crossingv1.Reason_GUARD_REFUSED,
+		fmt.Sprintf("a guard must see all of the content, and it is longer than the %d bytes that are held of it", c.most-1))
+}
+
+// Whole is all of a content that is held, as it came, of which nothing was given yet; ok
+// is false if there is more, or it is at fault.
+func (c *Content) Whole() (content []byte, ok bool) { return c.came, errors.Is(c.err, io.EOF) }
 
 // fill reads more into the room that there is.
 func (c *Content) fill() {

@@ -258,3 +258,41 @@ func TestFaults(t *testing.T) {
 		t.Error("what cannot be decoded is not unreadable")
 	}
 }
+
+// TestGuardedIsWhole: what a guard must see is held as a whole, or denied for a reason
+// that says whether it helps to come again.
+func TestGuardedIsWhole(t *testing.T) {
+	guarded := func(at string) estate {
+		return estate{policytest.Estate(t, 1, func(p *policyv1.Policy) {
+			p.Guards = map[string]*policyv1.Guard{"dlp": {Owner: "team", At: at}}
+			p.Intents[0].Require = &policyv1.Require{Guard: "dlp"}
+			p.Workloads["llm"].Hold = map[string]string{"chat": "256KiB"}
+		})}
+	}
+	content := func(n int) string { return `{"model":"small","x":"` + strings.Repeat("x", n) + `"}` }
+	for _, c := range []struct {
+		name, at string
+		n        int
+		store    *Store
+		reason   crossingv1.Reason
+	}{
+		{"short", "egress", 10, nil, 0},
+		{"long", "egress", 3 * Usual, nil, 0},
+		{"too long", "egress", 5 * Usual, nil, crossingv1.Reason_GUARD_REFUSED},
+		{"no room", "egress", 3 * Usual, NewStore(0), crossingv1.Reason_GUARD_UNAVAILABLE},
+		{"for the other gateway to ask", "ingress", 5 * Usual, nil, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			head := chat()
+			v := guarded(c.at).egress(head)
+			held := New(head, strings.NewReader(content(c.n)), v, crossingv1.Side_EGRESS, c.store)
+			defer held.Free()
+			if held.Hold(); v.Reason != c.reason || v.Allow != (c.reason == 0) {
+				t.Fatalf("%v: %s %s", v.Allow, v.Reason, v.Detail)
+			}
+			if got, whole := held.Whole(); v.Guarded(crossingv1.Side_EGRESS) && (!whole || string(got) != content(c.n)) {
+				t.Errorf("%d bytes, whole %v", len(got), whole)
+			}
+		})
+	}
+}

@@ -146,7 +146,7 @@ func StatusOf(reason crossingv1.Reason) int {
 		return 431
 	case crossingv1.Reason_OVER_LIMIT, crossingv1.Reason_OVER_BUDGET:
 		return 429
-	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING:
+	case crossingv1.Reason_UNREACHABLE, crossingv1.Reason_NOT_RECORDED, crossingv1.Reason_DRAINING, crossingv1.Reason_GUARD_UNAVAILABLE:
 		return 503
 	default:
 		return 403
@@ -279,6 +279,10 @@ func explainContent(reason crossingv1.Reason) string {
 		return "the tool is not what the policy knows it as"
 	case crossingv1.Reason_DIGEST_NOT_ALLOWED:
 		return "its digest is none that may cross here; what a manifest names may, once the caller has pulled that manifest"
+	case crossingv1.Reason_GUARD_REFUSED:
+		return "a guard that must see the content does not let it pass"
+	case crossingv1.Reason_GUARD_UNAVAILABLE:
+		return "a guard that must see the content cannot be asked now"
 	default:
 		return "denied"
 	}

@@ -65,6 +65,7 @@ func shortIntent(in *policyv1.Intent) string {
 	if in.GetRequire().GetWorkloadProof() {
 		add("", proofWord)
 	}
+	add("guard ", in.GetRequire().GetGuard())
 	add("from ", in.GetValid().GetNotBefore())
 	add("until ", in.GetValid().GetNotAfter())
 	add("owner ", in.GetOwner())

@@ -15,10 +15,11 @@ var (
 		"MALFORMED", "TOO_LARGE", "UNREACHABLE", "NOT_RECORDED", "NOT_ENFORCEABLE", "DRAINING", "OVER_LIMIT", "DISAGREES",
 		"NO_PROOF", "BAD_PROOF", "QUARANTINED", "REVOKED_GATEWAY", "UNKNOWN_SOURCE",
 		"UNREADABLE", "OVER_BUDGET", "FORBIDDEN_ANSWER", "BAD_LABEL", "TOOL_CHANGED",
-		"DIGEST_NOT_ALLOWED",
+		"DIGEST_NOT_ALLOWED", "GUARD_REFUSED", "GUARD_UNAVAILABLE",
 	}
-	attaches = []string{"ATTACH_UNSPECIFIED", "MTLS", "JWT", "PLAINTEXT", "LOCAL"}
-	causes   = []string{
+	guardVerdicts = []string{"VERDICT_UNSPECIFIED", "PASS", "REFUSE"}
+	attaches      = []string{"ATTACH_UNSPECIFIED", "MTLS", "JWT", "PLAINTEXT", "LOCAL"}
+	causes        = []string{
 		"CAUSE_UNSPECIFIED", "DONE", "REFUSED", "REFUSED_BY_PEER", "CALLER_GONE", "DESTINATION_FAILED", "PEER_LOST",
 		"GATEWAY_STOPPED", "PROTOCOL_ERROR",
 	}
@@ -78,7 +79,10 @@ var (
 		wire.Sub(5, "firstToken", wire.Duration), wire.Sub(6, "longestGap", wire.Duration), wire.Uint64(7, "pieces"), wire.Bool(8, "failed"),
 		wire.Text(9, "fault"), wire.Uint64(10, "toolsListed"), wire.Uint64(11, "toolsHidden"), wire.Many(wire.Text(12, "toolsChanged")),
 		wire.Uint64(13, "messagesStopped"), wire.Optional(wire.Uint64(14, "cost")))
-	kept = wire.New("Kept", wire.Text(1, "request"), wire.Text(2, "answer"), wire.Bool(3, "cut"), wire.Bool(4, "broken"))
+	kept    = wire.New("Kept", wire.Text(1, "request"), wire.Text(2, "answer"), wire.Bool(3, "cut"), wire.Bool(4, "broken"))
+	guarded = wire.New("Guarded",
+		wire.Text(1, "guard"), wire.Enum(2, "verdict", guardVerdicts), wire.Text(3, "rule"), wire.Many(wire.Text(4, "findings")),
+		wire.Sub(5, "took", wire.Duration), wire.Text(6, "fault"))
 	peer = wire.New("Peer",
 		wire.Enum(1, "attach", attaches), wire.Text(2, "svid"), wire.Text(3, "tls"), wire.Text(4, "address"))
 	clock  = wire.New("Clock", wire.Sub(1, "offset", wire.Duration), wire.Sub(2, "error", wire.Duration))
@@ -98,7 +102,7 @@ var (
 		wire.Uint64(12, "requestBytes"), wire.Uint64(13, "responseBytes"), wire.Uint32(14, "status"), wire.Enum(15, "close", causes),
 		wire.Text(16, "detail"), wire.Uint32(17, "tries"), wire.Text(18, "message"), wire.Sub(19, "transfer", transfer),
 		wire.Text(20, "proof"), wire.Sub(21, "said", said), wire.Sub(22, "kept", kept),
-		wire.Sub(24, "throttled", wire.Duration))
+		wire.Many(wire.Sub(23, "guarded", guarded)), wire.Sub(24, "throttled", wire.Duration))
 	half = wire.New("Half",
 		wire.Text(1, "id"), wire.Sub(2, "key", Key), wire.Enum(3, "side", sides), wire.Sub(4, "transition", transition),
 		wire.Text(5, "source"), wire.Text(6, "destination"), wire.Text(7, "trace"), wire.Text(8, "span"),

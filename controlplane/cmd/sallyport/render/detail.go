@@ -73,6 +73,9 @@ func end(g *Grid, side, peer string, e *crossingv1.End) {
 	if e.GetProof() != "" {
 		g.Row("", "the caller's own proof "+Short(e.GetProof())+" verified here")
 	}
+	for _, asked := range e.GetGuarded() {
+		g.Row("", guarded(asked))
+	}
 	if e.GetClose() != crossingv1.Cause_CAUSE_UNSPECIFIED {
 		g.Row("", fmt.Sprintf("%s of request, %s of answer%s%s%s",
 			Size(e.GetRequestBytes()), Size(e.GetResponseBytes()), status(e), tries(e), unseen(e)))

@@ -123,5 +123,7 @@ func whys() map[crossingv1.Reason]string {
 		crossingv1.Reason_BAD_LABEL:           "the label of its data does not hold",
 		crossingv1.Reason_TOOL_CHANGED:        "the tool is not what the policy knows it as",
 		crossingv1.Reason_DIGEST_NOT_ALLOWED:  "its content has a digest that may not cross",
+		crossingv1.Reason_GUARD_REFUSED:       "a guard did not let the content pass",
+		crossingv1.Reason_GUARD_UNAVAILABLE:   "a guard that must see the content could not be asked",
 	}
 }

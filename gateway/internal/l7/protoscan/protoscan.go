@@ -61,7 +61,7 @@ func malformed(what string) error { return fmt.Errorf("%w: %s", ErrMalformed, wh
 type state uint8
 
 const (
-	inTag    state = iota
+	inTag state = iota
 	inVarint
 	inLength
 	inText    // which is kept

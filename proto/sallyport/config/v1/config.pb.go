@@ -72,7 +72,9 @@ type Bootstrap struct {
 	// the names that the policy's credentials have. They are in files, never in this one.
 	Secrets map[string]*Secret `protobuf:"bytes,18,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// sealed bounds what is kept of contents until the control plane has it.
-	Sealed        *Sealed `protobuf:"bytes,19,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	Sealed *Sealed `protobuf:"bytes,19,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// guards are where the policy's guards are, by their names.
+	Guards        map[string]*Guard `protobuf:"bytes,20,rep,name=guards,proto3" json:"guards,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +242,98 @@ func (x *Bootstrap) GetSealed() *Sealed {
 	return nil
 }
 
+func (x *Bootstrap) GetGuards() map[string]*Guard {
+	if x != nil {
+		return x.Guards
+	}
+	return nil
+}
+
+// Guard is a program that is asked whether a content may pass.
+type Guard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// url is where it is asked: "http://127.0.0.1:9000/check", on a loopback address
+	// alone, "unix:///run/guard.sock", or of scheme https, with id.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// id is its SPIFFE ID, for https.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// timeout is for an answer, with the wait until there is room to ask; 5 s if unset, a
+	// minute at most.
+	Timeout *durationpb.Duration `protobuf:"bytes,3,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// content_bytes is the most that it is shown, decoded; 1 MiB if unset, 64 MiB at most.
+	// Larger is refused.
+	ContentBytes uint64 `protobuf:"varint,4,opt,name=content_bytes,json=contentBytes,proto3" json:"content_bytes,omitempty"`
+	// at_once is how many questions it is asked at one time; 16 if unset.
+	AtOnce        uint32 `protobuf:"varint,5,opt,name=at_once,json=atOnce,proto3" json:"at_once,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guard) Reset() {
+	*x = Guard{}
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guard) ProtoMessage() {}
+
+func (x *Guard) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guard.ProtoReflect.Descriptor instead.
+func (*Guard) Descriptor() ([]byte, []int) {
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Guard) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Guard) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Guard) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Guard) GetContentBytes() uint64 {
+	if x != nil {
+		return x.ContentBytes
+	}
+	return 0
+}
+
+func (x *Guard) GetAtOnce() uint32 {
+	if x != nil {
+		return x.AtOnce
+	}
+	return 0
+}
+
 // Secret is a secret that the gateway holds, such as a provider's API key.
 type Secret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -253,7 +347,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +359,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[1]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +372,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Secret) GetFile() string {
@@ -303,7 +397,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +409,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[2]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +422,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Sealed) GetPartBytes() uint64 {
@@ -363,7 +457,7 @@ type BundleEndpoint struct {
 
 func (x *BundleEndpoint) Reset() {
 	*x = BundleEndpoint{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +469,7 @@ func (x *BundleEndpoint) String() string {
 func (*BundleEndpoint) ProtoMessage() {}
 
 func (x *BundleEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[3]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +482,7 @@ func (x *BundleEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleEndpoint.ProtoReflect.Descriptor instead.
 func (*BundleEndpoint) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *BundleEndpoint) GetTrustDomain() string {
@@ -455,7 +549,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +561,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[4]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +574,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Limits) GetConnections() uint32 {
@@ -553,7 +647,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +659,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[5]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +672,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Port) GetListen() string {
@@ -614,7 +708,7 @@ type Capture struct {
 
 func (x *Capture) Reset() {
 	*x = Capture{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +720,7 @@ func (x *Capture) String() string {
 func (*Capture) ProtoMessage() {}
 
 func (x *Capture) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[6]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +733,7 @@ func (x *Capture) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capture.ProtoReflect.Descriptor instead.
 func (*Capture) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Capture) GetListen() []string {
@@ -671,7 +765,7 @@ type LocalCaller struct {
 
 func (x *LocalCaller) Reset() {
 	*x = LocalCaller{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +777,7 @@ func (x *LocalCaller) String() string {
 func (*LocalCaller) ProtoMessage() {}
 
 func (x *LocalCaller) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[7]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +790,7 @@ func (x *LocalCaller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalCaller.ProtoReflect.Descriptor instead.
 func (*LocalCaller) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LocalCaller) GetId() string {
@@ -728,7 +822,7 @@ type ControlPlane struct {
 
 func (x *ControlPlane) Reset() {
 	*x = ControlPlane{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +834,7 @@ func (x *ControlPlane) String() string {
 func (*ControlPlane) ProtoMessage() {}
 
 func (x *ControlPlane) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[8]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +847,7 @@ func (x *ControlPlane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlPlane.ProtoReflect.Descriptor instead.
 func (*ControlPlane) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ControlPlane) GetAddress() string {
@@ -791,7 +885,7 @@ type PolicyState struct {
 
 func (x *PolicyState) Reset() {
 	*x = PolicyState{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +897,7 @@ func (x *PolicyState) String() string {
 func (*PolicyState) ProtoMessage() {}
 
 func (x *PolicyState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[9]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +910,7 @@ func (x *PolicyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyState.ProtoReflect.Descriptor instead.
 func (*PolicyState) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PolicyState) GetCurrent() string {
@@ -850,7 +944,7 @@ type SignedBundle struct {
 
 func (x *SignedBundle) Reset() {
 	*x = SignedBundle{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[10]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +956,7 @@ func (x *SignedBundle) String() string {
 func (*SignedBundle) ProtoMessage() {}
 
 func (x *SignedBundle) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[10]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +969,7 @@ func (x *SignedBundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedBundle.ProtoReflect.Descriptor instead.
 func (*SignedBundle) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SignedBundle) GetTrustDomain() string {
@@ -915,7 +1009,7 @@ type BundleSignature struct {
 
 func (x *BundleSignature) Reset() {
 	*x = BundleSignature{}
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[11]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +1021,7 @@ func (x *BundleSignature) String() string {
 func (*BundleSignature) ProtoMessage() {}
 
 func (x *BundleSignature) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_config_v1_config_proto_msgTypes[11]
+	mi := &file_sallyport_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1034,7 @@ func (x *BundleSignature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleSignature.ProtoReflect.Descriptor instead.
 func (*BundleSignature) Descriptor() ([]byte, []int) {
-	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BundleSignature) GetChain() [][]byte {
@@ -968,7 +1062,7 @@ var File_sallyport_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\xa4\a\n" +
+	" sallyport/config/v1/config.proto\x12\x13sallyport.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a sallyport/policy/v1/policy.proto\"\xbf\b\n" +
 	"\tBootstrap\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -992,10 +1086,20 @@ const file_sallyport_config_v1_config_proto_rawDesc = "" +
 	"federation\x18\x11 \x03(\v2#.sallyport.config.v1.BundleEndpointR\n" +
 	"federation\x12E\n" +
 	"\asecrets\x18\x12 \x03(\v2+.sallyport.config.v1.Bootstrap.SecretsEntryR\asecrets\x123\n" +
-	"\x06sealed\x18\x13 \x01(\v2\x1b.sallyport.config.v1.SealedR\x06sealed\x1aW\n" +
+	"\x06sealed\x18\x13 \x01(\v2\x1b.sallyport.config.v1.SealedR\x06sealed\x12B\n" +
+	"\x06guards\x18\x14 \x03(\v2*.sallyport.config.v1.Bootstrap.GuardsEntryR\x06guards\x1aW\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
-	"\x05value\x18\x02 \x01(\v2\x1b.sallyport.config.v1.SecretR\x05value:\x028\x01\"\x1c\n" +
+	"\x05value\x18\x02 \x01(\v2\x1b.sallyport.config.v1.SecretR\x05value:\x028\x01\x1aU\n" +
+	"\vGuardsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.sallyport.config.v1.GuardR\x05value:\x028\x01\"\x9c\x01\n" +
+	"\x05Guard\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x123\n" +
+	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12#\n" +
+	"\rcontent_bytes\x18\x04 \x01(\x04R\fcontentBytes\x12\x17\n" +
+	"\aat_once\x18\x05 \x01(\rR\x06atOnce\"\x1c\n" +
 	"\x06Secret\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\"H\n" +
 	"\x06Sealed\x12\x1d\n" +
@@ -1057,46 +1161,51 @@ func file_sallyport_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_sallyport_config_v1_config_proto_rawDescData
 }
 
-var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_sallyport_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_sallyport_config_v1_config_proto_goTypes = []any{
 	(*Bootstrap)(nil),           // 0: sallyport.config.v1.Bootstrap
-	(*Secret)(nil),              // 1: sallyport.config.v1.Secret
-	(*Sealed)(nil),              // 2: sallyport.config.v1.Sealed
-	(*BundleEndpoint)(nil),      // 3: sallyport.config.v1.BundleEndpoint
-	(*Limits)(nil),              // 4: sallyport.config.v1.Limits
-	(*Port)(nil),                // 5: sallyport.config.v1.Port
-	(*Capture)(nil),             // 6: sallyport.config.v1.Capture
-	(*LocalCaller)(nil),         // 7: sallyport.config.v1.LocalCaller
-	(*ControlPlane)(nil),        // 8: sallyport.config.v1.ControlPlane
-	(*PolicyState)(nil),         // 9: sallyport.config.v1.PolicyState
-	(*SignedBundle)(nil),        // 10: sallyport.config.v1.SignedBundle
-	(*BundleSignature)(nil),     // 11: sallyport.config.v1.BundleSignature
-	nil,                         // 12: sallyport.config.v1.Bootstrap.SecretsEntry
-	(*v1.KeySet)(nil),           // 13: sallyport.policy.v1.KeySet
-	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
+	(*Guard)(nil),               // 1: sallyport.config.v1.Guard
+	(*Secret)(nil),              // 2: sallyport.config.v1.Secret
+	(*Sealed)(nil),              // 3: sallyport.config.v1.Sealed
+	(*BundleEndpoint)(nil),      // 4: sallyport.config.v1.BundleEndpoint
+	(*Limits)(nil),              // 5: sallyport.config.v1.Limits
+	(*Port)(nil),                // 6: sallyport.config.v1.Port
+	(*Capture)(nil),             // 7: sallyport.config.v1.Capture
+	(*LocalCaller)(nil),         // 8: sallyport.config.v1.LocalCaller
+	(*ControlPlane)(nil),        // 9: sallyport.config.v1.ControlPlane
+	(*PolicyState)(nil),         // 10: sallyport.config.v1.PolicyState
+	(*SignedBundle)(nil),        // 11: sallyport.config.v1.SignedBundle
+	(*BundleSignature)(nil),     // 12: sallyport.config.v1.BundleSignature
+	nil,                         // 13: sallyport.config.v1.Bootstrap.SecretsEntry
+	nil,                         // 14: sallyport.config.v1.Bootstrap.GuardsEntry
+	(*v1.KeySet)(nil),           // 15: sallyport.policy.v1.KeySet
+	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
 }
 var file_sallyport_config_v1_config_proto_depIdxs = []int32{
-	8,  // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
-	13, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
-	14, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
-	5,  // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
-	4,  // 4: sallyport.config.v1.Bootstrap.limits:type_name -> sallyport.config.v1.Limits
-	6,  // 5: sallyport.config.v1.Bootstrap.capture:type_name -> sallyport.config.v1.Capture
-	3,  // 6: sallyport.config.v1.Bootstrap.federation:type_name -> sallyport.config.v1.BundleEndpoint
-	12, // 7: sallyport.config.v1.Bootstrap.secrets:type_name -> sallyport.config.v1.Bootstrap.SecretsEntry
-	2,  // 8: sallyport.config.v1.Bootstrap.sealed:type_name -> sallyport.config.v1.Sealed
-	14, // 9: sallyport.config.v1.Limits.head:type_name -> google.protobuf.Duration
-	14, // 10: sallyport.config.v1.Limits.idle:type_name -> google.protobuf.Duration
-	14, // 11: sallyport.config.v1.Limits.silence:type_name -> google.protobuf.Duration
-	14, // 12: sallyport.config.v1.Limits.total:type_name -> google.protobuf.Duration
-	7,  // 13: sallyport.config.v1.Capture.callers:type_name -> sallyport.config.v1.LocalCaller
-	11, // 14: sallyport.config.v1.SignedBundle.signatures:type_name -> sallyport.config.v1.BundleSignature
-	1,  // 15: sallyport.config.v1.Bootstrap.SecretsEntry.value:type_name -> sallyport.config.v1.Secret
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	9,  // 0: sallyport.config.v1.Bootstrap.control_plane:type_name -> sallyport.config.v1.ControlPlane
+	15, // 1: sallyport.config.v1.Bootstrap.policy_keys:type_name -> sallyport.policy.v1.KeySet
+	16, // 2: sallyport.config.v1.Bootstrap.drain:type_name -> google.protobuf.Duration
+	6,  // 3: sallyport.config.v1.Bootstrap.ports:type_name -> sallyport.config.v1.Port
+	5,  // 4: sallyport.config.v1.Bootstrap.limits:type_name -> sallyport.config.v1.Limits
+	7,  // 5: sallyport.config.v1.Bootstrap.capture:type_name -> sallyport.config.v1.Capture
+	4,  // 6: sallyport.config.v1.Bootstrap.federation:type_name -> sallyport.config.v1.BundleEndpoint
+	13, // 7: sallyport.config.v1.Bootstrap.secrets:type_name -> sallyport.config.v1.Bootstrap.SecretsEntry
+	3,  // 8: sallyport.config.v1.Bootstrap.sealed:type_name -> sallyport.config.v1.Sealed
+	14, // 9: sallyport.config.v1.Bootstrap.guards:type_name -> sallyport.config.v1.Bootstrap.GuardsEntry
+	16, // 10: sallyport.config.v1.Guard.timeout:type_name -> google.protobuf.Duration
+	16, // 11: sallyport.config.v1.Limits.head:type_name -> google.protobuf.Duration
+	16, // 12: sallyport.config.v1.Limits.idle:type_name -> google.protobuf.Duration
+	16, // 13: sallyport.config.v1.Limits.silence:type_name -> google.protobuf.Duration
+	16, // 14: sallyport.config.v1.Limits.total:type_name -> google.protobuf.Duration
+	8,  // 15: sallyport.config.v1.Capture.callers:type_name -> sallyport.config.v1.LocalCaller
+	12, // 16: sallyport.config.v1.SignedBundle.signatures:type_name -> sallyport.config.v1.BundleSignature
+	2,  // 17: sallyport.config.v1.Bootstrap.SecretsEntry.value:type_name -> sallyport.config.v1.Secret
+	1,  // 18: sallyport.config.v1.Bootstrap.GuardsEntry.value:type_name -> sallyport.config.v1.Guard
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_config_v1_config_proto_init() }
@@ -1110,7 +1219,7 @@ func file_sallyport_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_config_v1_config_proto_rawDesc), len(file_sallyport_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -207,6 +207,11 @@ const (
 	Reason_TOOL_CHANGED Reason = 30
 	// DIGEST_NOT_ALLOWED: content moves, or was to, whose digest the intent does not allow.
 	Reason_DIGEST_NOT_ALLOWED Reason = 31
+	// GUARD_REFUSED: a guard that must have seen the content does not let it pass, or
+	// cannot be shown all of it.
+	Reason_GUARD_REFUSED Reason = 32
+	// GUARD_UNAVAILABLE: a guard that must have seen the content gave no verdict.
+	Reason_GUARD_UNAVAILABLE Reason = 33
 )
 
 // Enum value maps for Reason.
@@ -244,6 +249,8 @@ var (
 		29: "BAD_LABEL",
 		30: "TOOL_CHANGED",
 		31: "DIGEST_NOT_ALLOWED",
+		32: "GUARD_REFUSED",
+		33: "GUARD_UNAVAILABLE",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -278,6 +285,8 @@ var (
 		"BAD_LABEL":           29,
 		"TOOL_CHANGED":        30,
 		"DIGEST_NOT_ALLOWED":  31,
+		"GUARD_REFUSED":       32,
+		"GUARD_UNAVAILABLE":   33,
 	}
 )
 
@@ -615,6 +624,59 @@ func (Tokens_Source) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{6, 0}
 }
 
+// Verdict of a guard.
+type Guarded_Verdict int32
+
+const (
+	// VERDICT_UNSPECIFIED: it gave none.
+	Guarded_VERDICT_UNSPECIFIED Guarded_Verdict = 0
+	// PASS: the content may go on.
+	Guarded_PASS Guarded_Verdict = 1
+	// REFUSE: it may not.
+	Guarded_REFUSE Guarded_Verdict = 2
+)
+
+// Enum value maps for Guarded_Verdict.
+var (
+	Guarded_Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "PASS",
+		2: "REFUSE",
+	}
+	Guarded_Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"PASS":                1,
+		"REFUSE":              2,
+	}
+)
+
+func (x Guarded_Verdict) Enum() *Guarded_Verdict {
+	p := new(Guarded_Verdict)
+	*p = x
+	return p
+}
+
+func (x Guarded_Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Guarded_Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[8].Descriptor()
+}
+
+func (Guarded_Verdict) Type() protoreflect.EnumType {
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[8]
+}
+
+func (x Guarded_Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Guarded_Verdict.Descriptor instead.
+func (Guarded_Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10, 0}
+}
+
 // Class of traffic; classes never share a connection.
 type Tunnel_Class int32
 
@@ -652,11 +714,11 @@ func (x Tunnel_Class) String() string {
 }
 
 func (Tunnel_Class) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[8].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[9].Descriptor()
 }
 
 func (Tunnel_Class) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[8]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[9]
 }
 
 func (x Tunnel_Class) Number() protoreflect.EnumNumber {
@@ -665,7 +727,7 @@ func (x Tunnel_Class) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tunnel_Class.Descriptor instead.
 func (Tunnel_Class) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 0}
 }
 
 // Choice of a carrier.
@@ -710,11 +772,11 @@ func (x Tunnel_Choice) String() string {
 }
 
 func (Tunnel_Choice) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[9].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[10].Descriptor()
 }
 
 func (Tunnel_Choice) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[9]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[10]
 }
 
 func (x Tunnel_Choice) Number() protoreflect.EnumNumber {
@@ -723,7 +785,7 @@ func (x Tunnel_Choice) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tunnel_Choice.Descriptor instead.
 func (Tunnel_Choice) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10, 1}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 1}
 }
 
 // Anonymous is why a transfer has no id.
@@ -775,11 +837,11 @@ func (x Transfer_Anonymous) String() string {
 }
 
 func (Transfer_Anonymous) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[10].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[11].Descriptor()
 }
 
 func (Transfer_Anonymous) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[10]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[11]
 }
 
 func (x Transfer_Anonymous) Number() protoreflect.EnumNumber {
@@ -788,7 +850,7 @@ func (x Transfer_Anonymous) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Anonymous.Descriptor instead.
 func (Transfer_Anonymous) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // Direction in which content went.
@@ -828,11 +890,11 @@ func (x Transfer_Direction) String() string {
 }
 
 func (Transfer_Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[11].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[12].Descriptor()
 }
 
 func (Transfer_Direction) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[11]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[12]
 }
 
 func (x Transfer_Direction) Number() protoreflect.EnumNumber {
@@ -841,7 +903,7 @@ func (x Transfer_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Direction.Descriptor instead.
 func (Transfer_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 1}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 1}
 }
 
 // Extent of content within an object.
@@ -893,11 +955,11 @@ func (x Transfer_Extent) String() string {
 }
 
 func (Transfer_Extent) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[12].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[13].Descriptor()
 }
 
 func (Transfer_Extent) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[12]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[13]
 }
 
 func (x Transfer_Extent) Number() protoreflect.EnumNumber {
@@ -906,7 +968,7 @@ func (x Transfer_Extent) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Extent.Descriptor instead.
 func (Transfer_Extent) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 2}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 2}
 }
 
 // Verdict on a digest that was declared.
@@ -951,11 +1013,11 @@ func (x Transfer_Verdict) String() string {
 }
 
 func (Transfer_Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[13].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[14].Descriptor()
 }
 
 func (Transfer_Verdict) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[13]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[14]
 }
 
 func (x Transfer_Verdict) Number() protoreflect.EnumNumber {
@@ -964,7 +1026,7 @@ func (x Transfer_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Verdict.Descriptor instead.
 func (Transfer_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15, 3}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 3}
 }
 
 // Cause of an outage.
@@ -1008,11 +1070,11 @@ func (x Outage_Cause) String() string {
 }
 
 func (Outage_Cause) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[14].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[15].Descriptor()
 }
 
 func (Outage_Cause) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[14]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[15]
 }
 
 func (x Outage_Cause) Number() protoreflect.EnumNumber {
@@ -1021,7 +1083,7 @@ func (x Outage_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outage_Cause.Descriptor instead.
 func (Outage_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19, 0}
 }
 
 // State of a record.
@@ -1078,11 +1140,11 @@ func (x Record_State) String() string {
 }
 
 func (Record_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_crossing_v1_crossing_proto_enumTypes[15].Descriptor()
+	return file_sallyport_crossing_v1_crossing_proto_enumTypes[16].Descriptor()
 }
 
 func (Record_State) Type() protoreflect.EnumType {
-	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[15]
+	return &file_sallyport_crossing_v1_crossing_proto_enumTypes[16]
 }
 
 func (x Record_State) Number() protoreflect.EnumNumber {
@@ -1091,7 +1153,7 @@ func (x Record_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Record_State.Descriptor instead.
 func (Record_State) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{21, 0}
 }
 
 // Header opens a tunnel stream: what the egress gateway says of a crossing.
@@ -2180,6 +2242,8 @@ type End struct {
 	Said *Said `protobuf:"bytes,21,opt,name=said,proto3" json:"said,omitempty"`
 	// kept is what the policy has the gateway keep of the content; absent if nothing.
 	Kept *Kept `protobuf:"bytes,22,opt,name=kept,proto3" json:"kept,omitempty"`
+	// guarded is what each guard said that this gateway asked, before the crossing opened.
+	Guarded []*Guarded `protobuf:"bytes,23,rep,name=guarded,proto3" json:"guarded,omitempty"`
 	// throttled is how long it waited for its caller's budget of bytes; absent if it did
 	// not.
 	Throttled     *durationpb.Duration `protobuf:"bytes,24,opt,name=throttled,proto3" json:"throttled,omitempty"`
@@ -2371,11 +2435,110 @@ func (x *End) GetKept() *Kept {
 	return nil
 }
 
+func (x *End) GetGuarded() []*Guarded {
+	if x != nil {
+		return x.Guarded
+	}
+	return nil
+}
+
 func (x *End) GetThrottled() *durationpb.Duration {
 	if x != nil {
 		return x.Throttled
 	}
 	return nil
+}
+
+// Guarded is what a guard said of a request's content. It does not tell what the
+// content was.
+type Guarded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// guard is its name in the policy.
+	Guard string `protobuf:"bytes,1,opt,name=guard,proto3" json:"guard,omitempty"`
+	// verdict it gave; absent if it gave none.
+	Verdict Guarded_Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=sallyport.crossing.v1.Guarded_Verdict" json:"verdict,omitempty"`
+	// rule of the guard's that decided; empty if it names none.
+	Rule string `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	// findings are the names of what it found, at most 16.
+	Findings []string `protobuf:"bytes,4,rep,name=findings,proto3" json:"findings,omitempty"`
+	// took is how long it was asked.
+	Took *durationpb.Duration `protobuf:"bytes,5,opt,name=took,proto3" json:"took,omitempty"`
+	// fault is why it gave no verdict, in the gateway's words.
+	Fault         string `protobuf:"bytes,6,opt,name=fault,proto3" json:"fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guarded) Reset() {
+	*x = Guarded{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guarded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guarded) ProtoMessage() {}
+
+func (x *Guarded) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guarded.ProtoReflect.Descriptor instead.
+func (*Guarded) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Guarded) GetGuard() string {
+	if x != nil {
+		return x.Guard
+	}
+	return ""
+}
+
+func (x *Guarded) GetVerdict() Guarded_Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Guarded_VERDICT_UNSPECIFIED
+}
+
+func (x *Guarded) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Guarded) GetFindings() []string {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *Guarded) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *Guarded) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
 }
 
 // Tunnel is what carried a crossing.
@@ -2399,7 +2562,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2574,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2587,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Tunnel) GetCarrier() string {
@@ -2482,7 +2645,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2494,7 +2657,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2507,7 +2670,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Clock) GetOffset() *durationpb.Duration {
@@ -2555,7 +2718,7 @@ type Half struct {
 
 func (x *Half) Reset() {
 	*x = Half{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2730,7 @@ func (x *Half) String() string {
 func (*Half) ProtoMessage() {}
 
 func (x *Half) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2743,7 @@ func (x *Half) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Half.ProtoReflect.Descriptor instead.
 func (*Half) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Half) GetId() string {
@@ -2710,7 +2873,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2722,7 +2885,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2735,7 +2898,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Close) GetId() string {
@@ -2897,7 +3060,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3072,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3085,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Kept) GetRequest() string {
@@ -3007,7 +3170,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3182,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3195,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Transfer) GetId() string {
@@ -3190,7 +3353,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3365,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3378,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Refusal) GetReason() Reason {
@@ -3281,7 +3444,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3293,7 +3456,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3306,7 +3469,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Progress) GetId() string {
@@ -3373,7 +3536,7 @@ type Outage struct {
 
 func (x *Outage) Reset() {
 	*x = Outage{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3385,7 +3548,7 @@ func (x *Outage) String() string {
 func (*Outage) ProtoMessage() {}
 
 func (x *Outage) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3398,7 +3561,7 @@ func (x *Outage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outage.ProtoReflect.Descriptor instead.
 func (*Outage) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Outage) GetBegan() *timestamppb.Timestamp {
@@ -3460,7 +3623,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +3635,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +3648,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Applied) GetAct() string {
@@ -3556,7 +3719,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3568,7 +3731,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3581,7 +3744,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Record) GetSchema() string {
@@ -3704,7 +3867,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3716,7 +3879,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3729,7 +3892,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Evidence) GetPair() string {
@@ -3772,7 +3935,7 @@ type Operation_Message struct {
 
 func (x *Operation_Message) Reset() {
 	*x = Operation_Message{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3784,7 +3947,7 @@ func (x *Operation_Message) String() string {
 func (*Operation_Message) ProtoMessage() {}
 
 func (x *Operation_Message) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3967,7 +4130,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
 	"\x04svid\x18\x02 \x01(\tR\x04svid\x12\x10\n" +
 	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xe0\a\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\x9a\b\n" +
 	"\x03End\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12;\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x128\n" +
@@ -3992,8 +4155,21 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\btransfer\x18\x13 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\x12\x14\n" +
 	"\x05proof\x18\x14 \x01(\tR\x05proof\x12/\n" +
 	"\x04said\x18\x15 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\x12/\n" +
-	"\x04kept\x18\x16 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\x127\n" +
-	"\tthrottled\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\tthrottled\"\x9c\x03\n" +
+	"\x04kept\x18\x16 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\x128\n" +
+	"\aguarded\x18\x17 \x03(\v2\x1e.sallyport.crossing.v1.GuardedR\aguarded\x127\n" +
+	"\tthrottled\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\tthrottled\"\x90\x02\n" +
+	"\aGuarded\x12\x14\n" +
+	"\x05guard\x18\x01 \x01(\tR\x05guard\x12@\n" +
+	"\averdict\x18\x02 \x01(\x0e2&.sallyport.crossing.v1.Guarded.VerdictR\averdict\x12\x12\n" +
+	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x1a\n" +
+	"\bfindings\x18\x04 \x03(\tR\bfindings\x12-\n" +
+	"\x04took\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x14\n" +
+	"\x05fault\x18\x06 \x01(\tR\x05fault\"8\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04PASS\x10\x01\x12\n" +
+	"\n" +
+	"\x06REFUSE\x10\x02\"\x9c\x03\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\acarrier\x18\x01 \x01(\tR\acarrier\x12\x10\n" +
 	"\x03tls\x18\x02 \x01(\tR\x03tls\x128\n" +
@@ -4182,7 +4358,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06EGRESS\x10\x01\x12\v\n" +
-	"\aINGRESS\x10\x02*\xd5\x04\n" +
+	"\aINGRESS\x10\x02*\xff\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNO_INTENT\x10\x01\x12\x14\n" +
@@ -4218,7 +4394,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x10FORBIDDEN_ANSWER\x10\x1c\x12\r\n" +
 	"\tBAD_LABEL\x10\x1d\x12\x10\n" +
 	"\fTOOL_CHANGED\x10\x1e\x12\x16\n" +
-	"\x12DIGEST_NOT_ALLOWED\x10\x1f*M\n" +
+	"\x12DIGEST_NOT_ALLOWED\x10\x1f\x12\x11\n" +
+	"\rGUARD_REFUSED\x10 \x12\x15\n" +
+	"\x11GUARD_UNAVAILABLE\x10!*M\n" +
 	"\x06Attach\x12\x16\n" +
 	"\x12ATTACH_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MTLS\x10\x01\x12\a\n" +
@@ -4248,8 +4426,8 @@ func file_sallyport_crossing_v1_crossing_proto_rawDescGZIP() []byte {
 	return file_sallyport_crossing_v1_crossing_proto_rawDescData
 }
 
-var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 16)
-var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 17)
+var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Decision)(0),                  // 0: sallyport.crossing.v1.Decision
 	(Side)(0),                      // 1: sallyport.crossing.v1.Side
@@ -4259,120 +4437,125 @@ var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Header_Kind)(0),               // 5: sallyport.crossing.v1.Header.Kind
 	(Operation_DataClassSource)(0), // 6: sallyport.crossing.v1.Operation.DataClassSource
 	(Tokens_Source)(0),             // 7: sallyport.crossing.v1.Tokens.Source
-	(Tunnel_Class)(0),              // 8: sallyport.crossing.v1.Tunnel.Class
-	(Tunnel_Choice)(0),             // 9: sallyport.crossing.v1.Tunnel.Choice
-	(Transfer_Anonymous)(0),        // 10: sallyport.crossing.v1.Transfer.Anonymous
-	(Transfer_Direction)(0),        // 11: sallyport.crossing.v1.Transfer.Direction
-	(Transfer_Extent)(0),           // 12: sallyport.crossing.v1.Transfer.Extent
-	(Transfer_Verdict)(0),          // 13: sallyport.crossing.v1.Transfer.Verdict
-	(Outage_Cause)(0),              // 14: sallyport.crossing.v1.Outage.Cause
-	(Record_State)(0),              // 15: sallyport.crossing.v1.Record.State
-	(*Header)(nil),                 // 16: sallyport.crossing.v1.Header
-	(*PolicyRef)(nil),              // 17: sallyport.crossing.v1.PolicyRef
-	(*Key)(nil),                    // 18: sallyport.crossing.v1.Key
-	(*Transition)(nil),             // 19: sallyport.crossing.v1.Transition
-	(*Operation)(nil),              // 20: sallyport.crossing.v1.Operation
-	(*Artifact)(nil),               // 21: sallyport.crossing.v1.Artifact
-	(*Tokens)(nil),                 // 22: sallyport.crossing.v1.Tokens
-	(*Said)(nil),                   // 23: sallyport.crossing.v1.Said
-	(*Peer)(nil),                   // 24: sallyport.crossing.v1.Peer
-	(*End)(nil),                    // 25: sallyport.crossing.v1.End
-	(*Tunnel)(nil),                 // 26: sallyport.crossing.v1.Tunnel
-	(*Clock)(nil),                  // 27: sallyport.crossing.v1.Clock
-	(*Half)(nil),                   // 28: sallyport.crossing.v1.Half
-	(*Close)(nil),                  // 29: sallyport.crossing.v1.Close
-	(*Kept)(nil),                   // 30: sallyport.crossing.v1.Kept
-	(*Transfer)(nil),               // 31: sallyport.crossing.v1.Transfer
-	(*Refusal)(nil),                // 32: sallyport.crossing.v1.Refusal
-	(*Progress)(nil),               // 33: sallyport.crossing.v1.Progress
-	(*Outage)(nil),                 // 34: sallyport.crossing.v1.Outage
-	(*Applied)(nil),                // 35: sallyport.crossing.v1.Applied
-	(*Record)(nil),                 // 36: sallyport.crossing.v1.Record
-	(*Evidence)(nil),               // 37: sallyport.crossing.v1.Evidence
-	(*Operation_Message)(nil),      // 38: sallyport.crossing.v1.Operation.Message
-	(*timestamppb.Timestamp)(nil),  // 39: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 40: google.protobuf.Duration
-	(v1.Act_Kind)(0),               // 41: sallyport.policy.v1.Act.Kind
+	(Guarded_Verdict)(0),           // 8: sallyport.crossing.v1.Guarded.Verdict
+	(Tunnel_Class)(0),              // 9: sallyport.crossing.v1.Tunnel.Class
+	(Tunnel_Choice)(0),             // 10: sallyport.crossing.v1.Tunnel.Choice
+	(Transfer_Anonymous)(0),        // 11: sallyport.crossing.v1.Transfer.Anonymous
+	(Transfer_Direction)(0),        // 12: sallyport.crossing.v1.Transfer.Direction
+	(Transfer_Extent)(0),           // 13: sallyport.crossing.v1.Transfer.Extent
+	(Transfer_Verdict)(0),          // 14: sallyport.crossing.v1.Transfer.Verdict
+	(Outage_Cause)(0),              // 15: sallyport.crossing.v1.Outage.Cause
+	(Record_State)(0),              // 16: sallyport.crossing.v1.Record.State
+	(*Header)(nil),                 // 17: sallyport.crossing.v1.Header
+	(*PolicyRef)(nil),              // 18: sallyport.crossing.v1.PolicyRef
+	(*Key)(nil),                    // 19: sallyport.crossing.v1.Key
+	(*Transition)(nil),             // 20: sallyport.crossing.v1.Transition
+	(*Operation)(nil),              // 21: sallyport.crossing.v1.Operation
+	(*Artifact)(nil),               // 22: sallyport.crossing.v1.Artifact
+	(*Tokens)(nil),                 // 23: sallyport.crossing.v1.Tokens
+	(*Said)(nil),                   // 24: sallyport.crossing.v1.Said
+	(*Peer)(nil),                   // 25: sallyport.crossing.v1.Peer
+	(*End)(nil),                    // 26: sallyport.crossing.v1.End
+	(*Guarded)(nil),                // 27: sallyport.crossing.v1.Guarded
+	(*Tunnel)(nil),                 // 28: sallyport.crossing.v1.Tunnel
+	(*Clock)(nil),                  // 29: sallyport.crossing.v1.Clock
+	(*Half)(nil),                   // 30: sallyport.crossing.v1.Half
+	(*Close)(nil),                  // 31: sallyport.crossing.v1.Close
+	(*Kept)(nil),                   // 32: sallyport.crossing.v1.Kept
+	(*Transfer)(nil),               // 33: sallyport.crossing.v1.Transfer
+	(*Refusal)(nil),                // 34: sallyport.crossing.v1.Refusal
+	(*Progress)(nil),               // 35: sallyport.crossing.v1.Progress
+	(*Outage)(nil),                 // 36: sallyport.crossing.v1.Outage
+	(*Applied)(nil),                // 37: sallyport.crossing.v1.Applied
+	(*Record)(nil),                 // 38: sallyport.crossing.v1.Record
+	(*Evidence)(nil),               // 39: sallyport.crossing.v1.Evidence
+	(*Operation_Message)(nil),      // 40: sallyport.crossing.v1.Operation.Message
+	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 42: google.protobuf.Duration
+	(v1.Act_Kind)(0),               // 43: sallyport.policy.v1.Act.Kind
 }
 var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	3,  // 0: sallyport.crossing.v1.Header.attach:type_name -> sallyport.crossing.v1.Attach
-	17, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	18, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	5,  // 2: sallyport.crossing.v1.Header.kind:type_name -> sallyport.crossing.v1.Header.Kind
-	39, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
+	41, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
 	6,  // 4: sallyport.crossing.v1.Operation.data_class_source:type_name -> sallyport.crossing.v1.Operation.DataClassSource
-	22, // 5: sallyport.crossing.v1.Operation.tokens:type_name -> sallyport.crossing.v1.Tokens
-	40, // 6: sallyport.crossing.v1.Operation.first_token:type_name -> google.protobuf.Duration
-	38, // 7: sallyport.crossing.v1.Operation.messages:type_name -> sallyport.crossing.v1.Operation.Message
-	21, // 8: sallyport.crossing.v1.Operation.artifact:type_name -> sallyport.crossing.v1.Artifact
+	23, // 5: sallyport.crossing.v1.Operation.tokens:type_name -> sallyport.crossing.v1.Tokens
+	42, // 6: sallyport.crossing.v1.Operation.first_token:type_name -> google.protobuf.Duration
+	40, // 7: sallyport.crossing.v1.Operation.messages:type_name -> sallyport.crossing.v1.Operation.Message
+	22, // 8: sallyport.crossing.v1.Operation.artifact:type_name -> sallyport.crossing.v1.Artifact
 	7,  // 9: sallyport.crossing.v1.Tokens.source:type_name -> sallyport.crossing.v1.Tokens.Source
-	22, // 10: sallyport.crossing.v1.Said.tokens:type_name -> sallyport.crossing.v1.Tokens
-	40, // 11: sallyport.crossing.v1.Said.first_token:type_name -> google.protobuf.Duration
-	40, // 12: sallyport.crossing.v1.Said.longest_gap:type_name -> google.protobuf.Duration
+	23, // 10: sallyport.crossing.v1.Said.tokens:type_name -> sallyport.crossing.v1.Tokens
+	42, // 11: sallyport.crossing.v1.Said.first_token:type_name -> google.protobuf.Duration
+	42, // 12: sallyport.crossing.v1.Said.longest_gap:type_name -> google.protobuf.Duration
 	3,  // 13: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
 	0,  // 14: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
-	17, // 15: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
-	17, // 16: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
+	18, // 15: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	18, // 16: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
 	2,  // 17: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
-	24, // 18: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
-	39, // 19: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
-	40, // 20: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
-	40, // 21: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
+	25, // 18: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
+	41, // 19: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
+	42, // 20: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
+	42, // 21: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
 	4,  // 22: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
-	31, // 23: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
-	23, // 24: sallyport.crossing.v1.End.said:type_name -> sallyport.crossing.v1.Said
-	30, // 25: sallyport.crossing.v1.End.kept:type_name -> sallyport.crossing.v1.Kept
-	40, // 26: sallyport.crossing.v1.End.throttled:type_name -> google.protobuf.Duration
-	40, // 27: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
-	27, // 28: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
-	8,  // 29: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
-	9,  // 30: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
-	40, // 31: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	40, // 32: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
-	18, // 33: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 34: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
-	19, // 35: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
-	20, // 36: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
-	25, // 37: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
-	26, // 38: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	18, // 39: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 40: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	40, // 41: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	40, // 42: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
-	4,  // 43: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
-	2,  // 44: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
-	24, // 45: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	26, // 46: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	31, // 47: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
-	23, // 48: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
-	30, // 49: sallyport.crossing.v1.Close.kept:type_name -> sallyport.crossing.v1.Kept
-	40, // 50: sallyport.crossing.v1.Close.throttled:type_name -> google.protobuf.Duration
-	10, // 51: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
-	11, // 52: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
-	12, // 53: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
-	13, // 54: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
-	2,  // 55: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	39, // 56: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	18, // 57: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 58: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
-	39, // 59: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	39, // 60: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
-	39, // 61: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
-	14, // 62: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
-	41, // 63: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
-	39, // 64: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
-	15, // 65: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	19, // 66: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	20, // 67: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	25, // 68: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	25, // 69: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	26, // 70: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	37, // 71: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	0,  // 72: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	33, // 23: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
+	24, // 24: sallyport.crossing.v1.End.said:type_name -> sallyport.crossing.v1.Said
+	32, // 25: sallyport.crossing.v1.End.kept:type_name -> sallyport.crossing.v1.Kept
+	27, // 26: sallyport.crossing.v1.End.guarded:type_name -> sallyport.crossing.v1.Guarded
+	42, // 27: sallyport.crossing.v1.End.throttled:type_name -> google.protobuf.Duration
+	8,  // 28: sallyport.crossing.v1.Guarded.verdict:type_name -> sallyport.crossing.v1.Guarded.Verdict
+	42, // 29: sallyport.crossing.v1.Guarded.took:type_name -> google.protobuf.Duration
+	42, // 30: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	29, // 31: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
+	9,  // 32: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
+	10, // 33: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
+	42, // 34: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	42, // 35: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	19, // 36: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 37: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
+	20, // 38: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
+	21, // 39: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
+	26, // 40: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
+	28, // 41: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	19, // 42: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 43: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
+	42, // 44: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	42, // 45: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	4,  // 46: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
+	2,  // 47: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
+	25, // 48: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
+	28, // 49: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	33, // 50: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
+	24, // 51: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
+	32, // 52: sallyport.crossing.v1.Close.kept:type_name -> sallyport.crossing.v1.Kept
+	42, // 53: sallyport.crossing.v1.Close.throttled:type_name -> google.protobuf.Duration
+	11, // 54: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
+	12, // 55: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
+	13, // 56: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
+	14, // 57: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
+	2,  // 58: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
+	41, // 59: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	19, // 60: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 61: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
+	41, // 62: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	41, // 63: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
+	41, // 64: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
+	15, // 65: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
+	43, // 66: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
+	41, // 67: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
+	16, // 68: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	20, // 69: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	21, // 70: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	26, // 71: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	26, // 72: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	28, // 73: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	39, // 74: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	0,  // 75: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
@@ -4383,15 +4566,15 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[4].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[6].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[7].OneofWrappers = []any{}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[15].OneofWrappers = []any{}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[20].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[16].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_crossing_v1_crossing_proto_rawDesc), len(file_sallyport_crossing_v1_crossing_proto_rawDesc)),
-			NumEnums:      16,
-			NumMessages:   23,
+			NumEnums:      17,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

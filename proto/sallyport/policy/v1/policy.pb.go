@@ -98,7 +98,7 @@ func (x Comparison_Operator) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Comparison_Operator.Descriptor instead.
 func (Comparison_Operator) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{24, 0}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{25, 0}
 }
 
 // Policy is the whole policy. Order never matters: nothing is allowed unless an
@@ -132,7 +132,9 @@ type Policy struct {
 	// costs of models, by name or, ending in "*", by prefix: the longest that fits counts.
 	Costs map[string]*Cost `protobuf:"bytes,13,rep,name=costs,proto3" json:"costs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// reviewers may open what was kept of a content, by name.
-	Reviewers     map[string]*Reviewer `protobuf:"bytes,14,rep,name=reviewers,proto3" json:"reviewers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Reviewers map[string]*Reviewer `protobuf:"bytes,14,rep,name=reviewers,proto3" json:"reviewers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// guards are programs that say whether a content may pass, by name.
+	Guards        map[string]*Guard `protobuf:"bytes,15,rep,name=guards,proto3" json:"guards,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -265,6 +267,70 @@ func (x *Policy) GetReviewers() map[string]*Reviewer {
 	return nil
 }
 
+func (x *Policy) GetGuards() map[string]*Guard {
+	if x != nil {
+		return x.Guards
+	}
+	return nil
+}
+
+// Guard is a program of an operator's that is shown a request's content, such as a
+// scanner for data that must not leave. Where it is, the gateway's bootstrap file says.
+type Guard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// owner is the team that answers for it.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// at is the gateway that asks it: "egress" (the default), before the content leaves
+	// the caller's environment, or "ingress", before it reaches the callee.
+	At            string `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guard) Reset() {
+	*x = Guard{}
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guard) ProtoMessage() {}
+
+func (x *Guard) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guard.ProtoReflect.Descriptor instead.
+func (*Guard) Descriptor() ([]byte, []int) {
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Guard) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Guard) GetAt() string {
+	if x != nil {
+		return x.At
+	}
+	return ""
+}
+
 // Cost is what tokens of a model cost, in units of the policy's own, for a million.
 type Cost struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -278,7 +344,7 @@ type Cost struct {
 
 func (x *Cost) Reset() {
 	*x = Cost{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[1]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -290,7 +356,7 @@ func (x *Cost) String() string {
 func (*Cost) ProtoMessage() {}
 
 func (x *Cost) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[1]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -303,7 +369,7 @@ func (x *Cost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cost.ProtoReflect.Descriptor instead.
 func (*Cost) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Cost) GetInput() uint64 {
@@ -333,7 +399,7 @@ type Reviewer struct {
 
 func (x *Reviewer) Reset() {
 	*x = Reviewer{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[2]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -345,7 +411,7 @@ func (x *Reviewer) String() string {
 func (*Reviewer) ProtoMessage() {}
 
 func (x *Reviewer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[2]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -358,7 +424,7 @@ func (x *Reviewer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reviewer.ProtoReflect.Descriptor instead.
 func (*Reviewer) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Reviewer) GetKey() string {
@@ -386,7 +452,7 @@ type Team struct {
 
 func (x *Team) Reset() {
 	*x = Team{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[3]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +464,7 @@ func (x *Team) String() string {
 func (*Team) ProtoMessage() {}
 
 func (x *Team) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[3]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +477,7 @@ func (x *Team) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Team.ProtoReflect.Descriptor instead.
 func (*Team) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Team) GetContact() string {
@@ -438,7 +504,7 @@ type Sink struct {
 
 func (x *Sink) Reset() {
 	*x = Sink{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[4]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +516,7 @@ func (x *Sink) String() string {
 func (*Sink) ProtoMessage() {}
 
 func (x *Sink) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[4]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +529,7 @@ func (x *Sink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sink.ProtoReflect.Descriptor instead.
 func (*Sink) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Sink) GetOcsf() string {
@@ -513,7 +579,7 @@ type Environment struct {
 
 func (x *Environment) Reset() {
 	*x = Environment{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[5]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +591,7 @@ func (x *Environment) String() string {
 func (*Environment) ProtoMessage() {}
 
 func (x *Environment) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[5]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +604,7 @@ func (x *Environment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment.ProtoReflect.Descriptor instead.
 func (*Environment) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Environment) GetTrustDomain() string {
@@ -591,7 +657,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[6]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -603,7 +669,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[6]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -616,7 +682,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Gateway) GetTunnel() string {
@@ -663,7 +729,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[7]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +741,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[7]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +754,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Layer) GetLayer() string {
@@ -769,7 +835,7 @@ type Workload struct {
 
 func (x *Workload) Reset() {
 	*x = Workload{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[8]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +847,7 @@ func (x *Workload) String() string {
 func (*Workload) ProtoMessage() {}
 
 func (x *Workload) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[8]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +860,7 @@ func (x *Workload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workload.ProtoReflect.Descriptor instead.
 func (*Workload) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Workload) GetId() string {
@@ -873,7 +939,7 @@ type DataRule struct {
 
 func (x *DataRule) Reset() {
 	*x = DataRule{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[9]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +951,7 @@ func (x *DataRule) String() string {
 func (*DataRule) ProtoMessage() {}
 
 func (x *DataRule) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[9]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +964,7 @@ func (x *DataRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataRule.ProtoReflect.Descriptor instead.
 func (*DataRule) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DataRule) GetClass() string {
@@ -926,7 +992,7 @@ type Plaintext struct {
 
 func (x *Plaintext) Reset() {
 	*x = Plaintext{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[10]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1004,7 @@ func (x *Plaintext) String() string {
 func (*Plaintext) ProtoMessage() {}
 
 func (x *Plaintext) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[10]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1017,7 @@ func (x *Plaintext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plaintext.ProtoReflect.Descriptor instead.
 func (*Plaintext) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Plaintext) GetAcceptedBy() string {
@@ -989,7 +1055,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[11]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1067,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[11]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1080,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Transition) GetFrom() string {
@@ -1107,7 +1173,7 @@ type Intent struct {
 
 func (x *Intent) Reset() {
 	*x = Intent{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[12]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1185,7 @@ func (x *Intent) String() string {
 func (*Intent) ProtoMessage() {}
 
 func (x *Intent) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[12]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1198,7 @@ func (x *Intent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intent.ProtoReflect.Descriptor instead.
 func (*Intent) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Intent) GetName() string {
@@ -1228,7 +1294,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1306,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[13]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1319,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Content) GetKept() string {
@@ -1301,7 +1367,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[14]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1379,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[14]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1392,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Match) GetFrom() string {
@@ -1387,14 +1453,16 @@ type Require struct {
 	// the two gateways verifies, that it calls.
 	WorkloadProof bool `protobuf:"varint,2,opt,name=workload_proof,json=workloadProof,proto3" json:"workload_proof,omitempty"`
 	// tools: a tool that the list has must be as it is there.
-	Tools         *ToolRule `protobuf:"bytes,3,opt,name=tools,proto3" json:"tools,omitempty"`
+	Tools *ToolRule `protobuf:"bytes,3,opt,name=tools,proto3" json:"tools,omitempty"`
+	// guard is the name of one that must let the request's content pass.
+	Guard         string `protobuf:"bytes,4,opt,name=guard,proto3" json:"guard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Require) Reset() {
 	*x = Require{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[15]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1474,7 @@ func (x *Require) String() string {
 func (*Require) ProtoMessage() {}
 
 func (x *Require) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[15]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1487,7 @@ func (x *Require) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Require.ProtoReflect.Descriptor instead.
 func (*Require) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Require) GetDigest() *DigestRule {
@@ -1443,6 +1511,13 @@ func (x *Require) GetTools() *ToolRule {
 	return nil
 }
 
+func (x *Require) GetGuard() string {
+	if x != nil {
+		return x.Guard
+	}
+	return ""
+}
+
 // ToolRule says what tools must be.
 type ToolRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1454,7 +1529,7 @@ type ToolRule struct {
 
 func (x *ToolRule) Reset() {
 	*x = ToolRule{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[16]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1541,7 @@ func (x *ToolRule) String() string {
 func (*ToolRule) ProtoMessage() {}
 
 func (x *ToolRule) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[16]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1554,7 @@ func (x *ToolRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolRule.ProtoReflect.Descriptor instead.
 func (*ToolRule) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ToolRule) GetIn() string {
@@ -1503,7 +1578,7 @@ type DigestRule struct {
 
 func (x *DigestRule) Reset() {
 	*x = DigestRule{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[17]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1590,7 @@ func (x *DigestRule) String() string {
 func (*DigestRule) ProtoMessage() {}
 
 func (x *DigestRule) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[17]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1603,7 @@ func (x *DigestRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRule.ProtoReflect.Descriptor instead.
 func (*DigestRule) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DigestRule) GetIn() string {
@@ -1551,7 +1626,7 @@ type Validity struct {
 
 func (x *Validity) Reset() {
 	*x = Validity{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[18]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1638,7 @@ func (x *Validity) String() string {
 func (*Validity) ProtoMessage() {}
 
 func (x *Validity) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[18]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1651,7 @@ func (x *Validity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Validity.ProtoReflect.Descriptor instead.
 func (*Validity) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Validity) GetNotBefore() string {
@@ -1607,7 +1682,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[19]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1694,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[19]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1707,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *List) GetDigests() []string {
@@ -1674,7 +1749,7 @@ type Exception struct {
 
 func (x *Exception) Reset() {
 	*x = Exception{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[20]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1761,7 @@ func (x *Exception) String() string {
 func (*Exception) ProtoMessage() {}
 
 func (x *Exception) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[20]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1774,7 @@ func (x *Exception) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exception.ProtoReflect.Descriptor instead.
 func (*Exception) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Exception) GetLayer() string {
@@ -1779,7 +1854,7 @@ type Test struct {
 
 func (x *Test) Reset() {
 	*x = Test{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[21]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1866,7 @@ func (x *Test) String() string {
 func (*Test) ProtoMessage() {}
 
 func (x *Test) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[21]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1879,7 @@ func (x *Test) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Test.ProtoReflect.Descriptor instead.
 func (*Test) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Test) GetFrom() string {
@@ -1866,7 +1941,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[22]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +1953,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[22]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +1966,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Condition) GetAll() *Conditions {
@@ -1933,7 +2008,7 @@ type Conditions struct {
 
 func (x *Conditions) Reset() {
 	*x = Conditions{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[23]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1945,7 +2020,7 @@ func (x *Conditions) String() string {
 func (*Conditions) ProtoMessage() {}
 
 func (x *Conditions) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[23]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1958,7 +2033,7 @@ func (x *Conditions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conditions.ProtoReflect.Descriptor instead.
 func (*Conditions) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Conditions) GetConditions() []*Condition {
@@ -1983,7 +2058,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[24]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2070,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[24]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2083,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Comparison) GetAttribute() string {
@@ -2050,7 +2125,7 @@ type SignedPolicy struct {
 
 func (x *SignedPolicy) Reset() {
 	*x = SignedPolicy{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[25]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2137,7 @@ func (x *SignedPolicy) String() string {
 func (*SignedPolicy) ProtoMessage() {}
 
 func (x *SignedPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[25]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2150,7 @@ func (x *SignedPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedPolicy.ProtoReflect.Descriptor instead.
 func (*SignedPolicy) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{25}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SignedPolicy) GetManifest() []byte {
@@ -2125,7 +2200,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[26]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2212,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[26]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2225,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{26}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Manifest) GetPolicy() string {
@@ -2201,7 +2276,7 @@ type Signature struct {
 
 func (x *Signature) Reset() {
 	*x = Signature{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[27]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2213,7 +2288,7 @@ func (x *Signature) String() string {
 func (*Signature) ProtoMessage() {}
 
 func (x *Signature) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[27]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2226,7 +2301,7 @@ func (x *Signature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signature.ProtoReflect.Descriptor instead.
 func (*Signature) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{27}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Signature) GetKey() string {
@@ -2256,7 +2331,7 @@ type KeySet struct {
 
 func (x *KeySet) Reset() {
 	*x = KeySet{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[28]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2343,7 @@ func (x *KeySet) String() string {
 func (*KeySet) ProtoMessage() {}
 
 func (x *KeySet) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[28]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2356,7 @@ func (x *KeySet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeySet.ProtoReflect.Descriptor instead.
 func (*KeySet) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{28}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *KeySet) GetThreshold() uint32 {
@@ -2311,7 +2386,7 @@ type KeyRotation struct {
 
 func (x *KeyRotation) Reset() {
 	*x = KeyRotation{}
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[29]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2398,7 @@ func (x *KeyRotation) String() string {
 func (*KeyRotation) ProtoMessage() {}
 
 func (x *KeyRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[29]
+	mi := &file_sallyport_policy_v1_policy_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2411,7 @@ func (x *KeyRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRotation.ProtoReflect.Descriptor instead.
 func (*KeyRotation) Descriptor() ([]byte, []int) {
-	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{29}
+	return file_sallyport_policy_v1_policy_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *KeyRotation) GetNext() []byte {
@@ -2357,7 +2432,7 @@ var File_sallyport_policy_v1_policy_proto protoreflect.FileDescriptor
 
 const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/policy/v1/policy.proto\x12\x13sallyport.policy.v1\"\x98\v\n" +
+	" sallyport/policy/v1/policy.proto\x12\x13sallyport.policy.v1\"\xb0\f\n" +
 	"\x06Policy\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x12!\n" +
@@ -2375,7 +2450,8 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"exceptions\x12/\n" +
 	"\x05tests\x18\f \x03(\v2\x19.sallyport.policy.v1.TestR\x05tests\x12<\n" +
 	"\x05costs\x18\r \x03(\v2&.sallyport.policy.v1.Policy.CostsEntryR\x05costs\x12H\n" +
-	"\treviewers\x18\x0e \x03(\v2*.sallyport.policy.v1.Policy.ReviewersEntryR\treviewers\x1aS\n" +
+	"\treviewers\x18\x0e \x03(\v2*.sallyport.policy.v1.Policy.ReviewersEntryR\treviewers\x12?\n" +
+	"\x06guards\x18\x0f \x03(\v2'.sallyport.policy.v1.Policy.GuardsEntryR\x06guards\x1aS\n" +
 	"\n" +
 	"TeamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
@@ -2400,7 +2476,13 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x19.sallyport.policy.v1.CostR\x05value:\x028\x01\x1a[\n" +
 	"\x0eReviewersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x123\n" +
-	"\x05value\x18\x02 \x01(\v2\x1d.sallyport.policy.v1.ReviewerR\x05value:\x028\x01\"4\n" +
+	"\x05value\x18\x02 \x01(\v2\x1d.sallyport.policy.v1.ReviewerR\x05value:\x028\x01\x1aU\n" +
+	"\vGuardsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.sallyport.policy.v1.GuardR\x05value:\x028\x01\"-\n" +
+	"\x05Guard\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\tR\x02at\"4\n" +
 	"\x04Cost\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\x04R\x05input\x12\x16\n" +
 	"\x06output\x18\x02 \x01(\x04R\x06output\"2\n" +
@@ -2502,11 +2584,12 @@ const file_sallyport_policy_v1_policy_proto_rawDesc = "" +
 	"\amethods\x18\x04 \x03(\tR\amethods\x12\x14\n" +
 	"\x05paths\x18\x05 \x03(\tR\x05paths\x12\x12\n" +
 	"\x04data\x18\x06 \x01(\tR\x04data\x12\x18\n" +
-	"\aleaving\x18\a \x01(\tR\aleaving\"\x9e\x01\n" +
+	"\aleaving\x18\a \x01(\tR\aleaving\"\xb4\x01\n" +
 	"\aRequire\x127\n" +
 	"\x06digest\x18\x01 \x01(\v2\x1f.sallyport.policy.v1.DigestRuleR\x06digest\x12%\n" +
 	"\x0eworkload_proof\x18\x02 \x01(\bR\rworkloadProof\x123\n" +
-	"\x05tools\x18\x03 \x01(\v2\x1d.sallyport.policy.v1.ToolRuleR\x05tools\"\x1a\n" +
+	"\x05tools\x18\x03 \x01(\v2\x1d.sallyport.policy.v1.ToolRuleR\x05tools\x12\x14\n" +
+	"\x05guard\x18\x04 \x01(\tR\x05guard\"\x1a\n" +
 	"\bToolRule\x12\x0e\n" +
 	"\x02in\x18\x01 \x01(\tR\x02in\"\x1c\n" +
 	"\n" +
@@ -2609,110 +2692,114 @@ func file_sallyport_policy_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_policy_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sallyport_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_sallyport_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_sallyport_policy_v1_policy_proto_goTypes = []any{
 	(Comparison_Operator)(0), // 0: sallyport.policy.v1.Comparison.Operator
 	(*Policy)(nil),           // 1: sallyport.policy.v1.Policy
-	(*Cost)(nil),             // 2: sallyport.policy.v1.Cost
-	(*Reviewer)(nil),         // 3: sallyport.policy.v1.Reviewer
-	(*Team)(nil),             // 4: sallyport.policy.v1.Team
-	(*Sink)(nil),             // 5: sallyport.policy.v1.Sink
-	(*Environment)(nil),      // 6: sallyport.policy.v1.Environment
-	(*Gateway)(nil),          // 7: sallyport.policy.v1.Gateway
-	(*Layer)(nil),            // 8: sallyport.policy.v1.Layer
-	(*Workload)(nil),         // 9: sallyport.policy.v1.Workload
-	(*DataRule)(nil),         // 10: sallyport.policy.v1.DataRule
-	(*Plaintext)(nil),        // 11: sallyport.policy.v1.Plaintext
-	(*Transition)(nil),       // 12: sallyport.policy.v1.Transition
-	(*Intent)(nil),           // 13: sallyport.policy.v1.Intent
-	(*Content)(nil),          // 14: sallyport.policy.v1.Content
-	(*Match)(nil),            // 15: sallyport.policy.v1.Match
-	(*Require)(nil),          // 16: sallyport.policy.v1.Require
-	(*ToolRule)(nil),         // 17: sallyport.policy.v1.ToolRule
-	(*DigestRule)(nil),       // 18: sallyport.policy.v1.DigestRule
-	(*Validity)(nil),         // 19: sallyport.policy.v1.Validity
-	(*List)(nil),             // 20: sallyport.policy.v1.List
-	(*Exception)(nil),        // 21: sallyport.policy.v1.Exception
-	(*Test)(nil),             // 22: sallyport.policy.v1.Test
-	(*Condition)(nil),        // 23: sallyport.policy.v1.Condition
-	(*Conditions)(nil),       // 24: sallyport.policy.v1.Conditions
-	(*Comparison)(nil),       // 25: sallyport.policy.v1.Comparison
-	(*SignedPolicy)(nil),     // 26: sallyport.policy.v1.SignedPolicy
-	(*Manifest)(nil),         // 27: sallyport.policy.v1.Manifest
-	(*Signature)(nil),        // 28: sallyport.policy.v1.Signature
-	(*KeySet)(nil),           // 29: sallyport.policy.v1.KeySet
-	(*KeyRotation)(nil),      // 30: sallyport.policy.v1.KeyRotation
-	nil,                      // 31: sallyport.policy.v1.Policy.TeamsEntry
-	nil,                      // 32: sallyport.policy.v1.Policy.SinksEntry
-	nil,                      // 33: sallyport.policy.v1.Policy.EnvironmentsEntry
-	nil,                      // 34: sallyport.policy.v1.Policy.WorkloadsEntry
-	nil,                      // 35: sallyport.policy.v1.Policy.ListsEntry
-	nil,                      // 36: sallyport.policy.v1.Policy.CostsEntry
-	nil,                      // 37: sallyport.policy.v1.Policy.ReviewersEntry
-	nil,                      // 38: sallyport.policy.v1.Environment.GatewaysEntry
-	nil,                      // 39: sallyport.policy.v1.Workload.LabelsEntry
-	nil,                      // 40: sallyport.policy.v1.Workload.ServesEntry
-	nil,                      // 41: sallyport.policy.v1.Workload.HoldEntry
-	nil,                      // 42: sallyport.policy.v1.Workload.CredentialsEntry
-	nil,                      // 43: sallyport.policy.v1.Intent.LimitsEntry
-	nil,                      // 44: sallyport.policy.v1.List.ToolsEntry
-	nil,                      // 45: sallyport.policy.v1.Test.WithEntry
-	nil,                      // 46: sallyport.policy.v1.KeySet.KeysEntry
+	(*Guard)(nil),            // 2: sallyport.policy.v1.Guard
+	(*Cost)(nil),             // 3: sallyport.policy.v1.Cost
+	(*Reviewer)(nil),         // 4: sallyport.policy.v1.Reviewer
+	(*Team)(nil),             // 5: sallyport.policy.v1.Team
+	(*Sink)(nil),             // 6: sallyport.policy.v1.Sink
+	(*Environment)(nil),      // 7: sallyport.policy.v1.Environment
+	(*Gateway)(nil),          // 8: sallyport.policy.v1.Gateway
+	(*Layer)(nil),            // 9: sallyport.policy.v1.Layer
+	(*Workload)(nil),         // 10: sallyport.policy.v1.Workload
+	(*DataRule)(nil),         // 11: sallyport.policy.v1.DataRule
+	(*Plaintext)(nil),        // 12: sallyport.policy.v1.Plaintext
+	(*Transition)(nil),       // 13: sallyport.policy.v1.Transition
+	(*Intent)(nil),           // 14: sallyport.policy.v1.Intent
+	(*Content)(nil),          // 15: sallyport.policy.v1.Content
+	(*Match)(nil),            // 16: sallyport.policy.v1.Match
+	(*Require)(nil),          // 17: sallyport.policy.v1.Require
+	(*ToolRule)(nil),         // 18: sallyport.policy.v1.ToolRule
+	(*DigestRule)(nil),       // 19: sallyport.policy.v1.DigestRule
+	(*Validity)(nil),         // 20: sallyport.policy.v1.Validity
+	(*List)(nil),             // 21: sallyport.policy.v1.List
+	(*Exception)(nil),        // 22: sallyport.policy.v1.Exception
+	(*Test)(nil),             // 23: sallyport.policy.v1.Test
+	(*Condition)(nil),        // 24: sallyport.policy.v1.Condition
+	(*Conditions)(nil),       // 25: sallyport.policy.v1.Conditions
+	(*Comparison)(nil),       // 26: sallyport.policy.v1.Comparison
+	(*SignedPolicy)(nil),     // 27: sallyport.policy.v1.SignedPolicy
+	(*Manifest)(nil),         // 28: sallyport.policy.v1.Manifest
+	(*Signature)(nil),        // 29: sallyport.policy.v1.Signature
+	(*KeySet)(nil),           // 30: sallyport.policy.v1.KeySet
+	(*KeyRotation)(nil),      // 31: sallyport.policy.v1.KeyRotation
+	nil,                      // 32: sallyport.policy.v1.Policy.TeamsEntry
+	nil,                      // 33: sallyport.policy.v1.Policy.SinksEntry
+	nil,                      // 34: sallyport.policy.v1.Policy.EnvironmentsEntry
+	nil,                      // 35: sallyport.policy.v1.Policy.WorkloadsEntry
+	nil,                      // 36: sallyport.policy.v1.Policy.ListsEntry
+	nil,                      // 37: sallyport.policy.v1.Policy.CostsEntry
+	nil,                      // 38: sallyport.policy.v1.Policy.ReviewersEntry
+	nil,                      // 39: sallyport.policy.v1.Policy.GuardsEntry
+	nil,                      // 40: sallyport.policy.v1.Environment.GatewaysEntry
+	nil,                      // 41: sallyport.policy.v1.Workload.LabelsEntry
+	nil,                      // 42: sallyport.policy.v1.Workload.ServesEntry
+	nil,                      // 43: sallyport.policy.v1.Workload.HoldEntry
+	nil,                      // 44: sallyport.policy.v1.Workload.CredentialsEntry
+	nil,                      // 45: sallyport.policy.v1.Intent.LimitsEntry
+	nil,                      // 46: sallyport.policy.v1.List.ToolsEntry
+	nil,                      // 47: sallyport.policy.v1.Test.WithEntry
+	nil,                      // 48: sallyport.policy.v1.KeySet.KeysEntry
 }
 var file_sallyport_policy_v1_policy_proto_depIdxs = []int32{
-	31, // 0: sallyport.policy.v1.Policy.teams:type_name -> sallyport.policy.v1.Policy.TeamsEntry
-	32, // 1: sallyport.policy.v1.Policy.sinks:type_name -> sallyport.policy.v1.Policy.SinksEntry
-	33, // 2: sallyport.policy.v1.Policy.environments:type_name -> sallyport.policy.v1.Policy.EnvironmentsEntry
-	34, // 3: sallyport.policy.v1.Policy.workloads:type_name -> sallyport.policy.v1.Policy.WorkloadsEntry
-	12, // 4: sallyport.policy.v1.Policy.transitions:type_name -> sallyport.policy.v1.Transition
-	13, // 5: sallyport.policy.v1.Policy.intents:type_name -> sallyport.policy.v1.Intent
-	35, // 6: sallyport.policy.v1.Policy.lists:type_name -> sallyport.policy.v1.Policy.ListsEntry
-	21, // 7: sallyport.policy.v1.Policy.exceptions:type_name -> sallyport.policy.v1.Exception
-	22, // 8: sallyport.policy.v1.Policy.tests:type_name -> sallyport.policy.v1.Test
-	36, // 9: sallyport.policy.v1.Policy.costs:type_name -> sallyport.policy.v1.Policy.CostsEntry
-	37, // 10: sallyport.policy.v1.Policy.reviewers:type_name -> sallyport.policy.v1.Policy.ReviewersEntry
-	38, // 11: sallyport.policy.v1.Environment.gateways:type_name -> sallyport.policy.v1.Environment.GatewaysEntry
-	8,  // 12: sallyport.policy.v1.Environment.layers:type_name -> sallyport.policy.v1.Layer
-	10, // 13: sallyport.policy.v1.Workload.data:type_name -> sallyport.policy.v1.DataRule
-	39, // 14: sallyport.policy.v1.Workload.labels:type_name -> sallyport.policy.v1.Workload.LabelsEntry
-	40, // 15: sallyport.policy.v1.Workload.serves:type_name -> sallyport.policy.v1.Workload.ServesEntry
-	11, // 16: sallyport.policy.v1.Workload.plaintext:type_name -> sallyport.policy.v1.Plaintext
-	41, // 17: sallyport.policy.v1.Workload.hold:type_name -> sallyport.policy.v1.Workload.HoldEntry
-	42, // 18: sallyport.policy.v1.Workload.credentials:type_name -> sallyport.policy.v1.Workload.CredentialsEntry
-	15, // 19: sallyport.policy.v1.Intent.allow:type_name -> sallyport.policy.v1.Match
-	15, // 20: sallyport.policy.v1.Intent.deny:type_name -> sallyport.policy.v1.Match
-	23, // 21: sallyport.policy.v1.Intent.condition:type_name -> sallyport.policy.v1.Condition
-	43, // 22: sallyport.policy.v1.Intent.limits:type_name -> sallyport.policy.v1.Intent.LimitsEntry
-	16, // 23: sallyport.policy.v1.Intent.require:type_name -> sallyport.policy.v1.Require
-	19, // 24: sallyport.policy.v1.Intent.valid:type_name -> sallyport.policy.v1.Validity
-	14, // 25: sallyport.policy.v1.Intent.content:type_name -> sallyport.policy.v1.Content
-	18, // 26: sallyport.policy.v1.Require.digest:type_name -> sallyport.policy.v1.DigestRule
-	17, // 27: sallyport.policy.v1.Require.tools:type_name -> sallyport.policy.v1.ToolRule
-	44, // 28: sallyport.policy.v1.List.tools:type_name -> sallyport.policy.v1.List.ToolsEntry
-	45, // 29: sallyport.policy.v1.Test.with:type_name -> sallyport.policy.v1.Test.WithEntry
-	24, // 30: sallyport.policy.v1.Condition.all:type_name -> sallyport.policy.v1.Conditions
-	24, // 31: sallyport.policy.v1.Condition.any:type_name -> sallyport.policy.v1.Conditions
-	23, // 32: sallyport.policy.v1.Condition.not:type_name -> sallyport.policy.v1.Condition
-	25, // 33: sallyport.policy.v1.Condition.compare:type_name -> sallyport.policy.v1.Comparison
-	23, // 34: sallyport.policy.v1.Conditions.conditions:type_name -> sallyport.policy.v1.Condition
-	0,  // 35: sallyport.policy.v1.Comparison.operator:type_name -> sallyport.policy.v1.Comparison.Operator
-	28, // 36: sallyport.policy.v1.SignedPolicy.signatures:type_name -> sallyport.policy.v1.Signature
-	30, // 37: sallyport.policy.v1.SignedPolicy.rotations:type_name -> sallyport.policy.v1.KeyRotation
-	46, // 38: sallyport.policy.v1.KeySet.keys:type_name -> sallyport.policy.v1.KeySet.KeysEntry
-	28, // 39: sallyport.policy.v1.KeyRotation.signatures:type_name -> sallyport.policy.v1.Signature
-	4,  // 40: sallyport.policy.v1.Policy.TeamsEntry.value:type_name -> sallyport.policy.v1.Team
-	5,  // 41: sallyport.policy.v1.Policy.SinksEntry.value:type_name -> sallyport.policy.v1.Sink
-	6,  // 42: sallyport.policy.v1.Policy.EnvironmentsEntry.value:type_name -> sallyport.policy.v1.Environment
-	9,  // 43: sallyport.policy.v1.Policy.WorkloadsEntry.value:type_name -> sallyport.policy.v1.Workload
-	20, // 44: sallyport.policy.v1.Policy.ListsEntry.value:type_name -> sallyport.policy.v1.List
-	2,  // 45: sallyport.policy.v1.Policy.CostsEntry.value:type_name -> sallyport.policy.v1.Cost
-	3,  // 46: sallyport.policy.v1.Policy.ReviewersEntry.value:type_name -> sallyport.policy.v1.Reviewer
-	7,  // 47: sallyport.policy.v1.Environment.GatewaysEntry.value:type_name -> sallyport.policy.v1.Gateway
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	32, // 0: sallyport.policy.v1.Policy.teams:type_name -> sallyport.policy.v1.Policy.TeamsEntry
+	33, // 1: sallyport.policy.v1.Policy.sinks:type_name -> sallyport.policy.v1.Policy.SinksEntry
+	34, // 2: sallyport.policy.v1.Policy.environments:type_name -> sallyport.policy.v1.Policy.EnvironmentsEntry
+	35, // 3: sallyport.policy.v1.Policy.workloads:type_name -> sallyport.policy.v1.Policy.WorkloadsEntry
+	13, // 4: sallyport.policy.v1.Policy.transitions:type_name -> sallyport.policy.v1.Transition
+	14, // 5: sallyport.policy.v1.Policy.intents:type_name -> sallyport.policy.v1.Intent
+	36, // 6: sallyport.policy.v1.Policy.lists:type_name -> sallyport.policy.v1.Policy.ListsEntry
+	22, // 7: sallyport.policy.v1.Policy.exceptions:type_name -> sallyport.policy.v1.Exception
+	23, // 8: sallyport.policy.v1.Policy.tests:type_name -> sallyport.policy.v1.Test
+	37, // 9: sallyport.policy.v1.Policy.costs:type_name -> sallyport.policy.v1.Policy.CostsEntry
+	38, // 10: sallyport.policy.v1.Policy.reviewers:type_name -> sallyport.policy.v1.Policy.ReviewersEntry
+	39, // 11: sallyport.policy.v1.Policy.guards:type_name -> sallyport.policy.v1.Policy.GuardsEntry
+	40, // 12: sallyport.policy.v1.Environment.gateways:type_name -> sallyport.policy.v1.Environment.GatewaysEntry
+	9,  // 13: sallyport.policy.v1.Environment.layers:type_name -> sallyport.policy.v1.Layer
+	11, // 14: sallyport.policy.v1.Workload.data:type_name -> sallyport.policy.v1.DataRule
+	41, // 15: sallyport.policy.v1.Workload.labels:type_name -> sallyport.policy.v1.Workload.LabelsEntry
+	42, // 16: sallyport.policy.v1.Workload.serves:type_name -> sallyport.policy.v1.Workload.ServesEntry
+	12, // 17: sallyport.policy.v1.Workload.plaintext:type_name -> sallyport.policy.v1.Plaintext
+	43, // 18: sallyport.policy.v1.Workload.hold:type_name -> sallyport.policy.v1.Workload.HoldEntry
+	44, // 19: sallyport.policy.v1.Workload.credentials:type_name -> sallyport.policy.v1.Workload.CredentialsEntry
+	16, // 20: sallyport.policy.v1.Intent.allow:type_name -> sallyport.policy.v1.Match
+	16, // 21: sallyport.policy.v1.Intent.deny:type_name -> sallyport.policy.v1.Match
+	24, // 22: sallyport.policy.v1.Intent.condition:type_name -> sallyport.policy.v1.Condition
+	45, // 23: sallyport.policy.v1.Intent.limits:type_name -> sallyport.policy.v1.Intent.LimitsEntry
+	17, // 24: sallyport.policy.v1.Intent.require:type_name -> sallyport.policy.v1.Require
+	20, // 25: sallyport.policy.v1.Intent.valid:type_name -> sallyport.policy.v1.Validity
+	15, // 26: sallyport.policy.v1.Intent.content:type_name -> sallyport.policy.v1.Content
+	19, // 27: sallyport.policy.v1.Require.digest:type_name -> sallyport.policy.v1.DigestRule
+	18, // 28: sallyport.policy.v1.Require.tools:type_name -> sallyport.policy.v1.ToolRule
+	46, // 29: sallyport.policy.v1.List.tools:type_name -> sallyport.policy.v1.List.ToolsEntry
+	47, // 30: sallyport.policy.v1.Test.with:type_name -> sallyport.policy.v1.Test.WithEntry
+	25, // 31: sallyport.policy.v1.Condition.all:type_name -> sallyport.policy.v1.Conditions
+	25, // 32: sallyport.policy.v1.Condition.any:type_name -> sallyport.policy.v1.Conditions
+	24, // 33: sallyport.policy.v1.Condition.not:type_name -> sallyport.policy.v1.Condition
+	26, // 34: sallyport.policy.v1.Condition.compare:type_name -> sallyport.policy.v1.Comparison
+	24, // 35: sallyport.policy.v1.Conditions.conditions:type_name -> sallyport.policy.v1.Condition
+	0,  // 36: sallyport.policy.v1.Comparison.operator:type_name -> sallyport.policy.v1.Comparison.Operator
+	29, // 37: sallyport.policy.v1.SignedPolicy.signatures:type_name -> sallyport.policy.v1.Signature
+	31, // 38: sallyport.policy.v1.SignedPolicy.rotations:type_name -> sallyport.policy.v1.KeyRotation
+	48, // 39: sallyport.policy.v1.KeySet.keys:type_name -> sallyport.policy.v1.KeySet.KeysEntry
+	29, // 40: sallyport.policy.v1.KeyRotation.signatures:type_name -> sallyport.policy.v1.Signature
+	5,  // 41: sallyport.policy.v1.Policy.TeamsEntry.value:type_name -> sallyport.policy.v1.Team
+	6,  // 42: sallyport.policy.v1.Policy.SinksEntry.value:type_name -> sallyport.policy.v1.Sink
+	7,  // 43: sallyport.policy.v1.Policy.EnvironmentsEntry.value:type_name -> sallyport.policy.v1.Environment
+	10, // 44: sallyport.policy.v1.Policy.WorkloadsEntry.value:type_name -> sallyport.policy.v1.Workload
+	21, // 45: sallyport.policy.v1.Policy.ListsEntry.value:type_name -> sallyport.policy.v1.List
+	3,  // 46: sallyport.policy.v1.Policy.CostsEntry.value:type_name -> sallyport.policy.v1.Cost
+	4,  // 47: sallyport.policy.v1.Policy.ReviewersEntry.value:type_name -> sallyport.policy.v1.Reviewer
+	2,  // 48: sallyport.policy.v1.Policy.GuardsEntry.value:type_name -> sallyport.policy.v1.Guard
+	8,  // 49: sallyport.policy.v1.Environment.GatewaysEntry.value:type_name -> sallyport.policy.v1.Gateway
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_policy_v1_policy_proto_init() }
@@ -2726,7 +2813,7 @@ func file_sallyport_policy_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_policy_v1_policy_proto_rawDesc), len(file_sallyport_policy_v1_policy_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

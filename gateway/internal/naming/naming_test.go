@@ -1,4 +1,4 @@
-package exchange
+package naming
 
 import (
 	"net/netip"
@@ -6,9 +6,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
+)
+
+var (
+	agent = spiffeid.RequireFromString("spiffe://near.test/agent")
+	far   = spiffeid.RequireFromString("spiffe://far.test/sallyport/gateway/far-1")
 )
 
 func TestOperation(t *testing.T) {
@@ -21,7 +28,7 @@ func TestOperation(t *testing.T) {
 		{"a call", l7.RequestHead{Method: "POST", Path: "/v1/chat?key=secret"}, "POST /v1/chat"},
 		{"a byte stream", l7.RequestHead{Method: "CONNECT", Authority: "db.far.mesh:5432"}, "CONNECT"},
 		{"of gRPC", l7.RequestHead{Method: "POST", Path: "/inference.v1.Llm/Generate", Fields: grpc}, "inference.v1.Llm/Generate"},
-		{"a long one", l7.RequestHead{Method: "GET", Path: "/" + strings.Repeat("x", 2*usualNames)}, "GET /" + strings.Repeat("x", 2*usualNames)},
+		{"a long one", l7.RequestHead{Method: "GET", Path: "/" + strings.Repeat("x", 2*usual)}, "GET /" + strings.Repeat("x", 2*usual)},
 		{"without a path", l7.RequestHead{Method: "GET"}, "GET"},
 		{"without a method", l7.RequestHead{Path: "/v1"}, "/v1"},
 		{"nothing", l7.RequestHead{}, ""},
@@ -29,19 +36,19 @@ func TestOperation(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			trace, caller := l7.NewTraceparent(), netip.MustParseAddrPort("[2001:db8::1]:4711")
-			n := newNames(time.Now(), trace, caller, &tt.head)
-			if err := crossing.CheckID(n.id); err != nil {
+			n := New(time.Now(), trace, caller, &tt.head)
+			if err := crossing.CheckID(n.ID); err != nil {
 				t.Error(err)
 			}
-			if n.traceparent != trace.String() || n.address != caller.String() || n.operation != tt.want {
+			if n.Traceparent != trace.String() || n.Address != caller.String() || n.Operation != tt.want {
 				t.Errorf("names %+v", n)
 			}
 			h := &crossingv1.Header{Source: agent.String(), SourceSvid: "sha256:9d1c"}
 			h.Traceparent = "01" + trace.String()[2:] + "-more"
-			for _, in := range []inNames{{}, {all: tt.want}} {
-				in.make(far, h, trace, &tt.head)
+			for _, in := range []In{{}, {all: tt.want}} {
+				in.Make(far, h, trace, &tt.head)
 				xfcc := "By=" + far.String() + ";Hash=9d1c;URI=" + agent.String()
-				if in != (inNames{tt.want + xfcc, tt.want, xfcc, trace.String()}) {
+				if in != (In{tt.want + xfcc, tt.want, xfcc, trace.String()}) {
 					t.Errorf("names %+v", in)
 				}
 			}
