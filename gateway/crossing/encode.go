@@ -289,6 +289,7 @@ func appendTransfer(b []byte, n protowire.Number, t *crossingv1.Transfer) []byte
 	b = appendFlag(b, 16, t.Coded)
 	b = appendText(b, 17, t.Format)
 	b = appendOptional(b, 18, t.Tensors)
+	b = appendOptional(b, 19, t.Lines)
 	b = appendFlag(b, 20, t.Pickle)
 	return leave(b, began)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer/digest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/waiting"
@@ -21,7 +22,7 @@ import (
 type requestBody struct {
 	in     *l7.FrameReader
 	fields l7.Fields
-	up     *movement // nil if it carries no object
+	up     *digest.Movement // nil if it carries no object
 	count  *tunnel.Count
 	empty  bool  // it ended with its head
 	err    error // io.EOF at the request's right end; nil if it goes on
@@ -38,7 +39,7 @@ type halt struct {
 }
 
 // begin is for the request whose head was just read.
-func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *pace.Watch, up *movement, c *tunnel.Count) {
+func (b *requestBody) begin(in *l7.FrameReader, empty bool, l *Limits, w *pace.Watch, up *digest.Movement, c *tunnel.Count) {
 	*b = requestBody{in: in, limits: l, watch: w, up: up, count: c, empty: empty}
 	if empty {
 		b.err = io.EOF
@@ -86,12 +87,12 @@ func (b *requestBody) Read(p []byte) (int, error) {
 func (b *requestBody) take(p []byte) (int, error) {
 	n, err := b.in.ReadData(p, &b.fields)
 	b.count.Received.Add(uint64(n))
-	b.up.pass(p[:n])
+	b.up.Pass(p[:n])
 	if err != nil {
 		b.err = err
 	}
 	if b.up != nil && errors.Is(err, io.EOF) {
-		b.up.finish(b.fields)
+		b.up.Finish(b.fields)
 	}
 	return n, err
 }

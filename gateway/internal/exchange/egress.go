@@ -426,7 +426,7 @@ func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (cr
 				return p.blame(crossingv1.Cause_CALLER_GONE)
 			}
 			d.concluded(frame.Trailers)
-			d.down.finish(frame.Trailers)
+			d.down.Finish(frame.Trailers)
 			frame.Trailers.DelFunc(l7.GatewaysOwn)
 			d.done(p)
 			return d.sent(d.resp.End(frame.Trailers))

@@ -33,6 +33,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seal"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seen"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/standing"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer/digest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -126,19 +127,19 @@ type account struct {
 	half       *half  // nil once it is recorded
 	opened     time.Time
 	close      crossingv1.Close
-	first      time.Duration   // until the answer's head
-	begun      bool            // and there was one
-	grpc       bool            // it is a gRPC call, whose status is not HTTP's
-	stream     tunnel.Stream   // in the tunnel; nil before it is open
-	caller     string          // counted in the quota; "" if not
-	watch      *pace.Watch     // nil if nothing bounds its time
-	up         *movement       // of an object, with the request; nil if there is none
-	budget     *spend.Exchange // nil if it has none
-	flow       *pace.Flow      // of its bytes; nil if no budget counts them
-	unrecorded bool            // what was to be kept of the answer could not be
-	kept       *seal.Content   // nil if nothing is kept
-	heard      *hear.Answer    // by the answer; nil if nobody reads it
-	down       *movement       // with the answer
+	first      time.Duration    // until the answer's head
+	begun      bool             // and there was one
+	grpc       bool             // it is a gRPC call, whose status is not HTTP's
+	stream     tunnel.Stream    // in the tunnel; nil before it is open
+	caller     string           // counted in the quota; "" if not
+	watch      *pace.Watch      // nil if nothing bounds its time
+	up         *digest.Movement // of an object, with the request; nil if there is none
+	budget     *spend.Exchange  // nil if it has none
+	flow       *pace.Flow       // of its bytes; nil if no budget counts them
+	unrecorded bool             // what was to be kept of the answer could not be
+	kept       *seal.Content    // nil if nothing is kept
+	heard      *hear.Answer     // by the answer; nil if nobody reads it
+	down       *digest.Movement // with the answer
 	stands     standing.Crossing
 	count      tunnel.Count // of content
 	told       int64        // intervals after which it was recorded

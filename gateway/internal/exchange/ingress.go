@@ -473,7 +473,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 	}
 	trailers := resp.Body.Trailers()
 	a.concluded(trailers)
-	a.down.finish(trailers)
+	a.down.Finish(trailers)
 	if a.out.Trailers(trailers) != nil || a.finish() != nil {
 		return a.broken(running)
 	}

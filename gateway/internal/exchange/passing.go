@@ -66,7 +66,7 @@ func (d *departure) take(p []byte) crossingv1.Cause {
 		return crossingv1.Cause_CALLER_GONE
 	}
 	d.count.Received.Add(uint64(len(p)))
-	d.down.pass(p)
+	d.down.Pass(p)
 	return crossingv1.Cause_CAUSE_UNSPECIFIED
 }
 
@@ -116,7 +116,7 @@ func (a *arrival) send(running context.Context, out []byte, err error) crossingv
 			return a.broken(running)
 		}
 		a.count.Sent.Add(uint64(n))
-		a.down.pass(out[:n])
+		a.down.Pass(out[:n])
 	}
 	if none == nil {
 		return crossingv1.Cause_CAUSE_UNSPECIFIED

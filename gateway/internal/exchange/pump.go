@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seal"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer/digest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -25,10 +26,10 @@ type pump struct {
 	stream tunnel.Stream
 	limits *Limits
 	watch  *pace.Watch
-	kept   *seal.Content // nil if nothing is kept of it
-	up     *movement     // nil if the request carries no object
-	flow   *pace.Flow    // nil if no budget counts its bytes
-	count  *tunnel.Count // of what was sent
+	kept   *seal.Content    // nil if nothing is kept of it
+	up     *digest.Movement // nil if the request carries no object
+	flow   *pace.Flow       // nil if no budget counts its bytes
+	count  *tunnel.Count    // of what was sent
 
 	mu      sync.Mutex // held while a frame is being sent
 	stopped bool
@@ -143,7 +144,7 @@ func (p *pump) data(b []byte) error {
 	}
 	p.watch.Passed()
 	p.count.Sent.Add(uint64(len(b)))
-	p.up.pass(b)
+	p.up.Pass(b)
 	return p.frames.Data(b)
 }
 
@@ -154,7 +155,7 @@ func (p *pump) trailers() error {
 		fields = *p.req.Trailers
 		l7.StripIncoming(&fields)
 	}
-	p.up.finish(fields)
+	p.up.Finish(fields)
 	if err := p.frames.Trailers(fields); err != nil {
 		return err
 	}

@@ -1,48 +1,11 @@
 package exchange
 
 import (
-	"slices"
-
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer/digest"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
-
-// movement is the account of a transfer while it streams. Most exchanges have none: it
-// is nil, and takes what passes for nothing.
-type movement struct {
-	transfer transfer.Transfer
-	declared []digest.Declared
-
-	// For whoever passes the content on, until the crossing ends.
-	content  digest.Content
-	trailers l7.Fields
-	whole    bool // it came to its right end
-}
-
-// pass digests content that went on.
-func (m *movement) pass(b []byte) {
-	if m != nil {
-		m.content.Write(b) //nolint:errcheck // it never fails
-	}
-}
-
-// finish says that there is no more content.
-func (m *movement) finish(trailers l7.Fields) {
-	if m != nil {
-		m.whole, m.trailers = true, slices.Clone(trailers)
-	}
-}
-
-// record is what the crossing's record says of it; nothing passes any more.
-func (m *movement) record() *crossingv1.Transfer {
-	sum := m.content.BreakOff
-	if m.whole {
-		sum = m.content.Finish
-	}
-	return sum().Record(&m.transfer, append(m.declared, digest.InTrailers(&m.transfer, m.trailers)...))
-}
 
 // uploads begins the account of what a request carries, if that is an object.
 func (a *account) uploads(p transfer.Parties, req *l7.RequestHead, empty bool) {
@@ -50,9 +13,9 @@ func (a *account) uploads(p transfer.Parties, req *l7.RequestHead, empty bool) {
 		return
 	}
 	if t, ok := transfer.Of(p, req, nil); ok {
-		a.up = &movement{transfer: t, declared: digest.Declarations(&t, req, nil)}
+		a.up = digest.NewMovement(t, digest.Declarations(&t, req, nil))
 		if empty {
-			a.up.finish(nil)
+			a.up.Finish(nil)
 		}
 	}
 }
@@ -67,11 +30,11 @@ func (a *account) downloads(p transfer.Parties, req *l7.RequestHead, answer *l7.
 	switch {
 	case !ok:
 	case a.up != nil:
-		a.up.transfer, a.up.declared = t, digest.Declarations(&t, req, answer)
+		a.up.Answered(t, digest.Declarations(&t, req, answer))
 	default:
-		a.down = &movement{transfer: t, declared: digest.Declarations(&t, req, answer)}
+		a.down = digest.NewMovement(t, digest.Declarations(&t, req, answer))
 		if empty {
-			a.down.finish(nil)
+			a.down.Finish(nil)
 		}
 	}
 }
@@ -80,9 +43,9 @@ func (a *account) downloads(p transfer.Parties, req *l7.RequestHead, answer *l7.
 func (a *account) transferred() *crossingv1.Transfer {
 	switch {
 	case a.up != nil:
-		return a.up.record()
+		return a.up.Record()
 	case a.down != nil:
-		return a.down.record()
+		return a.down.Record()
 	}
 	return nil
 }

@@ -58,6 +58,7 @@ type Transfer struct {
 	Anonymous Anonymous // why there is no id
 
 	Coded  bool   // the content has a coding (RFC 9110 8.4)
+	Lined  bool   // the object's type, or its name, says that it has a record on each line
 	Digest string // ALGORITHM:HEX in the object's name, or in that of an upload; "" if there is none
 
 	parties Parties
@@ -74,15 +75,19 @@ func Of(p Parties, req *l7.RequestHead, answer *l7.ResponseHead) (Transfer, bool
 		return t, false
 	}
 	t.object = objectOf(p.Protocol, req.Path)
-	ok := false
+	ok, content := false, req.Fields
 	switch req.Method {
 	case http.MethodGet:
 		ok = t.object.upload == "" && t.download(req, answer) // or it asks about an upload
+		if answer != nil {
+			content = answer.Fields
+		}
 	case http.MethodPut, http.MethodPost, http.MethodPatch:
 		ok = t.upload(req, answer)
 	}
 	if ok {
 		t.Object, t.Part, t.Digest = t.object.String(), t.object.part, t.object.digest
+		t.Lined = lined(t.object.path, content)
 	}
 	return t, ok
 }

@@ -38,3 +38,16 @@ func TestFormat(t *testing.T) {
 		}
 	}
 }
+
+// TestLines: how many lines of a dataset passed is shown where they were counted.
+func TestLines(t *testing.T) {
+	lines := uint64(0)
+	for want, moved := range map[string]*crossingv1.Transfer{
+		" of 9 B":          {Digested: 9},
+		" of 9 B, 0 lines": {Digested: 9, Lines: &lines},
+	} {
+		if got := digested(moved); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

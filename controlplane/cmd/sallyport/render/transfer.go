@@ -79,6 +79,9 @@ func digested(t *crossingv1.Transfer) string {
 	if t.GetPartial() {
 		text += ", partial"
 	}
+	if t.Lines != nil {
+		text += fmt.Sprintf(", %d lines", t.GetLines())
+	}
 	return text + format(t)
 }
 

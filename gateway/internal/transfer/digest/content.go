@@ -3,6 +3,7 @@
 package digest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"hash"
 
@@ -19,12 +20,23 @@ type Content struct {
 	sum  [sha256.Size]byte
 	n    int64
 	head sniff.Head
+
+	counts bool  // lines
+	breaks int64 // line feeds that came
+	open   bool  // what came behind the last of them is a line, too
 }
+
+// CountLines has what comes from now on counted by its lines, too.
+func (c *Content) CountLines() { c.counts = true }
 
 // Write takes content. It never fails.
 func (c *Content) Write(p []byte) (int, error) {
 	c.n += int64(len(p))
 	c.head.Take(p)
+	if c.counts && len(p) > 0 {
+		c.breaks += int64(bytes.Count(p, []byte{'\n'}))
+		c.open = p[len(p)-1] != '\n'
+	}
 	return c.begun().Write(p)
 }
 
@@ -45,9 +57,12 @@ func (c *Content) BreakOff() Sum { return c.end(true) }
 
 func (c *Content) end(partial bool) Sum {
 	c.begun().Sum(c.sum[:0]) // content that is empty has a digest, too
-	s := Sum{SHA256: c.sum, Bytes: c.n, Partial: partial, Head: c.head}
+	s := Sum{SHA256: c.sum, Bytes: c.n, Partial: partial, Head: c.head, Lines: c.breaks}
+	if c.open {
+		s.Lines++
+	}
 	c.hash.Reset()
-	c.n, c.head = 0, sniff.Head{}
+	*c = Content{hash: c.hash}
 	return s
 }
 
@@ -57,6 +72,7 @@ type Sum struct {
 	Bytes   int64 // that it is of
 	Partial bool  // the content broke off after them
 	Head    sniff.Head
+	Lines   int64 // of them, if they were counted
 }
 
 // partial says that less came than the transfer's head told, or than there was.

@@ -26,6 +26,10 @@ func (s Sum) Record(t *transfer.Transfer, all []Declared) *crossingv1.Transfer {
 	if begins(t) {
 		s.format(t, r)
 	}
+	if t.Lined && !t.Coded && t.Extent != transfer.None {
+		lines := uint64(s.Lines) //nolint:gosec // not negative
+		r.Lines = &lines
+	}
 	if by.Known && verdict != Match {
 		r.DeclaredSha256 = hex.EncodeToString(by.SHA256[:])
 	}

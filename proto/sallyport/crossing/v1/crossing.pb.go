@@ -3162,6 +3162,9 @@ type Transfer struct {
 	Format string `protobuf:"bytes,17,opt,name=format,proto3" json:"format,omitempty"`
 	// tensors is how many it has, as its header says.
 	Tensors *uint64 `protobuf:"varint,18,opt,name=tensors,proto3,oneof" json:"tensors,omitempty"`
+	// lines is how many passed of an object that has a record on each, such as JSON Lines
+	// or CSV: line breaks, and what is behind the last of them. Absent of others.
+	Lines *uint64 `protobuf:"varint,19,opt,name=lines,proto3,oneof" json:"lines,omitempty"`
 	// pickle says that whoever loads the object runs what it says.
 	Pickle        bool `protobuf:"varint,20,opt,name=pickle,proto3" json:"pickle,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3320,6 +3323,13 @@ func (x *Transfer) GetFormat() string {
 func (x *Transfer) GetTensors() uint64 {
 	if x != nil && x.Tensors != nil {
 		return *x.Tensors
+	}
+	return 0
+}
+
+func (x *Transfer) GetLines() uint64 {
+	if x != nil && x.Lines != nil {
+		return *x.Lines
 	}
 	return 0
 }
@@ -4232,7 +4242,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\arequest\x18\x01 \x01(\tR\arequest\x12\x16\n" +
 	"\x06answer\x18\x02 \x01(\tR\x06answer\x12\x10\n" +
 	"\x03cut\x18\x03 \x01(\bR\x03cut\x12\x16\n" +
-	"\x06broken\x18\x04 \x01(\bR\x06broken\"\x9d\b\n" +
+	"\x06broken\x18\x04 \x01(\bR\x06broken\"\xc2\b\n" +
 	"\bTransfer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12G\n" +
 	"\tanonymous\x18\x02 \x01(\x0e2).sallyport.crossing.v1.Transfer.AnonymousR\tanonymous\x12G\n" +
@@ -4253,7 +4263,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x0fdeclared_sha256\x18\x0f \x01(\tR\x0edeclaredSha256\x12\x14\n" +
 	"\x05coded\x18\x10 \x01(\bR\x05coded\x12\x16\n" +
 	"\x06format\x18\x11 \x01(\tR\x06format\x12\x1d\n" +
-	"\atensors\x18\x12 \x01(\x04H\x00R\atensors\x88\x01\x01\x12\x16\n" +
+	"\atensors\x18\x12 \x01(\x04H\x00R\atensors\x88\x01\x01\x12\x19\n" +
+	"\x05lines\x18\x13 \x01(\x04H\x01R\x05lines\x88\x01\x01\x12\x16\n" +
 	"\x06pickle\x18\x14 \x01(\bR\x06pickle\"y\n" +
 	"\tAnonymous\x12\x19\n" +
 	"\x15ANONYMOUS_UNSPECIFIED\x10\x00\x12\x10\n" +
@@ -4281,7 +4292,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x05MATCH\x10\x02\x12\f\n" +
 	"\bMISMATCH\x10\x03B\n" +
 	"\n" +
-	"\b_tensors\"\xd6\x01\n" +
+	"\b_tensorsB\b\n" +
+	"\x06_lines\"\xd6\x01\n" +
 	"\aRefusal\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x122\n" +
