@@ -32,15 +32,19 @@ func TestDataset(t *testing.T) {
 		w.Header().Set("ETag", `"1"`)
 	})})
 
-	refused := put(t, m, "")
-	meshtest.ReadAll(t, refused)
-	if r := m.Record(t, refused.Header.Get("Sallyport-Crossing")); refused.StatusCode != http.StatusForbidden || r.GetState() != crossingv1.Record_DENIED {
-		t.Errorf("without a label: status %d, record %v", refused.StatusCode, r)
+	const another = dataset + "\n"
+	for label, reason := range map[string]crossingv1.Reason{
+		"": crossingv1.Reason_NO_INTENT, labelOf(t, m, another): crossingv1.Reason_BAD_LABEL,
+	} {
+		refused := put(t, m, label)
+		meshtest.ReadAll(t, refused)
+		r := m.Record(t, refused.Header.Get("Sallyport-Crossing"))
+		if refused.StatusCode != http.StatusForbidden || r.GetEgress().GetReason() != reason || r.GetState() == crossingv1.Record_DISAGREE {
+			t.Errorf("want %v: status %d, record %v", reason, refused.StatusCode, r)
+		}
 	}
 
-	label := ask(t, m.Dir(), "label", "--class", "public", "--to", "registry.aws.mesh", "--request", "PUT /datasets/train.jsonl",
-		"--workload-api", m.WorkloadAPI("orchestrator"), meshtest.WriteFile(t, dataset))
-	allowed := put(t, m, strings.TrimSpace(label))
+	allowed := put(t, m, labelOf(t, m, dataset))
 	if body := meshtest.ReadAll(t, allowed); allowed.StatusCode != http.StatusOK {
 		t.Fatalf("status %d: %s", allowed.StatusCode, body)
 	}
@@ -58,6 +62,13 @@ func TestDataset(t *testing.T) {
 			t.Errorf("%s moved %v", end.GetGateway(), moved)
 		}
 	}
+}
+
+// labelOf is a label that the dataset is public, of that content.
+func labelOf(t *testing.T, m *meshtest.Mesh, content string) string {
+	t.Helper()
+	return strings.TrimSpace(ask(t, m.Dir(), "label", "--class", "public", "--to", "registry.aws.mesh",
+		"--request", "PUT /datasets/train.jsonl", "--workload-api", m.WorkloadAPI("orchestrator"), meshtest.WriteFile(t, content)))
 }
 
 // withDatasets is a mesh whose orchestrator may store what is public.

@@ -105,7 +105,7 @@ def opening(half, frame):
     need(10, hexadecimal(half.get("trace"), 32) and hexadecimal(half.get("span"), 16))
     need(11, "named" not in end or half["side"] == "INGRESS")
     if decision == "DENY":
-        need(12, reason != "" and reason not in OUTAGES)
+        need(12, reason != "" and (reason not in OUTAGES or reason in ("OVER_LIMIT", "DISAGREES")))
     else:
         need(12, decision == "ALLOW" and (reason in ("", "TOO_LARGE") or reason in OUTAGES))
     need(13, time(end.get("open")) and durations(end.get("duration"), end.get("first_byte"), half.get("tunnel", {}).get("round_trip")))

@@ -123,6 +123,12 @@ func Outage(r crossingv1.Reason) bool {
 	return false
 }
 
+// early says that an outage may be one of a crossing on which the policy could not decide
+// before it, because what it asks for was not known yet.
+func early(r crossingv1.Reason) bool {
+	return r == crossingv1.Reason_OVER_LIMIT || r == crossingv1.Reason_DISAGREES
+}
+
 // Judged says that the policy was asked, and its transition known, where a half
 // has that reason.
 func Judged(r crossingv1.Reason) bool {

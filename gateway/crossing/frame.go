@@ -113,12 +113,13 @@ func checkHalf(h *crossingv1.Half, f *crossingv1.Frame, gateway spiffeid.ID) err
 }
 
 // fits says that a reason may stand beside a decision: a denial has one, and a
-// crossing that was allowed has at most one that is no decision.
+// crossing that was allowed has at most one that is no decision. What the policy could
+// not decide yet, it did not allow.
 func fits(d crossingv1.Decision, r crossingv1.Reason) bool {
 	if d == crossingv1.Decision_ALLOW {
 		return r == crossingv1.Reason_REASON_UNSPECIFIED || Outage(r) || r == crossingv1.Reason_TOO_LARGE
 	}
-	return r != crossingv1.Reason_REASON_UNSPECIFIED && !Outage(r)
+	return r != crossingv1.Reason_REASON_UNSPECIFIED && (!Outage(r) || early(r))
 }
 
 // checkKey holds id and key, and that this gateway is the party that the side

@@ -252,11 +252,17 @@ func TestCheckFrameBeyondLimits(t *testing.T) {
 			t.Errorf("%s: %v", reason, err)
 		}
 	}
-	f := badRefused(func(h *crossingv1.Half) {
-		h.End.Decision, h.End.Reason = crossingv1.Decision_DENY, crossingv1.Reason_OVER_LIMIT
-	})
-	if err := CheckFrame(f, egressID); err == nil {
-		t.Error("a limit was taken for a denial")
+	for reason, undecided := range map[crossingv1.Reason]bool{
+		crossingv1.Reason_OVER_LIMIT: true, crossingv1.Reason_DISAGREES: true,
+		crossingv1.Reason_UNREACHABLE: false, crossingv1.Reason_NOT_RECORDED: false, crossingv1.Reason_DRAINING: false,
+	} {
+		f := badRefused(func(h *crossingv1.Half) {
+			h.End.Decision, h.End.Reason = crossingv1.Decision_DENY, reason
+			h.Destination = "spiffe://azure.demo/ai/llm"
+		})
+		if err := CheckFrame(f, egressID); (err == nil) != undecided {
+			t.Errorf("%s as a denial: %v", reason, err)
+		}
 	}
 }
 

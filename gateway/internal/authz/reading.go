@@ -148,6 +148,9 @@ func (v *Verdict) Unlisted(detail string) { v.fault(crossingv1.Reason_DIGEST_NOT
 // OverBudget denies what is allowed and has no room in a budget.
 func (v *Verdict) OverBudget(detail string) { v.fault(crossingv1.Reason_OVER_BUDGET, detail) }
 
+// Unfit denies what is asked for by a content that is at fault.
+func (v *Verdict) Unfit(reason crossingv1.Reason, detail string) { v.fault(reason, detail) }
+
 // Changed denies what is allowed of a tool as the policy knows it, and is asked of
 // another one.
 func (v *Verdict) Changed(detail string) { v.fault(crossingv1.Reason_TOOL_CHANGED, detail) }

@@ -38,9 +38,13 @@ func (d *departure) inspect(v *authz.Verdict) bool {
 	d.watch = pace.NewWatch(closing{req.Body}, d.cfg.Limits.times())
 	c.Hold()
 	d.cfg.unchanged(v)
+	why := c.Fault()
+	if why != nil && !crossing.Outage(why.Reason) {
+		v.Unfit(why.Reason, why.Detail)
+	}
 	d.half.judged(v, d.cfg.Self.String(), d.opened)
 	d.half.asks(v)
-	switch why := c.Fault(); {
+	switch {
 	case d.watch.TooLate():
 		d.half.End.Detail = "its content took longer than a limit"
 		d.tooLate()

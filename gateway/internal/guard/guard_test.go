@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,19 +19,27 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sallyport-mesh/sallyport/certs"
+	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	configv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/config/v1"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// at makes a guard dlp of what a bootstrap file says.
+// at makes a guard dlp of what a bootstrap file says, for a gateway that has no SVID.
 func at(t testing.TB, c *configv1.Guard) *Guards {
+	t.Helper()
+	return atAs(t, c, nil)
+}
+
+// atAs is at, for a gateway that has one.
+func atAs(t testing.TB, c *configv1.Guard, gateway *certs.Source) *Guards {
 	t.Helper()
 	p, err := ParsePlace(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := New(map[string]Place{"dlp": p}, nil)
+	g := New(map[string]Place{"dlp": p}, gateway)
 	t.Cleanup(g.Close)
 	return g
 }
@@ -316,6 +325,37 @@ func TestPython(t *testing.T) {
 		if a := g.Ask(t.Context(), "dlp", &Question{Model: "m", Content: []byte(content)}); a.Verdict != want || a.Rule != "secrets" || len(a.Findings) != 1 || a.Findings[0] != "of-m" {
 			t.Errorf("%q: %+v", content, a)
 		}
+	}
+}
+
+// TestTLS: a guard elsewhere shows by its SVID that it is the one, and sees by the gateway's
+// who asks; another one gets nothing.
+func TestTLS(t *testing.T) {
+	const td = "near.test"
+	domain := certstest.Mesh(t, td)[td]
+	gateway := domain.ID("/sallyport/gateway/near-1")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan string, 1)
+	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.TLS.PeerCertificates[0].URIs[0].String()
+		says(`{"verdict":"pass"}`)(w, r)
+	})}
+	config := certs.ServerTLS(domain.Source("/dlp"), certs.AuthorizeID(gateway), "http/1.1")
+	go srv.Serve(tls.NewListener(l, config))
+	t.Cleanup(func() { srv.Close() })
+	where := "https://" + l.Addr().String() + "/check"
+	ask := func(id string) Answer {
+		g := atAs(t, &configv1.Guard{Url: where, Id: id}, domain.Source("/sallyport/gateway/near-1"))
+		return g.Ask(t.Context(), "dlp", &Question{Crossing: "c", Content: []byte("x")})
+	}
+	if a := ask(domain.ID("/dlp").String()); !a.Passes() || <-asked != gateway.String() {
+		t.Errorf("%+v", a)
+	}
+	if a := ask(domain.ID("/other").String()); a.Passes() || a.Fault != "it cannot be reached" || len(asked) > 0 {
+		t.Errorf("of another guard: %+v", a)
 	}
 }
 
