@@ -8,6 +8,17 @@ import (
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
 
+// ParseSHA256 reads a digest as policies and registries write it: "sha256:" and 64 hex
+// digits in lower case.
+func ParseSHA256(text string) (sum [sha256.Size]byte, ok bool) {
+	digits, found := strings.CutPrefix(text, "sha256:")
+	if !found || len(digits) != hex.EncodedLen(len(sum)) || strings.ToLower(digits) != digits {
+		return sum, false
+	}
+	_, err := hex.Decode(sum[:], []byte(digits))
+	return sum, err == nil
+}
+
 // Digests are the SHA-256 of contents that may move.
 type Digests map[[sha256.Size]byte]struct{}
 
@@ -35,9 +46,8 @@ func (p *Policy) addDigests(in *policyv1.Policy) {
 func digestsOf(l *policyv1.List) Digests {
 	d := Digests{}
 	for _, text := range l.GetDigests() {
-		digits, is := strings.CutPrefix(text, "sha256:")
-		if sum, err := hex.DecodeString(digits); is && err == nil && len(sum) == sha256.Size {
-			d[[sha256.Size]byte(sum)] = struct{}{}
+		if sum, ok := ParseSHA256(text); ok {
+			d[sum] = struct{}{}
 		}
 	}
 	return d

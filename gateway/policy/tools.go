@@ -1,10 +1,8 @@
 package policy
 
 import (
-	"encoding/hex"
 	"maps"
 	"slices"
-	"strings"
 
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
 )
@@ -32,25 +30,15 @@ func (p *Policy) addPins(in *policyv1.Policy) {
 		}
 		pins := Pins{}
 		for tool, text := range list.GetTools() {
-			pins[tool], _ = parsePin(text)
+			pins[tool], _ = ParseSHA256(text)
 		}
 		p.pins[i.GetName()] = pins
 	}
 }
 
-// parsePin reads "sha256:" and 64 hex digits in lower case.
-func parsePin(text string) (digest [32]byte, ok bool) {
-	digits, found := strings.CutPrefix(text, "sha256:")
-	if !found || len(digits) != hex.EncodedLen(len(digest)) || strings.ToLower(digits) != digits {
-		return digest, false
-	}
-	_, err := hex.Decode(digest[:], []byte(digits))
-	return digest, err == nil
-}
-
 func (v *validator) tools(path, subject string, tools map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(tools)) {
-		if _, ok := parsePin(tools[name]); !ok || name == "" {
+		if _, ok := ParseSHA256(tools[name]); !ok || name == "" {
 			v.fault(key(path, name), "%s: tool %q: %q is not sha256: and 64 hex digits in lower case", subject, name, tools[name])
 		}
 	}

@@ -23,16 +23,6 @@ type Sum [sha256.Size]byte
 // String is the digest as registries write it: "sha256:" and 64 hex digits.
 func (s Sum) String() string { return "sha256:" + hex.EncodeToString(s[:]) }
 
-// parseSum reads what String writes.
-func parseSum(text string) (s Sum, ok bool) {
-	digits, found := strings.CutPrefix(text, "sha256:")
-	if !found || len(digits) != hex.EncodedLen(len(s)) || strings.ToLower(digits) != digits {
-		return s, false
-	}
-	_, err := hex.Decode(s[:], []byte(digits))
-	return s, err == nil
-}
-
 // Error is why something does not move. Its text is for the record and for the caller: it
 // has digests, and nothing of the content.
 type Error struct{ text string }
@@ -106,5 +96,5 @@ func named(target string) (s Sum, ok bool) {
 	if i < 0 || !strings.HasSuffix(path[:i], "/blobs") && !strings.HasSuffix(path[:i], "/manifests") {
 		return s, false
 	}
-	return parseSum(path[i+1:])
+	return policy.ParseSHA256(path[i+1:])
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonscan"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 )
 
 // Bounds of a manifest. What is beyond them passes if its digest is allowed, and names nothing.
@@ -37,7 +38,7 @@ func newManifest() *manifest {
 // Value implements jsonscan.Handler. A digest in another algorithm cannot be held against
 // what passes.
 func (m *manifest) Value(_ int, _ jsonscan.Kind, text []byte) error {
-	if s, ok := parseSum(string(text)); ok {
+	if s, ok := policy.ParseSHA256(string(text)); ok {
 		m.named = append(m.named, s)
 	}
 	if len(m.named) > maxNamed {

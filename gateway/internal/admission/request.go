@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer/digest"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 )
 
 // Request says why a request may not go on, by its head alone; nil if it may, as far as
@@ -41,13 +42,13 @@ func (c *Control) names(target string) error {
 		return refuse("its query is not well formed, and may name a digest")
 	}
 	for _, text := range values["mount"] {
-		if s, ok := parseSum(text); !ok || !c.allows(s) {
+		if s, ok := policy.ParseSHA256(text); !ok || !c.allows(s) {
 			return refuse("the blob to mount is not allowed%s", c.hint())
 		}
 	}
 	for _, text := range values["digest"] {
-		if s, ok := parseSum(text); ok && !c.allows(s) {
-			return refuse("%v is not allowed%s", s, c.hint())
+		if s, ok := policy.ParseSHA256(text); ok && !c.allows(s) {
+			return refuse("%v is not allowed%s", Sum(s), c.hint())
 		}
 	}
 	if s, ok := named(target); ok && !c.allows(s) {
