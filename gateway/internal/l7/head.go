@@ -24,6 +24,21 @@ func (f Fields) Get(name string) string {
 	return ""
 }
 
+// Only is the value of the field of that lower-case name, if it stands once: of two,
+// readers could take different ones.
+func (f Fields) Only(name string) (value string, ok bool) {
+	for i := range f {
+		if f[i].Name != name {
+			continue
+		}
+		if ok {
+			return "", false
+		}
+		value, ok = f[i].Value, true
+	}
+	return value, ok
+}
+
 // Has says whether there is a field of that lower-case name.
 func (f Fields) Has(name string) bool {
 	for i := range f {

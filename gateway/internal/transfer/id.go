@@ -64,10 +64,10 @@ type validator struct {
 // validatorOf is the strong validator that an answer has (RFC 9110 8.8): its
 // entity tag, or else its date.
 func validatorOf(f l7.Fields) validator {
-	if tag, ok := only(f, "etag"); ok && strongTag(tag) {
+	if tag, ok := f.Only("etag"); ok && strongTag(tag) {
 		return validator{byTag, tag}
 	}
-	if modified, ok := only(f, "last-modified"); ok {
+	if modified, ok := f.Only("last-modified"); ok {
 		return strongDate(modified, f)
 	}
 	return validator{}
@@ -76,7 +76,7 @@ func validatorOf(f l7.Fields) validator {
 // conditionOf is the date under which a client asked for a range and got it: an
 // answer need not repeat it (RFC 9110 15.3.7), as it must a tag.
 func conditionOf(asked, answer l7.Fields) validator {
-	if date, ok := only(asked, "if-range"); ok {
+	if date, ok := asked.Only("if-range"); ok {
 		return strongDate(date, answer)
 	}
 	return validator{}
@@ -103,7 +103,7 @@ func strongDate(modified string, answer l7.Fields) validator {
 	if err != nil {
 		return validator{}
 	}
-	value, _ := only(answer, "date")
+	value, _ := answer.Only("date")
 	now, err := http.ParseTime(value)
 	if err != nil || now.Sub(at) < time.Second {
 		return validator{}

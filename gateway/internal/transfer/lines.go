@@ -21,7 +21,7 @@ var linedNames = [...]string{".jsonl", ".ndjson", ".csv", ".tsv"}
 // lined says that an object of that path, whose content has those fields, has a record on
 // each line.
 func lined(object string, content l7.Fields) bool {
-	value, _ := only(content, "content-type")
+	value, _ := content.Only("content-type")
 	kind, _, err := mime.ParseMediaType(value)
 	for _, t := range linedTypes {
 		if err == nil && kind == t {

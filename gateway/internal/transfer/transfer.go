@@ -122,7 +122,7 @@ func (t *Transfer) download(req *l7.RequestHead, answer *l7.ResponseHead) bool {
 
 // ask reads which bytes a request asks for, in place of those that come.
 func (t *Transfer) ask(f l7.Fields) {
-	value, _ := only(f, "range")
+	value, _ := f.Only("range")
 	switch r, n := parseRange(value); {
 	case n > 1:
 		t.Extent = Ranges
@@ -140,7 +140,7 @@ func (t *Transfer) partial(f l7.Fields) {
 		t.Extent = Ranges // the size is in each part's head
 		return
 	}
-	value, _ := only(f, "content-range")
+	value, _ := f.Only("content-range")
 	r, ok := parseContentRange(value)
 	if !ok || r.first < 0 || t.Length >= 0 && t.Length != r.length() {
 		t.Anonymous = BadRange
@@ -170,19 +170,4 @@ func contentLength(f l7.Fields) int64 {
 		return -1
 	}
 	return n
-}
-
-// only is the value of a field that stands once: of two, readers could take
-// different ones.
-func only(f l7.Fields, name string) (value string, ok bool) {
-	for i := range f {
-		if f[i].Name != name {
-			continue
-		}
-		if ok {
-			return "", false
-		}
-		value, ok = f[i].Value, true
-	}
-	return value, ok
 }

@@ -37,7 +37,7 @@ func (t *Transfer) upload(req *l7.RequestHead, answer *l7.ResponseHead) bool {
 
 // told takes a request's Content-Range (RFC 9110 14.5); a registry's has no unit.
 func (t *Transfer) told(f l7.Fields) {
-	value, _ := only(f, "content-range")
+	value, _ := f.Only("content-range")
 	parse := parseContentRange
 	if t.object.oci {
 		parse = parseSpan
@@ -74,7 +74,7 @@ func (t *Transfer) uploaded(answer *l7.ResponseHead) validator {
 // held reads how many bytes of an upload a registry has: "Range: 0-N". It says 0-0
 // of an upload that has nothing as of one that has a byte.
 func held(f l7.Fields) int64 {
-	value, _ := only(f, "range")
+	value, _ := f.Only("range")
 	if r, ok := parseSpan(value); ok && r.first == 0 && r.last > 0 {
 		return r.length()
 	}

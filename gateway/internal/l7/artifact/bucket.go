@@ -102,7 +102,7 @@ func put(r *request) Ask {
 	if !r.fields.Has(field) {
 		return Ask{Operation: Push}
 	}
-	value, ok := only(r, field)
+	value, ok := r.fields.Only(field)
 	if !ok {
 		return Ask{}
 	}

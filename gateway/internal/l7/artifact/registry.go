@@ -78,7 +78,7 @@ func manifest(r *request, reference string) Ask {
 // kindOfManifest is what the media type of a manifest tells. That of OCI's own is of
 // anything: its content would tell, which nobody reads here.
 func kindOfManifest(r *request) string {
-	value, ok := only(r, "content-type")
+	value, ok := r.fields.Only("content-type")
 	if !ok {
 		return ""
 	}
@@ -129,18 +129,4 @@ func digestOf(s string) string {
 		return ""
 	}
 	return s
-}
-
-// only is the value of a field that stands once.
-func only(r *request, name string) (value string, ok bool) {
-	for i := range r.fields {
-		if r.fields[i].Name != name {
-			continue
-		}
-		if ok {
-			return "", false
-		}
-		value, ok = r.fields[i].Value, true
-	}
-	return value, ok
 }
