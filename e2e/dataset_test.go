@@ -32,11 +32,14 @@ func TestDataset(t *testing.T) {
 		w.Header().Set("ETag", `"1"`)
 	})})
 
+	label := func(content string) string {
+		return labelOf(t, m, "registry.aws.mesh", "PUT /datasets/train.jsonl", content)
+	}
 	const another = dataset + "\n"
-	for label, reason := range map[string]crossingv1.Reason{
-		"": crossingv1.Reason_NO_INTENT, labelOf(t, m, another): crossingv1.Reason_BAD_LABEL,
+	for shown, reason := range map[string]crossingv1.Reason{
+		"": crossingv1.Reason_NO_INTENT, label(another): crossingv1.Reason_BAD_LABEL,
 	} {
-		refused := put(t, m, label)
+		refused := put(t, m, shown)
 		meshtest.ReadAll(t, refused)
 		r := m.Record(t, refused.Header.Get("Sallyport-Crossing"))
 		if refused.StatusCode != http.StatusForbidden || r.GetEgress().GetReason() != reason || r.GetState() == crossingv1.Record_DISAGREE {
@@ -44,7 +47,7 @@ func TestDataset(t *testing.T) {
 		}
 	}
 
-	allowed := put(t, m, labelOf(t, m, dataset))
+	allowed := put(t, m, label(dataset))
 	if body := meshtest.ReadAll(t, allowed); allowed.StatusCode != http.StatusOK {
 		t.Fatalf("status %d: %s", allowed.StatusCode, body)
 	}
@@ -64,11 +67,12 @@ func TestDataset(t *testing.T) {
 	}
 }
 
-// labelOf is a label that the dataset is public, of that content.
-func labelOf(t *testing.T, m *meshtest.Mesh, content string) string {
+// labelOf is the orchestrator's label, made by the tool, that the content of a request to a
+// host is public.
+func labelOf(t *testing.T, m *meshtest.Mesh, to, request, content string) string {
 	t.Helper()
-	return strings.TrimSpace(ask(t, m.Dir(), "label", "--class", "public", "--to", "registry.aws.mesh",
-		"--request", "PUT /datasets/train.jsonl", "--workload-api", m.WorkloadAPI("orchestrator"), meshtest.WriteFile(t, content)))
+	return strings.TrimSpace(ask(t, m.Dir(), "label", "--class", "public", "--to", to, "--request", request,
+		"--workload-api", m.WorkloadAPI("orchestrator"), meshtest.WriteFile(t, content)))
 }
 
 // withDatasets is a mesh whose orchestrator may store what is public.

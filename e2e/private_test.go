@@ -91,14 +91,12 @@ func privately(t *testing.T, reviewer string) *meshtest.Mesh {
 // labelled makes the call, with a label that the tool has made.
 func labelled(t *testing.T, m *meshtest.Mesh) *http.Response {
 	t.Helper()
-	label := ask(t, m.Dir(), "label", "--class", "public", "--to", "llm.azure.mesh", "--request", "POST /v1/chat/completions",
-		"--workload-api", m.WorkloadAPI("orchestrator"), meshtest.WriteFile(t, secretly))
 	req, err := http.NewRequestWithContext(m.Context, http.MethodPost, meshtest.ChatURL, strings.NewReader(secretly))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Sallyport-Label", strings.TrimSpace(label))
+	req.Header.Set("Sallyport-Label", labelOf(t, m, "llm.azure.mesh", "POST /v1/chat/completions", secretly))
 	resp, err := m.As(t, "orchestrator").Do(req)
 	if err != nil {
 		t.Fatal(err)
