@@ -38,6 +38,7 @@ func replace(t *testing.T, path string, data []byte) {
 }
 
 func TestBundleFile(t *testing.T) {
+	t.Parallel()
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
 	td := mesh["aws.demo"].TrustDomain()
 	path := filepath.Join(t.TempDir(), "aws.json")
@@ -100,6 +101,7 @@ func newTestAuthority(t *testing.T, log *zap.Logger, federated map[spiffeid.Trus
 }
 
 func TestAuthorityFollowsBundleFiles(t *testing.T) {
+	t.Parallel()
 	mesh := certstest.Mesh(t, "aws.demo", "azure.demo")
 	aws := mesh["aws.demo"].TrustDomain()
 	path := filepath.Join(t.TempDir(), "aws.json")
@@ -142,6 +144,7 @@ func TestAuthorityFollowsBundleFiles(t *testing.T) {
 }
 
 func TestAuthorityLogsAFaultOnce(t *testing.T) {
+	t.Parallel()
 	core, logs := observer.New(zap.ErrorLevel)
 	aws := spiffeid.RequireTrustDomainFromString("aws.demo")
 	a, _, err := newTestAuthority(t, zap.New(core), map[spiffeid.TrustDomain]string{aws: "/nowhere/aws.json"})
@@ -161,6 +164,7 @@ func TestAuthorityLogsAFaultOnce(t *testing.T) {
 }
 
 func TestAuthorityDoesNotFederateWithItself(t *testing.T) {
+	t.Parallel()
 	own := spiffeid.RequireTrustDomainFromString("onprem.demo")
 	if _, _, err := newTestAuthority(t, nil, map[spiffeid.TrustDomain]string{own: "x"}); err == nil {
 		t.Error("NewAuthority() that federates its own trust domain succeeded")

@@ -20,6 +20,7 @@ import (
 )
 
 func TestCrossingIsJoined(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.publish(1, "")
 	id := p.deliverBoth()
@@ -38,6 +39,7 @@ func TestCrossingIsJoined(t *testing.T) {
 }
 
 func TestDeliverTwiceIsOneRecord(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.publish(1, "")
 	id := crossing.NewID(time.Now())
@@ -53,6 +55,7 @@ func TestDeliverTwiceIsOneRecord(t *testing.T) {
 }
 
 func TestFollowSeesARecordChange(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.publish(1, "")
 	stream, err := controlv1.NewCrossingServiceClient(p.operator()).ListCrossings(p.patience(), &controlv1.ListCrossingsRequest{Follow: true})
@@ -72,6 +75,7 @@ func TestFollowSeesARecordChange(t *testing.T) {
 }
 
 func TestGetBootstrap(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.publish(1, "")
 	got, err := controlv1.NewGatewayServiceClient(p.operator()).GetBootstrap(t.Context(), &controlv1.GetBootstrapRequest{Gateway: "azure-1"})
@@ -99,6 +103,7 @@ func TestGetBootstrap(t *testing.T) {
 }
 
 func TestConnectionEndsWithItsSVID(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.publish(1, "")
 	stream, expires := p.shortLived()
@@ -114,6 +119,7 @@ func TestConnectionEndsWithItsSVID(t *testing.T) {
 // TestConnectionEndsWithItsRoot: what a root vouched for is not heard any more once
 // the root is gone, however long a stream has been open. It is counted; others go on.
 func TestConnectionEndsWithItsRoot(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.publish(1, "")
 	open := func(domain, name string) grpc.BidiStreamingClient[controlv1.Batch, controlv1.Ack] {
@@ -196,6 +202,7 @@ func (p *plane) shortLived() (grpc.BidiStreamingClient[controlv1.Batch, controlv
 }
 
 func TestUnknownTrustDomainIsNotHeard(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	stranger := certstest.Mesh(t, "onprem.demo")["onprem.demo"] // the same name, another root
 	stranger.Trust(p.domains["mesh.demo"].Bundle())
@@ -207,6 +214,7 @@ func TestUnknownTrustDomainIsNotHeard(t *testing.T) {
 }
 
 func TestDirectoryIsUsedOnce(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	if _, err := New(t.Context(), p.config); !errors.Is(err, ErrInUse) {
 		t.Errorf("New() over the same directory = %v, want %v", err, ErrInUse)
@@ -214,6 +222,7 @@ func TestDirectoryIsUsedOnce(t *testing.T) {
 }
 
 func TestNewClosesWhatItMade(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	taken := p.cp.Addr().String()
 	config := p.config
@@ -234,6 +243,7 @@ func TestNewClosesWhatItMade(t *testing.T) {
 }
 
 func TestValidateTellsAllFaults(t *testing.T) {
+	t.Parallel()
 	err := Config{Listen: "nowhere", Advertise: "nowhere"}.Validate()
 	for _, want := range []string{"dir", "policyKeys", "operators", "listen", "advertise"} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -106,6 +106,7 @@ const (
 )
 
 func TestGatewaysLearnWhereWorkloadsAre(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.publish(1, "")
 	gateway := p.subscribe(typeEndpoints)
@@ -118,6 +119,7 @@ func TestGatewaysLearnWhereWorkloadsAre(t *testing.T) {
 }
 
 func TestFirstPolicyBringsEndpointsBeforeTheSlowestGateway(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	gateway := p.subscribe(typeEndpoints) // it never answers for the policy
 	gateway.next()                        // there are none, but the control plane knows the gateway
@@ -139,6 +141,7 @@ func TestFirstPolicyBringsEndpointsBeforeTheSlowestGateway(t *testing.T) {
 }
 
 func TestRestartServesPolicyAndEndpoints(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	signed := p.publish(1, "")
 	p.stop()

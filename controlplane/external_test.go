@@ -32,6 +32,7 @@ func externalNATS(t *testing.T) string {
 // TestDirectoriesBesideNATS: with an external store, logs and records are kept where the
 // configuration says. If it does not, a warning says so, and answers come from memory.
 func TestDirectoriesBesideNATS(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.stop()
 	p.config.Dir, p.config.NATS, p.config.LogDir, p.config.RecordsDir = "", externalNATS(t), t.TempDir(), t.TempDir()

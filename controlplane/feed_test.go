@@ -41,6 +41,7 @@ func (p *plane) awaitCounted(want uint64) {
 // TestFeed: what was joined is in the store, after a restart too, and after its database
 // was damaged, which is set aside and named.
 func TestFeed(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.publish(1, "")
 	p.deliverBoth()
@@ -82,6 +83,7 @@ func TestFeed(t *testing.T) {
 // TestRecordsDoNotOpen: a control plane whose records cannot be opened says so, and has
 // nothing left open.
 func TestRecordsDoNotOpen(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.stop()
 	held, err := openRecords(t.Context(), recordsDir(p.config.Dir), records.Config{}, zaptest.NewLogger(t))
@@ -100,6 +102,7 @@ func TestRecordsDoNotOpen(t *testing.T) {
 // TestFeedPutsNothingStale: of what is on its way to the store, what has changed since is
 // left out, and what was forgotten, which the store has as it was last.
 func TestFeedPutsNothingStale(t *testing.T) {
+	t.Parallel()
 	store, err := openRecords(t.Context(), t.TempDir(), records.Config{}, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)

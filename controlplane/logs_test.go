@@ -22,6 +22,7 @@ import (
 // TestLogsAreServed: who follows the logs reads them over HTTP, for as long as the control
 // plane runs.
 func TestLogsAreServed(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	if addr := p.cp.LogAddr(); addr != nil {
 		t.Errorf("logs are served at %v, and nobody has asked for it", addr)
@@ -54,6 +55,7 @@ func TestLogsAreServed(t *testing.T) {
 // TestDamagedLogHeals: a log whose entries are damaged while the control plane is stopped is
 // whole when it runs again, and every entry of before is proven by what it signs then.
 func TestDamagedLogHeals(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	first := p.publish(1, "")
 	p.logged("onprem.demo", 1)

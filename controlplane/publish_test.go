@@ -99,6 +99,7 @@ func (d *domain) await(other *domain, origin string, roots uint32) {
 // TestAuthoritiesFollowEachOther: by a bundle endpoint of its own, beginning with a
 // file.
 func TestAuthoritiesFollowEachOther(t *testing.T) {
+	t.Parallel()
 	aws, onprem := newDomain(t, "aws.demo"), newDomain(t, "onprem.demo")
 	aws.config.Endpoints = []BundleEndpoint{{Listen: "127.0.0.1:0", Path: "/bundle.json"}}
 	aws.start()
@@ -159,6 +160,7 @@ func (p *plane) join(mesh *domain, others ...*domain) {
 // TestRootsWaitForThoseWhoFollow: a root is not used before the gateways of other
 // environments and the control plane hold it, as far as they can be asked.
 func TestRootsWaitForThoseWhoFollow(t *testing.T) {
+	t.Parallel()
 	mesh, azure, onprem := newDomain(t, "mesh.demo"), newDomain(t, "azure.demo"), newDomain(t, "onprem.demo")
 	p := newPlane(t)
 	p.publish(1, "")
@@ -209,6 +211,7 @@ func TestRootsWaitForThoseWhoFollow(t *testing.T) {
 // TestAuthorityJoinsControlPlane: what one publishes, the other hears, and the
 // control plane itself.
 func TestAuthorityJoinsControlPlane(t *testing.T) {
+	t.Parallel()
 	aws, onprem := newDomain(t, "aws.demo"), newDomain(t, "onprem.demo")
 	p := newPlane(t)
 	p.join(newDomain(t, "mesh.demo"), aws, onprem)
@@ -236,6 +239,7 @@ func TestAuthorityJoinsControlPlane(t *testing.T) {
 // TestBundlesOfAnotherIssuer: one that publishes at an endpoint and has no channel
 // is spoken for by a workload of its own.
 func TestBundlesOfAnotherIssuer(t *testing.T) {
+	t.Parallel()
 	mesh, aws := newDomain(t, "mesh.demo"), newDomain(t, "aws.demo")
 	dir, err := os.MkdirTemp("", "sp") // a socket's path must be short
 	if err != nil {

@@ -38,6 +38,7 @@ func refusing(t *testing.T, domains map[string]*certstest.Domain) (*refusals, *c
 }
 
 func TestFailedHandshakesAreCounted(t *testing.T) {
+	t.Parallel()
 	domains := certstest.Mesh(t, "mesh.demo", "onprem.demo")
 	id := domains["onprem.demo"].ID("/sallyport/gateway/onprem-1")
 	dated := func(off time.Duration) tls.Certificate {
@@ -86,6 +87,7 @@ func TestFailedHandshakesAreCounted(t *testing.T) {
 }
 
 func TestOwnExpiredSVIDIsNotThePeersFault(t *testing.T) {
+	t.Parallel()
 	domains := certstest.Mesh(t, "mesh.demo")
 	r, source, k := refusing(t, domains)
 	domains["mesh.demo"].SetExpired(source)
@@ -99,6 +101,7 @@ func TestOwnExpiredSVIDIsNotThePeersFault(t *testing.T) {
 }
 
 func TestRefusalsAreKeptUntilTheyAreStored(t *testing.T) {
+	t.Parallel()
 	r, _, k := refusing(t, certstest.Mesh(t, "mesh.demo"))
 	here, there := net.Pipe()
 	defer there.Close()

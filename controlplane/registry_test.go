@@ -59,6 +59,7 @@ func onprem(path string) spiffeid.ID {
 
 // TestRegistry goes through the life of a policy's file.
 func TestRegistry(t *testing.T) {
+	t.Parallel()
 	alice, pinned := signer(t, "alice")
 	mallory, _ := signer(t, "mallory")
 	dir := t.TempDir()
@@ -147,6 +148,7 @@ func TestRegistry(t *testing.T) {
 }
 
 func TestRegistryNeedsKeys(t *testing.T) {
+	t.Parallel()
 	if _, err := newRegistry(PolicyFile{Keys: &policyv1.KeySet{}}, ""); err == nil {
 		t.Error("a policy that anybody may sign was taken")
 	}

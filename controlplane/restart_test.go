@@ -130,6 +130,7 @@ func (p *plane) fill() state {
 }
 
 func TestRestartKeepsEverything(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	before := p.fill()
 	p.stop()
@@ -140,6 +141,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 }
 
 func TestOpenReadOnly(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	before := p.fill()
 	if _, _, err := OpenReadOnly(p.config.Dir, zaptest.NewLogger(t)); !errors.Is(err, ErrInUse) {
@@ -185,6 +187,7 @@ func TestOpenReadOnly(t *testing.T) {
 }
 
 func TestOpenReadOnlyOfNoMesh(t *testing.T) {
+	t.Parallel()
 	if _, _, err := OpenReadOnly(t.TempDir(), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("OpenReadOnly() of an empty directory = %v, want %v", err, fs.ErrNotExist)
 	}

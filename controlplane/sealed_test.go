@@ -16,6 +16,7 @@ import (
 // TestSealedContentsOutlastARestart, and that they were given is in the environment's log,
 // which is a real one.
 func TestSealedContentsOutlastARestart(t *testing.T) {
+	t.Parallel()
 	p := newPlane(t)
 	p.publish(1, "")
 	content := []byte("sealed")

@@ -28,6 +28,7 @@ var crossings = flag.Int("crossings", 3_000, "crossings of TestStartForgets")
 // in memory, shows all of it, and does so once more when it starts again. What a start takes
 // is said.
 func TestStartForgets(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	frames, err := store.Open(t.Context(), store.Config{Dir: filepath.Join(dir, "store"), Log: zaptest.NewLogger(t)})
 	if err != nil {

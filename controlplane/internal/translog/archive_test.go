@@ -39,6 +39,7 @@ func inTree(t testing.TB, r *Reader) (all []string) {
 // TestArchiveFirst: what Add has returned of is in the archive, in the order of the tree and
 // once, however many add at once.
 func TestArchiveFirst(t *testing.T) {
+	t.Parallel()
 	k := &kept{dir: t.TempDir(), archive: &memory{}}
 	l := k.open(t, k.archive)
 	var callers sync.WaitGroup
@@ -67,6 +68,7 @@ func TestArchiveFirst(t *testing.T) {
 // TestArchiveFails: while the archive takes nothing, the log does not, and what was not taken
 // can be added again when it is over, once.
 func TestArchiveFails(t *testing.T) {
+	t.Parallel()
 	k := &kept{dir: t.TempDir(), archive: &memory{}}
 	l := k.open(t, k.archive)
 	add(t, l, frames(0, 5)...)
@@ -98,6 +100,7 @@ func TestArchiveFails(t *testing.T) {
 // TestArchiveUnavailable: a log whose archive cannot be asked does not open: what it took
 // could not be kept.
 func TestArchiveUnavailable(t *testing.T) {
+	t.Parallel()
 	k := keep(t, 10)
 	gone := errors.New("the archive is gone")
 	if _, err := Open(t.Context(), k.config(&memory{failing: gone})); !errors.Is(err, gone) {
@@ -109,6 +112,7 @@ func TestArchiveUnavailable(t *testing.T) {
 // TestArchiveCompleted: an archive that lacks entries of a log has them when it is open,
 // and an archive that has all is not written to.
 func TestArchiveCompleted(t *testing.T) {
+	t.Parallel()
 	k := keep(t, 2500)
 	all := k.archive.copies()
 	stray := []byte("never taken")
@@ -140,6 +144,7 @@ func TestArchiveCompleted(t *testing.T) {
 // TestArchiveAfterDiskFailed: what the tree could not take is in the archive all the same,
 // and does not keep damage from being mended.
 func TestArchiveAfterDiskFailed(t *testing.T) {
+	t.Parallel()
 	k := &kept{dir: t.TempDir(), archive: &memory{}, size: 400}
 	l := k.open(t, k.archive)
 	add(t, l, frames(0, 300)...)
@@ -174,6 +179,7 @@ func TestArchiveAfterDiskFailed(t *testing.T) {
 // TestSetWithDamage: a log that is damaged takes nothing, the others go on, and so does it
 // when its file is put back.
 func TestSetWithDamage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	begin := func() *Set {
 		set, err := OpenSet(t.Context(), SetConfig{Dir: dir})

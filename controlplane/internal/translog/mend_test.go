@@ -285,6 +285,7 @@ func sizes(t testing.TB) []int {
 // told of, and what was there is set aside. Two together are too, of which one speaks for
 // the other. The log goes on.
 func TestMend(t *testing.T) {
+	t.Parallel()
 	for _, size := range sizes(t) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
@@ -333,6 +334,7 @@ func checkMended(t *testing.T, k *kept, how way, paths ...string) {
 // TestMendWithoutArchive: hash tiles are rebuilt from what is below them. Entries are not:
 // the file is named, and nothing is written.
 func TestMendWithoutArchive(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1, 255, 257, 1000} {
 		k := keep(t, size)
 		for _, at := range k.levels() {
@@ -375,6 +377,7 @@ func checkRefused(t *testing.T, k *kept, archive Archive, paths ...string) {
 
 // TestMendLacking: what the archive has not, or has otherwise, is not made up.
 func TestMendLacking(t *testing.T) {
+	t.Parallel()
 	k := keep(t, 1000)
 	altered := k.archive.copies()
 	altered[300] = append(bytes.Clone(altered[300]), 1)
@@ -405,6 +408,7 @@ func TestMendLacking(t *testing.T) {
 // TestMendAfterCrashes: the archive has entries that were never taken, and still all is
 // rebuilt, in the order in which it was: also all of the tree but for its state.
 func TestMendAfterCrashes(t *testing.T) {
+	t.Parallel()
 	k := keep(t, 700)
 	for _, test := range []struct {
 		name    string
@@ -444,6 +448,7 @@ func TestMendAfterCrashes(t *testing.T) {
 
 // TestMendAnything: of a log whose archive is whole, any files may be damaged in any way.
 func TestMendAnything(t *testing.T) {
+	t.Parallel()
 	k := keep(t, 3000)
 	paths := slices.Sorted(maps.Keys(k.files))
 	paths = slices.DeleteFunc(paths, func(path string) bool { return strings.HasPrefix(path, ".state") || path == "checkpoint" })
@@ -467,6 +472,7 @@ func TestMendAnything(t *testing.T) {
 
 // TestMendNothing: a log that is whole is opened without writing anything.
 func TestMendNothing(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1, 256, 1000} {
 		k := keep(t, size)
 		before := k.listing(t)
@@ -485,6 +491,7 @@ func TestMendNothing(t *testing.T) {
 // TestMendForged: an entry that was changed, with all hashes above it but the one that is
 // signed, is what was signed again; without an archive the log does not open.
 func TestMendForged(t *testing.T) {
+	t.Parallel()
 	k := keep(t, 1000)
 	r := k.reader(t)
 	bundleAt := tileOf(k.size, entriesLevel, 1)
@@ -513,6 +520,7 @@ func TestMendForged(t *testing.T) {
 
 // TestMendOther: damage does not hide that the tree is another than the one that was signed.
 func TestMendOther(t *testing.T) {
+	t.Parallel()
 	k, other := keep(t, 600), keep(t, 700)
 	if err := os.RemoveAll(filepath.Join(k.dir, tilesName)); err != nil {
 		t.Fatal(err)
@@ -533,6 +541,7 @@ func TestMendOther(t *testing.T) {
 // TestMendUnsigned: of a tree that has grown since the log signed last, as after a crash, all
 // is rebuilt. If it did not grow from what was signed, nothing is.
 func TestMendUnsigned(t *testing.T) {
+	t.Parallel()
 	k := keep(t, 700)
 	other := k.copy(t)
 	before, err := os.ReadFile(filepath.Join(k.dir, signedName))
@@ -579,6 +588,7 @@ func TestMendUnsigned(t *testing.T) {
 
 // TestMendPutBack: damage does not hide that a tree was put back.
 func TestMendPutBack(t *testing.T) {
+	t.Parallel()
 	k := keep(t, 700)
 	old := k.copy(t)
 	l := k.open(t, k.archive)
@@ -605,6 +615,7 @@ func TestMendPutBack(t *testing.T) {
 // TestMendCheckpoint: a checkpoint that cannot be read is the one that was signed again, and
 // a later one follows.
 func TestMendCheckpoint(t *testing.T) {
+	t.Parallel()
 	for _, how := range ways {
 		k := keep(t, 300)
 		k.damage(t, "checkpoint", how)
@@ -615,6 +626,7 @@ func TestMendCheckpoint(t *testing.T) {
 
 // TestStateDamaged: which tree it is cannot be told, and the error says what to do.
 func TestStateDamaged(t *testing.T) {
+	t.Parallel()
 	for _, how := range ways {
 		k := keep(t, 300)
 		k.damage(t, ".state/treeState", how)
@@ -628,6 +640,7 @@ func TestStateDamaged(t *testing.T) {
 // TestStateSaysTooMuch: how many entries there are is believed where there are files, or
 // copies, and no memory is taken for others.
 func TestStateSaysTooMuch(t *testing.T) {
+	t.Parallel()
 	for _, size := range []uint64{301, 513, 1 << 40, 1 << 62, 1<<64 - 1} {
 		k := keep(t, 300)
 		text := strings.Replace(k.files[".state/treeState"], `"size":300`, fmt.Sprintf(`"size":%d`, size), 1)
@@ -641,6 +654,7 @@ func TestStateSaysTooMuch(t *testing.T) {
 
 // TestDamagedIsNotServed: nobody is given what was set aside.
 func TestDamagedIsNotServed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	set, err := OpenSet(t.Context(), SetConfig{Dir: dir})
 	if err != nil {

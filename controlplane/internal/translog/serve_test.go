@@ -15,6 +15,7 @@ import (
 // TestServe: Tessera's client and fsck read a log as it is served, with its cosignatures,
 // and nothing else of its directory can be had.
 func TestServe(t *testing.T) {
+	t.Parallel()
 	const td = "aws.test"
 	dir := t.TempDir()
 	vkey, err := Prepare(dir, td)

@@ -82,6 +82,7 @@ func said(t testing.TB, r *Reader, size uint64) (all []string) {
 // TestAppend: what was added is in the tree, in order and once, over restarts, and the tree
 // is one that x/mod's tlog and Tessera's fsck come to as well.
 func TestAppend(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := openLog(t, dir)
 	add(t, l, frames(0, 300)...)
@@ -150,6 +151,7 @@ func rebuilt(t testing.TB, r *Reader, size uint64) tlog.Hash {
 
 // TestAtRises: an entry is not older than the one before, whatever the clock does.
 func TestAtRises(t *testing.T) {
+	t.Parallel()
 	clock := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	dir := t.TempDir()
 	begin := func() *Log {
@@ -184,6 +186,7 @@ func TestAtRises(t *testing.T) {
 // TestSameAtOnce: of callers that add the same, none returns before it is durable, and it
 // is there once.
 func TestSameAtOnce(t *testing.T) {
+	t.Parallel()
 	l := openLog(t, t.TempDir())
 	var callers sync.WaitGroup
 	for range 8 {
@@ -202,6 +205,7 @@ func TestSameAtOnce(t *testing.T) {
 // TestTooLarge: an entry that a tile could not have is refused, and what came before it is
 // taken.
 func TestTooLarge(t *testing.T) {
+	t.Parallel()
 	l := openLog(t, t.TempDir())
 	err := l.Add(t.Context(), frame(1), &logv1.Entry{Frame: make([]byte, MaxEntry)}, frame(2))
 	if !errors.Is(err, ErrTooLarge) {
@@ -215,6 +219,7 @@ func TestTooLarge(t *testing.T) {
 
 // TestTwoWriters: a log has one.
 func TestTwoWriters(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	openLog(t, dir)
 	if _, err := Open(t.Context(), Config{Dir: dir, Origin: origin, Interval: 100 * time.Millisecond}); !errors.Is(err, ErrInUse) {
@@ -245,6 +250,7 @@ func copyTree(t *testing.T, from, to string) {
 // TestTampered: a log does not open on a tree that is not one that it has signed, and says
 // what is wrong and what to do.
 func TestTampered(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		tamper func(t *testing.T, dir string)
@@ -293,6 +299,7 @@ func TestTampered(t *testing.T) {
 
 // TestOtherOrigin: a log's directory is that log's.
 func TestOtherOrigin(t *testing.T) {
+	t.Parallel()
 	if _, err := Open(t.Context(), Config{Dir: grown(t), Origin: "azure.test/sallyport/log"}); err == nil || !strings.Contains(err.Error(), origin) {
 		t.Errorf("Open: %v", err)
 	}
@@ -301,6 +308,7 @@ func TestOtherOrigin(t *testing.T) {
 // TestForkWhileOpen: a log whose tree is put back while it is open signs it not, and takes
 // nothing more.
 func TestForkWhileOpen(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := openLog(t, dir)
 	add(t, l, frames(0, 10)...)
@@ -338,6 +346,7 @@ func TestForkWhileOpen(t *testing.T) {
 
 // TestProofs: an entry's audit path and the proof of growth are what x/mod's tlog takes.
 func TestProofs(t *testing.T) {
+	t.Parallel()
 	l := openLog(t, t.TempDir())
 	add(t, l, frames(0, 300)...)
 	small := awaitSize(t, l.Reader, 300)
@@ -374,6 +383,7 @@ func hashes(path [][]byte) (all []tlog.Hash) {
 // TestDiskFails: while nothing can be written, nothing is taken, and what was not taken can
 // be added again when it is over, once. The log does not take that for a fork.
 func TestDiskFails(t *testing.T) {
+	t.Parallel()
 	l := openLog(t, t.TempDir())
 	add(t, l, frames(0, 5)...)
 	awaitSize(t, l.Reader, 5)
@@ -412,6 +422,7 @@ func FuzzCheckpoint(f *testing.F) {
 // TestFind: an entry is found by when it was taken and what it says, in a tree of any size
 // that was signed.
 func TestFind(t *testing.T) {
+	t.Parallel()
 	clock := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	l, err := Open(t.Context(), Config{Dir: t.TempDir(), Origin: origin, Interval: 100 * time.Millisecond, Now: func() time.Time { return clock }})
 	if err != nil {
@@ -440,6 +451,7 @@ func TestFind(t *testing.T) {
 
 // TestReaderWithoutLog: there is none.
 func TestReaderWithoutLog(t *testing.T) {
+	t.Parallel()
 	if _, err := OpenReader(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("OpenReader: %v", err)
 	}
@@ -447,6 +459,7 @@ func TestReaderWithoutLog(t *testing.T) {
 
 // TestCheckpointText: what is not a checkpoint is none.
 func TestCheckpointText(t *testing.T) {
+	t.Parallel()
 	root := "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 	for text, good := range map[string]bool{
 		"a\n0\n" + root + "\n":                   true,
@@ -479,6 +492,7 @@ func openKept(ctx context.Context, dir string) (*Log, *store.Store, error) {
 // TestKilled: what Add returned of is there after kill -9, in the tree and in the archive:
 // the log opens again, also if all its entry bundles are gone.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	if dir := os.Getenv("SALLYPORT_TEST_LOG"); dir != "" {
 		l, _, err := openKept(context.Background(), dir)
 		if err != nil {
@@ -549,6 +563,7 @@ func killSoon(t *testing.T, dir string) []string {
 
 // TestEntryForm: entries are encoded as their verifier encodes them again.
 func TestEntryForm(t *testing.T) {
+	t.Parallel()
 	l := openLog(t, t.TempDir())
 	add(t, l, &logv1.Entry{Read: &logv1.Read{By: "spiffe://mesh.test/operator", What: "proof"}}, &logv1.Entry{Act: &logv1.Act{By: "x", Act: []byte{1}}})
 	for _, data := range encoded(t, l.Reader, awaitSize(t, l.Reader, 2).Size) {

@@ -80,6 +80,7 @@ func awaitCosigned(t *testing.T, l *Log, size uint64, by ...Witness) *Checkpoint
 // TestWitnessed: checkpoints are cosigned by all witnesses that there are, one that was
 // away comes after, and nothing that is logged waits for it.
 func TestWitnessed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if _, err := openLog(t, dir).Reader.Cosigned(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("cosigned without witnesses: %v", err)
@@ -114,6 +115,7 @@ func TestWitnessed(t *testing.T) {
 // TestWitnessKnowsMore: a log whose whole directory was put back to what it was signs on,
 // and its witness tells of it.
 func TestWitnessKnowsMore(t *testing.T) {
+	t.Parallel()
 	l := openLog(t, t.TempDir())
 	dir, vkey := l.dir, l.Key()
 	add(t, l, frames(0, 10)...)
@@ -147,6 +149,7 @@ func TestWitnessKnowsMore(t *testing.T) {
 
 // TestHostileWitness: what a witness answers that is no cosignature of its own is not kept.
 func TestHostileWitness(t *testing.T) {
+	t.Parallel()
 	l := openLog(t, t.TempDir())
 	dir, vkey := l.dir, l.Key()
 	l.Close()
@@ -192,6 +195,7 @@ func TestHostileWitness(t *testing.T) {
 
 // TestWitnessCheck: a witness without a good key or URL is refused.
 func TestWitnessCheck(t *testing.T) {
+	t.Parallel()
 	for _, w := range []Witness{{}, {Key: "x", URL: "http://x/"}} {
 		if w.Check() == nil {
 			t.Errorf("%v is taken", w)

@@ -16,6 +16,7 @@ const specCheckpoint = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIA
 // TestCosignedMessage holds the signed message to the one that tlog-cosignature
 // shows ("Ed25519 signed message").
 func TestCosignedMessage(t *testing.T) {
+	t.Parallel()
 	const want = "cosignature/v1\ntime 1679315147\n" + specCheckpoint
 	if got := string(cosigned(1679315147, []byte(specCheckpoint))); got != want {
 		t.Errorf("the message is %q, want %q", got, want)
@@ -25,6 +26,7 @@ func TestCosignedMessage(t *testing.T) {
 // TestCosignerKeys holds that keys come back as they were written, and nothing
 // else does.
 func TestCosignerKeys(t *testing.T) {
+	t.Parallel()
 	c, err := generateCosigner(testName)
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +62,7 @@ func TestCosignerKeys(t *testing.T) {
 // TestCosignatureCommits holds that each bit of a cosignature and of what it is
 // for counts.
 func TestCosignatureCommits(t *testing.T) {
+	t.Parallel()
 	c := newCosigner(testName, bytes.Repeat([]byte{7}, 32))
 	sig, err := stamped{c, 1679315147}.Sign([]byte(specCheckpoint))
 	if err != nil || !c.Verify([]byte(specCheckpoint), sig) {

@@ -9,6 +9,7 @@ import (
 
 // TestKeyLine holds what a keys file gets of a witness, while it runs and later.
 func TestKeyLine(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t, newLog(t, testOrigin))
 	if line, err := cfg.KeyLine(); err == nil || !strings.Contains(err.Error(), "start the witness once") {
 		t.Errorf("before it ran: %q, %v", line, err)
@@ -40,6 +41,7 @@ func TestKeyLine(t *testing.T) {
 // TestValidate holds that a line in a policy file can be made of each name and URL
 // that is taken.
 func TestValidate(t *testing.T) {
+	t.Parallel()
 	good := testConfig(t, newLog(t, testOrigin))
 	for _, name := range []string{"", "none", "quorum", "any", "two words", "a+b", "a#b", "a\tb", "a\nb"} {
 		cfg := good

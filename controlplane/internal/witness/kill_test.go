@@ -71,6 +71,7 @@ func child(t *testing.T, cfg Config) (addr string, kill func()) {
 // TestKilled kills a witness while it cosigns, again and again: what it has
 // given a cosignature for, it knows when it comes back, and no fork of it passes.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	cfg := testConfig(t, l)
 	size := 0

@@ -176,6 +176,7 @@ func (p *pair) ask(name, body string, known int) int {
 // TestLitewitness asks ours and torchwood's witness the same: one request of each
 // kind, in this order.
 func TestLitewitness(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(300)
 	p := startPair(t, l)
@@ -222,6 +223,7 @@ func TestLitewitness(t *testing.T) {
 
 // TestLitewitnessEmpty holds what is said of the empty tree.
 func TestLitewitnessEmpty(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(5)
 	p := startPair(t, l)
@@ -243,6 +245,7 @@ func TestLitewitnessEmpty(t *testing.T) {
 // TestLitewitnessAtRandom asks both what a log, its fork and strangers may ask, in
 // any order.
 func TestLitewitnessAtRandom(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(600)
 	p := startPair(t, l)
@@ -293,6 +296,7 @@ func TestLitewitnessAtRandom(t *testing.T) {
 // and torchwood's have both cosigned: both cosignatures verify by Tessera's own
 // verifier, and the log's signature by note's.
 func TestCosignedByBoth(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	cfg := testConfig(t, l)
 	w, stop := serve(t, cfg)

@@ -16,6 +16,7 @@ import (
 // TestRemembers holds what was cosigned over restarts, of a log too that is left
 // out of the configuration for a while, and whose key has changed meanwhile.
 func TestRemembers(t *testing.T) {
+	t.Parallel()
 	l, other := newLog(t, testOrigin), newLog(t, "gcp.example/sallyport/log")
 	l.grow(9)
 	other.grow(2)
@@ -48,6 +49,7 @@ func TestRemembers(t *testing.T) {
 // TestForgotten holds that a witness does not start where it would cosign a fork
 // of what it has forgotten, and says what is wrong.
 func TestForgotten(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(9)
 	head := filepath.Join(headsName, originHash(testOrigin))
@@ -152,6 +154,7 @@ func replaceHead(t testing.TB, dir string, other *testLog) {
 
 // TestAnotherName holds that a key goes with its name.
 func TestAnotherName(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	w := open(t, testConfig(t, l))
 	w.close()
@@ -163,6 +166,7 @@ func TestAnotherName(t *testing.T) {
 
 // TestTwoWriters holds that a directory is one witness's.
 func TestTwoWriters(t *testing.T) {
+	t.Parallel()
 	w := open(t, testConfig(t, newLog(t, testOrigin)))
 	if _, err := New(w.cfg); err == nil || !strings.Contains(err.Error(), "used by another witness") {
 		t.Errorf("a second witness: %v", err)
@@ -174,6 +178,7 @@ func TestTwoWriters(t *testing.T) {
 // full disk does, or a crash. What is not durable is not cosigned, and whatever a
 // restart finds, nothing that was cosigned is forgotten.
 func TestDisk(t *testing.T) {
+	t.Parallel()
 	full := &fs.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}
 	steps := map[string]func(string, []byte, fs.FileMode) error{
 		"nothing written": func(string, []byte, fs.FileMode) error { return full },
@@ -237,6 +242,7 @@ func failsAt(t *testing.T, before int, file string, step func(string, []byte, fs
 
 // TestGoesOn holds that a witness whose disk has room again goes on by itself.
 func TestGoesOn(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(9)
 	w := open(t, testConfig(t, l))
@@ -249,6 +255,7 @@ func TestGoesOn(t *testing.T) {
 
 // TestReplaceFull writes to a disk that is always full, then to one that has room.
 func TestReplaceFull(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("needs /dev/full")
 	}

@@ -8,6 +8,7 @@ import (
 
 // TestRun serves over a network, and gives the directory free when it ends.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(3)
 	cfg := testConfig(t, l)
@@ -23,6 +24,7 @@ func TestRun(t *testing.T) {
 // TestRunFails holds that the directory is not another's while a witness that failed
 // may still be writing to it.
 func TestRunFails(t *testing.T) {
+	t.Parallel()
 	w := open(t, testConfig(t, newLog(t, testOrigin)))
 	w.listener.Close()
 	if err := w.Run(t.Context()); err == nil {

@@ -118,6 +118,7 @@ func entries(what string, from, to int) []string {
 // TestTessera has a log of Tessera's grow, over restarts of both, that publishes
 // only what is witnessed.
 func TestTessera(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	cfg, dir, size := testConfig(t, l), t.TempDir(), 0
 	for _, to := range []int{1, 7, 40, 300} {
@@ -138,6 +139,7 @@ func TestTessera(t *testing.T) {
 // key: after ten entries were cosigned, the log that goes on under its key is
 // another one. The witness refuses it, names it, and keeps what it was shown.
 func TestTesseraTampered(t *testing.T) {
+	t.Parallel()
 	honest := entries("entry", 0, 10)
 	edited := append(append(append([]string{}, honest[:3]...), "another entry 3"), honest[4:]...)
 	deleted := append(append([]string{}, honest[:3]...), honest[4:]...)

@@ -17,6 +17,7 @@ import (
 
 // TestGrows cosigns a log at each size from each size before.
 func TestGrows(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(12)
 	for from := range 12 {
@@ -31,6 +32,7 @@ func TestGrows(t *testing.T) {
 
 // TestRefuses goes through the answers that tlog-witness names, in its order.
 func TestRefuses(t *testing.T) {
+	t.Parallel()
 	l, stranger := newLog(t, testOrigin), newLog(t, "other.example/log")
 	l.grow(20)
 	stranger.grow(3)
@@ -78,6 +80,7 @@ func TestRefuses(t *testing.T) {
 
 // TestMalformed holds that nothing but the one form of a request is read.
 func TestMalformed(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(20)
 	w := open(t, testConfig(t, l))
@@ -126,6 +129,7 @@ func TestMalformed(t *testing.T) {
 // TestSeveralKeys holds that any key of a log will do, and that what others have
 // signed goes no further.
 func TestSeveralKeys(t *testing.T) {
+	t.Parallel()
 	l, next, other := newLog(t, testOrigin), newLog(t, testOrigin), newLog(t, "other.example/witness")
 	l.grow(5)
 	cfg := testConfig(t, l)
@@ -148,6 +152,7 @@ func TestSeveralKeys(t *testing.T) {
 // TestMonitors holds what a monitor gets: the log's signature and the cosignature
 // that was given.
 func TestMonitors(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(8)
 	w := open(t, testConfig(t, l))
@@ -177,6 +182,7 @@ const (
 
 // TestTamper is what a log's operator may do to it: each is refused and named.
 func TestTamper(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(10)
 	edited := append([]string{}, l.leaves...)
@@ -269,6 +275,7 @@ func checkEvidence(t *testing.T, path, kind string, l *testLog, request string) 
 // TestEvidenceIsBounded holds that whoever replays checkpoints fills no disk, and
 // leaves room for a fork.
 func TestEvidenceIsBounded(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(10)
 	w := open(t, testConfig(t, l))
@@ -298,6 +305,7 @@ func TestEvidenceIsBounded(t *testing.T) {
 // TestAtOnce holds that of many requests at once each sees what the one before
 // has left: no size is ever cosigned after a larger one.
 func TestAtOnce(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(64)
 	w := open(t, testConfig(t, l))
@@ -332,6 +340,7 @@ func TestAtOnce(t *testing.T) {
 // TestTime holds that the time of cosignatures never goes back, over restarts
 // too, and that the same second gives the same cosignature without the disk.
 func TestTime(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, testOrigin)
 	l.grow(5)
 	w := open(t, testConfig(t, l))

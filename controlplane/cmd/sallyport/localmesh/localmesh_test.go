@@ -93,6 +93,7 @@ func call(ctx context.Context, t *testing.T, m *Mesh, as, method, url, body stri
 
 // TestEveryWorkloadIsThere: what the policy allows has somebody who answers.
 func TestEveryWorkloadIsThere(t *testing.T) {
+	t.Parallel()
 	const mcp, registry = "https://retriever.aws.mesh:8080/mcp", "https://registry.aws.mesh:5000/v2/"
 	with(t, dir(t), func(ctx context.Context, m *Mesh) {
 		for _, c := range []struct {
@@ -123,6 +124,7 @@ func TestEveryWorkloadIsThere(t *testing.T) {
 
 // TestRestart stops a mesh and goes on in its directory.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	d := dir(t)
 	var before, after struct {
 		policy, api string
@@ -178,6 +180,7 @@ func bootstrapOf(t *testing.T, m *Mesh, b *configv1.Bootstrap) {
 // TestTwoMeshes runs two meshes at once, and shows that neither trusts the
 // other although all names are the same.
 func TestTwoMeshes(t *testing.T) {
+	t.Parallel()
 	with(t, dir(t), func(ctx context.Context, one *Mesh) {
 		with(t, dir(t), func(ctx2 context.Context, two *Mesh) {
 			models(ctx, t, one)
@@ -203,6 +206,7 @@ func TestTwoMeshes(t *testing.T) {
 // TestSecondInOneDirectory shows that a mesh does not start on top of another,
 // and does not break it by trying.
 func TestSecondInOneDirectory(t *testing.T) {
+	t.Parallel()
 	d := dir(t)
 	with(t, d, func(ctx context.Context, m *Mesh) {
 		err := Run(ctx, Config{Dir: d}, func(context.Context, *Mesh) error { return errSeen })
@@ -216,6 +220,7 @@ func TestSecondInOneDirectory(t *testing.T) {
 // TestLogs shows that no part is named twice in the log, and that a store which
 // was killed mends itself without alarming anybody.
 func TestLogs(t *testing.T) {
+	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)
 	d := dir(t)
 	for range 2 {
@@ -250,6 +255,7 @@ var errBroken = errors.New("the part broke")
 // TestPartFails shows that a part which fails takes the mesh down, with its
 // error.
 func TestPartFails(t *testing.T) {
+	t.Parallel()
 	err := Run(t.Context(), Config{Dir: dir(t)}, func(_ context.Context, m *Mesh) error {
 		m.carrying.run(m.fail, func(context.Context) error { return errBroken })
 		return nil
@@ -261,6 +267,7 @@ func TestPartFails(t *testing.T) {
 
 // TestGatewayFails shows that a gateway which cannot start is named.
 func TestGatewayFails(t *testing.T) {
+	t.Parallel()
 	d := dir(t)
 	var b configv1.Bootstrap
 	with(t, d, func(_ context.Context, m *Mesh) { bootstrapOf(t, m, &b) })
@@ -279,6 +286,7 @@ func TestGatewayFails(t *testing.T) {
 // TestTakenMeanwhile shows that a part which comes second to its addresses is
 // started at others, and that any other failure is told at once.
 func TestTakenMeanwhile(t *testing.T) {
+	t.Parallel()
 	m := &Mesh{given: map[string]bool{}}
 	var tried []string
 	err := m.atFreeAddresses(2, func(at []string) error {
@@ -305,6 +313,7 @@ func TestTakenMeanwhile(t *testing.T) {
 // TestEnds shows that a mesh whose context ends is no failure, even if that is
 // before it is up.
 func TestEnds(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	err := Run(ctx, Config{Dir: dir(t)}, func(context.Context, *Mesh) error {
 		cancel()
@@ -321,6 +330,7 @@ func TestEnds(t *testing.T) {
 // TestLongDirectory shows that a directory whose sockets nobody could bind is
 // refused with what to do about it, and left as it was.
 func TestLongDirectory(t *testing.T) {
+	t.Parallel()
 	d := filepath.Join(dir(t), strings.Repeat("long", 25))
 	err := Run(t.Context(), Config{Dir: d}, func(context.Context, *Mesh) error { return errSeen })
 	if err == nil || !strings.Contains(err.Error(), "use a directory with a shorter name") || !strings.Contains(err.Error(), d) {
