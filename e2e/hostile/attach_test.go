@@ -21,6 +21,7 @@ import (
 // TestHostileStart holds what does not even come to a request: it is counted,
 // and the gateway goes on.
 func TestHostileStart(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	attach, loopback := m.Gateways["onprem-1"].AttachAddr(), m.Gateways["onprem-1"].LoopbackAddr()
 	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -69,6 +70,7 @@ func TestHostileStart(t *testing.T) {
 // TestHostileBody sends heads that may cross, and bodies that break off or are
 // no bodies. The far workload must not take such a request for whole.
 func TestHostileBody(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	source, err := m.Source(m.Context, "orchestrator")
 	if err != nil {

@@ -39,6 +39,7 @@ var clocks = []clock{
 // TestClockOffAtAttach shows SVIDs to the attach listeners whose dates are two
 // hours away.
 func TestClockOffAtAttach(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	onprem := m.Stolen(t, "onprem")
 	for n, c := range clocks {
@@ -82,6 +83,7 @@ func wantExpired(t *testing.T, m *meshtest.Mesh, i meshtest.Intruder, listener, 
 
 // TestClockOffAtTheTunnel dials a gateway as one whose SVID is two hours away.
 func TestClockOffAtTheTunnel(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	onprem := m.Stolen(t, "onprem")
 	for n, c := range clocks {
@@ -102,6 +104,7 @@ func TestClockOffAtTheTunnel(t *testing.T) {
 // TestClockOffAtThePeer has onprem's gateway dial one whose SVID is two hours
 // away: it is not believed, and calls to it are refused and recorded.
 func TestClockOffAtThePeer(t *testing.T) {
+	t.Parallel()
 	for _, c := range clocks {
 		t.Run(c.name, func(t *testing.T) {
 			m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"azure-1"} })
@@ -164,6 +167,7 @@ func awaitExpiredPeer(t *testing.T, m *meshtest.Mesh, says string) {
 // TestClockOffAtTheControlPlane calls the control plane's API with SVIDs that
 // are two hours away.
 func TestClockOffAtTheControlPlane(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	onprem := m.Stolen(t, "onprem")
 	at := m.Started(t, "onprem-1").GetControlPlane().GetAddress()
@@ -189,6 +193,7 @@ func TestClockOffAtTheControlPlane(t *testing.T) {
 // TestClockOffAtHome keeps a source of SVIDs that is two hours behind: whoever
 // has it shows nothing to others, and says what is wrong.
 func TestClockOffAtHome(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	onprem := m.Stolen(t, "onprem")
 	source := onprem.Source("/ai/orchestrator")

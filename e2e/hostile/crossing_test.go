@@ -89,6 +89,7 @@ func answerOf(t *testing.T, conn *tls.Conn) (kind byte, payload []byte) {
 // it may not say is denied and recorded, or counted where there is nothing that
 // a record could be of.
 func TestForgedCrossings(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	models := headFrame(http.MethodGet, "llm.azure.mesh:8000", "/v1/models")
 	for n, c := range []struct {
@@ -151,6 +152,7 @@ func openStream(t *testing.T, conn *tls.Conn, h *crossingv1.Header, data []byte)
 // TestForgedHeaders opens streams with headers that no record could be of: each
 // is reset, and the tunnel goes on.
 func TestForgedHeaders(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	cases := []struct {
 		name string
@@ -201,6 +203,7 @@ func TestForgedHeaders(t *testing.T) {
 // refused, and to do so once is what gateways do whose path fails, so that it
 // counts as malformed from the third time on.
 func TestNumbersComeOnce(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	first := goodHeader(m)
 	first.Sequence = 7

@@ -74,6 +74,7 @@ type seen struct{ head, trailers http.Header }
 // and HTTP/2, and as a gateway that was stolen; and has a destination answer with
 // such. Whoever receives them sees what its own gateway says, and nothing else.
 func TestForgedFields(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	arrived := make(chan seen, 1)
 	m.ServeChat(t, func(w http.ResponseWriter, r *http.Request) {

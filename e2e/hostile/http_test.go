@@ -88,6 +88,7 @@ type door struct {
 // mTLS each is a record of its own, to those that never came to say who they
 // are it is a count.
 func TestHostileHTTP(t *testing.T) {
+	t.Parallel()
 	t.Run("mTLS", func(t *testing.T) {
 		m := meshtest.Start(t, nil)
 		source, err := m.Source(m.Context, "orchestrator")

@@ -184,6 +184,7 @@ func gates(t *testing.T, m *meshtest.Mesh) []gate {
 // TestBadSVIDs shows every bad X509-SVID at every gate, and has a destination show
 // it. Nobody is let in, nothing crosses, and what was wrong is in the record.
 func TestBadSVIDs(t *testing.T) {
+	t.Parallel()
 	m := meshtest.WithPorts(t, meshtest.Plain(), "llm.azure.mesh:8000")
 	cases := badSVIDs(t)
 	t.Run("at gates", func(t *testing.T) { besiegeGates(t, m, cases) })
@@ -280,6 +281,7 @@ func callBad(t *testing.T, m *meshtest.Mesh, cases []badSVID) {
 
 // TestUnusualSVIDs are let in: they are as good as those of the authority.
 func TestUnusualSVIDs(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	onprem := m.Stolen(t, "onprem")
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)

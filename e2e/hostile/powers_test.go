@@ -61,6 +61,7 @@ type try struct {
 // plane with it. Nobody believes a policy of the thief's, nor takes it for a
 // workload, a gateway or an authority of any environment.
 func TestSeparatePowers(t *testing.T) {
+	t.Parallel()
 	board := newSwitchboard(t)
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.Bootstrap = board.lead })
 	text, _, _ := strings.Cut(m.PolicyText(t), "\ntests:") // which say that the models are listed

@@ -174,6 +174,7 @@ var forgeries = []forgery{
 // TestForgedRecords delivers halves that no gateway may deliver. Each is
 // rejected in words, and what was recorded before stays as it was.
 func TestForgedRecords(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
 	meshtest.ReadAll(t, resp)
@@ -223,6 +224,7 @@ func TestForgedRecords(t *testing.T) {
 // TestForgedIDs lets gateways use the id of another pair's crossing: it is a
 // crossing of theirs then, and the other one stays as it was.
 func TestForgedIDs(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	resp := meshtest.Chat(m.Context, t, m.As(t, "orchestrator"), false, nil)
 	meshtest.ReadAll(t, resp)
@@ -269,6 +271,7 @@ func TestForgedIDs(t *testing.T) {
 
 // TestStrangersDeliverNothing holds who may not speak for a gateway at all.
 func TestStrangersDeliverNothing(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	stolen := m.Stolen(t, "onprem")
 	for _, c := range []struct{ name, path string }{

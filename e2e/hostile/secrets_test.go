@@ -163,6 +163,7 @@ func has(b, secret []byte) bool {
 // TestPrivateKeysAreFound in every form in which somebody may keep one: else to find
 // none would say nothing.
 func TestPrivateKeysAreFound(t *testing.T) {
+	t.Parallel()
 	ec, weak := ecKey(t, elliptic.P256()), rsaKey(t, 1024)
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

@@ -273,6 +273,7 @@ func withProofs(t *testing.T) *meshtest.Mesh {
 // the same for another destination, it cannot either. It can with what it has seen
 // of the same for the same, while that is fresh.
 func TestStolenGateway(t *testing.T) {
+	t.Parallel()
 	m := withProofs(t)
 	asked := make(chan string, 1)
 	m.ServeChat(t, func(w http.ResponseWriter, r *http.Request) { asked <- r.URL.Path })

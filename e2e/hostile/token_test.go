@@ -125,6 +125,7 @@ func badTokens(t *testing.T, k *tokens) []badToken {
 // TestBadTokens shows every bad JWT-SVID where a workload attaches. None is let
 // in, and what was wrong is in the record.
 func TestBadTokens(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	k := &tokens{t, m.Stolen(t, "onprem"), m.Stolen(t, "azure"), localmesh.ID("orchestrator").String(), localmesh.GatewayID("onprem").String()}
 	if status, body := present(t, m, 254, k.token(nil, nil, k.good)); status != http.StatusOK {

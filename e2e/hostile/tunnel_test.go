@@ -23,6 +23,7 @@ import (
 // TestHostilePeers holds those who are not let in, each with the reason that is
 // counted.
 func TestHostilePeers(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	onprem, azure := m.Stolen(t, "onprem"), m.Stolen(t, "azure")
 	lookalike := certstest.Mesh(t, "onprem.demo", "nowhere.demo")
@@ -93,6 +94,7 @@ func TestHostilePeers(t *testing.T) {
 // TestHostileFrames ends tunnels of a peer that breaks the protocol after a good
 // handshake. The tunnel of the true gateway of that very name goes on.
 func TestHostileFrames(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	open := mux.AppendOpen(nil, 1, nil)
 	// Beyond the window of 256 KiB that a stream has here, and the one it may grow
@@ -167,6 +169,7 @@ func cutOff(got, want mux.Reason, err error) (mux.Reason, error) {
 // TestPeerBreaksOff begins a frame, says no more, and is then gone without a
 // word of TLS, as when its machine is: good crossings go on.
 func TestPeerBreaksOff(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	conn := meshtest.Admitted(t, m, 1)
 	if _, err := conn.Write([]byte{2, 0}); err != nil {
