@@ -25,6 +25,7 @@ import (
 
 // TestAttach calls the llm in every way that a workload may attach.
 func TestAttach(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	loopback := m.Gateways["onprem-1"].LoopbackAddr().String()
 	attach := m.Gateways["onprem-1"].AttachAddr()
@@ -100,6 +101,7 @@ func TestAttach(t *testing.T) {
 // TestNoIdentity shows that nobody attaches anonymously, and that failures
 // before identity are counted.
 func TestNoIdentity(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	foreign := m.Token(t, "llm", "azure")
 	for _, c := range []struct{ name, authorization string }{
@@ -170,6 +172,7 @@ func awaitRefusals(t *testing.T, m *meshtest.Mesh, n uint64) {
 // TestConnect sends opaque bytes through both gateways: here an inner mTLS
 // between the orchestrator and a server that checks the orchestrator itself.
 func TestConnect(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.Policy = policyWith(t, connectIntent) })
 	source, err := m.Source(m.Context, "llm")
 	if err != nil {
@@ -252,6 +255,7 @@ func connect(t *testing.T, m *meshtest.Mesh, target string) (net.Conn, *http.Res
 
 // TestForgery shows what a workload cannot make the far side believe.
 func TestForgery(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	seen := make(chan http.Header, 1)
 	m.ServeChat(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header })

@@ -24,6 +24,7 @@ import (
 )
 
 func TestCrossings(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	t.Run("allowed", func(t *testing.T) { testAllowed(t, m) })
 	t.Run("denied", func(t *testing.T) { testDenied(t, m) })

@@ -33,6 +33,7 @@ var (
 //
 //	go test ./e2e -run TestDoubleEntry -away 10m -timeout 30m -v
 func TestDoubleEntry(t *testing.T) {
+	meshtest.Long(t)
 	m, plane, k := startProcesses(t, nil)
 	c := startCallers(t, m, everyKind, shortRest)
 	killing, enough := context.WithCancel(m.Context)

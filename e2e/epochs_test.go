@@ -72,6 +72,7 @@ func freeAdmin(t *testing.T) string {
 // TestEpochs: what crosses is stated by both gateways within three seconds, and what
 // was not when one of them was killed is stated when it is back.
 func TestEpochs(t *testing.T) {
+	t.Parallel()
 	admins := map[string]string{"onprem-1": freeAdmin(t), "azure-1": freeAdmin(t)}
 	m, gateways := startGateways(t, func(b *configv1.Bootstrap) {
 		if admin := admins[b.GetEnvironment()+"-1"]; admin != "" {

@@ -106,6 +106,7 @@ func listed(t *testing.T, m *meshtest.Mesh, records []*crossingv1.Record) {
 // TestUnexplained: each record of one half needs one finding that says why, and no
 // other finding has a reason.
 func TestUnexplained(t *testing.T) {
+	t.Parallel()
 	alone := &crossingv1.Record{Id: "a", State: crossingv1.Record_ONE_SIDED}
 	finding := func(kind controlv1.Finding_Kind, id string, uncertain bool) *controlv1.Finding {
 		return &controlv1.Finding{Kind: kind, Crossing: id, Uncertain: uncertain, Cause: "it never came", Difference: crossingv1.Difference_UNSEEN}

@@ -99,6 +99,7 @@ func each(t *testing.T, m *meshtest.Mesh, what string, step func(env string) err
 // them. Everybody is locked out, and let in again by what the control channel
 // brings, without a person.
 func TestFederationLockOut(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	for _, env := range trustDomains() {
 		awaitHeld(t, m, env)
@@ -124,6 +125,7 @@ func TestFederationLockOut(t *testing.T) {
 // TestFederationRootRemoved takes away a root on which tunnels, crossings and a
 // thief depend. All end within the bound, and crossings go on under the new root.
 func TestFederationRootRemoved(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	onprem := m.Authority("onprem")
 	awaitHeld(t, m, "onprem")
@@ -182,6 +184,7 @@ func TestFederationRootRemoved(t *testing.T) {
 // channel depend: a thief's to the control plane, and a gateway's. Both end within
 // the bound, and the gateway comes back under the new root.
 func TestFederationControlChannel(t *testing.T) {
+	t.Parallel()
 	var way *relay // from azure's gateway to the control plane
 	m := meshtest.Start(t, func(cfg *localmesh.Config) {
 		cfg.Bootstrap = func(b *configv1.Bootstrap) {

@@ -17,6 +17,7 @@ import (
 // starts again; once the control plane is back, calls are let through again, and what
 // was answered before has its record.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"onprem-1", "azure-1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

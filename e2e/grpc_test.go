@@ -41,6 +41,7 @@ func (a ailing) Watch(_ *healthv1.HealthCheckRequest, to grpc.ServerStreamingSer
 // TestGRPCMessage: what a server says of a failure is in the record of both
 // gateways, and comes to the caller as it was said.
 func TestGRPCMessage(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	const said, shown = "no such model: “héllo”\n100%", `no such model: “héllo”\n100%`
 	serveAiling(t, m, status.Error(codes.NotFound, said))
@@ -107,6 +108,7 @@ func serveAiling(t *testing.T, m *meshtest.Mesh, err error) {
 // TestGRPCWithSPIFFECredentials: a program that has go-spiffe's own credentials for
 // gRPC needs nothing of ours, but the address of its gateway.
 func TestGRPCWithSPIFFECredentials(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	source, err := workloadapi.NewX509Source(m.Context,
 		workloadapi.WithClientOptions(workloadapi.WithAddr(m.WorkloadAPI("orchestrator"))))

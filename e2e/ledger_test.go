@@ -92,6 +92,7 @@ func (l *ledger) wrong(a *attempt, r *crossingv1.Record) string {
 
 // TestLedger: each fault is seen, and what a kill may do is none.
 func TestLedger(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	during := kill{"azure-1", began.Add(time.Second), began.Add(2 * time.Second)}
 	record := func(id, trace string, state crossingv1.Record_State) *crossingv1.Record {

@@ -148,6 +148,7 @@ func connectH2(t *testing.T, m *meshtest.Mesh, target string) net.Conn {
 // TestTLSPassesThrough: an inner mTLS between the caller and the destination,
 // under a CA of their own, is theirs from end to end.
 func TestTLSPassesThrough(t *testing.T) {
+	t.Parallel()
 	m := meshtest.WithPorts(t, tlsPolicy(t), "llm.azure.mesh:7443")
 	v := startVault(t, m)
 	for name, attach := range attached(t, m) {
@@ -172,6 +173,7 @@ func TestTLSPassesThrough(t *testing.T) {
 // TestTLSForAnotherServer: what is not TLS for the destination ends where it came
 // in, and the record says why.
 func TestTLSForAnotherServer(t *testing.T) {
+	t.Parallel()
 	m := meshtest.WithPorts(t, tlsPolicy(t), "llm.azure.mesh:7443")
 	v := startVault(t, m)
 	for name, attach := range attached(t, m) {

@@ -14,6 +14,7 @@ func template() []byte { return meshtest.Plain() }
 // TestApplyChangesTheNextCall publishes a policy that denies what the one
 // before allowed.
 func TestApplyChangesTheNextCall(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	c := m.As(t, "orchestrator")
 	resp := meshtest.Chat(m.Context, t, c, false, nil)

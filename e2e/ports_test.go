@@ -90,6 +90,7 @@ func after(t *testing.T, m *meshtest.Mesh, since time.Time) *crossingv1.Record {
 // TestPort sends raw bytes through a mapped port: the caller ends first, and
 // still gets all of the answer.
 func TestPort(t *testing.T) {
+	t.Parallel()
 	m := meshtest.WithPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
 	serveTCP(t, m, "vectors", func(c *net.TCPConn) {
 		defer c.Close()
@@ -123,6 +124,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // TestPortCarriesHTTP: what is spoken on a port is the two ends' own affair.
 func TestPortCarriesHTTP(t *testing.T) {
+	t.Parallel()
 	m := meshtest.WithPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) }))
 	t.Cleanup(srv.Close)
@@ -150,6 +152,7 @@ func TestPortCarriesHTTP(t *testing.T) {
 // TestPortRefused: a crossing that may not happen breaks the connection, and has
 // its record.
 func TestPortRefused(t *testing.T) {
+	t.Parallel()
 	m := meshtest.WithPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000", "nobody.azure.mesh:1", "llm.azure.mesh:1", "registry.aws.mesh:5000")
 	for i, want := range []struct {
 		authority, owner string
@@ -179,6 +182,7 @@ func TestPortRefused(t *testing.T) {
 // TestPortIdentity: who has no identity of the environment has no crossing, and
 // is counted.
 func TestPortIdentity(t *testing.T) {
+	t.Parallel()
 	m := meshtest.WithPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
 	expired := m.Stolen(t, "onprem")
 	expired.NotBefore = -2 * time.Hour
@@ -212,6 +216,7 @@ func TestPortIdentity(t *testing.T) {
 // TestPortHandedOver: a gateway that is restarted hands its ports over. Who is
 // connected goes on with the old process, and who connects has the new one.
 func TestPortHandedOver(t *testing.T) {
+	t.Parallel()
 	port := fmt.Sprint("127.0.0.1:", freePort(t))
 	m := meshtest.Start(t, func(cfg *localmesh.Config) {
 		cfg.Policy, cfg.External = policyWith(t, connectIntent), []string{"onprem-1"}

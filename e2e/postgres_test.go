@@ -22,6 +22,7 @@ import (
 // TestPortCarriesPostgreSQL: psql and a PostgreSQL server, neither of which knows
 // of any mesh, over a mapped port. A relay beside psql speaks TLS for it.
 func TestPortCarriesPostgreSQL(t *testing.T) {
+	t.Parallel()
 	m := meshtest.WithPorts(t, policyWith(t, connectIntent), "llm.azure.mesh:7000")
 	if err := m.Register(m.Context, "llm", map[string]string{"vectors": startPostgreSQL(t, m.Context)}); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 // TestProgressOfStreams: while an event stream, a byte stream and a gRPC stream go on,
 // both gateways' halves of each record say how far it has come, and further later.
 func TestProgressOfStreams(t *testing.T) {
+	t.Parallel()
 	m := streamingMesh(t, func(cfg *localmesh.Config) { cfg.ProgressEvery = 200 * time.Millisecond })
 	for _, s := range openStreams(t, m) {
 		further := func(than *crossingv1.Record) *crossingv1.Record {

@@ -21,6 +21,7 @@ import (
 // names a crossing, its record says what was asked for and who answers, and no
 // gateway wrote anything that the control plane would not take.
 func TestEveryRefusalIsInTheStore(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	for _, c := range []struct {
 		name, raw, reason, owner, authority, detail string

@@ -238,6 +238,7 @@ const orchestrator = "spiffe://onprem.demo/ai/orchestrator"
 // end within five seconds, both halves of the record say why, and everybody else's
 // calls go on.
 func TestRevoke(t *testing.T) {
+	t.Parallel()
 	meshtest.Binary(t, "sallyport") // building it takes longer than what is measured
 	m := streamingMesh(t, nil)
 	callsOfOthers(t, m)

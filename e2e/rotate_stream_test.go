@@ -51,6 +51,7 @@ func wantCut(t *testing.T, m *meshtest.Mesh, streams map[string]*unending, by ti
 // TestStreamsOutliveRenewalAndNotTheirSVID: that an SVID is renewed cuts no stream;
 // one that goes on beyond the end of what it was made with is cut then.
 func TestStreamsOutliveRenewalAndNotTheirSVID(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.X509TTL = rotated })
 	streams := openUnending(t, m)
 	by := time.Now().Add(rotated + 2*time.Second)
@@ -75,6 +76,7 @@ func TestStreamsOutliveRenewalAndNotTheirSVID(t *testing.T) {
 // TestStreamsDoNotOutliveTheirRoot: a new root cuts no stream, and one that stands on
 // a root is cut when that is taken away.
 func TestStreamsDoNotOutliveTheirRoot(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, nil)
 	awaitHeld(t, m, "onprem")
 	streams := openUnending(t, m)

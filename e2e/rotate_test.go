@@ -36,6 +36,7 @@ const (
 // what was replaced is another. How often that is in a given time, a busy machine changes:
 // nothing runs beside it.
 func TestRotate(t *testing.T) {
+	meshtest.Long(t)
 	t.Run("leaf", rotateLeaf) // also beside restarts, in TestDrain
 	t.Run("intermediate", rotateIntermediate)
 	t.Run("root", rotateRoot)

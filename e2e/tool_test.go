@@ -62,6 +62,7 @@ type kept struct {
 // TestKept keeps a mesh up, asks it, governs it, stops it, asks its directory
 // and starts it again, by the very commands of a user.
 func TestKept(t *testing.T) {
+	t.Parallel()
 	k := &kept{t: t, dir: meshtest.Dir(t)}
 	k.demo = startDemo(t, k.dir)
 	text, err := os.ReadFile(filepath.Join(k.dir, "policy.yaml"))
@@ -424,6 +425,7 @@ func (k *kept) testOnce(t *testing.T) {
 // TestGatewaysAdd runs the real gateway from the bootstrap file that the
 // operator's tool writes, on a "host" that gives it its own identity.
 func TestGatewaysAdd(t *testing.T) {
+	t.Parallel()
 	m := meshtest.Start(t, func(cfg *localmesh.Config) { cfg.External = []string{"azure-1"} })
 	file := filepath.Join(t.TempDir(), "azure-1.bootstrap.json")
 	said := ask(t, m.Dir(), "gateways", "add", "azure-1", "--out", file, "--gateway-workload-api", m.WorkloadAPI("azure-1"),

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"strconv"
 	"testing"
+
+	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
 // inspectionRounds is how often the package under test measures each figure, the least of
@@ -40,6 +42,7 @@ func inspectionGoals() []goal {
 // that does it measures. It fails on an error, on a token that allocates, and on a row that
 // is missing, never on another figure.
 func TestInspectionGoals(t *testing.T) {
+	meshtest.Long(t)
 	f := &figures{samples: map[cell][]float64{}, missing: map[string]string{}}
 	extra, err := measured(t.Context(), f, inspectionGoals(), "gateway/internal/exchange",
 		[]string{"-test.run=^(TestInspectionGoals|TestHeardTokens|TestStreamMemory)$", "-rounds", strconv.Itoa(*inspectionRounds)})

@@ -45,6 +45,7 @@ type bench struct {
 //
 // It fails on an error and on a row that is missing, never on a figure.
 func TestRatios(t *testing.T) {
+	meshtest.Long(t)
 	b := newBench(t, wanted(t))
 	n := 1
 	if b.full {

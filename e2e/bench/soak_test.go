@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/e2e/bench/load"
 	"github.com/sallyport-mesh/sallyport/e2e/bench/usage"
+	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
 var soak = flag.Duration("soak", 10*time.Second, "how long TestSoak keeps the load up")
@@ -44,6 +45,7 @@ func (h holding) String() string {
 // small ones over connections that stay, new connections, downloads, and
 // downloads that the caller breaks off.
 func TestSoak(t *testing.T) {
+	meshtest.Long(t)
 	b := newBench(t, false)
 	lap := min(30*time.Second, *soak/5)
 	before := b.soak(t, 0, lap)

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
 )
 
 // storeRecords is how many TestStoreGoals keeps. The go command has a flag -n of its
@@ -39,6 +41,7 @@ func storeGoals() []goal {
 // that there is. It fails on an error and on a row that is missing, never on a figure. The
 // packages under test have tests of their own that measure, built and run here.
 func TestStoreGoals(t *testing.T) {
+	meshtest.Long(t)
 	f := &figures{samples: map[cell][]float64{}, missing: map[string]string{}}
 	extra, err := storeRound(t.Context(), f, *storeRecords)
 	if err != nil {
