@@ -19,7 +19,7 @@ func (a *account) control(v *authz.Verdict, p transfer.Parties, head *l7.Request
 	a.admission = admission.New(v.Digests(), a.cfg.Manifests, p)
 	if err := a.admission.Request(head); err != nil {
 		v.Unlisted(crossing.Detail(err.Error()))
-		a.half.judged(v, a.cfg.Self.String(), a.opened)
+		a.half.Judged(v, a.cfg.Self.String(), a.opened)
 		return true
 	}
 	return false
