@@ -244,7 +244,7 @@ func TestNoLongerThanTheSVID(t *testing.T) {
 	w := newWorld(t)
 	w.near.TTL = 90 * time.Second
 	w.svid = svidOf(t, w.near, "/ai/classifier")
-	p, err := parse(w.sign(t))
+	p, err := parse(w.sign(t), ofRequest)
 	if err != nil || p.claims.Expires != w.svid.Certificates[0].NotAfter.Unix() {
 		t.Errorf("expires %d, %v", p.claims.Expires, err)
 	}
@@ -330,7 +330,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header, claims, rest string) {
 		encode := base64.RawURLEncoding.EncodeToString
 		token := encode([]byte(strings.ReplaceAll(header, "CHAIN", chain))) + "." + encode([]byte(claims)) + "." + rest
-		p, err := parse(token)
+		p, err := parse(token, ofRequest)
 		if err != nil {
 			return
 		}

@@ -388,12 +388,10 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (crossingv1.Cause, crossingv1.Reason) {
 	d.answered(first.Response)
 	d.downloads(d.parties(), &d.req.Head, first.Response, first.End)
-	if !first.End {
-		d.heard = d.says(&d.verdict, first.Response)
-	}
-	if d.answers = d.admission.Answer(&d.req.Head, first.Response, first.End); d.answers.Refused() != nil {
+	if !d.begins(&d.verdict, &d.req.Head, first.Response, first.End) {
+		why, _ := d.forbidden()
 		d.conclude(p, crossingv1.Cause_REFUSED, crossingv1.Reason_REASON_UNSPECIFIED)
-		d.problem(crossingv1.Reason_DIGEST_NOT_ALLOWED, d.verdict.Owner())
+		d.problem(why, d.verdict.Owner())
 		return crossingv1.Cause_REFUSED, crossingv1.Reason_REASON_UNSPECIFIED
 	}
 	d.left = d.contentOf(first.Response)

@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hear"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/labelled"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/opening"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
@@ -75,6 +76,8 @@ type authorizer interface {
 	EgressUnread(reason crossingv1.Reason, detail string) authz.Verdict
 	Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) authz.Verdict
 	IngressUnread(peer spiffeid.ID, h *crossingv1.Header, detail string) authz.Verdict
+	// Answer is nil if the answer came without a label.
+	Answer(v *authz.Verdict, head *l7.ResponseHead, opened, now time.Time) *authz.Answer
 }
 
 var _ authorizer = (*authz.Authorizer)(nil)
@@ -147,6 +150,7 @@ type account struct {
 
 	admission *admission.Control // nil if content of any digest may move
 	answers   *admission.Content // the answer's; nil if it is not held against digests
+	labelled  *labelled.Answer   // nil if it came without a label
 
 	key crossingv1.Key // part of half and close
 }
@@ -314,6 +318,7 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	c.Cause, c.Reason = cause, reason
 	c.RequestBytes, c.ResponseBytes = a.passed()
 	c.Transfer, c.Said, c.Kept = a.transferred(), a.heard.Record(), a.keeps()
+	c.AnswerClass, c.AnswerLabeler = a.labelled.Record()
 	a.spend(c.Said, cause)
 	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
 		c.Status, c.Message = grpcCancelled, "" // as the caller has it, who is told nothing any more

@@ -430,10 +430,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 		a.cfg.Standing.Show(&a.stands, resp.Credential)
 	}
 	a.watch.Passed()
-	if !resp.Ended {
-		a.heard = a.says(&a.verdict, &resp.Head)
-	}
-	if a.answers = a.admission.Answer(a.request.Head, &resp.Head, resp.Ended); a.answers.Refused() != nil {
+	if !a.begins(&a.verdict, a.request.Head, &resp.Head, resp.Ended) {
 		return crossingv1.Cause_REFUSED
 	}
 	if resp.Ended || resp.Body.Ready() {
