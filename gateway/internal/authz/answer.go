@@ -25,19 +25,24 @@ type Answer struct {
 //
 // A label can only raise the class. The call was decided, and its destination asked, by
 // what the callee is registered as: a lower class would come too late to allow anything.
-func (a *Authorizer) Answer(v *Verdict, head *l7.ResponseHead, opened, now time.Time) *Answer {
+func (a *Authorizer) Answer(v *Verdict, head *l7.ResponseHead, opened time.Time) *Answer {
 	if !head.Fields.Has(label.Field) {
 		return nil
 	}
-	came := a.answerLabel(v, head, now)
+	came := a.answerLabel(v, head)
 	if came.good == nil {
 		return &Answer{Reason: crossingv1.Reason_BAD_LABEL, Detail: "the answer's label: " + came.bad}
 	}
-	answer := &Answer{Class: dataclass.Answer(v.by, v.Workload, came.good.Class).Name, Label: came.good}
+	answer := &Answer{Label: came.good}
 	for _, p := range v.policies() {
-		if intent, denied := v.deniesAnswer(p, answer.Class, opened); denied {
+		class := dataclass.Answer(p, p.Workload(v.Workload.Name), came.good.Class)
+		answer.Class = class.Name // the last is as the egress gateway has it
+		if class.Source != crossingv1.Operation_LABEL {
+			continue
+		}
+		if intent, denied := v.deniesAnswer(p, class.Name, opened); denied {
 			answer.Reason = crossingv1.Reason_FORBIDDEN_ANSWER
-			answer.Detail = "the answer is " + answer.Class + ", by its label, and intent " + intent + " denies that"
+			answer.Detail = "the answer is " + class.Name + ", by its label, and intent " + intent + " denies that"
 		}
 	}
 	return answer
@@ -45,7 +50,7 @@ func (a *Authorizer) Answer(v *Verdict, head *l7.ResponseHead, opened, now time.
 
 // answerLabel verifies what came as a label of the answer, and holds its labeler against
 // each policy that the call was decided by.
-func (a *Authorizer) answerLabel(v *Verdict, head *l7.ResponseHead, now time.Time) labelled {
+func (a *Authorizer) answerLabel(v *Verdict, head *l7.ResponseHead) labelled {
 	token, once := head.Fields.Only(label.Field)
 	switch {
 	case a.labels == nil:
@@ -55,7 +60,8 @@ func (a *Authorizer) answerLabel(v *Verdict, head *l7.ResponseHead, now time.Tim
 	case head.Status != http.StatusOK:
 		return labelled{bad: "it came with another status than 200"}
 	}
-	came := a.counts(label.VerifyAnswer(token, label.Answer{Callee: v.Workload.ID, Caller: v.source, Line: v.asked.Line()}, a.labels, now))
+	about := label.Answer{Callee: v.Workload.ID, Caller: v.source, Line: v.asked.Line()}
+	came := a.counts(label.VerifyAnswer(token, about, a.labels, time.Now()))
 	for _, p := range v.policies() {
 		if came.good == nil {
 			break

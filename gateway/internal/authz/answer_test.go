@@ -44,7 +44,7 @@ func (l labelling) hear(near, far held, tokens ...string) map[string]*Answer {
 	for _, token := range tokens {
 		head.Fields = append(head.Fields, l7.Field{Name: label.Field, Value: token})
 	}
-	return map[string]*Answer{"egress": egress.Answer(&out, head, now, now), "ingress": ingress.Answer(&in, head, now, now)}
+	return map[string]*Answer{"egress": egress.Answer(&out, head, now), "ingress": ingress.Answer(&in, head, now)}
 }
 
 // restrictedStays is the estate whose llm has some class, and where nothing restricted
@@ -120,7 +120,7 @@ func TestAnswerWithoutLabel(t *testing.T) {
 	a := New(nearGW, "near", at)
 	v := a.Egress(agent, post("llm.far.mesh:8000", "/v1/chat"), time.Now())
 	head := &l7.ResponseHead{Status: 200, Fields: l7.Fields{{Name: label.Field, Value: token}}}
-	if got := a.Answer(&v, head, time.Now(), time.Now()); got.Reason != badLabel {
+	if got := a.Answer(&v, head, time.Now()); got.Reason != badLabel {
 		t.Errorf("where none can be verified: %+v", got)
 	}
 }
@@ -142,6 +142,19 @@ func TestAnswerUnderTwoPolicies(t *testing.T) {
 		near, far := held{p: &xdsclient.Policies{Current: one}}, held{p: &xdsclient.Policies{Current: restrictedStays(t, 2, "internal", c.own), Prepared: one}}
 		if got := l.hear(near, far, l.answered("far.test", "/classifier", "restricted"))["ingress"]; got.Reason != c.want {
 			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// TestAnswerClassIsTheEgressGateways: of a callee that two policies register otherwise, the
+// ingress gateway records the class that the egress gateway does.
+func TestAnswerClassIsTheEgressGateways(t *testing.T) {
+	l := newLabelling(t)
+	one := restrictedStays(t, 1, "internal", nil)
+	near, far := held{p: &xdsclient.Policies{Current: one}}, held{p: &xdsclient.Policies{Current: restrictedStays(t, 2, "public", nil), Prepared: one}}
+	for side, got := range l.hear(near, far, l.answered("far.test", "/classifier", "public")) {
+		if got.Class != "internal" || got.Reason != 0 {
+			t.Errorf("at %s: %+v", side, got)
 		}
 	}
 }

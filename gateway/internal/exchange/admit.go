@@ -3,7 +3,6 @@ package exchange
 import (
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admission"
@@ -103,7 +102,7 @@ func (a *account) begins(v *authz.Verdict, req *l7.RequestHead, answer *l7.Respo
 	if !ended {
 		a.heard = a.says(v, answer)
 	}
-	a.labelled = labelled.New(a.cfg.Authz.Answer(v, answer, a.opened, time.Now()), ended)
+	a.labelled = labelled.New(a.cfg.Authz.Answer(v, answer, a.opened), ended)
 	a.answers = a.admission.Answer(req, answer, ended)
 	_, byLabel := a.labelled.Refused()
 	return byLabel == nil && a.answers.Refused() == nil

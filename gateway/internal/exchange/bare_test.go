@@ -130,7 +130,7 @@ type everybody struct{ own, other string }
 
 var _ authorizer = everybody{}
 
-func (everybody) Answer(*authz.Verdict, *l7.ResponseHead, time.Time, time.Time) *authz.Answer {
+func (everybody) Answer(*authz.Verdict, *l7.ResponseHead, time.Time) *authz.Answer {
 	return nil
 }
 

@@ -77,7 +77,7 @@ type authorizer interface {
 	Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) authz.Verdict
 	IngressUnread(peer spiffeid.ID, h *crossingv1.Header, detail string) authz.Verdict
 	// Answer is nil if the answer came without a label.
-	Answer(v *authz.Verdict, head *l7.ResponseHead, opened, now time.Time) *authz.Answer
+	Answer(v *authz.Verdict, head *l7.ResponseHead, opened time.Time) *authz.Answer
 }
 
 var _ authorizer = (*authz.Authorizer)(nil)

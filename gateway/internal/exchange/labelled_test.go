@@ -12,7 +12,9 @@ import (
 
 	"github.com/sallyport-mesh/sallyport/certs/certstest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/protocols"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	"github.com/sallyport-mesh/sallyport/gateway/label"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -33,11 +35,18 @@ func newLabels(t testing.TB) labels {
 	return labels{certstest.Mesh(t, "near.test", "far.test")}
 }
 
-func (l labels) policy(t testing.TB) *policy.Policy {
+func (l labels) policy(t testing.TB) *policy.Policy { return l.policyWhen(t, nil) }
+
+// policyWhen has it stay only where a condition holds.
+func (l labels) policyWhen(t testing.TB, when *policyv1.Condition) *policy.Policy {
 	return policytest.Estate(t, 1, func(p *policyv1.Policy) {
 		p.DataClasses = []string{"public", "internal", "restricted"}
 		p.Workloads["classifier"] = &policyv1.Workload{Id: classifier.String(), Owner: "team", Data: &policyv1.DataRule{Class: "internal", MayLabel: true}}
-		p.Intents = append(p.Intents, &policyv1.Intent{Name: "stays", Deny: &policyv1.Match{Data: "restricted", Leaving: "environment:far"}})
+		stays := &policyv1.Intent{Name: "stays", Deny: &policyv1.Match{Data: "restricted", Leaving: "environment:far"}, Condition: when}
+		if when != nil {
+			stays.When = "x"
+		}
+		p.Intents = append(p.Intents, stays)
 	})
 }
 
@@ -56,11 +65,17 @@ func (l labels) world(t testing.TB, answer *upstream.Response) *world {
 // of is the classifier's label that the answer to POST /v1/chat is of a class.
 func (l labels) of(t testing.TB, class, content string) string {
 	t.Helper()
+	return l.on(t, "POST /v1/chat", class, content)
+}
+
+// on is the same of the answer to another request.
+func (l labels) on(t testing.TB, line, class, content string) string {
+	t.Helper()
 	svid, err := l.mesh["far.test"].Source("/classifier").GetX509SVID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := label.SignAnswer(svid, label.Answer{Callee: llm, Caller: agent, Line: "POST /v1/chat"}, class, sha256.Sum256([]byte(content)), time.Now())
+	token, err := label.SignAnswer(svid, label.Answer{Callee: llm, Caller: agent, Line: line}, class, sha256.Sum256([]byte(content)), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,10 +169,39 @@ func TestEgressHoldsLabels(t *testing.T) {
 	}
 }
 
+// TestLabelOfAnswerToUnread: a deny that asks for what the content tells counts the
+// model that a request names, and any if the request was not read to its end.
+func TestLabelOfAnswerToUnread(t *testing.T) {
+	l := newLabels(t)
+	const content = "rows of a data set"
+	for name, c := range map[string]struct {
+		asked string
+		want  crossingv1.Reason
+	}{
+		"of the model that is denied": {`{"model":"large"}`, crossingv1.Reason_FORBIDDEN_ANSWER},
+		"of another":                  {`{"model":"small"}`, 0},
+		"of another, and endless":     {long(2*hold.Usual, `"}`), crossingv1.Reason_FORBIDDEN_ANSWER},
+	} {
+		w := l.world(t, nil)
+		w.policies.Current = l.policyWhen(t, is("ai.model", "large"))
+		w.egress.cfg.Authz.(*authz.Authorizer).ReadBy(protocols.Of)
+		w.ingress.cfg.Authz.(*authz.Authorizer).ReadBy(protocols.Of)
+		token := l.on(t, "POST /v1/chat/completions", "restricted", content)
+		w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+			_, err := readAll(r)
+			return shown(200, content, token), err
+		}
+		r := w.ask(t, request("POST", "/v1/chat/completions", c.asked, l7.Field{Name: "content-type", Value: "application/json"}))
+		if near, far := w.near.account(t).Close, w.far.account(t).Close; near.GetReason() != c.want || far.GetReason() != c.want || (r.head.Status == 200) != (c.want == 0) {
+			t.Errorf("%s: near %v, far %v, status %d", name, near, far, r.head.Status)
+		}
+	}
+}
+
 // deaf takes every answer for one without a label.
 type deaf struct{ authorizer }
 
-func (deaf) Answer(*authz.Verdict, *l7.ResponseHead, time.Time, time.Time) *authz.Answer { return nil }
+func (deaf) Answer(*authz.Verdict, *l7.ResponseHead, time.Time) *authz.Answer { return nil }
 
 // TestLabelOfNothing: an answer without content is what a label of no bytes speaks of.
 func TestLabelOfNothing(t *testing.T) {
