@@ -79,7 +79,8 @@ def if_any(message, field):
 def ending(c):
     done = c.get("cause") == DONE
     said = c.get("said") if done else None
-    out = placed(4 if not done else 3 if said is None else 6, c)
+    out = b"\x0a" + text(c, "answer_class") + text(c, "answer_labeler") if done and c.get("answer_labeler") else b""
+    out += placed(4 if not done else 3 if said is None else 6, c)
     if done:
         out += b"".join(number(c.get(f, 0)) for f in ("request_bytes", "response_bytes", "status"))
     out += moved(c.get("transfer"), done)

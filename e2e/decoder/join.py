@@ -78,7 +78,7 @@ def end(account):
         passed(e, account.get("progress"))
         return e
     for field in ("duration", "first_byte", "request_bytes", "response_bytes", "status", "message", "tries", "transfer", "said", "kept",
-                  "throttled"):
+                  "throttled", "answer_class", "answer_labeler"):
         e.pop(field, None)
         if field in c:
             e[field] = c[field]
@@ -154,6 +154,8 @@ def differences(egress, ingress):
     moved(ec.get("transfer"), ic.get("transfer"), done, differ)
     if done:
         answered(ec.get("said"), ic.get("said"), differ)
+        for field in ("answer_class", "answer_labeler"):
+            differ(camel(field), other(ec, ic, field))
     return found
 
 

@@ -120,7 +120,7 @@ def opening(half, frame):
     referring(end)
     need(20, "transfer" not in end and visible(half.get("operation", {}).get("authority", ""), 320)
          and visible(end.get("detail", ""), 512) and message(end.get("message", "")))
-    need(31, "said" not in end and "kept" not in end and "throttled" not in end)
+    need(31, not any(f in end for f in ("said", "kept", "throttled", "answer_class", "answer_labeler")))
     guarded(end.get("guarded", []))
     asked(half.get("operation", {}))
 
@@ -181,6 +181,8 @@ def ending(c, frame):
     if "said" in c:
         answered(c["said"])
     need(32, words(c.get("kept", {}), "request", "answer"))
+    need(34, ("answer_class" in c) == ("answer_labeler" in c))
+    need(34, words(c, "answer_class") and ("answer_labeler" not in c or spiffe_id(c["answer_labeler"])))
 
 
 def answered(said):

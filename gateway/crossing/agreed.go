@@ -17,6 +17,8 @@ const (
 	agreedAsk                 // an opening that says what an AI service is asked for
 	agreedSaid                // an end as it should be that says what its answer said
 	agreedArtifact            // an opening that says of which artifact something is asked for
+
+	agreedLabel = 10 // in front of an end as it should be whose answer came with a label
 )
 
 // AppendAgreedOpen appends what both gateways must say alike of an opening, so
@@ -60,6 +62,10 @@ func AppendAgreedOpen(b []byte, h *crossingv1.Half) []byte {
 func AppendAgreedClose(b []byte, c *crossingv1.Close) []byte {
 	done := c.GetCause() == crossingv1.Cause_DONE
 	said := done && c.GetSaid() != nil
+	if done && c.GetAnswerLabeler() != "" {
+		b = appendAgreed(append(b, agreedLabel), c.GetAnswerClass())
+		b = appendAgreed(b, c.GetAnswerLabeler())
+	}
 	switch {
 	case said:
 		b = append(b, agreedSaid)

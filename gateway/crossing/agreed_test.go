@@ -48,6 +48,8 @@ var closeChanges = []changed{
 		c.Transfer.ContentSha256 = strings.Repeat("e", 64)
 	}},
 	{"transfer.digested", func(_ *crossingv1.Half, c *crossingv1.Close) { c.Transfer.Digested++ }},
+	{"answerClass", func(_ *crossingv1.Half, c *crossingv1.Close) { c.AnswerClass = "public" }},
+	{"answerLabeler", func(_ *crossingv1.Half, c *crossingv1.Close) { c.AnswerLabeler += "2" }},
 }
 
 func moved(side crossingv1.Side) *crossingv1.Close {
@@ -56,6 +58,7 @@ func moved(side crossingv1.Side) *crossingv1.Close {
 		Id: egressRun, Direction: crossingv1.Transfer_DOWNLOAD, Object: "/models/m.bin", Extent: crossingv1.Transfer_RANGE,
 		First: 1 << 20, ContentSha256: strings.Repeat("d", 64), Digested: 9433,
 	}
+	c.AnswerClass, c.AnswerLabeler = "restricted", "spiffe://azure.acme.example/dlp/labeler"
 	return c
 }
 

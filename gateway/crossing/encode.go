@@ -160,6 +160,8 @@ func appendClose(b []byte, n protowire.Number, c *crossingv1.Close) []byte {
 	b = appendSaid(b, 18, c.Said)
 	b = appendKept(b, 19, c.Kept)
 	b = appendDuration(b, 21, c.Throttled)
+	b = appendText(b, 22, c.AnswerClass)
+	b = appendText(b, 23, c.AnswerLabeler)
 	return leave(b, began)
 }
 
@@ -263,6 +265,8 @@ func appendEnd(b []byte, n protowire.Number, e *crossingv1.End) []byte {
 		b = appendGuarded(b, 23, g)
 	}
 	b = appendDuration(b, 24, e.Throttled)
+	b = appendText(b, 25, e.AnswerClass)
+	b = appendText(b, 26, e.AnswerLabeler)
 	return leave(b, began)
 }
 

@@ -189,6 +189,8 @@ func (c *fields) close(e *crossingv1.Close) {
 	c.said(e.Said)
 	c.kept(e.Kept)
 	c.duration(e.Throttled)
+	c.text("answer_class", e.AnswerClass)
+	c.text("answer_labeler", e.AnswerLabeler)
 }
 
 func (c *fields) refusal(r *crossingv1.Refusal) {
@@ -275,6 +277,8 @@ func (c *fields) end(e *crossingv1.End) {
 		c.guarded(g)
 	}
 	c.duration(e.Throttled)
+	c.text("answer_class", e.AnswerClass)
+	c.text("answer_labeler", e.AnswerLabeler)
 }
 
 func (c *fields) transfer(t *crossingv1.Transfer) {

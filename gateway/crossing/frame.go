@@ -106,7 +106,8 @@ func checkHalf(h *crossingv1.Half, f *crossingv1.Frame, gateway spiffeid.ID) err
 		return errors.New("the half has no valid time of opening")
 	case !validDurations(end.GetDuration(), end.GetFirstByte(), h.GetTunnel().GetRoundTrip()):
 		return errors.New("the half has an impossible duration")
-	case end.GetTransfer() != nil || end.GetSaid() != nil || end.GetKept() != nil || end.GetThrottled() != nil:
+	case end.GetTransfer() != nil || end.GetSaid() != nil || end.GetKept() != nil || end.GetThrottled() != nil,
+		end.GetAnswerClass() != "" || end.GetAnswerLabeler() != "":
 		return errors.New("a transfer or an answer before its end")
 	}
 	return errors.Join(checkRefusedAtEgress(h), checkSource(h, egress), checkOwner(h), checkPolicies(end), checkTexts(h), checkProof(end), checkGuarded(end.GetGuarded()))
@@ -252,7 +253,7 @@ func checkClose(c *crossingv1.Close, f *crossingv1.Frame, gateway spiffeid.ID) e
 	if c.GetTunnel() != nil && c.GetSide() != crossingv1.Side_EGRESS {
 		return errors.New("a crossing that moved, at an ingress gateway")
 	}
-	return errors.Join(checkDetail(c.GetDetail()), checkMessage(c.GetMessage()), checkTransfer(c.GetTransfer()), checkSaid(c.GetSaid()), checkKept(c.GetKept()))
+	return errors.Join(checkDetail(c.GetDetail()), checkMessage(c.GetMessage()), checkTransfer(c.GetTransfer()), checkSaid(c.GetSaid()), checkKept(c.GetKept()), checkLabelled(c))
 }
 
 func checkRefusal(r *crossingv1.Refusal) error {

@@ -216,6 +216,12 @@ func TestCheckFrameRefuses(t *testing.T) {
 		{"an invalid first byte", badClose(func(c *crossingv1.Close) { c.FirstByte = &durationpb.Duration{Nanos: -5, Seconds: 5} }), "duration"},
 		{"a negative wait", badClose(func(c *crossingv1.Close) { c.Throttled = durationpb.New(-1) }), "duration"},
 		{"a wait before the end", badOpen(func(h *crossingv1.Half) { h.End.Throttled = durationpb.New(1) }), "before its end"},
+		{"an answer's class before the end", badOpen(func(h *crossingv1.Half) { h.End.AnswerClass = "internal" }), "before its end"},
+		{"an answer's labeler before the end", badOpen(func(h *crossingv1.Half) { h.End.AnswerLabeler = "spiffe://azure.acme.example/dlp" }), "before its end"},
+		{"a class that nobody signed", badClose(func(c *crossingv1.Close) { c.AnswerClass = "internal" }), "nobody signed"},
+		{"a labeler of nothing", badClose(func(c *crossingv1.Close) { c.AnswerLabeler = "spiffe://azure.acme.example/dlp" }), "of none"},
+		{"a labeler that is nobody", badClose(func(c *crossingv1.Close) { c.AnswerClass, c.AnswerLabeler = "internal", "dlp" }), "scheme"},
+		{"a class of two lines", badClose(func(c *crossingv1.Close) { c.AnswerClass, c.AnswerLabeler = "a\nb", "spiffe://azure.acme.example/dlp" }), "name"},
 		{"an impossible round trip", badClose(func(c *crossingv1.Close) {
 			c.Tunnel = &crossingv1.Tunnel{RoundTrip: durationpb.New(-1)}
 		}), "duration"},

@@ -138,6 +138,7 @@ func end(a *Account) *crossingv1.End {
 	e.RequestBytes, e.ResponseBytes = c.GetRequestBytes(), c.GetResponseBytes()
 	e.Status, e.Message, e.Tries, e.Close = c.GetStatus(), c.GetMessage(), c.GetTries(), c.GetCause()
 	e.Throttled = proto.CloneOf(c.GetThrottled())
+	e.AnswerClass, e.AnswerLabeler = c.GetAnswerClass(), c.GetAnswerLabeler()
 	e.Transfer, e.Said, e.Kept = proto.CloneOf(c.GetTransfer()), proto.CloneOf(c.GetSaid()), proto.CloneOf(c.GetKept())
 	if c.GetReason() != crossingv1.Reason_REASON_UNSPECIFIED {
 		e.Reason = c.GetReason()
@@ -266,6 +267,8 @@ func (d *differing) ends(e, i *crossingv1.Close, denied bool) {
 	transferDifferences(e, i, d.add)
 	if both {
 		d.said(e.GetSaid(), i.GetSaid())
+		d.add("answerClass", e.GetAnswerClass() != i.GetAnswerClass())
+		d.add("answerLabeler", e.GetAnswerLabeler() != i.GetAnswerLabeler())
 	}
 }
 

@@ -57,6 +57,10 @@ func TestJoinState(t *testing.T) {
 		{"policies differ", func(_, i *Account) { i.Open.End.Policy.Serial, i.Open.End.Intent = 42, "another" }, joined, nil},
 		{"durations differ", func(_, i *Account) { i.Close.Duration, i.Close.FirstByte = nil, nil }, joined, nil},
 		{"waits differ", func(_, i *Account) { i.Close.Throttled = durationpb.New(1) }, joined, nil},
+		{"an answer's class", func(_, i *Account) { i.Close.AnswerClass = "restricted" }, disagree, []string{"answerClass"}},
+		{"an answer's class, stopped there", func(e, i *Account) {
+			e.Close.Cause, i.Close.Cause, i.Close.AnswerClass = crossingv1.Cause_REFUSED_BY_PEER, crossingv1.Cause_REFUSED, "restricted"
+		}, joined, nil},
 		{"sinks differ", func(_, i *Account) { i.Open.Transition.Sink = "other" }, joined, nil},
 
 		{"ids", func(_, i *Account) { i.Open.Id = NewID(openedAt().AsTime()) }, disagree, []string{"id"}},

@@ -223,6 +223,21 @@ func checkKept(k *crossingv1.Kept) error {
 	return nil
 }
 
+// checkLabelled holds what an end says of the class of an answer: who signed that, too.
+func checkLabelled(c *crossingv1.Close) error {
+	switch class, labeler := c.GetAnswerClass(), c.GetAnswerLabeler(); {
+	case (class == "") != (labeler == ""):
+		return errors.New("a class of an answer that nobody signed, or a labeler of none")
+	case !areWords(class):
+		return errWord
+	case labeler == "":
+		return nil
+	default:
+		_, err := spiffeid.FromString(labeler)
+		return err
+	}
+}
+
 // checkSaid holds what an end says of an answer.
 func checkSaid(s *crossingv1.Said) error {
 	switch t := s.GetTokens(); {

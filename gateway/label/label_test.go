@@ -244,7 +244,7 @@ func TestNoLongerThanTheSVID(t *testing.T) {
 	w := newWorld(t)
 	w.near.TTL = 90 * time.Second
 	w.svid = svidOf(t, w.near, "/ai/classifier")
-	p, err := parse(w.sign(t))
+	p, err := parse(w.sign(t), ofRequest)
 	if err != nil || p.claims.Expires != w.svid.Certificates[0].NotAfter.Unix() {
 		t.Errorf("expires %d, %v", p.claims.Expires, err)
 	}
@@ -314,6 +314,50 @@ func TestDigestAllocates(t *testing.T) {
 	}
 }
 
+// TestAnswer: a label of an answer is good for that answer, at both gateways, and for no
+// request; nor is one of a request good for an answer.
+func TestAnswer(t *testing.T) {
+	w := newWorld(t)
+	svid := svidOf(t, w.far, "/classifier")
+	good := Answer{Callee: w.far.ID("/ai/llm"), Caller: w.request.Caller, Line: w.request.Line}
+	sign := func(svid *x509svid.SVID, change func(*Answer)) string {
+		a := good
+		change(&a)
+		token, err := SignAnswer(svid, a, class, sha256.Sum256([]byte(content)), w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	same := func(*Answer) {}
+	for _, c := range []struct{ name, token, want string }{
+		{"good", sign(svid, same), ""},
+		{"another callee's", sign(svid, func(a *Answer) { a.Callee = w.far.ID("/ai/other") }), "an answer of another than spiffe://far.test/ai/llm"},
+		{"to another caller", sign(svid, func(a *Answer) { a.Caller = w.near.ID("/ai/other") }), "an answer to another than spiffe://near.test/ai/agent"},
+		{"to another request", sign(svid, func(a *Answer) { a.Line = "GET /v1/chat?a=b" }), "an answer of another method or path"},
+		{"by the caller's labeler", sign(w.svid, same), "labels nothing of trust domain far.test"},
+		{"of a request", w.sign(t), "another type"},
+		{"of a request that says the same", w.forge(t, saying(members{"sub": good.Callee.String(), "aud": good.Caller.String()})), "another type"},
+	} {
+		for at, chains := range map[string]Chains{"egress": w.near.Source("/sallyport/gateway/near-1"), "ingress": w.chains} {
+			l, err := VerifyAnswer(c.token, good, chains, w.now)
+			if c.want == "" && (err != nil || l.Class != class || l.Labeler != svid.ID || l.ContentSHA256 != sha256.Sum256([]byte(content))) {
+				t.Errorf("%s, at %s: %+v, %v", c.name, at, l, err)
+			}
+			if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%s, at %s: %v, want %q", c.name, at, err, c.want)
+			}
+		}
+	}
+	r := Request{Caller: good.Callee, Host: good.Caller.String(), Line: good.Line}
+	if _, err := Verify(sign(svid, same), r, w.chains, w.now); err == nil || !strings.Contains(err.Error(), "another type") {
+		t.Errorf("of a request: %v", err)
+	}
+	if _, err := SignAnswer(svid, Answer{Callee: good.Callee, Line: good.Line}, class, [32]byte{}, w.now); err == nil {
+		t.Error("a label of an answer to nobody")
+	}
+}
+
 // FuzzParse: nothing that comes makes it fail otherwise than by an error, and what it
 // takes, another reader reads as the same: each member once, of the same value.
 func FuzzParse(f *testing.F) {
@@ -330,7 +374,10 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header, claims, rest string) {
 		encode := base64.RawURLEncoding.EncodeToString
 		token := encode([]byte(strings.ReplaceAll(header, "CHAIN", chain))) + "." + encode([]byte(claims)) + "." + rest
-		p, err := parse(token)
+		p, err := parse(token, ofRequest)
+		if _, other := parse(token, ofAnswer); err == nil && other == nil {
+			t.Error("a label of a request is one of an answer")
+		}
 		if err != nil {
 			return
 		}

@@ -19,9 +19,9 @@ type parsed struct {
 	content [sha256.Size]byte
 }
 
-// parse reads a label in the one form that it may have: what another reader could
-// read another way is none.
-func parse(token string) (*parsed, error) {
+// parse reads a label of that type in the one form that it may have: what another reader
+// could read another way is none.
+func parse(token, typ string) (*parsed, error) {
 	if len(token) > MaxSize {
 		return nil, fmt.Errorf("it has %d bytes, the limit is %d", len(token), MaxSize)
 	}

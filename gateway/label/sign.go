@@ -22,19 +22,29 @@ import (
 // Sign makes a label: that the request, whose content has this digest, is of a class.
 // Who labels is the SVID's ID. It lasts for Lifetime, or as long as the SVID does.
 func Sign(svid *x509svid.SVID, r Request, class string, content [sha256.Size]byte, now time.Time) (string, error) {
+	return r.named().sign(svid, class, content, now)
+}
+
+// SignAnswer makes a label likewise: that the answer, whose content has this digest, is
+// of a class.
+func SignAnswer(svid *x509svid.SVID, a Answer, class string, content [sha256.Size]byte, now time.Time) (string, error) {
+	return a.named().sign(svid, class, content, now)
+}
+
+func (n named) sign(svid *x509svid.SVID, class string, content [sha256.Size]byte, now time.Time) (string, error) {
 	algorithm := algorithmOf(svid.PrivateKey.Public())
 	switch {
 	case algorithm == "":
 		return "", fmt.Errorf("label: an SVID's key of type %T signs no labels", svid.PrivateKey)
 	case class == "":
 		return "", errors.New("label: no class")
-	case checkLine(r.Line) != nil:
-		return "", fmt.Errorf("label: %w", checkLine(r.Line))
-	case r.Caller.IsZero() || r.Host == "":
+	case checkLine(n.line) != nil:
+		return "", fmt.Errorf("label: %w", checkLine(n.line))
+	case n.sender.IsZero() || n.audience == "":
 		return "", errors.New("label: neither caller nor destination may be missing")
 	}
 	payload, err := json.Marshal(claims{
-		Class: class, Subject: r.Caller.String(), Audience: strings.ToLower(r.Host), Line: r.Line,
+		Class: class, Subject: n.sender.String(), Audience: n.audience, Line: n.line,
 		Content: base64.RawURLEncoding.EncodeToString(content[:]),
 		Issued:  now.Unix(), Expires: ends(now, svid).Unix(),
 	})
@@ -46,7 +56,7 @@ func Sign(svid *x509svid.SVID, r Request, class string, content [sha256.Size]byt
 		chain = append(chain, base64.StdEncoding.EncodeToString(cert.Raw))
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: cryptosigner.Opaque(svid.PrivateKey)},
-		(&jose.SignerOptions{}).WithType(typ).WithHeader("x5c", chain))
+		(&jose.SignerOptions{}).WithType(jose.ContentType(n.typ)).WithHeader("x5c", chain))
 	if err != nil {
 		return "", fmt.Errorf("label: %w", err)
 	}

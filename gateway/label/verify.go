@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -16,11 +15,21 @@ import (
 // What is left to do: to ask the policy whether he may label, and to hold the content
 // against the label. Errors are for people, after "the label is not good: ".
 func Verify(token string, r Request, chains Chains, now time.Time) (*Label, error) {
-	p, err := parse(token)
+	return r.named().verify(token, chains, now)
+}
+
+// VerifyAnswer takes a label of this answer likewise, that somebody of the callee's own
+// trust domain signed.
+func VerifyAnswer(token string, a Answer, chains Chains, now time.Time) (*Label, error) {
+	return a.named().verify(token, chains, now)
+}
+
+func (n named) verify(token string, chains Chains, now time.Time) (*Label, error) {
+	p, err := parse(token, n.typ)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.claims.about(r); err != nil { // before anything that costs
+	if err := p.claims.about(n); err != nil { // before anything that costs
 		return nil, err
 	}
 	if err := p.claims.dates(now); err != nil {
@@ -33,14 +42,14 @@ func Verify(token string, r Request, chains Chains, now time.Time) (*Label, erro
 	if _, err := signed.Verify(p.chain[0].PublicKey); err != nil {
 		return nil, errors.New("its signature is not that of its certificate's key")
 	}
-	id, err := chains.Verify(p.chain, ofDomain(r.Caller.TrustDomain()))
+	id, err := chains.Verify(p.chain, ofDomain(n.sender.TrustDomain()))
 	if err != nil {
 		return nil, err
 	}
 	return &Label{Class: p.claims.Class, Labeler: id, ContentSHA256: p.content}, nil
 }
 
-// ofDomain accepts labelers of the caller's own trust domain, which is its
+// ofDomain accepts labelers of the sender's own trust domain, which is its
 // environment's alone: nobody else's says of what class its data is.
 func ofDomain(td spiffeid.TrustDomain) func(spiffeid.ID, []*x509.Certificate) error {
 	return func(id spiffeid.ID, _ []*x509.Certificate) error {
@@ -51,15 +60,15 @@ func ofDomain(td spiffeid.TrustDomain) func(spiffeid.ID, []*x509.Certificate) er
 	}
 }
 
-// about holds a label against the request that it came with.
-func (c *claims) about(r Request) error {
+// about holds a label against what it came with.
+func (c *claims) about(n named) error {
 	switch {
-	case c.Subject != r.Caller.String():
-		return fmt.Errorf("it is of a request of another than %s", r.Caller)
-	case c.Audience != strings.ToLower(r.Host):
-		return fmt.Errorf("it is of a request to another than %s", strings.ToLower(r.Host))
-	case c.Line != r.Line:
-		return errors.New("it is of a request of another method or path")
+	case c.Subject != n.sender.String():
+		return fmt.Errorf("it is of %s of another than %s", n.kind, n.sender)
+	case c.Audience != n.audience:
+		return fmt.Errorf("it is of %s to another than %s", n.kind, n.audience)
+	case c.Line != n.line:
+		return fmt.Errorf("it is of %s of another method or path", n.kind)
 	}
 	return nil
 }

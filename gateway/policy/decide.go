@@ -19,6 +19,10 @@ type Query struct {
 	// Unread says that the call has content that was not read to its end: what only
 	// content tells, and is not known, may yet come.
 	Unread bool
+	// Answer is a data class of the answer, if it is known to be of a higher one than the
+	// callee's. A lower one counts for nothing: what the callee may be asked was decided by
+	// what it is registered as.
+	Answer string
 	Now    time.Time
 }
 
@@ -144,7 +148,7 @@ func (p *Policy) place(q *Query, k *call) (*subject, *Workload, Decision) {
 	}
 	*k = call{
 		from: q.From, exact: exact, fromEnv: s.environment, toEnv: callee.environment,
-		class: s.class, answer: callee.class, Attributes: q.Attributes, now: q.Now.UnixMicro(),
+		class: s.class, answer: p.answers(callee, q), Attributes: q.Attributes, now: q.Now.UnixMicro(),
 	}
 	if service != nil && !k.values[Protocol].known {
 		k.values[Protocol] = value{text: service.Protocol, known: true}
@@ -154,6 +158,14 @@ func (p *Policy) place(q *Query, k *call) (*subject, *Workload, Decision) {
 	}
 	k.values[DataClass] = value{number: int64(k.class), known: true}
 	return s, to, d
+}
+
+// answers is the class of what a callee answers.
+func (p *Policy) answers(callee *subject, q *Query) int {
+	if q.Answer == "" {
+		return callee.class
+	}
+	return max(callee.class, p.class(q.Answer))
 }
 
 // own is the policy's own workload of a query, which may have been resolved

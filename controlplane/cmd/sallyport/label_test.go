@@ -46,12 +46,41 @@ func TestLabel(t *testing.T) {
 	}
 }
 
+// What is printed with --answer-to is a label of an answer, and of no request.
+func TestLabelOfAnswer(t *testing.T) {
+	m := startRealMesh(t)
+	source, err := certs.NewSource(t.Context(), certs.Options{WorkloadAPI: m.workloadAPI, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = source.Close() })
+	file := filepath.Join(t.TempDir(), "answer.json")
+	if err := os.WriteFile(file, []byte(`{"rows":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const caller = "spiffe://azure.demo/ai/agent"
+	code, stdout, stderr := invoke(t, "label", "--class", "restricted", "--answer-to", caller, "--request", "GET /rows", "--workload-api", m.workloadAPI, file)
+	if code != yes || stderr != "" {
+		t.Fatalf("label = %d, %q, %q", code, stdout, stderr)
+	}
+	a := label.Answer{Callee: spiffeid.RequireFromString(operatorID), Caller: spiffeid.RequireFromString(caller), Line: "GET /rows"}
+	if l, err := label.VerifyAnswer(strings.TrimSpace(stdout), a, source, time.Now()); err != nil || l.Class != "restricted" {
+		t.Errorf("%+v, %v", l, err)
+	}
+	r := label.Request{Caller: a.Callee, Host: caller, Line: a.Line}
+	if _, err := label.Verify(strings.TrimSpace(stdout), r, source, time.Now()); err == nil {
+		t.Error("a label of an answer is good for a request")
+	}
+}
+
 func TestLabelRefuses(t *testing.T) {
 	t.Setenv("SPIFFE_ENDPOINT_SOCKET", "")
 	const good = "--class public --to llm.azure.mesh --request GET_/ -"
 	for _, c := range []struct{ name, args, want string }{
 		{"no class", "--to llm.azure.mesh --request GET_/ -", "required flag"},
-		{"no destination", "--class public --request GET_/ -", "required flag"},
+		{"no destination", "--class public --request GET_/ -", "is required"},
+		{"a request and an answer", good + " --answer-to spiffe://mesh.demo/ai/agent", "none of the others can be"},
+		{"an answer to nobody", "--class public --request GET_/ --answer-to agent -", `"agent" is no SPIFFE ID`},
 		{"no request", "--class public --to llm.azure.mesh -", "required flag"},
 		{"no file", "--class public --to llm.azure.mesh --request GET_/", "accepts 1 arg"},
 		{"destination with a port", "--class public --to llm.azure.mesh:8000 --request GET_/ -", "NAME.ENVIRONMENT.mesh"},

@@ -96,6 +96,10 @@ func endValue(c *crossingv1.Close, field string) any {
 		return c.GetResponseBytes()
 	case "status":
 		return c.GetStatus()
+	case "answerClass":
+		return c.GetAnswerClass()
+	case "answerLabeler":
+		return c.GetAnswerLabeler()
 	case "transfer.id":
 		return c.GetTransfer().GetId()
 	case "transfer.extent":

@@ -247,6 +247,7 @@ func TestDisagreeShowsEveryField(t *testing.T) {
 		Input: proto.Uint32(0), Output: proto.Uint32(9), Source: crossingv1.Tokens_REPORTED,
 	}}
 	ic.Said = new(crossingv1.Said)
+	ec.AnswerClass, ec.AnswerLabeler = "restricted", "spiffe://azure.demo/labeler"
 	add(t, j, frameOf(e, nil), frameOf(i, nil), &crossingv1.Frame{Gateway: onprem1, Run: run, Close: ec}, &crossingv1.Frame{Gateway: azure1, Run: run, Close: ic})
 	h := j.Unmatched()[0]
 	words := disagree(h)
@@ -255,7 +256,7 @@ func TestDisagreeShowsEveryField(t *testing.T) {
 			t.Errorf("%q does not show what either has in %s", words, field)
 		}
 	}
-	if n := len(h.Record.GetDifferences()); n < 33 {
+	if n := len(h.Record.GetDifferences()); n < 35 {
 		t.Errorf("the halves differ in %d fields only: %v", n, h.Record.GetDifferences())
 	}
 }

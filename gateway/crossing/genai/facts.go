@@ -2,6 +2,7 @@ package genai
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +51,9 @@ func (s *set) ends(r *crossingv1.Record) {
 		s.put(crossingOpened, clock.GetOpen().AsTime().Format(time.RFC3339Nano))
 	}
 	s.seconds(crossingDuration, clock.GetDuration())
+	if i := slices.IndexFunc(all, func(e *crossingv1.End) bool { return e.GetAnswerClass() != "" }); i >= 0 {
+		s.text(answerClass, all[i].GetAnswerClass())
+	}
 }
 
 // endsOf are the halves that are there.

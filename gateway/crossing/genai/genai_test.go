@@ -22,7 +22,8 @@ func chat() *crossingv1.Record {
 		return &crossingv1.End{
 			Decision: crossingv1.Decision_ALLOW, Intent: "plan", Policy: &crossingv1.PolicyRef{Serial: 41}, Status: 200,
 			Open: &timestamppb.Timestamp{Seconds: 1_795_000_000, Nanos: 104_331_000}, Duration: &durationpb.Duration{Seconds: 1, Nanos: 500_000_000},
-			Said: &crossingv1.Said{Id: "chatcmpl-1", LongestGap: &durationpb.Duration{Nanos: 40_000_000}},
+			Said:        &crossingv1.Said{Id: "chatcmpl-1", LongestGap: &durationpb.Duration{Nanos: 40_000_000}},
+			AnswerClass: "restricted", AnswerLabeler: "spiffe://azure.demo/dlp/labeler",
 		}
 	}
 	return &crossingv1.Record{
@@ -150,7 +151,7 @@ func TestOurNames(t *testing.T) {
 		"sallyport.source.id": "string spiffe://onprem.demo/ai/orchestrator", "sallyport.destination.id": "string spiffe://azure.demo/ai/llm",
 		"sallyport.decision": "string ALLOW", "sallyport.intent": "string plan", "sallyport.policy.serial": "int64 41",
 		"sallyport.protocol": "string openai", "sallyport.service": "string chat", "sallyport.operation": "string responses",
-		"sallyport.data.class": "string internal", "sallyport.data.class_source": "string LABEL",
+		"sallyport.data.class": "string internal", "sallyport.data.class_source": "string LABEL", "sallyport.answer.data_class": "string restricted",
 		"sallyport.answer.first_token": "float64 0.25", "sallyport.answer.longest_gap": "float64 0.04",
 	}
 	caches := map[string]string{"sallyport.tokens.cache_read": "int64 128", "sallyport.tokens.cache_written": "int64 9", "sallyport.tokens.reasoning": "int64 3"}

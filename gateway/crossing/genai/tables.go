@@ -47,6 +47,7 @@ const (
 	batchSize
 	dataClass
 	dataClassSource
+	answerClass
 	mcpSession
 	countedTokens
 	firstToken
@@ -136,7 +137,8 @@ func own() [facts]string {
 		decision: "sallyport.decision", reason: "sallyport.reason", intent: "sallyport.intent", policySerial: "sallyport.policy.serial",
 		protocol: "sallyport.protocol", service: "sallyport.service", operation: "sallyport.operation", batchSize: "sallyport.batch.size",
 		dataClass: "sallyport.data.class", dataClassSource: "sallyport.data.class_source",
-		mcpSession: "sallyport.mcp.session_digest", firstToken: "sallyport.answer.first_token", longestGap: "sallyport.answer.longest_gap",
+		answerClass: "sallyport.answer.data_class",
+		mcpSession:  "sallyport.mcp.session_digest", firstToken: "sallyport.answer.first_token", longestGap: "sallyport.answer.longest_gap",
 		toolsListed: "sallyport.tools.listed", toolsHidden: "sallyport.tools.hidden", toolsChanged: "sallyport.tools.changed",
 	}
 }

@@ -273,7 +273,8 @@ func (v *Verdict) decide(p *policy.Policy, now time.Time) *Verdict {
 	if fault := attributes(&q.Attributes, v.Service, v.asked); fault != "" {
 		return v.fault(crossingv1.Reason_MALFORMED, fault)
 	}
-	q.Unread = v.request != nil && !v.request.Settled()
+	v.unread = v.request != nil && !v.request.Settled()
+	q.Unread = v.unread
 	asks := v.Asks()
 	if len(asks) > 1 {
 		return v.decideEach(p, &q, asks)

@@ -41,12 +41,12 @@ func (a *Authorizer) label(v *Verdict, caller spiffeid.ID, token string, head *l
 	case head.Method == http.MethodConnect:
 		v.labelled.bad = "bytes that go both ways have no content that could be labelled before"
 	default:
-		v.labelled = a.verified(token, label.Request{Caller: caller, Host: v.Workload.Host(), Line: head.Line()}, now)
+		v.labelled = a.counts(label.Verify(token, label.Request{Caller: caller, Host: v.Workload.Host(), Line: head.Line()}, a.labels, now))
 	}
 }
 
-func (a *Authorizer) verified(token string, r label.Request, now time.Time) labelled {
-	l, err := label.Verify(token, r, a.labels, now)
+// counts is what a label comes to whose form was verified.
+func (a *Authorizer) counts(l *label.Label, err error) labelled {
 	if err != nil {
 		return labelled{bad: err.Error()}
 	}
@@ -68,6 +68,16 @@ func (v *Verdict) classify(p *policy.Policy, q *policy.Query) (fault string) {
 	if l == nil {
 		return v.labelled.bad
 	}
+	if fault = unregistered(p, l); fault != "" {
+		return fault
+	}
+	v.DataClass, v.DataClassSource, v.Label = l.Class, crossingv1.Operation_LABEL, l
+	q.Attributes.SetString(policy.DataClass, l.Class)
+	return ""
+}
+
+// unregistered says why a label counts for nothing by a policy, "" if it counts.
+func unregistered(p *policy.Policy, l *label.Label) string {
 	switch by := p.WorkloadByID(l.Labeler); {
 	case by == nil:
 		return "its labeler " + l.Labeler.String() + " is no workload of the policy"
@@ -76,8 +86,6 @@ func (v *Verdict) classify(p *policy.Policy, q *policy.Query) (fault string) {
 	case !slices.Contains(p.DataClasses(), l.Class):
 		return "the policy knows no class of its name"
 	}
-	v.DataClass, v.DataClassSource, v.Label = l.Class, crossingv1.Operation_LABEL, l
-	q.Attributes.SetString(policy.DataClass, l.Class)
 	return ""
 }
 

@@ -28,6 +28,7 @@ type reading struct {
 	request  inspect.Request  // nil where the content tells nothing, or cannot be understood
 	head     inspect.Ask      // what the head alone tells
 	messages []Message        // of several asks
+	unread   bool             // the content had not all been read when it was decided
 	digests  []policy.Digests // content must be in each; none if it may be any
 
 	by, named *policy.Policy // the one in force, and that of the peer if it is another
@@ -68,6 +69,21 @@ func (v *Verdict) Asks() []inspect.Ask {
 		return []inspect.Ask{v.reading.head}
 	}
 	return nil
+}
+
+// settled are what was known to be asked for when it was decided; one of which nothing is
+// known if nothing was. Unlike Asks, it may be called while more of the content is read.
+func (v *Verdict) settled() []inspect.Ask {
+	var asks []inspect.Ask
+	if v.unread {
+		asks = []inspect.Ask{v.reading.head}
+	} else {
+		asks = v.Asks()
+	}
+	if len(asks) == 0 {
+		return []inspect.Ask{inspect.NewAsk()}
+	}
+	return asks
 }
 
 // Artifact is what is asked of a registry, an object store or a hub; of no operation

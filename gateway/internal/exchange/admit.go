@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/admission"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/authz"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/labelled"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
@@ -19,7 +20,7 @@ func (a *account) control(v *authz.Verdict, p transfer.Parties, head *l7.Request
 	a.admission = admission.New(v.Digests(), a.cfg.Manifests, p)
 	if err := a.admission.Request(head); err != nil {
 		v.Unlisted(crossing.Detail(err.Error()))
-		a.half.judged(v, a.cfg.Self.String(), a.opened)
+		a.half.Judged(v, a.cfg.Self.String(), a.opened)
 		return true
 	}
 	return false
@@ -92,7 +93,19 @@ func (a *account) forbidden() (crossingv1.Reason, error) {
 	if err := a.answers.Refused(); err != nil {
 		return crossingv1.Reason_DIGEST_NOT_ALLOWED, err
 	}
-	return crossingv1.Reason_REASON_UNSPECIFIED, nil
+	return a.labelled.Refused()
+}
+
+// begins looks at the head of an answer, and at what its label says, and says whether it
+// may go on.
+func (a *account) begins(v *authz.Verdict, req *l7.RequestHead, answer *l7.ResponseHead, ended bool) bool {
+	if !ended {
+		a.heard = a.says(v, answer)
+	}
+	a.labelled = labelled.New(a.cfg.Authz.Answer(v, answer, a.opened), ended)
+	a.answers = a.admission.Answer(req, answer, ended)
+	_, byLabel := a.labelled.Refused()
+	return byLabel == nil && a.answers.Refused() == nil
 }
 
 // may is what goes on now of a piece of an answer.
@@ -101,7 +114,10 @@ func (a *account) may(p []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.answers.Pass(out)
+	if out, err = a.answers.Pass(out); err != nil {
+		return nil, err
+	}
+	return a.labelled.Pass(out)
 }
 
 // mayLast is what is still to go on when all of an answer has come.
@@ -110,5 +126,8 @@ func (a *account) mayLast() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.answers.End(rest)
+	if rest, err = a.answers.End(rest); err != nil {
+		return nil, err
+	}
+	return a.labelled.End(rest)
 }

@@ -1,12 +1,10 @@
 package exchange
 
 import (
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/opening"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
-	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
 // bulkRequest is the length of a request, in bytes, from which it is bulk
@@ -30,37 +28,6 @@ func classOf(s *policy.Service, head *l7.RequestHead) tunnel.Class {
 // it opened in.
 func (a *account) moved() {
 	if info, moved := tunnel.Moved(a.stream); moved {
-		a.close.Tunnel = new(carriage).of(info)
+		a.close.Tunnel = new(opening.Carriage).Of(info)
 	}
-}
-
-// carriage is what carries a crossing, as its record says it, with all that this
-// may hold in one piece.
-type carriage struct {
-	crossingv1.Tunnel
-	clock                    crossingv1.Clock
-	roundTrip, offset, bound durationpb.Duration
-}
-
-// of fills an empty one.
-func (c *carriage) of(info tunnel.Info) *crossingv1.Tunnel {
-	c.Carrier, c.Tls, c.Class = info.Carrier, info.TLS, crossingv1.Tunnel_INTERACTIVE
-	if info.Class == tunnel.Bulk {
-		c.Class = crossingv1.Tunnel_BULK
-	}
-	switch info.Choice {
-	case tunnel.Usual:
-		c.Choice = crossingv1.Tunnel_USUAL
-	case tunnel.Lossy:
-		c.Choice = crossingv1.Tunnel_LOSSY
-	case tunnel.Failover:
-		c.Choice = crossingv1.Tunnel_FAILOVER
-	}
-	if info.RoundTrip > 0 {
-		c.RoundTrip = last(&c.roundTrip, info.RoundTrip)
-		// What a round trip can tell of the peer's clock is known to half of it.
-		c.clock.Offset, c.clock.Error = last(&c.offset, info.ClockOffset), last(&c.bound, info.RoundTrip/2)
-		c.Clock = &c.clock
-	}
-	return &c.Tunnel
 }

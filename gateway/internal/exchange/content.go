@@ -30,7 +30,7 @@ func (d *departure) inspect(v *authz.Verdict) bool {
 	req := d.req
 	c := hold.New(&req.Head, req.Body, v, crossingv1.Side_EGRESS, d.cfg.Store)
 	if c == nil {
-		d.half.asks(v)
+		d.half.Asks(v)
 		return true
 	}
 	d.held = c
@@ -42,8 +42,8 @@ func (d *departure) inspect(v *authz.Verdict) bool {
 	if why != nil && !crossing.Outage(why.Reason) {
 		v.Unfit(why.Reason, why.Detail)
 	}
-	d.half.judged(v, d.cfg.Self.String(), d.opened)
-	d.half.asks(v)
+	d.half.Judged(v, d.cfg.Self.String(), d.opened)
+	d.half.Asks(v)
 	switch {
 	case d.watch.TooLate():
 		d.half.End.Detail = "its content took longer than a limit"
@@ -70,7 +70,7 @@ func (d *departure) afford(v *authz.Verdict, now time.Time) bool {
 	if d.retry = d.reserve(v, d.half.Source, inputOf(&d.req.Head, d.held), now); v.Allow {
 		return true
 	}
-	d.half.judged(v, d.cfg.Self.String(), d.opened)
+	d.half.Judged(v, d.cfg.Self.String(), d.opened)
 	d.refuse(v, v.Reason)
 	return false
 }
@@ -136,7 +136,7 @@ func (a *arrival) inspect(v *authz.Verdict, head *l7.RequestHead, ended bool) {
 		a.held.Hold()
 		a.patience.Over()
 		a.cfg.unchanged(v)
-		a.half.judged(v, a.cfg.Self.String(), a.opened)
+		a.half.Judged(v, a.cfg.Self.String(), a.opened)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/http1"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/listener"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/opening"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
@@ -323,7 +324,7 @@ func TestNothingToCompareCostsNothing(t *testing.T) {
 	head := &request("POST", "/v1/chat", "", l7.Field{Name: "content-type", Value: "application/json"}, l7.Field{Name: "mcp-protocol-version", Value: "2025-11-25"}).Head
 	v := new(authz.Verdict)
 	a := arrival{account: &account{cfg: new(Config)}}
-	d := &departure{account: &account{cfg: new(Config), half: newHalf()}, req: &listener.Request{Head: *head, Body: http.NoBody}}
+	d := &departure{account: &account{cfg: new(Config), half: opening.New()}, req: &listener.Request{Head: *head, Body: http.NoBody}}
 	if n := testing.AllocsPerRun(100, func() {
 		if content, ok := a.content(); content != &a.body || !ok || !d.inspect(v) {
 			t.Error("held")

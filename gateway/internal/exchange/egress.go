@@ -135,12 +135,12 @@ func (d *departure) serve(e *Egress) {
 	}
 	n := naming.New(now, naming.Trace(&req.Head.Fields), req.Caller.Address, &req.Head)
 	d.account, d.traceparent = e.cfg.newAccount(n.ID, crossingv1.Side_EGRESS, v, now), n.Traceparent
-	d.half.traced(n.Traceparent)
-	d.half.from(&req.Caller, n.Address)
+	d.half.Traced(n.Traceparent)
+	d.half.From(&req.Caller, n.Address)
 	d.asked(n.Operation, &req.Head)
 	d.half.End.ContentSeen = req.Head.Method != http.MethodConnect
 	if !v.Allow && !v.Pending {
-		d.half.asks(v)
+		d.half.Asks(v)
 		d.refuse(v, v.Reason)
 		return
 	}
@@ -181,8 +181,8 @@ func (e *Egress) RefuseKnown(caller listener.Caller, head *l7.RequestHead, reaso
 	n := naming.New(now, l7.NewTraceparent(), caller.Address, head)
 	a := e.cfg.newAccount(n.ID, crossingv1.Side_EGRESS, &v, now)
 	defer a.free()
-	a.half.traced(n.Traceparent)
-	a.half.from(&caller, n.Address)
+	a.half.Traced(n.Traceparent)
+	a.half.From(&caller, n.Address)
 	a.asked(n.Operation, head)
 	if a.recordRefusal(&v, v.Reason) != nil {
 		return "", a.owner // an id that nobody could look up helps nobody
@@ -202,7 +202,7 @@ func (d *departure) refuse(v *authz.Verdict, reason crossingv1.Reason) {
 func (a *account) recordRefusal(v *authz.Verdict, reason crossingv1.Reason) error {
 	a.abandon()
 	a.numbered(a.cfg.Self.String(), "", a.cfg.Spool.RunID(), a.cfg.Spool.Next(""))
-	a.half.refused(reason, time.Since(a.opened))
+	a.half.Refused(reason, time.Since(a.opened))
 	return a.open(v)
 }
 
@@ -242,7 +242,7 @@ func (d *departure) carry(v *authz.Verdict, t tunnel.Tunnel) {
 	info := t.Info()
 	ingress := info.Peer.String()
 	d.numbered(d.cfg.Self.String(), ingress, d.cfg.Spool.RunID(), d.cfg.Spool.Next(ingress))
-	d.half.carried(info)
+	d.half.Carried(info)
 	if err := d.open(v); err != nil {
 		d.problem(crossingv1.Reason_NOT_RECORDED, v.Owner())
 		return
@@ -388,12 +388,10 @@ func (d *departure) answer(v *authz.Verdict, p *pump) (crossingv1.Cause, crossin
 func (d *departure) respond(frames *l7.FrameReader, first l7.Frame, p *pump) (crossingv1.Cause, crossingv1.Reason) {
 	d.answered(first.Response)
 	d.downloads(d.parties(), &d.req.Head, first.Response, first.End)
-	if !first.End {
-		d.heard = d.says(&d.verdict, first.Response)
-	}
-	if d.answers = d.admission.Answer(&d.req.Head, first.Response, first.End); d.answers.Refused() != nil {
+	if !d.begins(&d.verdict, &d.req.Head, first.Response, first.End) {
+		why, _ := d.forbidden()
 		d.conclude(p, crossingv1.Cause_REFUSED, crossingv1.Reason_REASON_UNSPECIFIED)
-		d.problem(crossingv1.Reason_DIGEST_NOT_ALLOWED, d.verdict.Owner())
+		d.problem(why, d.verdict.Owner())
 		return crossingv1.Cause_REFUSED, crossingv1.Reason_REASON_UNSPECIFIED
 	}
 	d.left = d.contentOf(first.Response)

@@ -28,6 +28,8 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hear"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/hold"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/labelled"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/opening"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/pace"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/quota"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/seal"
@@ -74,6 +76,8 @@ type authorizer interface {
 	EgressUnread(reason crossingv1.Reason, detail string) authz.Verdict
 	Ingress(peer spiffeid.ID, h *crossingv1.Header, head *l7.RequestHead, now time.Time) authz.Verdict
 	IngressUnread(peer spiffeid.ID, h *crossingv1.Header, detail string) authz.Verdict
+	// Answer is nil if the answer came without a label.
+	Answer(v *authz.Verdict, head *l7.ResponseHead, opened time.Time) *authz.Answer
 }
 
 var _ authorizer = (*authz.Authorizer)(nil)
@@ -123,8 +127,8 @@ type Config struct {
 type account struct {
 	cfg        *Config
 	id         string
-	owner      string // who answers for it
-	half       *half  // nil once it is recorded
+	owner      string        // who answers for it
+	half       *opening.Half // nil once it is recorded
 	opened     time.Time
 	close      crossingv1.Close
 	first      time.Duration    // until the answer's head
@@ -146,6 +150,7 @@ type account struct {
 
 	admission *admission.Control // nil if content of any digest may move
 	answers   *admission.Content // the answer's; nil if it is not held against digests
+	labelled  *labelled.Answer   // nil if it came without a label
 
 	key crossingv1.Key // part of half and close
 }
@@ -160,11 +165,11 @@ var accounts = sync.Pool{New: func() any { return new(account) }}
 
 func (c *Config) newAccount(id string, side crossingv1.Side, v *authz.Verdict, now time.Time) *account {
 	a := accounts.Get().(*account)
-	a.cfg, a.id, a.owner, a.half, a.opened = c, id, v.Owner(), newHalf(), now
+	a.cfg, a.id, a.owner, a.half, a.opened = c, id, v.Owner(), opening.New(), now
 	a.half.Id, a.half.Key, a.half.Side = id, &a.key, side
 	a.close.Id, a.close.Key, a.close.Side = id, &a.key, side
-	a.half.judged(v, c.Self.String(), now)
-	a.half.found(v)
+	a.half.Judged(v, c.Self.String(), now)
+	a.half.Found(v)
 	return a
 }
 
@@ -194,7 +199,7 @@ func (a *account) asked(operation string, head *l7.RequestHead) {
 // leave a crossing half written.
 func (a *account) open(v *authz.Verdict) error {
 	err := a.cfg.Spool.Open(&a.half.Half, v.Durable(), v.GoesOn())
-	a.half.free()
+	a.half.Free()
 	a.half = nil
 	if err != nil {
 		a.abandon()
@@ -303,16 +308,17 @@ func (a *account) ended(cause crossingv1.Cause, reason crossingv1.Reason) {
 	a.moved()
 	c := &a.close
 	s := spareSpans.Get().(*spans)
-	c.Duration = last(&s.duration, time.Since(a.opened))
+	c.Duration = opening.Lasting(&s.duration, time.Since(a.opened))
 	if a.begun {
-		c.FirstByte = last(&s.firstByte, a.first)
+		c.FirstByte = opening.Lasting(&s.firstByte, a.first)
 	}
 	if throttled > 0 {
-		c.Throttled = last(&s.throttled, throttled)
+		c.Throttled = opening.Lasting(&s.throttled, throttled)
 	}
 	c.Cause, c.Reason = cause, reason
 	c.RequestBytes, c.ResponseBytes = a.passed()
 	c.Transfer, c.Said, c.Kept = a.transferred(), a.heard.Record(), a.keeps()
+	c.AnswerClass, c.AnswerLabeler = a.labelled.Record()
 	a.spend(c.Said, cause)
 	if a.grpc && cause == crossingv1.Cause_CALLER_GONE {
 		c.Status, c.Message = grpcCancelled, "" // as the caller has it, who is told nothing any more

@@ -26,7 +26,7 @@ func (d *departure) guarded(v *authz.Verdict) bool {
 	if d.askGuards(&d.calling, v, &d.req.Head, d.held); v.Allow {
 		return true
 	}
-	d.half.judged(v, d.cfg.Self.String(), d.opened)
+	d.half.Judged(v, d.cfg.Self.String(), d.opened)
 	d.refuse(v, v.Reason)
 	return false
 }
@@ -43,7 +43,7 @@ func (a *arrival) guarded(running context.Context, v *authz.Verdict, head *l7.Re
 	a.askGuards(ctx, v, head, a.held)
 	watch.Stop()
 	if !v.Allow {
-		a.half.judged(v, a.cfg.Self.String(), a.opened)
+		a.half.Judged(v, a.cfg.Self.String(), a.opened)
 	}
 }
 

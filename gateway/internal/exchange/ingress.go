@@ -249,14 +249,14 @@ func (a *arrival) identify(info tunnel.Info) {
 	if a.half.Destination == "" {
 		a.half.Destination = a.header.GetDestination()
 	}
-	a.half.carried(info)
-	a.half.traced(a.header.GetTraceparent())
+	a.half.Carried(info)
+	a.half.Traced(a.header.GetTraceparent())
 }
 
 // begin records the crossing, and says whether it may go on.
 func (a *arrival) begin(running context.Context, v *authz.Verdict, head *l7.RequestHead, ended bool) bool {
 	if !a.taken() {
-		a.half.free()
+		a.half.Free()
 		a.half = nil
 		a.refuse(crossingv1.Reason_NOT_RECORDED) // what becomes of it is stated
 		return false
@@ -267,7 +267,7 @@ func (a *arrival) begin(running context.Context, v *authz.Verdict, head *l7.Requ
 	a.admit(v, head)
 	a.guarded(running, v, head)
 	a.afford(v, head)
-	a.half.asks(v)
+	a.half.Asks(v)
 	if err := a.open(v); err != nil {
 		a.refuse(crossingv1.Reason_NOT_RECORDED)
 		return false
@@ -285,7 +285,7 @@ func (a *arrival) afford(v *authz.Verdict, head *l7.RequestHead) {
 		return
 	}
 	if a.reserve(v, a.header.GetSource(), inputOf(head, a.held), a.opened); !v.Allow {
-		a.half.judged(v, a.cfg.Self.String(), a.opened)
+		a.half.Judged(v, a.cfg.Self.String(), a.opened)
 	}
 	a.body.flow = a.flow
 	a.flow.Passed(a.count.Received.Load()) // while it was held
@@ -430,10 +430,7 @@ func (a *arrival) respond(running context.Context, resp *upstream.Response) cros
 		a.cfg.Standing.Show(&a.stands, resp.Credential)
 	}
 	a.watch.Passed()
-	if !resp.Ended {
-		a.heard = a.says(&a.verdict, &resp.Head)
-	}
-	if a.answers = a.admission.Answer(a.request.Head, &resp.Head, resp.Ended); a.answers.Refused() != nil {
+	if !a.begins(&a.verdict, a.request.Head, &resp.Head, resp.Ended) {
 		return crossingv1.Cause_REFUSED
 	}
 	if resp.Ended || resp.Body.Ready() {

@@ -84,11 +84,11 @@ func (r *recorded) depart(t testing.TB) {
 	n := naming.New(now, naming.Trace(&r.req.Head.Fields), r.req.Caller.Address, &r.req.Head)
 	d := newDeparture(context.Background(), r.req, nil)
 	d.account, d.traceparent = r.cfg.newAccount(n.ID, crossingv1.Side_EGRESS, r.verdict, now), n.Traceparent
-	d.half.traced(n.Traceparent)
-	d.half.from(&r.req.Caller, n.Address)
+	d.half.Traced(n.Traceparent)
+	d.half.From(&r.req.Caller, n.Address)
 	d.asked(n.Operation, &r.req.Head)
 	d.numbered(d.cfg.Self.String(), far.String(), d.cfg.Spool.RunID(), d.cfg.Spool.Next(""))
-	d.half.carried(r.info)
+	d.half.Carried(r.info)
 	if err := d.open(r.verdict); err != nil {
 		t.Fatal(err)
 	}

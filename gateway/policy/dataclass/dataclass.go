@@ -3,6 +3,8 @@
 package dataclass
 
 import (
+	"slices"
+
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -29,6 +31,16 @@ func ofWorkload(p *policy.Policy, w *policy.Workload) Class {
 		return Class{all[len(all)-1], crossingv1.Operation_DEFAULT}
 	}
 	return Class{w.DataClass, crossingv1.Operation_WORKLOAD}
+}
+
+// Answer is the class of what a callee answers, of which a label says that it is of the
+// class said: what it is registered as, unless that is lower. An unknown class is none.
+func Answer(p *policy.Policy, callee *policy.Workload, said string) Class {
+	registered, all := ofWorkload(p, callee), p.DataClasses()
+	if slices.Index(all, said) > slices.Index(all, registered.Name) {
+		return Class{said, crossingv1.Operation_LABEL}
+	}
+	return registered
 }
 
 // asked is the class of what a question is about.

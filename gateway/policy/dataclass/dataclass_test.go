@@ -205,3 +205,23 @@ func TestWouldIsSo(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswer: a label raises the class of an answer, and never lowers it.
+func TestAnswer(t *testing.T) {
+	for _, c := range []struct {
+		registered, said string
+		want             Class
+	}{
+		{"internal", "public", Class{"internal", crossingv1.Operation_WORKLOAD}},
+		{"internal", "internal", Class{"internal", crossingv1.Operation_WORKLOAD}},
+		{"internal", "restricted", Class{"restricted", crossingv1.Operation_LABEL}},
+		{"internal", "harmless", Class{"internal", crossingv1.Operation_WORKLOAD}},
+		{"", "public", Class{"restricted", crossingv1.Operation_DEFAULT}},
+		{"", "restricted", Class{"restricted", crossingv1.Operation_DEFAULT}},
+	} {
+		_, p := estate(t, "internal", c.registered)
+		if got := Answer(p, p.Workload("llm"), c.said); got != c.want {
+			t.Errorf("registered as %q, labelled %q: %+v, want %+v", c.registered, c.said, got, c.want)
+		}
+	}
+}

@@ -39,6 +39,9 @@ func (p *Place) AppendAgreed(b []byte) []byte {
 func (p *Place) appendEnd(b []byte) []byte {
 	done := p.Of.Uint("cause") == message.Done
 	said := p.Of.Sub("said")
+	if done && len(p.Of.Bytes("answerLabeler")) > 0 {
+		b = appendTexts(append(b, 10), p.Of, "answerClass", "answerLabeler")
+	}
 	kind := byte(4)
 	switch {
 	case done && said != nil:

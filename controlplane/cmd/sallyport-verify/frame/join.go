@@ -70,6 +70,7 @@ func (d *differing) ends(e, i *wire.Message, denied bool) {
 	d.transfers(e.Sub("transfer"), i.Sub("transfer"), both)
 	if both {
 		d.said(e.Sub("said"), i.Sub("said"))
+		d.texts("", e, i, "answerClass", "answerLabeler")
 	}
 }
 

@@ -102,7 +102,8 @@ var (
 		wire.Uint64(12, "requestBytes"), wire.Uint64(13, "responseBytes"), wire.Uint32(14, "status"), wire.Enum(15, "close", causes),
 		wire.Text(16, "detail"), wire.Uint32(17, "tries"), wire.Text(18, "message"), wire.Sub(19, "transfer", transfer),
 		wire.Text(20, "proof"), wire.Sub(21, "said", said), wire.Sub(22, "kept", kept),
-		wire.Many(wire.Sub(23, "guarded", guarded)), wire.Sub(24, "throttled", wire.Duration))
+		wire.Many(wire.Sub(23, "guarded", guarded)), wire.Sub(24, "throttled", wire.Duration),
+		wire.Text(25, "answerClass"), wire.Text(26, "answerLabeler"))
 	half = wire.New("Half",
 		wire.Text(1, "id"), wire.Sub(2, "key", Key), wire.Enum(3, "side", sides), wire.Sub(4, "transition", transition),
 		wire.Text(5, "source"), wire.Text(6, "destination"), wire.Text(7, "trace"), wire.Text(8, "span"),
@@ -113,7 +114,7 @@ var (
 		wire.Bool(9, "streamed"), wire.Enum(10, "cause", causes), wire.Enum(11, "reason", reasons), wire.Sub(12, "peer", peer),
 		wire.Sub(13, "tunnel", tunnel), wire.Text(14, "detail"), wire.Uint32(15, "tries"), wire.Text(16, "message"),
 		wire.Sub(17, "transfer", transfer), wire.Sub(18, "said", said), wire.Sub(19, "kept", kept),
-		wire.Sub(21, "throttled", wire.Duration))
+		wire.Sub(21, "throttled", wire.Duration), wire.Text(22, "answerClass"), wire.Text(23, "answerLabeler"))
 	refusal = wire.New("Refusal",
 		wire.Enum(1, "reason", reasons), wire.Text(2, "prefix"), wire.Sub(3, "second", wire.Time), wire.Uint64(4, "count"),
 		wire.Text(5, "detail"), wire.Text(6, "listener"))

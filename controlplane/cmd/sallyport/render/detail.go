@@ -86,6 +86,9 @@ func end(g *Grid, side, peer string, e *crossingv1.End) {
 	if e.GetMessage() != "" { // in a row of its own: it may say anything
 		g.Row("", "message: "+e.GetMessage())
 	}
+	if e.GetAnswerLabeler() != "" {
+		g.Row("", "the answer is "+orQuestion(e.GetAnswerClass())+", by a label of "+e.GetAnswerLabeler())
+	}
 	said(g, e.GetSaid())
 	transfer(g, e.GetTransfer())
 }

@@ -2246,7 +2246,12 @@ type End struct {
 	Guarded []*Guarded `protobuf:"bytes,23,rep,name=guarded,proto3" json:"guarded,omitempty"`
 	// throttled is how long it waited for its caller's budget of bytes; absent if it did
 	// not.
-	Throttled     *durationpb.Duration `protobuf:"bytes,24,opt,name=throttled,proto3" json:"throttled,omitempty"`
+	Throttled *durationpb.Duration `protobuf:"bytes,24,opt,name=throttled,proto3" json:"throttled,omitempty"`
+	// answer_class is the class of the answer, if it came with a label that counts: as
+	// that says, or as the callee is registered if that is higher.
+	AnswerClass string `protobuf:"bytes,25,opt,name=answer_class,json=answerClass,proto3" json:"answer_class,omitempty"`
+	// answer_labeler is the SPIFFE ID that signed that label.
+	AnswerLabeler string `protobuf:"bytes,26,opt,name=answer_labeler,json=answerLabeler,proto3" json:"answer_labeler,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2447,6 +2452,20 @@ func (x *End) GetThrottled() *durationpb.Duration {
 		return x.Throttled
 	}
 	return nil
+}
+
+func (x *End) GetAnswerClass() string {
+	if x != nil {
+		return x.AnswerClass
+	}
+	return ""
+}
+
+func (x *End) GetAnswerLabeler() string {
+	if x != nil {
+		return x.AnswerLabeler
+	}
+	return ""
 }
 
 // Guarded is what a guard said of a request's content. It does not tell what the
@@ -2866,7 +2885,12 @@ type Close struct {
 	Kept *Kept `protobuf:"bytes,19,opt,name=kept,proto3" json:"kept,omitempty"`
 	// throttled is how long it waited for its caller's budget of bytes; absent if it did
 	// not.
-	Throttled     *durationpb.Duration `protobuf:"bytes,21,opt,name=throttled,proto3" json:"throttled,omitempty"`
+	Throttled *durationpb.Duration `protobuf:"bytes,21,opt,name=throttled,proto3" json:"throttled,omitempty"`
+	// answer_class is the class of the answer, if it came with a label that counts: as
+	// that says, or as the callee is registered if that is higher.
+	AnswerClass string `protobuf:"bytes,22,opt,name=answer_class,json=answerClass,proto3" json:"answer_class,omitempty"`
+	// answer_labeler is the SPIFFE ID that signed that label.
+	AnswerLabeler string `protobuf:"bytes,23,opt,name=answer_labeler,json=answerLabeler,proto3" json:"answer_labeler,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3039,6 +3063,20 @@ func (x *Close) GetThrottled() *durationpb.Duration {
 		return x.Throttled
 	}
 	return nil
+}
+
+func (x *Close) GetAnswerClass() string {
+	if x != nil {
+		return x.AnswerClass
+	}
+	return ""
+}
+
+func (x *Close) GetAnswerLabeler() string {
+	if x != nil {
+		return x.AnswerLabeler
+	}
+	return ""
 }
 
 // Kept is what a gateway kept of a content. It does not tell what the content was.
@@ -4140,7 +4178,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
 	"\x04svid\x18\x02 \x01(\tR\x04svid\x12\x10\n" +
 	"\x03tls\x18\x03 \x01(\tR\x03tls\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\"\x9a\b\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\xe4\b\n" +
 	"\x03End\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12;\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x1f.sallyport.crossing.v1.DecisionR\bdecision\x128\n" +
@@ -4167,7 +4205,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x04said\x18\x15 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\x12/\n" +
 	"\x04kept\x18\x16 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\x128\n" +
 	"\aguarded\x18\x17 \x03(\v2\x1e.sallyport.crossing.v1.GuardedR\aguarded\x127\n" +
-	"\tthrottled\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\tthrottled\"\x90\x02\n" +
+	"\tthrottled\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\tthrottled\x12!\n" +
+	"\fanswer_class\x18\x19 \x01(\tR\vanswerClass\x12%\n" +
+	"\x0eanswer_labeler\x18\x1a \x01(\tR\ranswerLabeler\"\x90\x02\n" +
 	"\aGuarded\x12\x14\n" +
 	"\x05guard\x18\x01 \x01(\tR\x05guard\x12@\n" +
 	"\averdict\x18\x02 \x01(\x0e2&.sallyport.crossing.v1.Guarded.VerdictR\averdict\x12\x12\n" +
@@ -4214,7 +4254,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\toperation\x18\t \x01(\v2 .sallyport.crossing.v1.OperationR\toperation\x12,\n" +
 	"\x03end\x18\n" +
 	" \x01(\v2\x1a.sallyport.crossing.v1.EndR\x03end\x125\n" +
-	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xda\x06\n" +
+	"\x06tunnel\x18\v \x01(\v2\x1d.sallyport.crossing.v1.TunnelR\x06tunnel\"\xa4\a\n" +
 	"\x05Close\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x03key\x18\x02 \x01(\v2\x1a.sallyport.crossing.v1.KeyR\x03key\x12/\n" +
@@ -4237,7 +4277,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\btransfer\x18\x11 \x01(\v2\x1f.sallyport.crossing.v1.TransferR\btransfer\x12/\n" +
 	"\x04said\x18\x12 \x01(\v2\x1b.sallyport.crossing.v1.SaidR\x04said\x12/\n" +
 	"\x04kept\x18\x13 \x01(\v2\x1b.sallyport.crossing.v1.KeptR\x04kept\x127\n" +
-	"\tthrottled\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\tthrottled\"b\n" +
+	"\tthrottled\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\tthrottled\x12!\n" +
+	"\fanswer_class\x18\x16 \x01(\tR\vanswerClass\x12%\n" +
+	"\x0eanswer_labeler\x18\x17 \x01(\tR\ranswerLabeler\"b\n" +
 	"\x04Kept\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\tR\arequest\x12\x16\n" +
 	"\x06answer\x18\x02 \x01(\tR\x06answer\x12\x10\n" +

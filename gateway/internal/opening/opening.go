@@ -1,4 +1,7 @@
-package exchange
+// Package opening makes the half record of a crossing that opens: what was decided, by
+// whom, who calls whom for what, and what carries it. One half and all that it may hold
+// are one piece of memory, so that a crossing allocates none of it.
+package opening
 
 import (
 	"math"
@@ -17,10 +20,9 @@ import (
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
-// half is a half record and all that it may hold, in one piece of memory that is
-// used for one crossing after another: from newAccount until its opening is in
-// the spool, which keeps nothing of it.
-type half struct {
+// Half is a half record and all that it may hold. It is used for one crossing after
+// another: until its opening is in the spool, which keeps nothing of it.
+type Half struct {
 	crossingv1.Half
 	transition    crossingv1.Transition
 	operation     crossingv1.Operation
@@ -29,26 +31,26 @@ type half struct {
 	peer          crossingv1.Peer
 	open          timestamppb.Timestamp
 	duration      durationpb.Duration
-	tunnel        carriage
+	tunnel        Carriage
 }
 
-var halves = sync.Pool{New: func() any { return new(half) }}
+var halves = sync.Pool{New: func() any { return new(Half) }}
 
-// newHalf gives an empty half, but for the parts that all have.
-func newHalf() *half {
-	h := halves.Get().(*half)
+// New gives an empty half, but for the parts that all have.
+func New() *Half {
+	h := halves.Get().(*Half)
 	h.Transition, h.Operation, h.End = &h.transition, &h.operation, &h.end
 	return h
 }
 
-// free gives it back. It lets go of all texts first.
-func (h *half) free() {
-	*h = half{}
+// Free gives it back. It lets go of all texts first.
+func (h *Half) Free() {
+	*h = Half{}
 	halves.Put(h)
 }
 
-// judged records what was decided, by whom and when.
-func (h *half) judged(v *authz.Verdict, gateway string, now time.Time) {
+// Judged records what was decided, by whom and when.
+func (h *Half) Judged(v *authz.Verdict, gateway string, now time.Time) {
 	end := h.End
 	end.Gateway, end.Intent, end.Reason, end.Detail = gateway, v.Intent, v.Reason, crossing.Detail(v.Detail)
 	end.Decision, end.Proof = crossingv1.Decision_DENY, v.Proof
@@ -72,8 +74,8 @@ func refer(room *crossingv1.PolicyRef, r policy.Ref) *crossingv1.PolicyRef {
 	return room
 }
 
-// found records who answers for the crossing, and what of whom it asks for.
-func (h *half) found(v *authz.Verdict) {
+// Found records who answers for the crossing, and what of whom it asks for.
+func (h *Half) Found(v *authz.Verdict) {
 	t := h.Transition
 	t.From, t.To, t.Owner = v.From, v.To, v.Owner()
 	if v.Transition != nil {
@@ -87,34 +89,28 @@ func (h *half) found(v *authz.Verdict) {
 	}
 }
 
-// traced records the trace and the span of a traceparent that is valid: whatever
+// Traced records the trace and the span of a traceparent that is valid: whatever
 // its version, they stand in the same place (Trace Context, section 3.2.2).
-func (h *half) traced(traceparent string) { h.Trace, h.Span = traceparent[3:35], traceparent[36:52] }
+func (h *Half) Traced(traceparent string) { h.Trace, h.Span = traceparent[3:35], traceparent[36:52] }
 
-// from records the caller, with the text of its address.
-func (h *half) from(c *listener.Caller, address string) {
+// From records the caller, with the text of its address.
+func (h *Half) From(c *listener.Caller, address string) {
 	h.Source = c.ID.String()
 	h.peer.Attach, h.peer.Svid, h.peer.Tls, h.peer.Address = c.Attach, c.SVID, c.TLS, address
 	h.End.Peer = &h.peer
 }
 
-// refused records that the crossing ended where it began.
-func (h *half) refused(reason crossingv1.Reason, after time.Duration) {
+// Refused records that the crossing ended where it began.
+func (h *Half) Refused(reason crossingv1.Reason, after time.Duration) {
 	end := h.End // its decision is the policy's, whatever the reason
-	end.Reason, end.Close, end.Duration = reason, crossingv1.Cause_REFUSED, last(&h.duration, after)
+	end.Reason, end.Close, end.Duration = reason, crossingv1.Cause_REFUSED, Lasting(&h.duration, after)
 }
 
-// carried records what carries the crossing.
-func (h *half) carried(info tunnel.Info) { h.Tunnel = h.tunnel.of(info) }
+// Carried records what carries the crossing.
+func (h *Half) Carried(info tunnel.Info) { h.Tunnel = h.tunnel.Of(info) }
 
-// last makes a duration in the room for one.
-func last(room *durationpb.Duration, d time.Duration) *durationpb.Duration {
-	room.Seconds, room.Nanos = int64(d/time.Second), int32(d%time.Second)
-	return room
-}
-
-// asks records what is asked for, and of what class it is.
-func (h *half) asks(v *authz.Verdict) {
+// Asks records what is asked for, and of what class it is.
+func (h *Half) Asks(v *authz.Verdict) {
 	o := h.Operation
 	o.DataClass, o.DataClassSource = crossing.Word(v.DataClass), v.DataClassSource
 	if v.Label != nil {
@@ -143,7 +139,7 @@ func (h *half) asks(v *authz.Verdict) {
 }
 
 // messages records each of several.
-func (h *half) messages(asks []inspect.Ask, decided []authz.Message) {
+func (h *Half) messages(asks []inspect.Ask, decided []authz.Message) {
 	for i, m := range decided {
 		decision := crossingv1.Decision_DENY
 		if m.Allow {
