@@ -621,7 +621,7 @@ func (x Tokens_Source) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tokens_Source.Descriptor instead.
 func (Tokens_Source) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{6, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7, 0}
 }
 
 // Verdict of a guard.
@@ -674,7 +674,7 @@ func (x Guarded_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Guarded_Verdict.Descriptor instead.
 func (Guarded_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 0}
 }
 
 // Class of traffic; classes never share a connection.
@@ -727,7 +727,7 @@ func (x Tunnel_Class) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tunnel_Class.Descriptor instead.
 func (Tunnel_Class) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // Choice of a carrier.
@@ -785,7 +785,7 @@ func (x Tunnel_Choice) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tunnel_Choice.Descriptor instead.
 func (Tunnel_Choice) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11, 1}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12, 1}
 }
 
 // Anonymous is why a transfer has no id.
@@ -850,7 +850,7 @@ func (x Transfer_Anonymous) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Anonymous.Descriptor instead.
 func (Transfer_Anonymous) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17, 0}
 }
 
 // Direction in which content went.
@@ -903,7 +903,7 @@ func (x Transfer_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Direction.Descriptor instead.
 func (Transfer_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 1}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17, 1}
 }
 
 // Extent of content within an object.
@@ -968,7 +968,7 @@ func (x Transfer_Extent) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Extent.Descriptor instead.
 func (Transfer_Extent) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 2}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17, 2}
 }
 
 // Verdict on a digest that was declared.
@@ -1026,7 +1026,7 @@ func (x Transfer_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Transfer_Verdict.Descriptor instead.
 func (Transfer_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16, 3}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17, 3}
 }
 
 // Cause of an outage.
@@ -1083,7 +1083,7 @@ func (x Outage_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outage_Cause.Descriptor instead.
 func (Outage_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // State of a record.
@@ -1153,7 +1153,7 @@ func (x Record_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Record_State.Descriptor instead.
 func (Record_State) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{21, 0}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{22, 0}
 }
 
 // Header opens a tunnel stream: what the egress gateway says of a crossing.
@@ -1608,6 +1608,11 @@ type Operation struct {
 	Request string `protobuf:"bytes,19,opt,name=request,proto3" json:"request,omitempty"`
 	// labeler is the SPIFFE ID that signed the label, if one did.
 	Labeler string `protobuf:"bytes,20,opt,name=labeler,proto3" json:"labeler,omitempty"`
+	// model_version is the version of model_requested that is asked for; empty if the server
+	// is to choose one.
+	ModelVersion string `protobuf:"bytes,21,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	// inputs are the tensors that are given to a model, at most the first 32.
+	Inputs []*Tensor `protobuf:"bytes,22,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	// artifact is what is asked for of a registry, an object store or a hub; absent of
 	// others, and where the head does not tell.
 	Artifact      *Artifact `protobuf:"bytes,23,opt,name=artifact,proto3" json:"artifact,omitempty"`
@@ -1785,6 +1790,20 @@ func (x *Operation) GetLabeler() string {
 	return ""
 }
 
+func (x *Operation) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
+func (x *Operation) GetInputs() []*Tensor {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
 func (x *Operation) GetArtifact() *Artifact {
 	if x != nil {
 		return x.Artifact
@@ -1865,6 +1884,81 @@ func (x *Artifact) GetSource() string {
 	return ""
 }
 
+// Tensor is an input or an output of an inference, without what is in it.
+type Tensor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name of the input or output.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// datatype of an element, such as FP32, in the words of who sent it.
+	Datatype string `protobuf:"bytes,2,opt,name=datatype,proto3" json:"datatype,omitempty"`
+	// shape is the size of each dimension, at most of the first 16; empty if it has none, or
+	// none that is told in whole numbers.
+	Shape []int64 `protobuf:"varint,3,rep,packed,name=shape,proto3" json:"shape,omitempty"`
+	// bytes of its content where that stands as bytes, outside of the text or message that
+	// tells of it; absent if it stands there as values.
+	Bytes         *uint64 `protobuf:"varint,4,opt,name=bytes,proto3,oneof" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tensor) Reset() {
+	*x = Tensor{}
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tensor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tensor) ProtoMessage() {}
+
+func (x *Tensor) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tensor.ProtoReflect.Descriptor instead.
+func (*Tensor) Descriptor() ([]byte, []int) {
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Tensor) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Tensor) GetDatatype() string {
+	if x != nil {
+		return x.Datatype
+	}
+	return ""
+}
+
+func (x *Tensor) GetShape() []int64 {
+	if x != nil {
+		return x.Shape
+	}
+	return nil
+}
+
+func (x *Tensor) GetBytes() uint64 {
+	if x != nil && x.Bytes != nil {
+		return *x.Bytes
+	}
+	return 0
+}
+
 // Tokens that an operation cost. What nobody knows is absent; zero is a value.
 type Tokens struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1886,7 +1980,7 @@ type Tokens struct {
 
 func (x *Tokens) Reset() {
 	*x = Tokens{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +1992,7 @@ func (x *Tokens) String() string {
 func (*Tokens) ProtoMessage() {}
 
 func (x *Tokens) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[6]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +2005,7 @@ func (x *Tokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tokens.ProtoReflect.Descriptor instead.
 func (*Tokens) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Tokens) GetInput() uint32 {
@@ -1986,14 +2080,16 @@ type Said struct {
 	// messages_stopped is how many messages to the caller it may not get.
 	MessagesStopped uint64 `protobuf:"varint,13,opt,name=messages_stopped,json=messagesStopped,proto3" json:"messages_stopped,omitempty"`
 	// cost in the policy's units, in millionths of one; absent if the policy has no costs.
-	Cost          *uint64 `protobuf:"varint,14,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	Cost *uint64 `protobuf:"varint,14,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	// outputs are the tensors that a model gave, at most the first 32.
+	Outputs       []*Tensor `protobuf:"bytes,15,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Said) Reset() {
 	*x = Said{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2101,7 @@ func (x *Said) String() string {
 func (*Said) ProtoMessage() {}
 
 func (x *Said) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[7]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2114,7 @@ func (x *Said) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Said.ProtoReflect.Descriptor instead.
 func (*Said) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Said) GetId() string {
@@ -2119,6 +2215,13 @@ func (x *Said) GetCost() uint64 {
 	return 0
 }
 
+func (x *Said) GetOutputs() []*Tensor {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
 // Peer is the party on the outer side of a gateway: the caller at the egress
 // gateway, the destination at the ingress gateway.
 type Peer struct {
@@ -2137,7 +2240,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2252,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[8]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2265,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Peer) GetAttach() Attach {
@@ -2258,7 +2361,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2373,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[9]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2386,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *End) GetGateway() string {
@@ -2490,7 +2593,7 @@ type Guarded struct {
 
 func (x *Guarded) Reset() {
 	*x = Guarded{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2605,7 @@ func (x *Guarded) String() string {
 func (*Guarded) ProtoMessage() {}
 
 func (x *Guarded) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[10]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2618,7 @@ func (x *Guarded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Guarded.ProtoReflect.Descriptor instead.
 func (*Guarded) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Guarded) GetGuard() string {
@@ -2581,7 +2684,7 @@ type Tunnel struct {
 
 func (x *Tunnel) Reset() {
 	*x = Tunnel{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2696,7 @@ func (x *Tunnel) String() string {
 func (*Tunnel) ProtoMessage() {}
 
 func (x *Tunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[11]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2709,7 @@ func (x *Tunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tunnel.ProtoReflect.Descriptor instead.
 func (*Tunnel) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Tunnel) GetCarrier() string {
@@ -2664,7 +2767,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2779,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[12]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2792,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Clock) GetOffset() *durationpb.Duration {
@@ -2737,7 +2840,7 @@ type Half struct {
 
 func (x *Half) Reset() {
 	*x = Half{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +2852,7 @@ func (x *Half) String() string {
 func (*Half) ProtoMessage() {}
 
 func (x *Half) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[13]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +2865,7 @@ func (x *Half) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Half.ProtoReflect.Descriptor instead.
 func (*Half) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Half) GetId() string {
@@ -2897,7 +3000,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3012,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[14]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3025,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Close) GetId() string {
@@ -3098,7 +3201,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3110,7 +3213,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[15]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3123,7 +3226,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Kept) GetRequest() string {
@@ -3211,7 +3314,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3326,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[16]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3339,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Transfer) GetId() string {
@@ -3401,7 +3504,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3516,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[17]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3529,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Refusal) GetReason() Reason {
@@ -3492,7 +3595,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3504,7 +3607,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[18]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3517,7 +3620,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Progress) GetId() string {
@@ -3584,7 +3687,7 @@ type Outage struct {
 
 func (x *Outage) Reset() {
 	*x = Outage{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3596,7 +3699,7 @@ func (x *Outage) String() string {
 func (*Outage) ProtoMessage() {}
 
 func (x *Outage) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[19]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3609,7 +3712,7 @@ func (x *Outage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outage.ProtoReflect.Descriptor instead.
 func (*Outage) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Outage) GetBegan() *timestamppb.Timestamp {
@@ -3671,7 +3774,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3683,7 +3786,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[20]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3696,7 +3799,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Applied) GetAct() string {
@@ -3767,7 +3870,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3779,7 +3882,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[21]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3792,7 +3895,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Record) GetSchema() string {
@@ -3915,7 +4018,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3927,7 +4030,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[22]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3940,7 +4043,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_crossing_v1_crossing_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Evidence) GetPair() string {
@@ -3983,7 +4086,7 @@ type Operation_Message struct {
 
 func (x *Operation_Message) Reset() {
 	*x = Operation_Message{}
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[23]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3995,7 +4098,7 @@ func (x *Operation_Message) String() string {
 func (*Operation_Message) ProtoMessage() {}
 
 func (x *Operation_Message) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[23]
+	mi := &file_sallyport_crossing_v1_crossing_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4093,7 +4196,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04sink\x18\x04 \x01(\tR\x04sink\x12\x1c\n" +
-	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\xb3\b\n" +
+	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\x8f\t\n" +
 	"\tOperation\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4118,7 +4221,9 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\bmessages\x18\x11 \x03(\v2(.sallyport.crossing.v1.Operation.MessageR\bmessages\x12\x18\n" +
 	"\asession\x18\x12 \x01(\tR\asession\x12\x18\n" +
 	"\arequest\x18\x13 \x01(\tR\arequest\x12\x18\n" +
-	"\alabeler\x18\x14 \x01(\tR\alabeler\x12;\n" +
+	"\alabeler\x18\x14 \x01(\tR\alabeler\x12#\n" +
+	"\rmodel_version\x18\x15 \x01(\tR\fmodelVersion\x125\n" +
+	"\x06inputs\x18\x16 \x03(\v2\x1d.sallyport.crossing.v1.TensorR\x06inputs\x12;\n" +
 	"\bartifact\x18\x17 \x01(\v2\x1f.sallyport.crossing.v1.ArtifactR\bartifact\x1a\x9c\x01\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -4136,7 +4241,13 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\treference\x18\x02 \x01(\tR\treference\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x16\n" +
-	"\x06source\x18\x04 \x01(\tR\x06source\"\xf0\x02\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\"s\n" +
+	"\x06Tensor\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bdatatype\x18\x02 \x01(\tR\bdatatype\x12\x14\n" +
+	"\x05shape\x18\x03 \x03(\x03R\x05shape\x12\x19\n" +
+	"\x05bytes\x18\x04 \x01(\x04H\x00R\x05bytes\x88\x01\x01B\b\n" +
+	"\x06_bytes\"\xf0\x02\n" +
 	"\x06Tokens\x12\x19\n" +
 	"\x05input\x18\x01 \x01(\rH\x00R\x05input\x88\x01\x01\x12\x1b\n" +
 	"\x06output\x18\x02 \x01(\rH\x01R\x06output\x88\x01\x01\x12\"\n" +
@@ -4154,7 +4265,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\v_cache_readB\x10\n" +
 	"\x0e_cache_writtenB\f\n" +
 	"\n" +
-	"_reasoning\"\x8b\x04\n" +
+	"_reasoning\"\xc4\x04\n" +
 	"\x04Said\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fmodel_served\x18\x02 \x01(\tR\vmodelServed\x12#\n" +
@@ -4172,7 +4283,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\ftools_hidden\x18\v \x01(\x04R\vtoolsHidden\x12#\n" +
 	"\rtools_changed\x18\f \x03(\tR\ftoolsChanged\x12)\n" +
 	"\x10messages_stopped\x18\r \x01(\x04R\x0fmessagesStopped\x12\x17\n" +
-	"\x04cost\x18\x0e \x01(\x04H\x00R\x04cost\x88\x01\x01B\a\n" +
+	"\x04cost\x18\x0e \x01(\x04H\x00R\x04cost\x88\x01\x01\x127\n" +
+	"\aoutputs\x18\x0f \x03(\v2\x1d.sallyport.crossing.v1.TensorR\aoutputsB\a\n" +
 	"\x05_cost\"}\n" +
 	"\x04Peer\x125\n" +
 	"\x06attach\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.AttachR\x06attach\x12\x12\n" +
@@ -4481,7 +4593,7 @@ func file_sallyport_crossing_v1_crossing_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_crossing_v1_crossing_proto_enumTypes = make([]protoimpl.EnumInfo, 17)
-var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_sallyport_crossing_v1_crossing_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(Decision)(0),                  // 0: sallyport.crossing.v1.Decision
 	(Side)(0),                      // 1: sallyport.crossing.v1.Side
@@ -4506,110 +4618,113 @@ var file_sallyport_crossing_v1_crossing_proto_goTypes = []any{
 	(*Transition)(nil),             // 20: sallyport.crossing.v1.Transition
 	(*Operation)(nil),              // 21: sallyport.crossing.v1.Operation
 	(*Artifact)(nil),               // 22: sallyport.crossing.v1.Artifact
-	(*Tokens)(nil),                 // 23: sallyport.crossing.v1.Tokens
-	(*Said)(nil),                   // 24: sallyport.crossing.v1.Said
-	(*Peer)(nil),                   // 25: sallyport.crossing.v1.Peer
-	(*End)(nil),                    // 26: sallyport.crossing.v1.End
-	(*Guarded)(nil),                // 27: sallyport.crossing.v1.Guarded
-	(*Tunnel)(nil),                 // 28: sallyport.crossing.v1.Tunnel
-	(*Clock)(nil),                  // 29: sallyport.crossing.v1.Clock
-	(*Half)(nil),                   // 30: sallyport.crossing.v1.Half
-	(*Close)(nil),                  // 31: sallyport.crossing.v1.Close
-	(*Kept)(nil),                   // 32: sallyport.crossing.v1.Kept
-	(*Transfer)(nil),               // 33: sallyport.crossing.v1.Transfer
-	(*Refusal)(nil),                // 34: sallyport.crossing.v1.Refusal
-	(*Progress)(nil),               // 35: sallyport.crossing.v1.Progress
-	(*Outage)(nil),                 // 36: sallyport.crossing.v1.Outage
-	(*Applied)(nil),                // 37: sallyport.crossing.v1.Applied
-	(*Record)(nil),                 // 38: sallyport.crossing.v1.Record
-	(*Evidence)(nil),               // 39: sallyport.crossing.v1.Evidence
-	(*Operation_Message)(nil),      // 40: sallyport.crossing.v1.Operation.Message
-	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 42: google.protobuf.Duration
-	(v1.Act_Kind)(0),               // 43: sallyport.policy.v1.Act.Kind
+	(*Tensor)(nil),                 // 23: sallyport.crossing.v1.Tensor
+	(*Tokens)(nil),                 // 24: sallyport.crossing.v1.Tokens
+	(*Said)(nil),                   // 25: sallyport.crossing.v1.Said
+	(*Peer)(nil),                   // 26: sallyport.crossing.v1.Peer
+	(*End)(nil),                    // 27: sallyport.crossing.v1.End
+	(*Guarded)(nil),                // 28: sallyport.crossing.v1.Guarded
+	(*Tunnel)(nil),                 // 29: sallyport.crossing.v1.Tunnel
+	(*Clock)(nil),                  // 30: sallyport.crossing.v1.Clock
+	(*Half)(nil),                   // 31: sallyport.crossing.v1.Half
+	(*Close)(nil),                  // 32: sallyport.crossing.v1.Close
+	(*Kept)(nil),                   // 33: sallyport.crossing.v1.Kept
+	(*Transfer)(nil),               // 34: sallyport.crossing.v1.Transfer
+	(*Refusal)(nil),                // 35: sallyport.crossing.v1.Refusal
+	(*Progress)(nil),               // 36: sallyport.crossing.v1.Progress
+	(*Outage)(nil),                 // 37: sallyport.crossing.v1.Outage
+	(*Applied)(nil),                // 38: sallyport.crossing.v1.Applied
+	(*Record)(nil),                 // 39: sallyport.crossing.v1.Record
+	(*Evidence)(nil),               // 40: sallyport.crossing.v1.Evidence
+	(*Operation_Message)(nil),      // 41: sallyport.crossing.v1.Operation.Message
+	(*timestamppb.Timestamp)(nil),  // 42: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 43: google.protobuf.Duration
+	(v1.Act_Kind)(0),               // 44: sallyport.policy.v1.Act.Kind
 }
 var file_sallyport_crossing_v1_crossing_proto_depIdxs = []int32{
 	3,  // 0: sallyport.crossing.v1.Header.attach:type_name -> sallyport.crossing.v1.Attach
 	18, // 1: sallyport.crossing.v1.Header.policy:type_name -> sallyport.crossing.v1.PolicyRef
 	5,  // 2: sallyport.crossing.v1.Header.kind:type_name -> sallyport.crossing.v1.Header.Kind
-	41, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
+	42, // 3: sallyport.crossing.v1.Header.opened:type_name -> google.protobuf.Timestamp
 	6,  // 4: sallyport.crossing.v1.Operation.data_class_source:type_name -> sallyport.crossing.v1.Operation.DataClassSource
-	23, // 5: sallyport.crossing.v1.Operation.tokens:type_name -> sallyport.crossing.v1.Tokens
-	42, // 6: sallyport.crossing.v1.Operation.first_token:type_name -> google.protobuf.Duration
-	40, // 7: sallyport.crossing.v1.Operation.messages:type_name -> sallyport.crossing.v1.Operation.Message
-	22, // 8: sallyport.crossing.v1.Operation.artifact:type_name -> sallyport.crossing.v1.Artifact
-	7,  // 9: sallyport.crossing.v1.Tokens.source:type_name -> sallyport.crossing.v1.Tokens.Source
-	23, // 10: sallyport.crossing.v1.Said.tokens:type_name -> sallyport.crossing.v1.Tokens
-	42, // 11: sallyport.crossing.v1.Said.first_token:type_name -> google.protobuf.Duration
-	42, // 12: sallyport.crossing.v1.Said.longest_gap:type_name -> google.protobuf.Duration
-	3,  // 13: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
-	0,  // 14: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
-	18, // 15: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
-	18, // 16: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
-	2,  // 17: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
-	25, // 18: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
-	41, // 19: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
-	42, // 20: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
-	42, // 21: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
-	4,  // 22: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
-	33, // 23: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
-	24, // 24: sallyport.crossing.v1.End.said:type_name -> sallyport.crossing.v1.Said
-	32, // 25: sallyport.crossing.v1.End.kept:type_name -> sallyport.crossing.v1.Kept
-	27, // 26: sallyport.crossing.v1.End.guarded:type_name -> sallyport.crossing.v1.Guarded
-	42, // 27: sallyport.crossing.v1.End.throttled:type_name -> google.protobuf.Duration
-	8,  // 28: sallyport.crossing.v1.Guarded.verdict:type_name -> sallyport.crossing.v1.Guarded.Verdict
-	42, // 29: sallyport.crossing.v1.Guarded.took:type_name -> google.protobuf.Duration
-	42, // 30: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
-	29, // 31: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
-	9,  // 32: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
-	10, // 33: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
-	42, // 34: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
-	42, // 35: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
-	19, // 36: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 37: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
-	20, // 38: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
-	21, // 39: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
-	26, // 40: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
-	28, // 41: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	19, // 42: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 43: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
-	42, // 44: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
-	42, // 45: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
-	4,  // 46: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
-	2,  // 47: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
-	25, // 48: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
-	28, // 49: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	33, // 50: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
-	24, // 51: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
-	32, // 52: sallyport.crossing.v1.Close.kept:type_name -> sallyport.crossing.v1.Kept
-	42, // 53: sallyport.crossing.v1.Close.throttled:type_name -> google.protobuf.Duration
-	11, // 54: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
-	12, // 55: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
-	13, // 56: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
-	14, // 57: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
-	2,  // 58: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
-	41, // 59: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
-	19, // 60: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
-	1,  // 61: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
-	41, // 62: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	41, // 63: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
-	41, // 64: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
-	15, // 65: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
-	43, // 66: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
-	41, // 67: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
-	16, // 68: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
-	20, // 69: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
-	21, // 70: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
-	26, // 71: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
-	26, // 72: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
-	28, // 73: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
-	39, // 74: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
-	0,  // 75: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
-	76, // [76:76] is the sub-list for method output_type
-	76, // [76:76] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	24, // 5: sallyport.crossing.v1.Operation.tokens:type_name -> sallyport.crossing.v1.Tokens
+	43, // 6: sallyport.crossing.v1.Operation.first_token:type_name -> google.protobuf.Duration
+	41, // 7: sallyport.crossing.v1.Operation.messages:type_name -> sallyport.crossing.v1.Operation.Message
+	23, // 8: sallyport.crossing.v1.Operation.inputs:type_name -> sallyport.crossing.v1.Tensor
+	22, // 9: sallyport.crossing.v1.Operation.artifact:type_name -> sallyport.crossing.v1.Artifact
+	7,  // 10: sallyport.crossing.v1.Tokens.source:type_name -> sallyport.crossing.v1.Tokens.Source
+	24, // 11: sallyport.crossing.v1.Said.tokens:type_name -> sallyport.crossing.v1.Tokens
+	43, // 12: sallyport.crossing.v1.Said.first_token:type_name -> google.protobuf.Duration
+	43, // 13: sallyport.crossing.v1.Said.longest_gap:type_name -> google.protobuf.Duration
+	23, // 14: sallyport.crossing.v1.Said.outputs:type_name -> sallyport.crossing.v1.Tensor
+	3,  // 15: sallyport.crossing.v1.Peer.attach:type_name -> sallyport.crossing.v1.Attach
+	0,  // 16: sallyport.crossing.v1.End.decision:type_name -> sallyport.crossing.v1.Decision
+	18, // 17: sallyport.crossing.v1.End.policy:type_name -> sallyport.crossing.v1.PolicyRef
+	18, // 18: sallyport.crossing.v1.End.named:type_name -> sallyport.crossing.v1.PolicyRef
+	2,  // 19: sallyport.crossing.v1.End.reason:type_name -> sallyport.crossing.v1.Reason
+	26, // 20: sallyport.crossing.v1.End.peer:type_name -> sallyport.crossing.v1.Peer
+	42, // 21: sallyport.crossing.v1.End.open:type_name -> google.protobuf.Timestamp
+	43, // 22: sallyport.crossing.v1.End.duration:type_name -> google.protobuf.Duration
+	43, // 23: sallyport.crossing.v1.End.first_byte:type_name -> google.protobuf.Duration
+	4,  // 24: sallyport.crossing.v1.End.close:type_name -> sallyport.crossing.v1.Cause
+	34, // 25: sallyport.crossing.v1.End.transfer:type_name -> sallyport.crossing.v1.Transfer
+	25, // 26: sallyport.crossing.v1.End.said:type_name -> sallyport.crossing.v1.Said
+	33, // 27: sallyport.crossing.v1.End.kept:type_name -> sallyport.crossing.v1.Kept
+	28, // 28: sallyport.crossing.v1.End.guarded:type_name -> sallyport.crossing.v1.Guarded
+	43, // 29: sallyport.crossing.v1.End.throttled:type_name -> google.protobuf.Duration
+	8,  // 30: sallyport.crossing.v1.Guarded.verdict:type_name -> sallyport.crossing.v1.Guarded.Verdict
+	43, // 31: sallyport.crossing.v1.Guarded.took:type_name -> google.protobuf.Duration
+	43, // 32: sallyport.crossing.v1.Tunnel.round_trip:type_name -> google.protobuf.Duration
+	30, // 33: sallyport.crossing.v1.Tunnel.clock:type_name -> sallyport.crossing.v1.Clock
+	9,  // 34: sallyport.crossing.v1.Tunnel.class:type_name -> sallyport.crossing.v1.Tunnel.Class
+	10, // 35: sallyport.crossing.v1.Tunnel.choice:type_name -> sallyport.crossing.v1.Tunnel.Choice
+	43, // 36: sallyport.crossing.v1.Clock.offset:type_name -> google.protobuf.Duration
+	43, // 37: sallyport.crossing.v1.Clock.error:type_name -> google.protobuf.Duration
+	19, // 38: sallyport.crossing.v1.Half.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 39: sallyport.crossing.v1.Half.side:type_name -> sallyport.crossing.v1.Side
+	20, // 40: sallyport.crossing.v1.Half.transition:type_name -> sallyport.crossing.v1.Transition
+	21, // 41: sallyport.crossing.v1.Half.operation:type_name -> sallyport.crossing.v1.Operation
+	27, // 42: sallyport.crossing.v1.Half.end:type_name -> sallyport.crossing.v1.End
+	29, // 43: sallyport.crossing.v1.Half.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	19, // 44: sallyport.crossing.v1.Close.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 45: sallyport.crossing.v1.Close.side:type_name -> sallyport.crossing.v1.Side
+	43, // 46: sallyport.crossing.v1.Close.duration:type_name -> google.protobuf.Duration
+	43, // 47: sallyport.crossing.v1.Close.first_byte:type_name -> google.protobuf.Duration
+	4,  // 48: sallyport.crossing.v1.Close.cause:type_name -> sallyport.crossing.v1.Cause
+	2,  // 49: sallyport.crossing.v1.Close.reason:type_name -> sallyport.crossing.v1.Reason
+	26, // 50: sallyport.crossing.v1.Close.peer:type_name -> sallyport.crossing.v1.Peer
+	29, // 51: sallyport.crossing.v1.Close.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	34, // 52: sallyport.crossing.v1.Close.transfer:type_name -> sallyport.crossing.v1.Transfer
+	25, // 53: sallyport.crossing.v1.Close.said:type_name -> sallyport.crossing.v1.Said
+	33, // 54: sallyport.crossing.v1.Close.kept:type_name -> sallyport.crossing.v1.Kept
+	43, // 55: sallyport.crossing.v1.Close.throttled:type_name -> google.protobuf.Duration
+	11, // 56: sallyport.crossing.v1.Transfer.anonymous:type_name -> sallyport.crossing.v1.Transfer.Anonymous
+	12, // 57: sallyport.crossing.v1.Transfer.direction:type_name -> sallyport.crossing.v1.Transfer.Direction
+	13, // 58: sallyport.crossing.v1.Transfer.extent:type_name -> sallyport.crossing.v1.Transfer.Extent
+	14, // 59: sallyport.crossing.v1.Transfer.declared:type_name -> sallyport.crossing.v1.Transfer.Verdict
+	2,  // 60: sallyport.crossing.v1.Refusal.reason:type_name -> sallyport.crossing.v1.Reason
+	42, // 61: sallyport.crossing.v1.Refusal.second:type_name -> google.protobuf.Timestamp
+	19, // 62: sallyport.crossing.v1.Progress.key:type_name -> sallyport.crossing.v1.Key
+	1,  // 63: sallyport.crossing.v1.Progress.side:type_name -> sallyport.crossing.v1.Side
+	42, // 64: sallyport.crossing.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	42, // 65: sallyport.crossing.v1.Outage.began:type_name -> google.protobuf.Timestamp
+	42, // 66: sallyport.crossing.v1.Outage.ended:type_name -> google.protobuf.Timestamp
+	15, // 67: sallyport.crossing.v1.Outage.cause:type_name -> sallyport.crossing.v1.Outage.Cause
+	44, // 68: sallyport.crossing.v1.Applied.kind:type_name -> sallyport.policy.v1.Act.Kind
+	42, // 69: sallyport.crossing.v1.Applied.at:type_name -> google.protobuf.Timestamp
+	16, // 70: sallyport.crossing.v1.Record.state:type_name -> sallyport.crossing.v1.Record.State
+	20, // 71: sallyport.crossing.v1.Record.transition:type_name -> sallyport.crossing.v1.Transition
+	21, // 72: sallyport.crossing.v1.Record.operation:type_name -> sallyport.crossing.v1.Operation
+	27, // 73: sallyport.crossing.v1.Record.egress:type_name -> sallyport.crossing.v1.End
+	27, // 74: sallyport.crossing.v1.Record.ingress:type_name -> sallyport.crossing.v1.End
+	29, // 75: sallyport.crossing.v1.Record.tunnel:type_name -> sallyport.crossing.v1.Tunnel
+	40, // 76: sallyport.crossing.v1.Record.evidence:type_name -> sallyport.crossing.v1.Evidence
+	0,  // 77: sallyport.crossing.v1.Operation.Message.decision:type_name -> sallyport.crossing.v1.Decision
+	78, // [78:78] is the sub-list for method output_type
+	78, // [78:78] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_crossing_v1_crossing_proto_init() }
@@ -4620,15 +4735,16 @@ func file_sallyport_crossing_v1_crossing_proto_init() {
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[4].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[6].OneofWrappers = []any{}
 	file_sallyport_crossing_v1_crossing_proto_msgTypes[7].OneofWrappers = []any{}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[16].OneofWrappers = []any{}
-	file_sallyport_crossing_v1_crossing_proto_msgTypes[21].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[8].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[17].OneofWrappers = []any{}
+	file_sallyport_crossing_v1_crossing_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_crossing_v1_crossing_proto_rawDesc), len(file_sallyport_crossing_v1_crossing_proto_rawDesc)),
 			NumEnums:      17,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
