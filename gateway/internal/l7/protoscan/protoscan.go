@@ -26,9 +26,11 @@ type Kind uint8
 
 // The kinds of fields that can be asked for.
 const (
-	Text   Kind = iota // a string: valid UTF-8
-	Varint             // an integer, or a boolean
-	Nested             // a message
+	Text    Kind = iota // a string: valid UTF-8
+	Varint              // an integer, or a boolean
+	Varints             // any number of them, packed or not
+	Nested              // a message
+	Length              // a string or bytes, of which only the length counts
 )
 
 // Field is one that is asked for.
@@ -47,9 +49,15 @@ type Schema map[Number]Field
 // Handler is told of values in the order of the message. What it returns ends the scan,
 // if it is not nil.
 type Handler interface {
-	// Value is told of a Text, which is only good until the call returns, of a Varint, and
-	// of a Nested message where it begins.
+	// Value is told of a Text, which is only good until the call returns, of a Varint, of
+	// each of Varints, and of a Nested message and the bytes behind a Length where they begin.
 	Value(is uint8, text []byte, number uint64) error
+}
+
+// Ender is a Handler that is also told where a Nested message ends.
+type Ender interface {
+	Handler
+	End(is uint8)
 }
 
 // ErrMalformed says that it is no message, or one that parsers could take for two things.
@@ -64,6 +72,7 @@ const (
 	inTag state = iota
 	inVarint
 	inLength
+	inPacked  // varints behind one another
 	inText    // which is kept
 	inSkipped // bytes that nobody asked for
 )
@@ -71,6 +80,7 @@ const (
 // level is a message that is being read.
 type level struct {
 	fields *Schema
+	is     uint8
 	end    uint64 // the offset of its end
 }
 
@@ -78,6 +88,7 @@ type level struct {
 // concurrent use.
 type Scanner struct {
 	handler Handler
+	ender   Ender // the handler; nil if it is none
 	err     error
 	offset  uint64
 	levels  [MaxDepth]level
@@ -88,7 +99,7 @@ type Scanner struct {
 	bits  uint   // of it
 	field Field
 	asked bool   // for the field
-	left  uint64 // bytes of a text or of what is skipped
+	left  uint64 // bytes of a text, of packed varints or of what is skipped
 	kept  []byte
 }
 
@@ -96,8 +107,9 @@ var _ io.Writer = (*Scanner)(nil)
 
 // Reset makes it read another message.
 func (s *Scanner) Reset(fields *Schema, h Handler) {
-	*s = Scanner{handler: h, kept: s.kept[:0]}
-	s.levels[0] = level{fields, math.MaxUint64}
+	ender, _ := h.(Ender)
+	*s = Scanner{handler: h, ender: ender, kept: s.kept[:0]}
+	s.levels[0] = level{fields: fields, end: math.MaxUint64}
 }
 
 // Write takes a piece of the message.
@@ -123,6 +135,11 @@ func (s *Scanner) read(p []byte) int {
 	case inTag, inVarint, inLength:
 		s.offset++
 		s.varint(p[0])
+	case inPacked:
+		s.offset++
+		s.left--
+		s.varint(p[0])
+		s.unpacked()
 	case inText, inSkipped:
 		n = int(min(uint64(len(p)), s.left)) //nolint:gosec // at most len(p)
 		s.offset += uint64(n)                //nolint:gosec // not negative
@@ -146,12 +163,26 @@ func (s *Scanner) passed() {
 	s.state = inTag
 }
 
+// unpacked goes on behind packed varints.
+func (s *Scanner) unpacked() {
+	switch {
+	case s.left > 0 || s.err != nil:
+	case s.bits > 0:
+		s.err = malformed("a number goes beyond its field")
+	default:
+		s.state = inTag
+	}
+}
+
 // close ends the messages whose end was met, and fails beyond one.
 func (s *Scanner) close() {
 	for s.err == nil && s.depth > 0 && s.offset >= s.levels[s.depth].end {
 		if s.offset > s.levels[s.depth].end || s.state != inTag || s.bits > 0 {
 			s.err = malformed("a field goes beyond its message")
 			return
+		}
+		if s.ender != nil {
+			s.ender.End(s.levels[s.depth].is)
 		}
 		s.depth--
 	}
@@ -178,6 +209,8 @@ func (s *Scanner) varint(b byte) {
 		if s.asked {
 			s.tell(nil, value)
 		}
+	case inPacked:
+		s.tell(nil, value)
 	default:
 		s.length(value)
 	}
@@ -191,11 +224,7 @@ func (s *Scanner) tag(value uint64) {
 		return
 	}
 	s.field, s.asked = (*s.levels[s.depth].fields)[number]
-	want := protowire.BytesType
-	if s.field.Kind == Varint {
-		want = protowire.VarintType
-	}
-	if s.asked && wire != want {
+	if s.asked && !s.field.Kind.comes(wire) {
 		s.err = malformed("a field is of another type")
 		return
 	}
@@ -213,6 +242,17 @@ func (s *Scanner) tag(value uint64) {
 	}
 }
 
+// comes says that a field of that kind may have that wire type.
+func (k Kind) comes(wire protowire.Type) bool {
+	switch k {
+	case Varint:
+		return wire == protowire.VarintType
+	case Varints:
+		return wire == protowire.VarintType || wire == protowire.BytesType
+	}
+	return wire == protowire.BytesType
+}
+
 // length begins what has one.
 func (s *Scanner) length(n uint64) {
 	switch end := s.offset + n; {
@@ -222,6 +262,12 @@ func (s *Scanner) length(n uint64) {
 		s.skip(n)
 	case s.field.Kind == Nested:
 		s.nest(end)
+	case s.field.Kind == Varints:
+		s.state, s.left = inPacked, n
+		s.unpacked()
+	case s.field.Kind == Length:
+		s.tell(nil, n)
+		s.skip(n)
 	case n > MaxText:
 		s.err = fmt.Errorf("%w: a text that counts has more than %d bytes", ErrMalformed, MaxText)
 	default:
@@ -244,7 +290,7 @@ func (s *Scanner) nest(end uint64) {
 	s.state = inTag
 	if s.tell(nil, 0); s.err == nil {
 		s.depth++
-		s.levels[s.depth] = level{s.field.In, end}
+		s.levels[s.depth] = level{s.field.In, s.field.Is, end}
 	}
 }
 
