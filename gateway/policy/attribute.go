@@ -21,6 +21,7 @@ const (
 	GRPCMethod
 	AIOperation
 	AIModel
+	AIModelVersion
 	AITool
 	AIAgent
 	AIStreamed
@@ -88,6 +89,8 @@ func catalogue(a Attribute) entry {
 		return entry{"ai.operation", String, false, "what is asked of an AI service, such as chat or call_tool"}
 	case AIModel:
 		return entry{"ai.model", String, true, "the model that is asked for"}
+	case AIModelVersion:
+		return entry{"ai.model_version", String, false, "the version of the model that is asked for"}
 	case AITool:
 		return entry{"ai.tool", String, false, "the tool that is called"}
 	case AIAgent:

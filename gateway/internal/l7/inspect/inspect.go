@@ -41,15 +41,19 @@ type Ask struct {
 	// protocol. A method of MCP that has none is its own name, which has a slash.
 	Operation string
 	Model     string // as asked for
-	Tool      string // that is called; the name of a prompt; the URI of a resource
-	Agent     string // an agent or assistant that is spoken to
-	Streamed  Truth  // the answer is asked for as a stream
-	MaxTokens int64  // the most that the answer may have; -1 if that is not said
-	Session   string // a digest of an MCP session's id
+	// ModelVersion is the version of Model that is asked for.
+	ModelVersion string
+	Tool         string // that is called; the name of a prompt; the URI of a resource
+	Agent        string // an agent or assistant that is spoken to
+	Streamed     Truth  // the answer is asked for as a stream
+	MaxTokens    int64  // the most that the answer may have; -1 if that is not said
+	Session      string // a digest of an MCP session's id
 	// ID is that of a JSON-RPC request, as JSON; nil if it has none.
 	ID []byte
 	// Offered are names of tools that the model may choose; at most MaxOffered.
 	Offered []string
+	// Inputs are what is given to a model, in the order of the request; at most MaxTensors.
+	Inputs []Tensor
 }
 
 // Nameable says that a text can be told as a name: it is no longer than MaxText, and
@@ -66,7 +70,7 @@ func (a *Ask) Describe(to *policy.Attributes) {
 	for _, s := range [...]struct {
 		at   policy.Attribute
 		text string
-	}{{policy.AIOperation, a.Operation}, {policy.AIModel, a.Model}, {policy.AITool, a.Tool}, {policy.AIAgent, a.Agent}} {
+	}{{policy.AIOperation, a.Operation}, {policy.AIModel, a.Model}, {policy.AIModelVersion, a.ModelVersion}, {policy.AITool, a.Tool}, {policy.AIAgent, a.Agent}} {
 		if s.text != "" {
 			to.SetString(s.at, s.text)
 		}
@@ -128,6 +132,9 @@ type Said struct {
 	Hidden  int64    // of them, those that the caller may not call and did not see
 	Changed []string // of them, those that are not as they were pinned, by name; at most MaxOffered
 	Stopped int64    // messages to the caller that it may not get
+
+	// Outputs are what a model gave, in the order of the answer; at most MaxTensors.
+	Outputs []Tensor
 }
 
 // Tokens are what an answer cost. What is not known is -1: zero is a value.
