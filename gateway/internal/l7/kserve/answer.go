@@ -9,16 +9,16 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/protoscan"
 )
 
-// What an inference's answer says.
-const (
-	answerModel uint8 = iota
-	answerID
-)
-
-// Of the JSON text (Inference Response JSON Object), and of ModelInferResponse.
+// What an inference's answer says: of the JSON text (Inference Response JSON Object), and
+// of ModelInferResponse.
 var (
-	toldInText = jsonscan.MustSchema(map[string]uint8{"/model_name": answerModel, "/id": answerID})
-	toldInCall = &protoscan.Schema{1: {Kind: protoscan.Text, Is: answerModel}, 3: {Kind: protoscan.Text, Is: answerID}}
+	toldInText = jsonscan.MustSchema(map[string]uint8{"/model_name": nameOfModel, "/id": idOfAnswer}, tensorsOf("outputs"))
+	toldInCall = &protoscan.Schema{
+		1: {Kind: protoscan.Text, Is: nameOfModel},
+		3: {Kind: protoscan.Text, Is: idOfAnswer},
+		5: {Kind: protoscan.Nested, Is: ofTensor, In: tensor},
+		6: {Kind: protoscan.Length, Is: rawContent},
+	}
 )
 
 // answered reads the answer to a request for an inference. What it found holds only if the
@@ -26,6 +26,7 @@ var (
 type answered struct {
 	said      inspect.Said
 	id, model string
+	tensors   tensors
 	bad       bool
 
 	split split
@@ -79,6 +80,9 @@ func (a *answered) read(p []byte) error {
 func (a *answered) End() ([]byte, error) {
 	if !a.bad && a.whole() {
 		a.said.ID, a.said.Model = a.id, a.model
+		if a.split.behind == a.tensors.binary { // or else the tensors are not as long as it says
+			a.said.Outputs = a.tensors.told
+		}
 	}
 	return nil, nil
 }
@@ -93,16 +97,21 @@ func (a *answered) whole() bool {
 // Said is what was found so far.
 func (a *answered) Said() *inspect.Said { return &a.said }
 
-// found takes what can be told.
-func (a *answered) found(is uint8, text []byte) {
-	if !inspect.Nameable(string(text)) {
-		return
+// found takes what can be told of the answer as a whole. It is not ok if is is something
+// else.
+func (a *answered) found(is uint8, text []byte) (ok bool) {
+	name := &a.model
+	switch is {
+	case nameOfModel:
+	case idOfAnswer:
+		name = &a.id
+	default:
+		return false
 	}
-	if is == answerID {
-		a.id = string(text)
-	} else {
-		a.model = string(text)
+	if inspect.Nameable(string(text)) {
+		*name = string(text)
 	}
+	return true
 }
 
 // textHandler and protoHandler are an answered that is told of values, which is not for
@@ -113,13 +122,23 @@ type (
 )
 
 func (h *textHandler) Value(path int, kind jsonscan.Kind, text []byte) error {
-	if kind == jsonscan.String {
-		(*answered)(h).found(toldInText.Is[path], text)
+	is := toldInText.Is[path]
+	if kind == jsonscan.String && (*answered)(h).found(is, text) {
+		return nil
+	}
+	return h.tensors.inText(is, kind, text)
+}
+
+func (h *textHandler) End(path int) error {
+	h.tensors.endInText(toldInText.Is[path])
+	return nil
+}
+
+func (h *protoHandler) Value(is uint8, text []byte, number uint64) error {
+	if !(*answered)(h).found(is, text) {
+		h.tensors.inMessage(is, text, number)
 	}
 	return nil
 }
 
-func (h *protoHandler) Value(is uint8, text []byte, _ uint64) error {
-	(*answered)(h).found(is, text)
-	return nil
-}
+func (h *protoHandler) End(is uint8) { h.tensors.endInMessage(is) }

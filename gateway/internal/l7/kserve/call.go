@@ -11,40 +11,30 @@ import (
 // service is the gRPC service of the protocol.
 const service = "/inference.GRPCInferenceService/"
 
-// What a message of a call has.
-const (
-	nameOfModel uint8 = iota
-	ofTensor          // an input or an output, with its parameters
-	ofParameter
-	nameOfParameter
+// named is a message that names a model, and a version of it. askedInCall is what a
+// ModelInferRequest has.
+var (
+	named = &protoscan.Schema{
+		1: {Kind: protoscan.Text, Is: nameOfModel},
+		2: {Kind: protoscan.Text, Is: versionOfModel},
+	}
+	askedInCall = &protoscan.Schema{
+		1: {Kind: protoscan.Text, Is: nameOfModel},
+		2: {Kind: protoscan.Text, Is: versionOfModel},
+		5: {Kind: protoscan.Nested, Is: ofTensor, In: tensor},
+		6: {Kind: protoscan.Nested, Is: ofRequested, In: &protoscan.Schema{2: parameters}},
+		7: {Kind: protoscan.Length, Is: rawContent},
+	}
+	// inRepository is one that names a model of a repository.
+	inRepository = &protoscan.Schema{2: {Kind: protoscan.Text, Is: nameOfModel}}
 )
-
-// tensor is what an input or an output has, with the number of its parameters: a map, of
-// which each entry has its key as field 1.
-func tensor(parameters protoscan.Number) *protoscan.Schema {
-	return &protoscan.Schema{parameters: {Kind: protoscan.Nested, Is: ofParameter, In: &protoscan.Schema{
-		1: {Kind: protoscan.Text, Is: nameOfParameter},
-	}}}
-}
-
-// named is a message whose field of that number names a model.
-func named(number protoscan.Number) *protoscan.Schema {
-	return &protoscan.Schema{number: {Kind: protoscan.Text, Is: nameOfModel}}
-}
-
-// inferRequest is what a ModelInferRequest has.
-var inferRequest = &protoscan.Schema{
-	1: {Kind: protoscan.Text, Is: nameOfModel},
-	5: {Kind: protoscan.Nested, Is: ofTensor, In: tensor(4)},
-	6: {Kind: protoscan.Nested, Is: ofTensor, In: tensor(2)},
-}
 
 // method is what a gRPC method asks for, and what is read of its message; nothing if it
 // names no model.
 func method(name string) (operation string, reads *protoscan.Schema) {
 	switch name {
 	case "ModelInfer":
-		return Infer, inferRequest
+		return Infer, askedInCall
 	case "ModelStreamInfer":
 		return StreamInfer, nil
 	case "ServerLive":
@@ -54,19 +44,19 @@ func method(name string) (operation string, reads *protoscan.Schema) {
 	case "ServerMetadata":
 		return ServerMetadata, nil
 	case "ModelReady":
-		return ModelReady, named(1)
+		return ModelReady, named
 	case "ModelMetadata":
-		return ModelMetadata, named(1)
+		return ModelMetadata, named
 	case "ModelConfig":
-		return ModelConfig, named(1)
+		return ModelConfig, named
 	case "ModelStatistics":
-		return ModelStats, named(1)
+		return ModelStats, named
 	case "RepositoryIndex":
 		return RepositoryIndex, nil
 	case "RepositoryModelLoad":
-		return LoadModel, named(2)
+		return LoadModel, inRepository
 	case "RepositoryModelUnload":
-		return UnloadModel, named(2)
+		return UnloadModel, inRepository
 	case "TraceSetting", "LogSettings":
 		return Settings, nil
 	}
@@ -104,12 +94,14 @@ func ofCall(head *l7.RequestHead) (inspect.Request, inspect.Ask) {
 
 // call reads the one message of a call.
 type call struct {
-	asks  [1]inspect.Ask
-	frame frame
-	scan  protoscan.Scanner
-	shown bool // the message has a name of a model
-	ended bool
-	err   error
+	asks    [1]inspect.Ask
+	frame   frame
+	scan    protoscan.Scanner
+	tensors tensors
+	named   bool // the message has a name of a model
+	version bool // and a version
+	ended   bool
+	err     error
 }
 
 // Write takes a piece of the content.
@@ -146,7 +138,10 @@ func (c *call) End() error {
 }
 
 // Asks is always one.
-func (c *call) Asks() []inspect.Ask { return c.asks[:] }
+func (c *call) Asks() []inspect.Ask {
+	c.asks[0].Inputs = c.tensors.told
+	return c.asks[:]
+}
 
 // Settled is true where the message has ended: its fields come in any order.
 func (c *call) Settled() bool { return c.ended }
@@ -154,23 +149,33 @@ func (c *call) Settled() bool { return c.ended }
 // callHandler is a call that is told of values, which is not for others to do.
 type callHandler call
 
-var _ protoscan.Handler = (*callHandler)(nil)
+var _ protoscan.Ender = (*callHandler)(nil)
 
-func (h *callHandler) Value(is uint8, text []byte, _ uint64) error {
+func (h *callHandler) Value(is uint8, text []byte, number uint64) error {
 	switch is {
 	case nameOfModel:
-		name := string(text)
-		switch {
-		case !inspect.Nameable(name):
-			return inspect.Unreadable("the name of the model is too long, or has control characters", nil)
-		case h.shown && h.asks[0].Model != name:
-			return inspect.Ambiguous("the message names two models", nil)
-		}
-		h.asks[0].Model, h.shown = name, true
+		return only(&h.asks[0].Model, &h.named, "model", text)
+	case versionOfModel:
+		return only(&h.asks[0].ModelVersion, &h.version, "version of the model", text)
 	case nameOfParameter:
 		if string(text) == sharedRegion {
 			return errShared
 		}
 	}
+	h.tensors.inMessage(is, text, number)
+	return nil
+}
+
+func (h *callHandler) End(is uint8) { h.tensors.endInMessage(is) }
+
+// only takes a name that a message may have once, or again as it was.
+func only(name *string, there *bool, what string, text []byte) error {
+	switch {
+	case !inspect.Nameable(string(text)):
+		return inspect.Unreadable("the name of the "+what+" is too long, or has control characters", nil)
+	case *there && *name != string(text):
+		return inspect.Ambiguous("the message has more than one "+what, nil)
+	}
+	*name, *there = string(text), true
 	return nil
 }

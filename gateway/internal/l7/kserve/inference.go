@@ -2,49 +2,36 @@ package kserve
 
 import (
 	"fmt"
-	"math"
-	"strconv"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/jsonscan"
 )
 
-// place is what stands somewhere in the JSON text of a request.
-type place uint8
-
-const (
-	document place = iota
-	modelName
-	binarySize // of a tensor behind the text
-	region     // of shared memory
-)
-
-// wanted is what the JSON text of a request for an inference has (Inference Request JSON
-// Object; Triton's extensions Binary Tensor Data and Shared-Memory, and the name that its
-// examples repeat).
-var wanted = jsonscan.MustSchema(map[string]place{
-	"": document, "/model_name": modelName,
-	"/inputs/*/parameters/binary_data_size":  binarySize,
+// askedInText is what the JSON text of a request for an inference has (Inference Request
+// JSON Object; Triton's extensions Binary Tensor Data and Shared-Memory, and the name that
+// its examples repeat).
+var askedInText = jsonscan.MustSchema(map[string]uint8{
+	"": document, "/model_name": nameOfModel, "/model_version": versionOfModel,
 	"?/inputs/*/parameters/" + sharedRegion:  region,
 	"?/outputs/*/parameters/" + sharedRegion: region,
-})
+}, tensorsOf("inputs"))
 
 // inference reads the content of a request for one: a JSON text, and behind it the tensors
 // that it says are there. The path says what is asked for; but that is told only once there
 // is content, so that it is denied where that cannot be understood.
 type inference struct {
-	asks   [1]inspect.Ask
-	begun  bool
-	split  split
-	scan   jsonscan.Scanner
-	binary int64 // bytes of tensors behind the text, as that says
-	err    error
+	asks    [1]inspect.Ask
+	begun   bool
+	split   split
+	scan    jsonscan.Scanner
+	tensors tensors
+	err     error
 }
 
 func newInference(head *l7.RequestHead, ask inspect.Ask) *inference {
 	r := &inference{asks: [1]inspect.Ask{ask}}
-	r.scan.Reset(wanted.Paths, (*inferenceHandler)(r))
+	r.scan.Reset(askedInText.Paths, (*inferenceHandler)(r))
 	if r.split, r.err = splitOf(head.Fields); r.err != nil || r.split.given {
 		return r
 	}
@@ -73,7 +60,7 @@ func (r *inference) End() error {
 	}
 	if err := r.scan.End(); err != nil {
 		r.err = inspect.Scanned(err)
-	} else if r.binary != r.split.behind || !r.split.whole() {
+	} else if r.tensors.binary != r.split.behind || !r.split.whole() {
 		r.err = inspect.Ambiguous("the tensors behind the text are not of the sizes that it says", nil)
 	}
 	return r.err
@@ -84,6 +71,7 @@ func (r *inference) Asks() []inspect.Ask {
 	if !r.begun {
 		return nil
 	}
+	r.asks[0].Inputs = r.tensors.told
 	return r.asks[:]
 }
 
@@ -93,27 +81,32 @@ func (r *inference) Settled() bool { return r.begun }
 // inferenceHandler is an inference that is told of values, which is not for others to do.
 type inferenceHandler inference
 
-var _ jsonscan.Handler = (*inferenceHandler)(nil)
+var _ jsonscan.Ender = (*inferenceHandler)(nil)
 
 func (h *inferenceHandler) Value(path int, kind jsonscan.Kind, text []byte) error {
-	switch wanted.Is[path] {
+	switch is := askedInText.Is[path]; is {
 	case document:
 		if kind != jsonscan.Object {
 			return inspect.Unreadable("the content is no JSON object", nil)
 		}
-	case modelName:
+	case nameOfModel:
 		if kind != jsonscan.String || string(text) != h.asks[0].Model {
 			return inspect.Ambiguous("the content names another model than the path", nil)
 		}
-	case binarySize:
-		n, err := strconv.ParseUint(string(text), 10, 32)
-		if kind != jsonscan.Number || err != nil || h.binary > math.MaxInt64-int64(n) {
-			return inspect.Unreadable("binary_data_size is no size", nil)
+	case versionOfModel:
+		if kind != jsonscan.Null && (kind != jsonscan.String || string(text) != h.asks[0].ModelVersion) {
+			return inspect.Ambiguous("the content names another version of the model than the path", nil)
 		}
-		h.binary += int64(n)
 	case region:
 		return errShared
+	default:
+		return h.tensors.inText(is, kind, text)
 	}
+	return nil
+}
+
+func (h *inferenceHandler) End(path int) error {
+	h.tensors.endInText(askedInText.Is[path])
 	return nil
 }
 

@@ -1,7 +1,8 @@
 // Package kserve reads what inference servers are asked for that speak the Open Inference
 // Protocol, version 2, over REST and gRPC: KServe's, and Triton's with its extensions for
 // binary tensors, generated text, model repositories and shared memory. It holds nothing
-// back and changes nothing. Of tensors it reads names and sizes, never what is in them.
+// back and changes nothing. Of tensors it tells names, types, shapes and sizes, and keeps
+// nothing of what is in them.
 //
 // What a path names is asked for; of a request for an inference the content must agree.
 // Memory that is shared with the server's host is nothing that crosses: to register it is an
@@ -56,9 +57,9 @@ func (Protocol) Request(head *l7.RequestHead) (inspect.Request, inspect.Ask) {
 	}
 	ask := route(head.Method, head.PathOnly())
 	switch {
-	case ask.Operation != "" && ask.Model != "" && !inspect.Nameable(ask.Model):
-		ask.Model = ""
-		return refused(ask, inspect.Unreadable("the path has no name of a model", nil)), ask
+	case !inspect.Nameable(ask.Model), !inspect.Nameable(ask.ModelVersion):
+		ask.Model, ask.ModelVersion = "", ""
+		return refused(ask, inspect.Unreadable("the path has no name of a model, or none of a version", nil)), ask
 	case ask.Operation == Infer:
 		return newInference(head, ask), ask
 	}

@@ -28,7 +28,7 @@ func route(method, path string) inspect.Ask {
 	case len(rest) == 0:
 		ask.Operation = get(method, ServerMetadata)
 	case rest[0] == "models" && len(rest) > 1:
-		ask.Operation, ask.Model = ofModel(method, rest[1:])
+		ask.Operation, ask.Model, ask.ModelVersion = ofModel(method, rest[1:])
 		ask.Streamed = streamed(ask.Operation, rest)
 	case rest[0] == "repository":
 		ask.Operation, ask.Model = ofRepository(method, rest[1:])
@@ -40,7 +40,7 @@ func route(method, path string) inspect.Ask {
 		ask.Operation = get(method, ofServer(strings.Join(rest, "/")))
 	}
 	if ask.Operation == "" {
-		ask.Model = ""
+		ask.Model, ask.ModelVersion = "", ""
 	}
 	return ask
 }
@@ -65,16 +65,16 @@ func ofServer(at string) string {
 }
 
 // ofModel is what is asked of a model, behind its name and version.
-func ofModel(method string, steps []string) (operation, model string) {
+func ofModel(method string, steps []string) (operation, model, version string) {
 	model, steps = steps[0], steps[1:]
 	if model == "stats" && len(steps) == 0 {
-		return "", "" // for some servers those of all models, for others a model
+		return "", "", "" // for some servers those of all models, for others a model
 	}
 	if len(steps) > 1 && steps[0] == "versions" {
-		steps = steps[2:]
+		version, steps = steps[1], steps[2:]
 	}
 	if len(steps) > 2 {
-		return "", ""
+		return "", "", ""
 	}
 	switch at := strings.Join(steps, "/"); at {
 	case "infer":
@@ -92,7 +92,7 @@ func ofModel(method string, steps []string) (operation, model string) {
 	case "trace/setting":
 		operation = Settings
 	}
-	return operation, model
+	return operation, model, version
 }
 
 func post(method, operation string) string {
