@@ -9,7 +9,7 @@ INGRESS, DENY, DONE, REPORTED = 2, 2, 1, 1
 
 # What both must say alike of what an AI service is asked for.
 ASKED = [
-    "request", "model_requested", "tool", "agent", "data_class", "data_class_source", "labeler", "max_tokens", "session", "messages",
+    "request", "model_requested", "model_version", "tool", "agent", "data_class", "data_class_source", "labeler", "max_tokens", "session", "messages",
     "artifact",
 ]
 
@@ -51,7 +51,7 @@ def opening(half):
     denied = half.get("side") == INGRESS and half.get("end", {}).get("decision") == DENY
     transition, operation = half.get("transition", {}), half.get("operation", {})
     asks = any(field in operation for field in ASKED)
-    out = placed(2 if denied else 7 if "artifact" in operation else 5 if asks else 1, half)
+    out = placed(2 if denied else 8 if "model_version" in operation else 7 if "artifact" in operation else 5 if asks else 1, half)
     out += b"".join(text(half, f) for f in ("source", "destination", "trace"))
     if denied:
         return out
@@ -67,6 +67,8 @@ def asked(operation):
     messages = operation.get("messages", [])
     out += number(len(messages))
     out += b"".join(text(m, "name") + text(m, "tool") + text(m, "model") + number(m.get("decision", 0)) for m in messages)
+    if "model_version" in operation:
+        out += text(operation, "model_version") + number("artifact" in operation)
     if "artifact" not in operation:
         return out
     return out + b"".join(text(operation["artifact"], f) for f in ARTIFACT)

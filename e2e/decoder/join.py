@@ -166,7 +166,7 @@ def camel(field):
 
 def asked(e, i, differ):
     """Where two openings differ in what an AI service is asked for."""
-    for field in ("request", "model_requested", "tool", "agent", "data_class", "data_class_source", "labeler", "max_tokens", "session"):
+    for field in ("request", "model_requested", "model_version", "tool", "agent", "data_class", "data_class_source", "labeler", "max_tokens", "session"):
         differ("operation." + camel(field), e.get(field) != i.get(field))
     differ("operation.artifact", e.get("artifact") != i.get("artifact"))
     alike = [[(m.get("name"), m.get("tool"), m.get("model"), m.get("decision")) for m in o.get("messages", [])] for o in (e, i)]

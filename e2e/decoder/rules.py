@@ -132,9 +132,15 @@ def asked(operation):
     need(31, "labeler" not in operation or spiffe_id(operation["labeler"]))
     offered, messages = operation.get("offered", []), operation.get("messages", [])
     need(31, len(offered) <= 32 and len(messages) <= 64)
-    need(31, words(operation, "model_requested", "tool", "agent", "data_class") and all(message(text, 256) for text in offered))
+    need(31, tensors(operation.get("inputs", [])))
+    need(31, words(operation, "model_requested", "model_version", "tool", "agent", "data_class") and all(message(text, 256) for text in offered))
     need(31, all(words(m, "name", "tool", "model", "intent") for m in messages))
     need(31, words(operation.get("artifact", {}), "name", "reference", "kind", "source"))
+
+
+def tensors(all_):
+    """What is said of tensors in rules 31 and 32."""
+    return len(all_) <= 32 and all(len(t.get("shape", [])) <= 16 and words(t, "name", "datatype") for t in all_)
 
 
 def guarded(all_):
@@ -189,6 +195,7 @@ def answered(said):
     """Rule 32."""
     need(32, words(said, "id", "model_served", "finish_reason", "fault"))
     need(32, all(message(text, 256) for text in said.get("tools_changed", [])))
+    need(32, tensors(said.get("outputs", [])))
     need(32, durations(said.get("first_token"), said.get("longest_gap")))
     tokens = said.get("tokens", {})
     need(32, not tokens or tokens.get("source"))

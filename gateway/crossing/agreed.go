@@ -17,6 +17,7 @@ const (
 	agreedAsk                 // an opening that says what an AI service is asked for
 	agreedSaid                // an end as it should be that says what its answer said
 	agreedArtifact            // an opening that says of which artifact something is asked for
+	agreedVersion             // an opening that says of which version of a model something is asked for
 
 	agreedLabel = 10 // in front of an end as it should be whose answer came with a label
 )
@@ -30,6 +31,8 @@ func AppendAgreedOpen(b []byte, h *crossingv1.Half) []byte {
 	switch {
 	case refused:
 		b = append(b, agreedDenied)
+	case ask && h.GetOperation().GetModelVersion() != "":
+		b = append(b, agreedVersion)
 	case ask && h.GetOperation().GetArtifact() != nil:
 		b = append(b, agreedArtifact)
 	case ask:

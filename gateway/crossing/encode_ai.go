@@ -32,7 +32,37 @@ func appendParts(b []byte, o *crossingv1.Operation) []byte {
 	b = appendText(b, 18, o.Session)
 	b = appendText(b, 19, o.Request)
 	b = appendText(b, 20, o.Labeler)
+	b = appendText(b, 21, o.ModelVersion)
+	b = appendTensors(b, 22, o.Inputs)
 	return appendArtifact(b, 23, o.Artifact)
+}
+
+// appendTensors appends all of a list, empty ones and those that are nil too.
+func appendTensors(b []byte, n protowire.Number, all []*crossingv1.Tensor) []byte {
+	for _, t := range all {
+		var began int
+		b, began = enter(b, n)
+		b = appendText(b, 1, t.GetName())
+		b = appendText(b, 2, t.GetDatatype())
+		b = appendShape(b, 3, t.GetShape())
+		if t != nil {
+			b = appendOptional(b, 4, t.Bytes)
+		}
+		b = leave(b, began)
+	}
+	return b
+}
+
+// appendShape appends numbers, packed.
+func appendShape(b []byte, n protowire.Number, all []int64) []byte {
+	if len(all) == 0 {
+		return b
+	}
+	b, began := enter(b, n)
+	for _, size := range all {
+		b = protowire.AppendVarint(b, uint64(size))
+	}
+	return leave(b, began)
 }
 
 func appendArtifact(b []byte, n protowire.Number, a *crossingv1.Artifact) []byte {
@@ -91,6 +121,7 @@ func appendSaid(b []byte, n protowire.Number, s *crossingv1.Said) []byte {
 	b = appendTexts(b, 12, s.ToolsChanged)
 	b = appendNumber(b, 13, s.MessagesStopped)
 	b = appendOptional(b, 14, s.Cost)
+	b = appendTensors(b, 15, s.Outputs)
 	return leave(b, began)
 }
 

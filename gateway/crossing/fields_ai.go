@@ -20,7 +20,20 @@ func (c *fields) service(o *crossingv1.Operation) {
 	c.text("session", o.Session)
 	c.text("request", o.Request)
 	c.text("labeler", o.Labeler)
+	c.text("model_version", o.ModelVersion)
+	c.tensors(o.Inputs)
 	c.artifact(o.Artifact)
+}
+
+func (c *fields) tensors(all []*crossingv1.Tensor) {
+	for _, t := range all {
+		if t == nil {
+			continue
+		}
+		c.known(t)
+		c.text("name", t.Name)
+		c.text("datatype", t.Datatype)
+	}
 }
 
 func (c *fields) artifact(a *crossingv1.Artifact) {
@@ -73,6 +86,7 @@ func (c *fields) said(s *crossingv1.Said) {
 	c.duration(s.LongestGap)
 	c.text("fault", s.Fault)
 	c.texts("tools_changed", s.ToolsChanged)
+	c.tensors(s.Outputs)
 }
 
 func (c *fields) kept(k *crossingv1.Kept) {

@@ -19,6 +19,9 @@ const (
 	// maxOffered and maxMessages bound what a request may list.
 	maxOffered  = 32
 	maxMessages = 64
+	// maxTensors bounds what a model is given or gives, maxDimensions the shape of each.
+	maxTensors    = 32
+	maxDimensions = 16
 )
 
 // Word is a name that an AI service is asked for or says, such as a model's, as a
@@ -27,13 +30,13 @@ func Word(s string) string { return cut(printable(cut(s, maxWord)), maxWord) }
 
 // tells says that an operation has anything of an AI service.
 func tells(o *crossingv1.Operation) bool {
-	return o != nil && (asks(o) || answers(o) || len(o.Offered) > 0)
+	return o != nil && (asks(o) || answers(o) || len(o.Offered) > 0 || len(o.Inputs) > 0)
 }
 
 // asks says that an operation has anything of an AI service that both gateways must
 // say alike.
 func asks(o *crossingv1.Operation) bool {
-	return o != nil && (o.Request != "" || o.ModelRequested != "" || o.Tool != "" || o.Agent != "" || o.DataClass != "" ||
+	return o != nil && (o.Request != "" || o.ModelRequested != "" || o.ModelVersion != "" || o.Tool != "" || o.Agent != "" || o.DataClass != "" ||
 		o.DataClassSource != 0 || o.Labeler != "" || o.MaxTokens != nil || o.Session != "" || len(o.Messages) > 0 || o.Artifact != nil)
 }
 
@@ -77,6 +80,10 @@ func appendAgreedAsk(b []byte, o *crossingv1.Operation) []byte {
 		b = appendAgreed(b, m.GetTool())
 		b = appendAgreed(b, m.GetModel())
 		b = protowire.AppendVarint(b, uint64(m.GetDecision()))
+	}
+	if o.GetModelVersion() != "" {
+		b = appendAgreed(b, o.GetModelVersion())
+		b = protowire.AppendVarint(b, protowire.EncodeBool(o.GetArtifact() != nil))
 	}
 	if a := o.GetArtifact(); a != nil {
 		for _, text := range artifactTexts(a) {
@@ -125,6 +132,7 @@ func (d *differing) asked(e, i *crossingv1.Operation) {
 	e, i = there(e), there(i)
 	d.add("operation.request", e.Request != i.Request)
 	d.add("operation.modelRequested", e.ModelRequested != i.ModelRequested)
+	d.add("operation.modelVersion", e.ModelVersion != i.ModelVersion)
 	d.add("operation.tool", e.Tool != i.Tool)
 	d.add("operation.agent", e.Agent != i.Agent)
 	d.add("operation.dataClass", e.DataClass != i.DataClass)
@@ -197,7 +205,9 @@ func checkAsk(o *crossingv1.Operation) error {
 		return errors.New("operation.session is not 16 hex digits")
 	case len(o.GetOffered()) > maxOffered || len(o.GetMessages()) > maxMessages:
 		return errors.New("the operation lists too much")
-	case !areWords(o.GetModelRequested(), o.GetTool(), o.GetAgent(), o.GetDataClass()) || !areWords(o.GetOffered()...):
+	case !areTensors(o.GetInputs()):
+		return errTensors
+	case !areWords(o.GetModelRequested(), o.GetModelVersion(), o.GetTool(), o.GetAgent(), o.GetDataClass()) || !areWords(o.GetOffered()...):
 		return errWord
 	}
 	if texts := artifactTexts(o.GetArtifact()); !areWords(texts[:]...) {
@@ -245,6 +255,8 @@ func checkSaid(s *crossingv1.Said) error {
 		return nil
 	case !areWords(s.GetId(), s.GetModelServed(), s.GetFinishReason(), s.GetFault()) || !areWords(s.GetToolsChanged()...):
 		return errWord
+	case !areTensors(s.GetOutputs()):
+		return errTensors
 	case !validDurations(s.GetFirstToken(), s.GetLongestGap()):
 		return errors.New("the answer has an impossible duration")
 	case t.GetSource() == crossingv1.Tokens_SOURCE_UNSPECIFIED && numbers(t) != [5]*uint32{}:
@@ -252,6 +264,15 @@ func checkSaid(s *crossingv1.Said) error {
 	}
 	return nil
 }
+
+// areTensors says that no more is said of tensors than may be, and only what can be shown.
+func areTensors(all []*crossingv1.Tensor) bool {
+	return len(all) <= maxTensors && !slices.ContainsFunc(all, func(t *crossingv1.Tensor) bool {
+		return len(t.GetShape()) > maxDimensions || !areWords(t.GetName(), t.GetDatatype())
+	})
+}
+
+var errTensors = errors.New("the tensors are too many, of too many dimensions, or of a name that is not short text without control characters")
 
 var errWord = errors.New("a name is not short text without control characters")
 

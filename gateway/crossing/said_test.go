@@ -2,6 +2,7 @@ package crossing
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,7 @@ func spoken() *crossingv1.Said {
 var askChanges = []changed{
 	{"operation.request", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.Request = "POST /v1/responses" }},
 	{"operation.modelRequested", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.ModelRequested += "b" }},
+	{"operation.modelVersion", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.ModelVersion = "2" }},
 	{"operation.tool", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.Tool = "search" }},
 	{"operation.agent", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.Agent = "planner" }},
 	{"operation.dataClass", func(h *crossingv1.Half, _ *crossingv1.Close) { h.Operation.DataClass = "public" }},
@@ -203,6 +205,18 @@ func TestJoinAnswers(t *testing.T) {
 	}
 }
 
+// tensors are so many of that name, each of so many dimensions.
+func tensors(n int, name string, dimensions int) (all []*crossingv1.Tensor) {
+	for range n {
+		shape := make([]int64, dimensions)
+		for i := range shape {
+			shape[i] = math.MaxInt64
+		}
+		all = append(all, &crossingv1.Tensor{Name: name, Datatype: "FP32", Shape: shape, Bytes: proto.Uint64(math.MaxUint64)})
+	}
+	return all
+}
+
 // TestCheckAsk: what may be said of what an AI service is asked for.
 func TestCheckAsk(t *testing.T) {
 	long := strings.Repeat("x", maxWord+1)
@@ -229,6 +243,11 @@ func TestCheckAsk(t *testing.T) {
 		"an endless message":        {func(o *crossingv1.Operation) { o.Messages = []*crossingv1.Operation_Message{{Tool: long}} }, "name"},
 		"an endless artifact":       {func(o *crossingv1.Operation) { o.Artifact = &crossingv1.Artifact{Source: long} }, "name"},
 		"an artifact of two lines":  {func(o *crossingv1.Operation) { o.Artifact = &crossingv1.Artifact{Name: "a\nb"} }, "name"},
+		"an endless version":        {func(o *crossingv1.Operation) { o.ModelVersion = long }, "name"},
+		"an input":                  {func(o *crossingv1.Operation) { o.Inputs = tensors(1, "x", maxDimensions) }, ""},
+		"too many inputs":           {func(o *crossingv1.Operation) { o.Inputs = tensors(maxTensors+1, "x", 1) }, "tensors"},
+		"too many dimensions":       {func(o *crossingv1.Operation) { o.Inputs = tensors(1, "x", maxDimensions+1) }, "tensors"},
+		"an endless input":          {func(o *crossingv1.Operation) { o.Inputs = tensors(1, long, 1) }, "tensors"},
 		"too many messages": {func(o *crossingv1.Operation) {
 			o.Messages = make([]*crossingv1.Operation_Message, maxMessages+1)
 		}, "too much"},
@@ -264,6 +283,9 @@ func TestCheckSaid(t *testing.T) {
 		"a changed tool's":       {func(s *crossingv1.Said) { s.ToolsChanged = []string{"a", "\x00"} }, "name"},
 		"a token before asking":  {func(s *crossingv1.Said) { s.FirstToken = durationpb.New(-1) }, "duration"},
 		"a gap of many years":    {func(s *crossingv1.Said) { s.LongestGap = durationpb.New(1 << 62) }, "duration"},
+		"an output":              {func(s *crossingv1.Said) { s.Outputs = tensors(maxTensors, "y", maxDimensions) }, ""},
+		"too many outputs":       {func(s *crossingv1.Said) { s.Outputs = tensors(maxTensors+1, "y", 1) }, "tensors"},
+		"an output in two lines": {func(s *crossingv1.Said) { s.Outputs = tensors(1, "a\nb", 1) }, "tensors"},
 		"an answer without cost": {func(s *crossingv1.Said) { s.Cost = nil }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -320,6 +342,7 @@ func TestFullestAskFits(t *testing.T) {
 			Name: "call_tool", Tool: fmt.Sprintf("%0*d", maxWord, n), Intent: strings.Repeat("i", maxWord), Decision: crossingv1.Decision_ALLOW,
 		})
 	}
+	h.Operation.Inputs = tensors(maxTensors, strings.Repeat("x", maxWord), maxDimensions)
 	f := egressFrame(h, nil)
 	b, err := MarshalFrame(f)
 	if err != nil || CheckFrame(f, egressID) != nil {

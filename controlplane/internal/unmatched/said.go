@@ -14,6 +14,8 @@ func askValue(o *crossingv1.Operation, field string) any {
 		return o.GetRequest()
 	case "operation.modelRequested":
 		return o.GetModelRequested()
+	case "operation.modelVersion":
+		return o.GetModelVersion()
 	case "operation.tool":
 		return o.GetTool()
 	case "operation.agent":

@@ -233,7 +233,7 @@ func TestDisagreeShowsEveryField(t *testing.T) {
 	i.Source, i.Destination, i.Trace = "spiffe://onprem.demo/other", "spiffe://azure.demo/other", strings.Repeat("1", 32)
 	i.Transition = &crossingv1.Transition{From: "a", To: "b", Owner: "c"}
 	i.Operation = &crossingv1.Operation{
-		Service: "s", Name: "n", Authority: "h:1", Request: "POST /", ModelRequested: "m", Tool: "t", Agent: "a", DataClass: "d",
+		Service: "s", Name: "n", Authority: "h:1", Request: "POST /", ModelRequested: "m", ModelVersion: "2", Tool: "t", Agent: "a", DataClass: "d",
 		DataClassSource: crossingv1.Operation_LABEL, Labeler: "spiffe://onprem.demo/labeler", MaxTokens: proto.Uint32(0), Session: "5c0ffee0c0ffee0c",
 		Messages: []*crossingv1.Operation_Message{{Name: "call_tool", Tool: "search", Decision: crossingv1.Decision_DENY}, {Name: "ping"}},
 		Artifact: &crossingv1.Artifact{Name: "org/llm", Reference: "v1", Kind: "model", Source: "org/base"},
@@ -256,7 +256,7 @@ func TestDisagreeShowsEveryField(t *testing.T) {
 			t.Errorf("%q does not show what either has in %s", words, field)
 		}
 	}
-	if n := len(h.Record.GetDifferences()); n < 35 {
+	if n := len(h.Record.GetDifferences()); n < 36 {
 		t.Errorf("the halves differ in %d fields only: %v", n, h.Record.GetDifferences())
 	}
 }

@@ -141,7 +141,7 @@ func (s *Answer) Record() *crossingv1.Said {
 		Id: crossing.Word(got.ID), ModelServed: crossing.Word(got.Model), FinishReason: crossing.Word(got.Finish),
 		Failed: got.Failed, Fault: crossing.Word(got.Fault), Pieces: uint64(max(got.Pieces, 0)),
 		ToolsListed: uint64(max(got.Listed, 0)), ToolsHidden: uint64(max(got.Hidden, 0)), MessagesStopped: uint64(max(got.Stopped, 0)),
-		Tokens: tokens(&got.Tokens),
+		Tokens: tokens(&got.Tokens), Outputs: inspect.RecordTensors(got.Outputs, crossing.Word),
 	}
 	for _, tool := range got.Changed {
 		r.ToolsChanged = append(r.ToolsChanged, crossing.Word(tool))

@@ -128,6 +128,7 @@ func (h *Half) Asks(v *authz.Verdict) {
 	first := &asks[0]
 	o.Name, o.ModelRequested, o.Tool = crossing.Word(first.Operation), crossing.Word(first.Model), crossing.Word(first.Tool)
 	o.Agent, o.Session = crossing.Word(first.Agent), first.Session
+	o.ModelVersion, o.Inputs = crossing.Word(first.ModelVersion), inspect.RecordTensors(first.Inputs, crossing.Word)
 	for _, tool := range first.Offered {
 		o.Offered = append(o.Offered, crossing.Word(tool))
 	}

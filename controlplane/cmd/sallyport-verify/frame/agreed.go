@@ -18,6 +18,8 @@ func (p *Place) AppendAgreed(b []byte) []byte {
 	switch {
 	case denied:
 		kind = 2
+	case asks && saysVersion(operation):
+		kind = 8
 	case asks && operation.Has("artifact"):
 		kind = 7
 	case asks:

@@ -10,9 +10,9 @@ import (
 // What both gateways must say alike of an AI service (gateway/crossing/FORMAT.md,
 // "Join digest"), by the names of the fields.
 
-func asked() [11]string {
+func asked() [12]string {
 	return [...]string{
-		"request", "modelRequested", "tool", "agent", "dataClass", "dataClassSource", "labeler", "maxTokens", "session", "artifact", "messages",
+		"request", "modelRequested", "modelVersion", "tool", "agent", "dataClass", "dataClassSource", "labeler", "maxTokens", "session", "artifact", "messages",
 	}
 }
 
@@ -37,11 +37,17 @@ func appendAsk(b []byte, o *wire.Message) []byte {
 	b = appendTexts(b, o, "labeler")
 	b = appendIfAny(b, o, "maxTokens")
 	b = appendMessages(appendTexts(b, o, "session"), o)
+	if saysVersion(o) {
+		b = wire.AppendVarint(appendTexts(b, o, "modelVersion"), uint64(o.Count("artifact")))
+	}
 	if !o.Has("artifact") {
 		return b
 	}
 	return appendArtifact(b, o)
 }
+
+// saysVersion says that an operation is of a version of a model.
+func saysVersion(o *wire.Message) bool { return len(o.Bytes("modelVersion")) > 0 }
 
 func appendArtifact(b []byte, o *wire.Message) []byte {
 	return appendTexts(b, o.Sub("artifact"), "name", "reference", "kind", "source")

@@ -66,6 +66,8 @@ var (
 	ask = wire.New("Message",
 		wire.Text(1, "name"), wire.Text(2, "tool"), wire.Text(3, "intent"), wire.Enum(4, "decision", decisions),
 		wire.Text(5, "model"))
+	tensor = wire.New("Tensor",
+		wire.Text(1, "name"), wire.Text(2, "datatype"), wire.Many(wire.Int64(3, "shape")), wire.Optional(wire.Uint64(4, "bytes")))
 	artifact  = wire.New("Artifact", wire.Text(1, "name"), wire.Text(2, "reference"), wire.Text(3, "kind"), wire.Text(4, "source"))
 	operation = wire.New("Operation",
 		wire.Text(1, "protocol"), wire.Text(2, "name"), wire.Text(3, "service"), wire.Bool(4, "streamed"), wire.Text(5, "modelRequested"),
@@ -73,12 +75,12 @@ var (
 		wire.Sub(10, "tokens", tokens), wire.Text(11, "authority"), wire.Sub(12, "firstToken", wire.Duration), wire.Text(13, "tool"),
 		wire.Text(14, "agent"), wire.Optional(wire.Uint32(15, "maxTokens")), wire.Many(wire.Text(16, "offered")),
 		wire.Many(wire.Sub(17, "messages", ask)), wire.Text(18, "session"), wire.Text(19, "request"), wire.Text(20, "labeler"),
-		wire.Sub(23, "artifact", artifact))
+		wire.Text(21, "modelVersion"), wire.Many(wire.Sub(22, "inputs", tensor)), wire.Sub(23, "artifact", artifact))
 	said = wire.New("Said",
 		wire.Text(1, "id"), wire.Text(2, "modelServed"), wire.Text(3, "finishReason"), wire.Sub(4, "tokens", tokens),
 		wire.Sub(5, "firstToken", wire.Duration), wire.Sub(6, "longestGap", wire.Duration), wire.Uint64(7, "pieces"), wire.Bool(8, "failed"),
 		wire.Text(9, "fault"), wire.Uint64(10, "toolsListed"), wire.Uint64(11, "toolsHidden"), wire.Many(wire.Text(12, "toolsChanged")),
-		wire.Uint64(13, "messagesStopped"), wire.Optional(wire.Uint64(14, "cost")))
+		wire.Uint64(13, "messagesStopped"), wire.Optional(wire.Uint64(14, "cost")), wire.Many(wire.Sub(15, "outputs", tensor)))
 	kept    = wire.New("Kept", wire.Text(1, "request"), wire.Text(2, "answer"), wire.Bool(3, "cut"), wire.Bool(4, "broken"))
 	guarded = wire.New("Guarded",
 		wire.Text(1, "guard"), wire.Enum(2, "verdict", guardVerdicts), wire.Text(3, "rule"), wire.Many(wire.Text(4, "findings")),

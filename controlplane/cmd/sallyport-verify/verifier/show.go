@@ -92,6 +92,9 @@ func asked(what *wire.Message) string {
 			parts = append(parts, text)
 		}
 	}
+	if version := what.Text("modelVersion"); version != "" {
+		parts = append(parts, "version "+version)
+	}
 	if n := len(what.Subs("messages")); n > 0 {
 		parts[0] = fmt.Sprintf("a batch of %d", n)
 	}

@@ -180,7 +180,7 @@ func decider(r *crossingv1.Record) *crossingv1.End {
 // operation is what was asked for: "openai chat gpt-oss-20b, streamed".
 func operation(r *crossingv1.Record) string {
 	op := r.GetOperation()
-	words := []string{op.GetProtocol(), op.GetName(), op.GetModelRequested(), op.GetTool(), op.GetAgent(), several(op), artifactName(op)}
+	words := []string{op.GetProtocol(), op.GetName(), op.GetModelRequested(), version(op), op.GetTool(), op.GetAgent(), several(op), artifactName(op)}
 	text := strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), " ")
 	if op.GetStreamed() {
 		text += ", streamed"

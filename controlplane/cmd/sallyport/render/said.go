@@ -36,6 +36,7 @@ func aiService(g *Grid, op *crossingv1.Operation) {
 	if len(op.GetOffered()) > 0 {
 		g.Row("offered", strings.Join(op.GetOffered(), ", "))
 	}
+	tensors(g, "inputs", op.GetInputs())
 	if op.GetSession() != "" {
 		g.Row("session", op.GetSession())
 	}
@@ -76,10 +77,18 @@ func first(name string, i int) string {
 	return name
 }
 
+// version is that of the model that is asked for; "" if none is named.
+func version(op *crossingv1.Operation) string {
+	if op.GetModelVersion() == "" {
+		return ""
+	}
+	return "version " + op.GetModelVersion()
+}
+
 func model(op *crossingv1.Operation) string {
 	var parts []string
 	if op.GetModelRequested() != "" {
-		parts = append(parts, "asked for "+op.GetModelRequested())
+		parts = append(parts, "asked for "+spaced(op.GetModelRequested(), version(op)))
 	}
 	if op.GetModelServed() != "" {
 		parts = append(parts, "served by "+op.GetModelServed())
@@ -161,6 +170,9 @@ func said(g *Grid, s *crossingv1.Said) {
 	}
 	if s.GetFailed() {
 		g.Row("", strings.TrimSuffix("the answer is an error: "+s.GetFault(), ": "))
+	}
+	for _, t := range s.GetOutputs() {
+		g.Row("", "answered with "+tensor(t))
 	}
 	if s.GetToolsListed() > 0 {
 		g.Row("", fmt.Sprintf("%d tools listed, %d of them hidden from the caller", s.GetToolsListed(), s.GetToolsHidden()))
