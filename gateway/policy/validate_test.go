@@ -325,6 +325,7 @@ func TestAttributes(t *testing.T) {
 		ok               bool
 	}{
 		{"ai.model", "m", "m", true},
+		{"ai.model_version", "2", "2", true},
 		{"ai.streamed", "true", "true", true},
 		{"ai.streamed", "1", "", false},
 		{"ai.max_tokens", "-5", "-5", true},

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
@@ -193,9 +195,9 @@ func FuzzInference(f *testing.F) {
 			h = binaryHead(len(text))
 		}
 		content := text + behind
-		_, err := readIn(h, content, max(len(content), 1))
-		if _, cut := readIn(h, content, max(piece%64, 1)); (err == nil) != (cut == nil) {
-			t.Fatalf("whole: %v, in pieces of %d: %v", err, piece, cut)
+		ask, err := readIn(h, content, max(len(content), 1))
+		if other, cut := readIn(h, content, max(piece%64, 1)); (err == nil) != (cut == nil) || !cmp.Equal(ask, other) {
+			t.Fatalf("whole: %+v, %v, in pieces of %d: %+v, %v", ask, err, piece, other, cut)
 		}
 		if err != nil {
 			return
@@ -223,38 +225,42 @@ func FuzzInference(f *testing.F) {
 		if got.ModelName != nil && *got.ModelName != "m" || int(size) != len(behind) {
 			t.Fatalf("%q is for %v, with %v bytes of %d", text, got.ModelName, size, len(behind))
 		}
+		if want, ok := tensorsOfJSON(text); ok && !cmp.Equal(want, ask.Inputs) {
+			t.Fatalf("%q has (-want +got):\n%s", text, cmp.Diff(want, ask.Inputs))
+		}
 	})
 }
 
-// FuzzCall: a second reader finds the model that is told, and no other.
+// FuzzCall: a second reader finds the model, the version and the inputs that are told, and
+// no others.
 func FuzzCall(f *testing.F) {
 	f.Add([]byte(field(1, "m")+field(5, field(1, "x"))), 3)
+	f.Add([]byte(field(7, "ab")+field(2, "2")+field(5, field(1, "x"), field(3, "\x02\x02"))), 2)
 	f.Add([]byte(field(5, field(4, field(1, "p")))+field(1, "m")), 1)
 	f.Fuzz(func(t *testing.T, message []byte, piece int) {
 		h := head("POST", service+"ModelInfer", "content-type", "application/grpc")
 		content := framed(string(message))
 		ask, err := readIn(h, content, len(content))
-		if other, cut := readIn(h, content, max(piece%64, 1)); (err == nil) != (cut == nil) || other.Model != ask.Model {
+		if other, cut := readIn(h, content, max(piece%64, 1)); (err == nil) != (cut == nil) || !cmp.Equal(ask, other) {
 			t.Fatalf("whole: %+v, %v; in pieces of %d: %+v, %v", ask, err, piece, other, cut)
 		}
 		if err != nil {
 			return
 		}
-		model := ""
-		for b := message; len(b) > 0; {
-			number, wire, n := protowire.ConsumeTag(b)
-			size := protowire.ConsumeFieldValue(number, wire, b[max(n, 0):])
-			if n < 0 || size < 0 {
-				t.Fatalf("%x is no message", message)
+		model, version := "", ""
+		eachField(message, func(number protowire.Number, _ uint64, content []byte) {
+			switch number {
+			case 1:
+				model = string(content)
+			case 2:
+				version = string(content)
 			}
-			if number == 1 {
-				v, _ := protowire.ConsumeBytes(b[n:])
-				model = string(v)
-			}
-			b = b[n+size:]
+		})
+		if model != ask.Model || version != ask.ModelVersion {
+			t.Fatalf("%q, version %q; another parser finds %q, version %q", ask.Model, ask.ModelVersion, model, version)
 		}
-		if model != ask.Model {
-			t.Fatalf("%q, another parser finds %q", ask.Model, model)
+		if want := tensorsOfMessage(message); !cmp.Equal(want, ask.Inputs, cmpopts.EquateEmpty()) {
+			t.Fatalf("%x has (-want +got):\n%s", message, cmp.Diff(want, ask.Inputs))
 		}
 	})
 }

@@ -62,7 +62,11 @@ func TestRoute(t *testing.T) {
 		{"POST", "/v1/models/m/infer", "", "", inspect.Unknown},
 		{"OPTIONS", "*", "", "", inspect.Unknown},
 	} {
-		if ask := route(tt.method, tt.path); ask.Operation != tt.operation || ask.Model != tt.model || ask.Streamed != tt.streamed {
+		version := ""
+		if tt.operation != "" && strings.Contains(tt.path, "/versions/2") {
+			version = "2"
+		}
+		if ask := route(tt.method, tt.path); ask.Operation != tt.operation || ask.Model != tt.model || ask.ModelVersion != version || ask.Streamed != tt.streamed {
 			t.Errorf("%s %s is %q of %q, streamed %v, want %q of %q, %v",
 				tt.method, tt.path, ask.Operation, ask.Model, ask.Streamed, tt.operation, tt.model, tt.streamed)
 		}
