@@ -252,26 +252,30 @@ func TestInference(t *testing.T) {
 			[]*crossingv1.Tensor{
 				{Name: "text", Datatype: "BYTES", Shape: []int64{1}, Bytes: proto.Uint64(uint64(len(secretIn)))},
 				{Name: "mask", Datatype: "BOOL", Shape: []int64{2, 2}, Bytes: proto.Uint64(4)},
-			}, label,
+			},
+			label,
 		},
 		{
 			"gRPC, raw and large", func(i *inferring, version string) told {
 				return i.call(`{"model_name":"resnet","model_version":"`+version+`","inputs":[{"name":"pixels","datatype":"FP32","shape":["1","3","224","224"]}]}`,
 					repeated(secretIn, large))
 			},
-			[]*crossingv1.Tensor{{Name: "pixels", Datatype: "FP32", Shape: []int64{1, 3, 224, 224}, Bytes: proto.Uint64(large)}}, label,
+			[]*crossingv1.Tensor{{Name: "pixels", Datatype: "FP32", Shape: []int64{1, 3, 224, 224}, Bytes: proto.Uint64(large)}},
+			label,
 		},
 		{
 			"gRPC, in the message", func(i *inferring, version string) told {
 				return i.call(`{"model_name":"resnet","model_version":"` + version + `","inputs":[{"name":"x","datatype":"FP32","shape":["1"],"contents":{"fp32_contents":[` + secretNumber + `]}}]}`)
 			},
-			[]*crossingv1.Tensor{{Name: "x", Datatype: "FP32", Shape: []int64{1}}}, label,
+			[]*crossingv1.Tensor{{Name: "x", Datatype: "FP32", Shape: []int64{1}}},
+			label,
 		},
 		{
 			"REST", func(i *inferring, version string) told {
 				return i.post(version, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[`+secretNumber+`,0]}]}`)
 			},
-			[]*crossingv1.Tensor{{Name: "x", Datatype: "FP32", Shape: []int64{1, 2}}}, scores,
+			[]*crossingv1.Tensor{{Name: "x", Datatype: "FP32", Shape: []int64{1, 2}}},
+			scores,
 		},
 		{
 			"REST, binary and large", func(i *inferring, version string) told {
@@ -281,7 +285,8 @@ func TestInference(t *testing.T) {
 			[]*crossingv1.Tensor{
 				{Name: "pixels", Datatype: "FP32", Shape: []int64{1, 3, 224, 224}, Bytes: proto.Uint64(large)},
 				{Name: "text", Datatype: "BYTES", Shape: []int64{1}, Bytes: proto.Uint64(uint64(len(secretIn)))},
-			}, label,
+			},
+			label,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

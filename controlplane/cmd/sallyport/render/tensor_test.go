@@ -12,7 +12,7 @@ import (
 
 func TestTensor(t *testing.T) {
 	for want, of := range map[string]*crossingv1.Tensor{
-		"": {},
+		"":                                    {},
 		"pixels FP32[1,3,224,224], 588.0 KiB": {Name: "pixels", Datatype: "FP32", Shape: []int64{1, 3, 224, 224}, Bytes: proto.Uint64(602112)},
 		"text BYTES[1]":                       {Name: "text", Datatype: "BYTES", Shape: []int64{1}},
 		"empty FP32, 0 B":                     {Name: "empty", Datatype: "FP32", Bytes: proto.Uint64(0)},

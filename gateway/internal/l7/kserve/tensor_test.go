@@ -64,20 +64,30 @@ func requests() []request {
 		{"binary", sized + "\x00{\"]}\xff12", binaryHead(len(sized)), "", []inspect.Tensor{
 			given("x", "FP32", 8, 1, 2), given("y", "", -1), given("z", "", 0),
 		}},
-		{"shapes that are none", `{"inputs":[{"shape":[1,2.5]},{"shape":["1"]},{"shape":[[1]]},{"shape":4},{"shape":[1e3]},{"shape":[9223372036854775808]},{"shape":[]},{"shape":null},7]}`,
-			text, "", slices.Repeat([]inspect.Tensor{{Bytes: -1}}, 9)},
+		{
+			"shapes that are none", `{"inputs":[{"shape":[1,2.5]},{"shape":["1"]},{"shape":[[1]]},{"shape":4},{"shape":[1e3]},{"shape":[9223372036854775808]},{"shape":[]},{"shape":null},7]}`,
+			text, "", slices.Repeat([]inspect.Tensor{{Bytes: -1}}, 9),
+		},
 		{"names that are none", `{"inputs":[{"name":1,"datatype":null},{"name":"` + long + `"}]}`, text, "", slices.Repeat([]inspect.Tensor{{Bytes: -1}}, 2)},
 		{"more than are told", `{"inputs":[` + many + `{"name":"one too many"}]}`, text, "", slices.Repeat([]inspect.Tensor{given("t", "", -1, sixteen...)}, inspect.MaxTensors)},
 		{"outputs that are asked for", `{"inputs":[],"outputs":[{"name":"y"}]}`, text, "", nil},
 
-		{"a call", framed(field(1, "m") + field(2, "2") + field(5, field(1, "x"), field(2, "INT64"), field(3, varints(2, 300))) + field(7, "0123456789")),
-			call, "2", []inspect.Tensor{given("x", "INT64", 10, 2, 300)}},
-		{"a call that says it in other order", framed(field(7, "01") + field(5, unpacked(3, 2), field(1, "x"), field(3, varints(-1)), unpacked(3, 4)) + field(7, "") + field(5) + field(2, "2") + field(1, "m")),
-			call, "2", []inspect.Tensor{given("x", "", 2, 2, -1, 4), given("", "", 0)}},
+		{
+			"a call", framed(field(1, "m") + field(2, "2") + field(5, field(1, "x"), field(2, "INT64"), field(3, varints(2, 300))) + field(7, "0123456789")),
+			call, "2",
+			[]inspect.Tensor{given("x", "INT64", 10, 2, 300)},
+		},
+		{
+			"a call that says it in other order", framed(field(7, "01") + field(5, unpacked(3, 2), field(1, "x"), field(3, varints(-1)), unpacked(3, 4)) + field(7, "") + field(5) + field(2, "2") + field(1, "m")),
+			call, "2",
+			[]inspect.Tensor{given("x", "", 2, 2, -1, 4), given("", "", 0)},
+		},
 		{"its contents in the message", framed(field(1, "m") + field(5, field(1, "x"), field(5, field(6, "1234")))), call, "", []inspect.Tensor{given("x", "", -1)}},
 		{"a name twice", framed(field(1, "m") + field(5, field(1, "x"), field(1, "y"))), call, "", []inspect.Tensor{given("y", "", -1)}},
-		{"more in a call than are told", framed(field(1, "m") + strings.Repeat(field(5, field(3, varints(make([]int64, 20)...))), 40) + strings.Repeat(field(7, "1"), 41)),
-			call, "", slices.Repeat([]inspect.Tensor{given("", "", 1, make([]int64, inspect.MaxDimensions)...)}, inspect.MaxTensors)},
+		{
+			"more in a call than are told", framed(field(1, "m") + strings.Repeat(field(5, field(3, varints(make([]int64, 20)...))), 40) + strings.Repeat(field(7, "1"), 41)),
+			call, "", slices.Repeat([]inspect.Tensor{given("", "", 1, make([]int64, inspect.MaxDimensions)...)}, inspect.MaxTensors),
+		},
 		{"outputs that a call asks for", framed(field(1, "m") + field(6, field(1, "y"))), call, "", nil},
 	}
 }
