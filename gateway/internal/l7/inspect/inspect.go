@@ -39,10 +39,9 @@ const (
 type Ask struct {
 	// Operation is a name of this release, such as chat or call_tool: see each
 	// protocol. A method of MCP that has none is its own name, which has a slash.
-	Operation string
-	Model     string // as asked for
-	// ModelVersion is the version of Model that is asked for.
-	ModelVersion string
+	Operation    string
+	Model        string // as asked for
+	ModelVersion string // of Model, as asked for
 	Tool         string // that is called; the name of a prompt; the URI of a resource
 	Agent        string // an agent or assistant that is spoken to
 	Streamed     Truth  // the answer is asked for as a stream
