@@ -91,8 +91,11 @@ func (t *tensors) begin() {
 // text takes one that stands in a tensor.
 func (t *tensors) text(is uint8, text []byte) {
 	last := t.last()
-	if last == nil || len(text) > inspect.MaxText {
+	if last == nil {
 		return
+	}
+	if len(text) > inspect.MaxText {
+		text = nil
 	}
 	if is == nameOfTensor {
 		last.Name = string(text)

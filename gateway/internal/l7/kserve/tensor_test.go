@@ -84,6 +84,7 @@ func requests() []request {
 		},
 		{"its contents in the message", framed(field(1, "m") + field(5, field(1, "x"), field(5, field(6, "1234")))), call, "", []inspect.Tensor{given("x", "", -1)}},
 		{"a name twice", framed(field(1, "m") + field(5, field(1, "x"), field(1, "y"))), call, "", []inspect.Tensor{given("y", "", -1)}},
+		{"a name, and one that is none", framed(field(1, "m") + field(5, field(1, "x"), field(1, long))), call, "", []inspect.Tensor{given("", "", -1)}},
 		{
 			"more in a call than are told", framed(field(1, "m") + strings.Repeat(field(5, field(3, varints(make([]int64, 20)...))), 40) + strings.Repeat(field(7, "1"), 41)),
 			call, "", slices.Repeat([]inspect.Tensor{given("", "", 1, make([]int64, inspect.MaxDimensions)...)}, inspect.MaxTensors),
@@ -290,10 +291,10 @@ func tensorsOfMessage(message []byte) (all []inspect.Tensor) {
 			tensor := inspect.Tensor{Bytes: -1}
 			eachField(content, func(number protowire.Number, n uint64, content []byte) {
 				switch {
-				case number == 1 && len(content) <= inspect.MaxText:
-					tensor.Name = string(content)
-				case number == 2 && len(content) <= inspect.MaxText:
-					tensor.Datatype = string(content)
+				case number == 1:
+					tensor.Name = toldOf(string(content))
+				case number == 2:
+					tensor.Datatype = toldOf(string(content))
 				case number == 3 && content == nil:
 					tensor.Shape = append(tensor.Shape, int64(n))
 				case number == 3:
