@@ -242,7 +242,10 @@ func TestAnswerOf(t *testing.T) {
 		{GetBatch, 200, "application/json", true},
 		{ListModels, 200, "application/json", false},
 		{ListModels, 404, "application/json", true},
-		{BatchResults, 200, "application/x-jsonl", false},
+		{BatchResults, 200, "application/x-jsonl", true},
+		{BatchResults, 200, "application/json", true},
+		{BatchResults, 302, "text/html", false},
+		{BatchResults, 404, "application/json", true},
 		{"", 500, "application/json", false},
 	} {
 		said := hear(t, tt.operation, answered(tt.status, tt.media), "<html>", func(rest int) int { return rest })

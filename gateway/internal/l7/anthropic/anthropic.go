@@ -63,6 +63,8 @@ func (Protocol) Answer(asks []inspect.Ask, head *l7.ResponseHead, _ *inspect.Rul
 	said.Failed = head.Status >= 400
 	kind, _ := inspect.MediaOf(head.Fields)
 	switch operation := asks[0].Operation; {
+	case operation == BatchResults && head.Status/100 == 2:
+		return newResults(said)
 	case kind == inspect.EventStream && operation == Chat:
 		return newStreamed(said)
 	case kind == inspect.JSON && (said.Failed || told(operation)):

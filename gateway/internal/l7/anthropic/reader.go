@@ -36,6 +36,7 @@ const (
 	blockText // a block of content begins
 	pieceText // a piece of it
 	errorText
+	costlessText // a result of a batch that no model answered
 )
 
 // kindOf is what a text, or an event of that name, is.
@@ -51,6 +52,8 @@ func kindOf(name []byte) textKind {
 		return pieceText
 	case "error":
 		return errorText
+	case "errored", "canceled", "expired":
+		return costlessText
 	default:
 		return otherText
 	}

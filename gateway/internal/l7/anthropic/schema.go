@@ -97,6 +97,11 @@ var wholes = compile(usage("", 0), places{
 	"/error/type": fault, "/input_tokens": input,
 })
 
+// resultLines is what a line of a batch's results has.
+var resultLines = compile(usage("/result/message", 0), places{
+	"/result/type": kind, "/result/message/model": answerModel,
+})
+
 // events is what an event of a stream has (Messages API, Streaming Messages). A
 // block of content may say that another model goes on.
 var events = compile(usage("", 0), usage("/message", ofStart), places{
