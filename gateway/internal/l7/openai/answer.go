@@ -42,6 +42,7 @@ type streamed struct {
 	reader reader
 	begun  bool // the event has data
 	done   bool
+	behind bool            // the response is made in the background
 	start  [len(done)]byte // of the event's data
 	length int             // of start
 }
@@ -79,6 +80,16 @@ func (e *events) Data(piece []byte) error {
 	return nil
 }
 
+// count takes the pieces that came for the least that the answer cost: but what is made
+// in the background goes on without them.
+func (e *events) count(f *found) {
+	if e.behind = e.behind || f.behind; e.behind {
+		e.said.Tokens.Counted = -1
+		return
+	}
+	e.said.Tokens.Counted = e.said.Pieces
+}
+
 func (e *events) Block(b *sse.Block) error {
 	if !e.begun || e.done {
 		return nil
@@ -95,7 +106,7 @@ func (e *events) Block(b *sse.Block) error {
 		f := &e.reader.found
 		e.tell(f)
 		e.said.Pieces += f.pieces
-		e.said.Tokens.Counted = e.said.Pieces
+		e.count(f)
 	}
 	return nil
 }

@@ -99,6 +99,14 @@ func TestWholeAnswers(t *testing.T) {
 			says(func(s *inspect.Said) { s.ID, s.Finish, s.Failed, s.Fault = "resp_1", "failed", true, "server_error" }),
 		},
 		{"a response in the background", Responses, 200, `{"id":"resp_1","status":"queued","error":null,"usage":null}`, says(func(s *inspect.Said) { s.ID = "resp_1" })},
+		{"a response that is being made", GetResponse, 200, `{"id":"resp_1","status":"in_progress","background":true,"model":"m","usage":null}`, says(func(s *inspect.Said) { s.ID, s.Model = "resp_1", "m" })},
+		{"a usage before there is one", Responses, 200, `{"id":"resp_1","status":"queued","background":true,"usage":{"input_tokens":0,"output_tokens":0}}`, says(func(s *inspect.Said) { s.ID = "resp_1" })},
+		{
+			"a response that was made in the background", GetResponse, 200, `{"id":"resp_1","status":"completed","background":true,"model":"m","usage":{"input_tokens":3,"output_tokens":4}}`,
+			says(func(s *inspect.Said) {
+				s.ID, s.Model, s.Finish, s.Tokens = "resp_1", "m", "completed", cost(3, 4, -1, -1, -1)
+			}),
+		},
 		{"a response that was stopped", CancelResponse, 200, `{"id":"resp_1","status":"cancelled"}`, says(func(s *inspect.Said) { s.ID, s.Finish = "resp_1", "cancelled" })},
 		{
 			"embeddings", Embeddings, 200, `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-0.2]}],"model":"e","usage":{"prompt_tokens":8,"total_tokens":8}}`,
@@ -209,6 +217,15 @@ func TestStreams(t *testing.T) {
 				s.Failed, s.Fault = true, "rate_limit_exceeded"
 			}),
 		},
+		{
+			"a response in the background, broken off", Responses, "event: response.created\n" + data(`{"type":"response.created","response":{"id":"resp_1","status":"queued","background":true}}`, `{"type":"response.output_text.delta","delta":"x"}`),
+			says(func(s *inspect.Said) { s.ID, s.Pieces = "resp_1", 1 }),
+		},
+		{
+			"a response in the background", GetResponse, data(`{"type":"response.in_progress","response":{"id":"resp_1","status":"in_progress","background":true,"usage":{"output_tokens":0}}}`, `{"type":"response.completed","response":{"status":"completed","background":true,"usage":{"input_tokens":3,"output_tokens":4}}}`),
+			says(func(s *inspect.Said) { s.ID, s.Finish, s.Tokens = "resp_1", "completed", cost(3, 4, -1, -1, -1) }),
+		},
+		{"a response that waits", Responses, data(`{"type":"response.created","response":{"status":"queued","background":false}}`), says(func(s *inspect.Said) { s.Tokens.Counted = 0 })},
 		{
 			"an error of responses", Responses, "event: error\n" + data(`{"type":"error","code":"ERR_SOMETHING","message":"x","param":null,"sequence_number":1}`),
 			says(func(s *inspect.Said) { s.Failed, s.Fault, s.Tokens.Counted = true, "ERR_SOMETHING", 0 }),

@@ -25,6 +25,8 @@ type found struct {
 	eventCode                 string // of an event of a response, which may be something else
 	failed, isError           bool   // isError is of an event of a response
 	isDelta                   bool   // of a response: it is an event that brings some of one
+	behind                    bool   // a response is made in the background, where no answer waits for it
+	pending                   bool   // it is not made yet: what it has used is not known
 
 	used   bool // there is a usage
 	tokens inspect.Tokens
@@ -99,6 +101,8 @@ func (h *readerHandler) Value(path int, kind jsonscan.Kind, text []byte) error {
 		if f.used = kind == jsonscan.Object; f.used {
 			f.tokens = inspect.NewSaid().Tokens
 		}
+	case is == behind:
+		f.behind = kind == jsonscan.True
 	case is == failure:
 		f.failed = f.failed || kind != jsonscan.Null
 	case kind == jsonscan.Number:
@@ -145,6 +149,7 @@ func (h *readerHandler) text(is place, text []byte) {
 		f.model = again(h.said.Model, text)
 	case status:
 		f.failed = f.failed || string(text) == "failed"
+		f.pending = string(text) == "queued" || string(text) == "in_progress"
 		if final(text) {
 			f.status = again(h.said.Finish, text)
 		}

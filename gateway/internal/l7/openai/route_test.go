@@ -78,6 +78,8 @@ func TestRoute(t *testing.T) {
 		{"GET", "/openai/deployments/a/models", "", "", nil},
 		{"GET", "/openai/deployments/a/responses/r", "", "", nil},
 		{"POST", "/v1/images/generations", "", "", nil},
+		{"POST", "/v1/batches", "", "", nil}, // whose models are in a file
+		{"GET", "/v1/files/file_1/content", "", "", nil},
 		{"GET", "/v1", "", "", nil},
 		{"GET", "/", "", "", nil},
 		{"OPTIONS", "*", "", "", nil},

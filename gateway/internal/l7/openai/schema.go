@@ -52,6 +52,7 @@ const (
 	answerID place = iota
 	answerModel
 	status  // of a response
+	behind  // a response is made in the background
 	reason  // why a response is not complete
 	choice  // one of several, in an array
 	index   // its number
@@ -102,6 +103,7 @@ func response(at string) places {
 		at + "/id":                        answerID,
 		at + "/model":                     answerModel,
 		at + "/status":                    status,
+		at + "/background":                behind,
 		at + "/incomplete_details/reason": reason,
 		"?" + at + "/error":               failure,
 		at + "/error/code":                faultCode,

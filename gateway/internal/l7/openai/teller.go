@@ -26,7 +26,7 @@ func (t *teller) tell(f *found) {
 	if s.Model == "" {
 		s.Model = f.model
 	}
-	if f.used {
+	if f.used && !f.pending {
 		counted := s.Tokens.Counted
 		s.Tokens = f.tokens
 		s.Tokens.Counted = counted
