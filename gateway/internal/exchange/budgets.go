@@ -67,6 +67,7 @@ func (a *account) spend(said *crossingv1.Said, cause crossingv1.Cause) {
 	a.budget.Settle(spend.Usage{
 		Bytes: int64(min(request+response, 1<<62)), Tokens: said.GetTokens(), Model: said.GetModelServed(),
 		Answered: a.begun && a.close.GetStatus() < 400 && !said.GetFailed(),
+		Pending:  said.GetId() != "" && said.GetFinishReason() == "",
 	})
 }
 

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/budget"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/anthropic"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/openai"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/limits"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -60,6 +62,68 @@ func TestSettle(t *testing.T) {
 		e.Settle(c.u) // counts once
 		if got := used(l); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// TestSettleLater: work that goes on when its exchange ends counts as it was reserved, each
+// thing of it; who looks at it pays when it has ended, as reported.
+func TestSettleLater(t *testing.T) {
+	reported := &crossingv1.Tokens{Input: count(3), Output: count(4), Source: crossingv1.Tokens_REPORTED}
+	for _, c := range []struct {
+		name, operation string
+		u               Usage
+		want            int64
+	}{
+		{"asked for", openai.Responses, Usage{Answered: true, Pending: true}, 10 + 3*100},
+		{"a batch", anthropic.CreateBatch, Usage{Answered: true, Pending: true}, 10 + 3*100},
+		{"refused", anthropic.CreateBatch, Usage{}, 0},
+		{"reported", anthropic.CreateBatch, Usage{Tokens: reported, Answered: true}, 7},
+		{"goes on", openai.GetResponse, Usage{Answered: true, Pending: true}, 0},
+		{"is being stopped", openai.CancelResponse, Usage{Answered: true, Pending: true}, 0},
+		{"a batch goes on", anthropic.GetBatch, Usage{Answered: true, Pending: true}, 0},
+		{"has ended", openai.GetResponse, Usage{Tokens: reported, Answered: true}, 7},
+		{"has ended, nobody knows with what", openai.GetResponse, Usage{Answered: true}, 10 + 3*100},
+		{"results that nobody can read", anthropic.BatchResults, Usage{Answered: true, Pending: true}, 10 + 3*100},
+	} {
+		l := budget.New()
+		three := []Item{item("a", limits.Tokens, 1000, 100), item("b", limits.Tokens, 1000, 100), item("b", limits.Tokens, 1000, 100)}
+		three[0].Ask.Operation = c.operation
+		e, refused := Reserve(l, prices{}, "spiffe://a.test/x", three, 40, noon)
+		if refused != nil {
+			t.Fatalf("%s: %v", c.name, refused)
+		}
+		e.Settle(c.u)
+		if got := used(l); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// byName are prices of models by their names: each token costs as many as that has bytes.
+type byName struct{}
+
+func (byName) CostOf(model string, input, output int64) int64 {
+	return int64(len(model)) * (input + output)
+}
+
+// TestDearest: what several models cost is what the dearest of them would, where the call
+// named none.
+func TestDearest(t *testing.T) {
+	for _, c := range []struct {
+		asked, served string
+		want          int64
+	}{{"", "a,bbb,cc", 3 * 7}, {"", "a", 7}, {"", "", 0}, {"a", "a,b", 3 * 7}, {"aa", "b", 2 * 7}} {
+		l := budget.New()
+		one := item("i", limits.Cost, 1_000_000, 100)
+		one.Ask.Model = c.asked
+		e, refused := Reserve(l, byName{}, "spiffe://a.test/x", []Item{one}, 40, noon)
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		e.Settle(Usage{Model: c.served, Answered: true, Tokens: &crossingv1.Tokens{Input: count(3), Output: count(4)}})
+		if got := used(l); got != c.want {
+			t.Errorf("%q, served by %q: %d, want %d", c.asked, c.served, got, c.want)
 		}
 	}
 }
