@@ -81,6 +81,50 @@ func TestTools(t *testing.T) {
 	}
 }
 
+// TestPromptsAndResources: of lists of them the caller gets what it may ask for, and the
+// record counts what it did not see.
+func TestPromptsAndResources(t *testing.T) {
+	p := policytest.Estate(t, 1, func(p *policyv1.Policy) {
+		p.Workloads["llm"].Serves["chat"] = "mcp://:8000"
+		allowed := &policyv1.Condition{Any: &policyv1.Conditions{Conditions: []*policyv1.Condition{
+			is("ai.operation", "list_prompts", "list_resources", "list_resource_templates"),
+			{All: &policyv1.Conditions{Conditions: []*policyv1.Condition{is("ai.operation", "get_prompt"), is("ai.tool", "greet")}}},
+			{All: &policyv1.Conditions{Conditions: []*policyv1.Condition{is("ai.operation", "read_resource"), is("ai.tool", "docs:a")}}},
+		}}}
+		p.Intents[0].When, p.Intents[0].Condition = "written as a condition", allowed
+	})
+	for _, c := range []struct{ method, operation, result, want string }{
+		{"prompts/list", "list_prompts", `{"prompts":[{"name":"greet"},{"name":"docs:a"}]}`, `{"prompts":[{"name":"greet"}]}`},
+		{"resources/list", "list_resources", `{"resources":[{"uri":"greet","name":"docs:a"},{"uri":"docs:a","name":"x"}]}`, `{"resources":[{"uri":"docs:a","name":"x"}]}`},
+		{"resources/templates/list", "list_resource_templates", `{"resourceTemplates":[{"uriTemplate":"docs:{x}"},{"uriTemplate":"docs:a"}]}`, `{"resourceTemplates":[{"uriTemplate":"docs:a"}]}`},
+	} {
+		for _, media := range []string{"application/json", "text/event-stream"} {
+			w := reading(t, p)
+			framed := func(result string) string {
+				text := `{"jsonrpc":"2.0","id":7,"result":` + result + `}`
+				if media == "text/event-stream" {
+					return "data: " + text + "\n\n"
+				}
+				return text
+			}
+			w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+				_, err := readAll(r)
+				a := answer(200, framed(c.result))
+				a.Head.Fields = l7.Fields{{Name: "content-type", Value: media}}
+				return a, err
+			}
+			r := w.ask(t, rpc(`{"jsonrpc":"2.0","id":7,"method":"`+c.method+`"}`))
+			if r.body.String() != framed(c.want) {
+				t.Errorf("%s as %s: %s", c.method, media, r.body.String())
+			}
+			rec := w.joined(t)
+			if said := rec.GetIngress().GetSaid(); said.GetToolsListed() != 2 || said.GetToolsHidden() != 1 || rec.GetOperation().GetName() != c.operation || !rec.GetAgree() {
+				t.Errorf("%s as %s: record %v", c.method, media, rec)
+			}
+		}
+	}
+}
+
 // TestToolCalls: each message of JSON-RPC is decided on, and the caller is told in JSON-RPC.
 func TestToolCalls(t *testing.T) {
 	for _, c := range []struct {

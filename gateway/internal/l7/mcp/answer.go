@@ -38,7 +38,7 @@ func shaped(head *l7.ResponseHead) shape {
 // left out. It must not have a content-length then, nor be in a content coding: whoever
 // has rules asks the server for none.
 //
-// Whatever was asked for, an answer may have tools in it: an SDK takes a list for the
+// Whatever was asked for, an answer may have a list in it: an SDK takes one for the
 // answer to any of its requests, by its id, also out of another one's stream.
 func (Protocol) MayShorten(head *l7.ResponseHead, rules *inspect.Rules) bool {
 	return rules != nil && shaped(head) != other

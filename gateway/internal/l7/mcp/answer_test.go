@@ -26,12 +26,13 @@ func answerOf(types ...string) *l7.ResponseHead {
 	return h
 }
 
-// but are rules under which a caller may have all but some operations, or tools.
+// but are rules under which a caller may have all but some operations, or tools, prompts
+// and resources.
 func but(not ...string) *inspect.Rules {
 	return &inspect.Rules{
 		May: func(a *inspect.Ask) bool {
 			for _, n := range not {
-				if a.Operation == n || a.Operation == CallTool && a.Tool == n {
+				if a.Operation == n || a.Tool == n {
 					return false
 				}
 			}
@@ -133,6 +134,54 @@ func TestListsOfTools(t *testing.T) {
 	}
 }
 
+// TestListsOfOthers: what is listed is shown to who may ask for it by the operation that
+// asks for such things, not by another one.
+func TestListsOfOthers(t *testing.T) {
+	const (
+		prompts   = `{"prompts":[{"name":"x","arguments":[{"name":"a"}]},{"name":"a","title":"x"}]}`
+		resources = `{"resources":[{"uri":"file:///x","name":"a"} , {"name":"x","uri":"file:///a"}],"nextCursor":"x"}`
+		templates = `{"resourceTemplates":[{"uriTemplate":"file:///{x}","name":"a"},{"name":"x","uriTemplate":"db:///{x}"}]}`
+		none      = `{"prompts":[],"resources":null,"resourceTemplates":[],"contents":[{"uri":"file:///x"}],"messages":[]}`
+	)
+	for _, tt := range []struct {
+		name   string
+		rules  *inspect.Rules
+		result string
+		want   string
+		hidden int64
+	}{
+		{"prompts by name", but("x"), prompts, `{"prompts":[{"name":"a","title":"x"}]}`, 1},
+		{"no prompts", but(GetPrompt), prompts, `{"prompts":[]}`, 2},
+		{"prompts of who calls no tools", but(CallTool, ReadResource), prompts, prompts, 0},
+		{"resources by URI", but("file:///x"), resources, `{"resources":[  {"name":"x","uri":"file:///a"}],"nextCursor":"x"}`, 1},
+		{"resources by name", but("x", "a"), resources, resources, 0},
+		{"no resources", but(ReadResource), resources, `{"resources":[  ],"nextCursor":"x"}`, 2},
+		{"resources of who gets no prompts", but(GetPrompt, CallTool), resources, resources, 0},
+		{"templates as if they were URIs", but("db:///{x}"), templates, `{"resourceTemplates":[{"uriTemplate":"file:///{x}","name":"a"}]}`, 1},
+		{"no templates", but(ReadResource), templates, `{"resourceTemplates":[]}`, 2},
+		{"tools of who reads nothing", but(ReadResource, GetPrompt), `{"tools":[{"name":"x"}]}`, `{"tools":[{"name":"x"}]}`, 0},
+		{"two lists", but("x"), `{"tools":[{"name":"x"}],"prompts":[{"name":"x"},{"name":"a"}]}`, `{"tools":[],"prompts":[{"name":"a"}]}`, 2},
+		{"elsewhere", but("x", GetPrompt, ReadResource), none, none, 0},
+		{"a long URI", but("x"), `{"resources":[{"uri":"` + strings.Repeat("u", inspect.MaxText+1) + `"}]}`, `{"resources":[]}`, 1},
+	} {
+		rules := tt.rules
+		rules.Seen = func(name string, _ [32]byte) {
+			if !strings.Contains(tt.result, `"tools"`) {
+				t.Errorf("%s: %s is seen as a tool", tt.name, name)
+			}
+		}
+		for media, both := range map[string][2]string{
+			jsonType:   {reply(tt.result), reply(tt.want)},
+			eventsType: {event(progress) + event("["+reply(tt.result)+"]"), event(progress) + event("["+reply(tt.want)+"]")},
+		} {
+			got, said, err := answered(t, media, rules, both[0])
+			if got != both[1] || err != nil || said.Hidden != tt.hidden {
+				t.Errorf("%s: %s, %d hidden, %v; want %s", tt.name, got, said.Hidden, err, both[1])
+			}
+		}
+	}
+}
+
 func TestPins(t *testing.T) {
 	const add = `{"name":"add", "inputSchema":{"type":"object","properties":{"b":{"minimum":1.50},"a":{}}}}`
 	pin := sha256.Sum256([]byte(`{"inputSchema":{"properties":{"a":{},"b":{"minimum":1.5}},"type":"object"},"name":"add"}`))
@@ -166,7 +215,7 @@ func TestPins(t *testing.T) {
 
 // What cannot be told apart ends the answer.
 func TestRefusedAnswers(t *testing.T) {
-	big := `{"name":"a","x":"` + strings.Repeat("x", maxTool) + `"}`
+	big := `{"name":"a","x":"` + strings.Repeat("x", maxEntry) + `"}`
 	for name, tt := range map[string]struct {
 		content string
 		kind    error
@@ -189,6 +238,13 @@ func TestRefusedAnswers(t *testing.T) {
 		"a tool of a number":       {reply(`{"tools":[7]}`), inspect.ErrUnreadable},
 		"tools in an object":       {reply(`{"tools":{"x":{"name":"x"}}}`), inspect.ErrUnreadable},
 		"tools of a text":          {reply(`{"tools":"x"}`), inspect.ErrUnreadable},
+		"a prompt without a name":  {reply(`{"prompts":[{"title":"x"}]}`), inspect.ErrUnreadable},
+		"a resource by its name":   {reply(`{"resources":[{"name":"x"}]}`), inspect.ErrUnreadable},
+		"a resource of two URIs":   {reply(`{"resources":[{"uri":"a","uri":"x"}]}`), inspect.ErrAmbiguous},
+		"a template of a URI":      {reply(`{"resourceTemplates":[{"uri":"x"}]}`), inspect.ErrUnreadable},
+		"prompts in an object":     {reply(`{"prompts":{"x":{"name":"x"}}}`), inspect.ErrUnreadable},
+		"resources by URI":         {reply(`{"resources":["x"]}`), inspect.ErrUnreadable},
+		"prompts in another case":  {reply(`{"Prompts":[{"name":"x"}]}`), inspect.ErrAmbiguous},
 		"a batch in a batch":       {"[[" + reply(`{"tools":[{"name":"x"}]}`) + "]]", inspect.ErrUnreadable},
 		"a text in a batch":        {`["x"]`, inspect.ErrUnreadable},
 		"a big tool":               {reply(`{"tools":[` + big + `]}`), inspect.ErrUnreadable},
@@ -297,9 +353,9 @@ func TestEvents(t *testing.T) {
 		"two messages":               {"data: " + reply(`{}`) + "\ndata: " + list + "\n\n", "", inspect.ErrUnreadable},
 		"no message":                 {"data: [DONE]\n\n", "", inspect.ErrUnreadable},
 		"much before the data":       {strings.Repeat("id: 1\n", maxUnknown), "", inspect.ErrUnreadable},
-		"much within a tool":         {"data: {\"result\":{\"tools\":[{\"name\":\n" + strings.Repeat(": x\n", maxTool), "", inspect.ErrUnreadable},
-		"much space between tools":   {"data: {\"result\":{\"tools\":[{\"name\":\"a\"}," + strings.Repeat(" ", maxTool+1), "", inspect.ErrUnreadable},
-		"much space before a tool":   {"data: {\"result\":{\"tools\":[" + strings.Repeat(" ", maxTool+1) + "]}}\n\n", "data: {\"result\":{\"tools\":[" + strings.Repeat(" ", maxTool+1) + "]}}\n\n", nil},
+		"much within a tool":         {"data: {\"result\":{\"tools\":[{\"name\":\n" + strings.Repeat(": x\n", maxEntry), "", inspect.ErrUnreadable},
+		"much space between tools":   {"data: {\"result\":{\"tools\":[{\"name\":\"a\"}," + strings.Repeat(" ", maxEntry+1), "", inspect.ErrUnreadable},
+		"much space before a tool":   {"data: {\"result\":{\"tools\":[" + strings.Repeat(" ", maxEntry+1) + "]}}\n\n", "data: {\"result\":{\"tools\":[" + strings.Repeat(" ", maxEntry+1) + "]}}\n\n", nil},
 		"much that keeps it alive":   {strings.Repeat(": x\n", maxUnknown) + "data: " + list + "\n\n", strings.Repeat(": x\n", maxUnknown) + "data: " + left + "\n\n", nil},
 		"a batch, with a list in it": {"data: [" + progress + "," + list + "]\n\n", "data: [" + progress + "," + left + "]\n\n", nil},
 	} {

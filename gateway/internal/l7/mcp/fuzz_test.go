@@ -122,7 +122,7 @@ func whole(content []byte, n int) ([]inspect.Ask, error) {
 	return r.Asks(), nil
 }
 
-// leaks says what of a message a caller may not have who may have neither tool x nor
+// leaks says what of a message a caller may not have who may have nothing that is x nor
 // be asked to sample. It reads as leniently as encoding/json does.
 func leaks(data string) string {
 	var all []json.RawMessage
@@ -133,16 +133,28 @@ func leaks(data string) string {
 		var m struct {
 			Method string
 			Result struct {
-				Tools         []struct{ Name string }
-				InputRequests map[string]struct{ Method string }
+				Tools, Prompts    []struct{ Name string }
+				Resources         []struct{ URI string }
+				ResourceTemplates []struct{ URITemplate string }
+				InputRequests     map[string]struct{ Method string }
 			}
 		}
 		json.Unmarshal(text, &m) // what it could read before an error, it has read
 		if m.Method == "sampling/createMessage" {
 			return "it samples"
 		}
-		for _, tool := range m.Result.Tools {
-			if tool.Name == "x" {
+		for _, entry := range append(m.Result.Tools, m.Result.Prompts...) {
+			if entry.Name == "x" {
+				return "it lists x"
+			}
+		}
+		for _, entry := range m.Result.Resources {
+			if entry.URI == "x" {
+				return "it lists x"
+			}
+		}
+		for _, entry := range m.Result.ResourceTemplates {
+			if entry.URITemplate == "x" {
 				return "it lists x"
 			}
 		}
@@ -159,7 +171,8 @@ func leaks(data string) string {
 func FuzzAnswer(f *testing.F) {
 	for _, content := range []string{
 		reply(`{"tools":[{"name":"x"},{"name":"a"} , {"name":"\u0078","y":[{}]}]}`), sampling, "[" + progress + "," + reply(`{"tools":[]}`) + "]",
-		reply(`{"inputRequests":{"a":{"method":"roots/list"}}}`), `{"error":{"code":-1}}`, `{"x":null}`,
+		reply(`{"inputRequests":{"a":{"method":"roots/list"}}}`), reply(`{"prompts":[{"name":"x"},{"name":"a"}]}`),
+		reply(`{"resources":[{"name":"a","uri":"x"}],"resourceTemplates":[{"uriTemplate":"x"},{"uriTemplate":"a"}]}`), `{"error":{"code":-1}}`, `{"x":null}`,
 	} {
 		f.Add([]byte(content), uint(3))
 	}
@@ -250,7 +263,7 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// left is a message without the tool x, as encoding/json writes it.
+// left is a message without what is x, as encoding/json writes it.
 func left(data string) string {
 	var v any
 	if json.Unmarshal([]byte(data), &v) != nil {

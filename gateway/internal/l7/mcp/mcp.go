@@ -1,9 +1,9 @@
 // Package mcp says what a request of the Model Context Protocol asks of a server,
 // and what the answer says, over the streamable HTTP transport of all versions:
 // 2025-03-26 to 2025-11-25, with sessions, a stream of its own and batches, and
-// 2026-07-28, which has none of them. From an answer it leaves out the tools that
-// the caller may not call, and the messages that it may not get; what is left is as
-// the server wrote it, byte for byte.
+// 2026-07-28, which has none of them. From an answer it leaves out the tools, prompts
+// and resources that the caller may not ask for, and the messages that it may not get;
+// what is left is as the server wrote it, byte for byte.
 //
 // It does not look at the Mcp-* fields that repeat the content: see package agree.
 package mcp

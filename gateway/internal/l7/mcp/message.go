@@ -44,12 +44,17 @@ var (
 func each(pointers []string) []string {
 	of := make([]string, len(pointers))
 	for i := range pointers {
-		pointer, glance := strings.CutPrefix(pointers[i], "?")
-		if of[i] = "/*" + pointer; glance {
-			of[i] = "?" + of[i]
-		}
+		of[i] = inEach(pointers[i])
 	}
 	return of
+}
+
+// inEach is the same place in every element of an array.
+func inEach(pointer string) string {
+	if rest, glance := strings.CutPrefix(pointer, "?"); glance {
+		return "?/*" + rest
+	}
+	return "/*" + pointer
 }
 
 // message is a client's message as far as it was read.

@@ -10,11 +10,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// listing is a random list of tools, and what is left of it under but("x", "y").
+// listing is a random list, and what is left of it under but("x", "y").
 type listing struct {
 	*rand.Rand
+	of, by     string // what it lists, and what each is asked for by
 	list, left strings.Builder
 }
+
+// lists are what servers list, and what each entry is asked for by.
+var lists = [][2]string{{"tools", "name"}, {"prompts", "name"}, {"resources", "uri"}, {"resourceTemplates", "uriTemplate"}}
 
 func (l *listing) pick(of ...string) string { return of[l.IntN(len(of))] }
 
@@ -26,10 +30,10 @@ func (l *listing) both(s string) {
 	l.left.WriteString(s)
 }
 
-func (l *listing) tool() (text string, kept bool) {
+func (l *listing) entry() (text string, kept bool) {
 	name := l.pick("a", "b", "x", "y", "\\u0078", "xx", "é", "\\ud83d\\ude00", "] , {")
 	members := []string{
-		`"name"` + l.space() + `:"` + name + `"`,
+		`"` + l.by + `"` + l.space() + `:"` + name + `"`,
 		`"inputSchema":{"type":"object","properties":{"name":{"enum":["x",{}]},"tools":[{"name":"x"}]}}`,
 		`"description":"` + strings.Repeat(l.pick("x", "\\\"},{", "é"), l.IntN(20)) + `"`,
 	}
@@ -38,21 +42,23 @@ func (l *listing) tool() (text string, kept bool) {
 }
 
 func (l *listing) fill() {
-	l.both(l.pick(`{"jsonrpc":"2.0","id":1,"result":`, ` {"result":`) + l.pick(`{"tools":[`, `{"nextCursor":"x" , "tools": [`) + l.space())
+	which := lists[l.IntN(len(lists))]
+	l.of, l.by = which[0], which[1]
+	l.both(l.pick(`{"jsonrpc":"2.0","id":1,"result":`, ` {"result":`) + l.pick(`{"`+l.of+`":[`, `{"nextCursor":"x" , "`+l.of+`": [`) + l.space())
 	kept := false
 	for i := range l.IntN(7) {
 		if i > 0 {
 			l.list.WriteString(",")
 		}
 		space := l.space()
-		tool, keeps := l.tool()
-		l.list.WriteString(space + tool)
+		entry, keeps := l.entry()
+		l.list.WriteString(space + entry)
 		if keeps && kept {
 			l.left.WriteString(",")
 		}
 		l.left.WriteString(space)
 		if keeps {
-			l.left.WriteString(tool)
+			l.left.WriteString(entry)
 			kept = true
 		}
 		l.both(l.space())
@@ -60,7 +66,7 @@ func (l *listing) fill() {
 	l.both(`]` + l.pick("", `,"_meta":{"tools":[{"name":"x"}]}`) + `}` + l.pick(`}`, `,"id":"x","jsonrpc":"2.0"}`) + l.space())
 }
 
-// What is left of a list is what was there, byte for byte, but for the tools that went
+// What is left of a list is what was there, byte for byte, but for the entries that went
 // and as many commas.
 func TestRandomLists(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
@@ -120,7 +126,8 @@ func plainJSON(text string) string {
 	return string(b)
 }
 
-// without is a message or a batch, as encoding/json reads it, without some tools.
+// without is a message or a batch, as encoding/json reads it, without some entries of
+// lists.
 func without(v any, names ...string) any {
 	if batch, ok := v.([]any); ok {
 		for i := range batch {
@@ -130,15 +137,18 @@ func without(v any, names ...string) any {
 	}
 	message, _ := v.(map[string]any)
 	result, _ := message["result"].(map[string]any)
-	if tools, ok := result["tools"].([]any); ok {
+	for _, which := range lists {
+		entries, ok := result[which[0]].([]any)
+		if !ok {
+			continue
+		}
 		left := []any{}
-		for _, tool := range tools {
-			name := fmt.Sprint(tool.(map[string]any)["name"])
-			if !contains(names, name) {
-				left = append(left, tool)
+		for _, entry := range entries {
+			if name := fmt.Sprint(entry.(map[string]any)[which[1]]); !contains(names, name) {
+				left = append(left, entry)
 			}
 		}
-		result["tools"] = left
+		result[which[0]] = left
 	}
 	return v
 }

@@ -10,42 +10,53 @@ import (
 // Bounds of what is held of an answer, in bytes.
 const (
 	maxUnknown = 64 << 10  // before it is known what a message is
-	maxTool    = 256 << 10 // of one tool, with what is before it in the list
+	maxEntry   = 256 << 10 // of one entry of a list, with what is before it
 	maxInputs  = 64 << 10  // of what the server asks for in a result
 )
 
-// Places in a server's message, as indexes of the paths.
+// place is what stands somewhere in a server's message.
+type place uint8
+
 const (
-	aMessage = iota
+	aMessage place = iota
 	aMethod
 	aResult
 	aFault
 	aCode
 	aFailure
-	aList
-	aTool
-	aName
+	tools
+	prompts
+	resources
+	templates // of the URIs of resources
+	anEntry   // of a list
+	aName     // what an entry is asked for by
 	aInputs
 	nowhere
 )
 
-var servedPointers = []string{
-	aMessage: "",
-	aMethod:  "/method",
-	aResult:  "?/result",
-	aFault:   "?/error",
-	aCode:    "/error/code",
-	aFailure: "?/result/isError",
-	aList:    "?/result/tools",
-	aTool:    "/result/tools/*",
-	aName:    "/result/tools/*/name",
-	aInputs:  "?/result/inputRequests",
+// servedAt are those places, by their pointers.
+var servedAt = map[string]place{
+	"": aMessage, "/method": aMethod, "?/result": aResult, "?/error": aFault, "/error/code": aCode,
+	"?/result/isError": aFailure, "?/result/inputRequests": aInputs,
+	"?/result/tools": tools, "/result/tools/*": anEntry, "/result/tools/*/name": aName,
+	"?/result/prompts": prompts, "/result/prompts/*": anEntry, "/result/prompts/*/name": aName,
+	"?/result/resources": resources, "/result/resources/*": anEntry, "/result/resources/*/uri": aName,
+	"?/result/resourceTemplates": templates, "/result/resourceTemplates/*": anEntry, "/result/resourceTemplates/*/uriTemplate": aName,
 }
 
+// What is looked for in one message, and in each of a batch.
 var (
-	servedPaths      = jsonscan.MustCompile(servedPointers...)
-	servedBatchPaths = jsonscan.MustCompile(each(servedPointers)...)
+	servedOne   = jsonscan.MustSchema(servedAt)
+	servedBatch = jsonscan.MustSchema(inEachOf(servedAt))
 )
+
+func inEachOf(places map[string]place) map[string]place {
+	of := make(map[string]place, len(places))
+	for pointer, is := range places {
+		of[inEach(pointer)] = is
+	}
+	return of
+}
 
 // mode is what becomes of what is read.
 type mode uint8
@@ -53,8 +64,8 @@ type mode uint8
 const (
 	passing  mode = iota // it goes on
 	unknown              // it is held: it is not known yet what the message is
-	between              // it is between the tools of a list: commas may go
-	inTool               // it is held, and so is the comma before it
+	between              // it is between the entries of a list: commas may go
+	inEntry              // it is held, and so is the comma before it
 	inInputs             // it is held
 	gone                 // it goes nowhere
 )
@@ -63,6 +74,7 @@ const (
 // through what the caller may have. Without rules it only reads.
 type sieve struct {
 	scan    jsonscan.Scanner
+	schema  *jsonscan.Schema[place]
 	rules   *inspect.Rules
 	said    *inspect.Said
 	inEvent bool // a message alone that may not pass can be left out
@@ -70,23 +82,24 @@ type sieve struct {
 
 	begun, batch bool
 	mode         mode
-	kind         int // of the message: aMethod, aResult or aFault; aMessage if it is not known
+	kind         place // of the message: aMethod, aResult or aFault; aMessage if it is not known
 	told         told
-	tool         string // the name of the tool that is read
+	listed       place  // what the list is of that is read
+	name         string // what the entry is asked for by that is read
 	named        bool
-	kept         bool // a tool of this list has passed
+	kept         bool // an entry of this list has passed
 
 	held []byte // what is not decided
-	rest []byte // of it, what stays where a tool goes: space, and what frames the JSON
-	doc  []byte // of it, the JSON of a tool or of inputs
+	rest []byte // of it, what stays where an entry goes: space, and what frames the JSON
+	doc  []byte // of it, the JSON of an entry or of inputs
 }
 
 // told is what a scanner has told last.
 type told struct {
-	place int // nowhere if nothing
+	place place // nowhere if nothing
 	kind  jsonscan.Kind
 	ended bool
-	text  string // of a method, an error's code or a tool's name
+	text  string // of a method, an error's code or an entry's name
 }
 
 // reset makes a sieve ready for a document. It keeps its buffers.
@@ -136,11 +149,10 @@ func (s *sieve) write(b []byte, stands bool) error {
 // begin chooses what to look for by the first byte that is not space.
 func (s *sieve) begin(c byte) {
 	s.begun, s.batch = true, c == '['
-	paths := servedPaths
-	if s.batch {
-		paths = servedBatchPaths
+	if s.schema = servedOne; s.batch {
+		s.schema = servedBatch
 	}
-	s.scan.Reset(paths, (*teller)(s))
+	s.scan.Reset(s.schema.Paths, (*teller)(s))
 }
 
 // end says that the document is whole.
@@ -168,8 +180,8 @@ func (s *sieve) step(b []byte, stands bool) error {
 	if err := s.put(b[:last], stands); err != nil {
 		return err
 	}
-	if s.mode, s.named = inInputs, false; t.place == aTool {
-		s.mode = inTool
+	if s.mode, s.named = inInputs, false; t.place == anEntry {
+		s.mode = inEntry
 		s.said.Listed++
 	}
 	return s.put(b[last:], stands)
@@ -177,7 +189,7 @@ func (s *sieve) step(b []byte, stands bool) error {
 
 // opens says that something begins that is looked at as a whole.
 func (t *told) opens() bool {
-	return (t.place == aTool || t.place == aInputs) && t.kind == jsonscan.Object && !t.ended
+	return (t.place == anEntry || t.place == aInputs) && t.kind == jsonscan.Object && !t.ended
 }
 
 // turn goes on behind what was told.
@@ -193,12 +205,12 @@ func (s *sieve) turn(t *told) error {
 		if t.kind == jsonscan.True {
 			s.fail("tool_error")
 		}
-	case aList:
+	case tools, prompts, resources, templates:
 		return s.list(t)
-	case aTool:
-		return s.judgeTool(t)
+	case anEntry:
+		return s.judgeEntry(t)
 	case aName:
-		s.tool, s.named = t.text, t.kind == jsonscan.String
+		s.name, s.named = t.text, t.kind == jsonscan.String
 	case aInputs:
 		return s.judgeInputs(t)
 	}
@@ -247,7 +259,7 @@ func (s *sieve) put(b []byte, stands bool) error {
 	if s.rules == nil {
 		return nil
 	}
-	if s.mode == inTool || s.mode == inInputs {
+	if s.mode == inEntry || s.mode == inInputs {
 		s.doc = append(s.doc, b...)
 	}
 	switch {
@@ -302,8 +314,8 @@ func (s *sieve) alive() {
 func (s *sieve) bound() error {
 	most := maxUnknown
 	switch s.mode {
-	case between, inTool:
-		most = maxTool
+	case between, inEntry:
+		most = maxEntry
 	case inInputs:
 		most = maxInputs
 	}
@@ -318,9 +330,10 @@ type teller sieve
 
 var _ jsonscan.Ender = (*teller)(nil)
 
-func (s *teller) Value(place int, kind jsonscan.Kind, text []byte) error {
-	s.told = told{place: place, kind: kind}
-	switch place {
+func (s *teller) Value(path int, kind jsonscan.Kind, text []byte) error {
+	at := s.schema.Is[path]
+	s.told = told{place: at, kind: kind}
+	switch at {
 	case aMessage:
 		if s.batch && kind != jsonscan.Object {
 			return inspect.Unreadable("a message is no object", nil)
@@ -329,7 +342,7 @@ func (s *teller) Value(place int, kind jsonscan.Kind, text []byte) error {
 		if s.kind != aMessage && kind != jsonscan.Null {
 			return inspect.Ambiguous("a message is two things at once", nil)
 		}
-		if place == aMethod && kind != jsonscan.String && kind != jsonscan.Null {
+		if at == aMethod && kind != jsonscan.String && kind != jsonscan.Null {
 			return inspect.Unreadable("a method is not a text", nil)
 		}
 		s.told.text = string(text)
@@ -339,7 +352,7 @@ func (s *teller) Value(place int, kind jsonscan.Kind, text []byte) error {
 	return nil
 }
 
-func (s *teller) End(place int) error {
-	s.told = told{place: place, ended: true}
+func (s *teller) End(path int) error {
+	s.told = told{place: s.schema.Is[path], ended: true}
 	return nil
 }

@@ -22,7 +22,7 @@ func (s *sieve) may(operation string) bool {
 	return s.rules.May(&ask)
 }
 
-// list begins or ends a list of tools.
+// list begins or ends a list of what a caller may ask for.
 func (s *sieve) list(t *told) error {
 	switch {
 	case s.rules == nil || t.kind == jsonscan.Null && !t.ended:
@@ -30,15 +30,15 @@ func (s *sieve) list(t *told) error {
 		s.release()
 		s.mode = passing
 	case t.kind != jsonscan.Array:
-		return inspect.Unreadable("tools are no list", nil)
+		return inspect.Unreadable("what is listed is no list", nil)
 	default:
-		s.mode, s.kept = between, false
+		s.mode, s.listed, s.kept = between, t.place, false
 	}
 	return nil
 }
 
-// putBetween takes what stands between the tools of a list. A comma goes on with the
-// tool behind it, or goes with it; where no tool has passed yet it goes at once.
+// putBetween takes what stands between the entries of a list. A comma goes on with the
+// entry behind it, or goes with it; where none has passed yet it goes at once.
 func (s *sieve) putBetween(b []byte) error {
 	for i, c := range b {
 		switch c {
@@ -51,21 +51,21 @@ func (s *sieve) putBetween(b []byte) error {
 				return err
 			}
 		default:
-			return inspect.Unreadable("a tool is no object", nil)
+			return inspect.Unreadable("an entry of a list is no object", nil)
 		}
 	}
 	return s.bound()
 }
 
-// judgeTool lets a tool on that has ended, or leaves it out.
-func (s *sieve) judgeTool(t *told) error {
+// judgeEntry lets an entry on that has ended, or leaves it out.
+func (s *sieve) judgeEntry(t *told) error {
 	switch {
 	case s.rules == nil:
 		return nil
 	case !t.ended:
-		return inspect.Unreadable("a tool is no object", nil)
+		return inspect.Unreadable("an entry of a list is no object", nil)
 	case !s.named:
-		return inspect.Unreadable("a tool has no name", nil)
+		return inspect.Unreadable("an entry of a list has no name", nil)
 	}
 	if s.shows() {
 		s.kept = true
@@ -77,26 +77,46 @@ func (s *sieve) judgeTool(t *told) error {
 	return nil
 }
 
-// shows says whether the caller may see the tool that is held.
+// shows says whether the caller may see the entry that is held: whether it may ask for
+// that. A template names no resource yet. It is held against the rules as if it were a
+// URI, so that who may read some resources alone, by their URIs, sees no others' names.
 func (s *sieve) shows() bool {
 	ask := inspect.NewAsk()
-	ask.Operation, ask.Tool = CallTool, s.tool
-	may := len(s.tool) <= inspect.MaxText && s.rules.May(&ask)
+	ask.Operation, ask.Tool = s.listed.asked(), s.name
+	may := len(s.name) <= inspect.MaxText && s.rules.May(&ask)
 	if !may {
 		s.said.Hidden++
 	}
-	if !may && s.rules.Seen == nil {
-		return false
+	if s.listed != tools || !may && s.rules.Seen == nil {
+		return may
 	}
+	return s.pinned(may)
+}
+
+// asked is the operation that asks for an entry of a list.
+func (p place) asked() string {
+	switch p {
+	case prompts:
+		return GetPrompt
+	case resources, templates:
+		return ReadResource
+	default:
+		return CallTool
+	}
+}
+
+// pinned says of a tool that the caller may see, or may not, whether it may as the tool
+// is described.
+func (s *sieve) pinned(may bool) bool {
 	digest := canonicalDigest(s.doc)
 	if s.rules.Seen != nil {
-		s.rules.Seen(s.tool, digest)
+		s.rules.Seen(s.name, digest)
 	}
-	if !may || s.rules.Pinned(s.tool, digest) {
+	if !may || s.rules.Pinned(s.name, digest) {
 		return may
 	}
 	if len(s.said.Changed) < inspect.MaxOffered {
-		s.said.Changed = append(s.said.Changed, s.tool)
+		s.said.Changed = append(s.said.Changed, s.name)
 	}
 	return false
 }
