@@ -175,7 +175,7 @@ func said(g *Grid, s *crossingv1.Said) {
 		g.Row("", "answered with "+tensor(t))
 	}
 	if s.GetToolsListed() > 0 {
-		g.Row("", fmt.Sprintf("%d tools listed, %d of them hidden from the caller", s.GetToolsListed(), s.GetToolsHidden()))
+		g.Row("", fmt.Sprintf("%d listed, %d of them hidden from the caller", s.GetToolsListed(), s.GetToolsHidden()))
 	}
 	if len(s.GetToolsChanged()) > 0 {
 		g.Row("", "not as the policy knows them: "+strings.Join(s.GetToolsChanged(), ", "))

@@ -116,7 +116,7 @@ type Answer interface {
 // Said is what an answer says.
 type Said struct {
 	ID     string // of the answer, such as chatcmpl-...
-	Model  string // that answered
+	Model  string // that answered; of a batch's results each, joined by commas; "" if those are too many
 	Finish string // why it ended, in the provider's words: of several choices, each, joined by commas
 	Tokens Tokens
 	// Pieces is how many pieces of content a stream has brought: the first is when
@@ -127,9 +127,9 @@ type Said struct {
 	Failed bool
 	Fault  string // what it calls the error, such as overloaded_error; "" if nothing
 
-	Listed  int64    // tools in a list
-	Hidden  int64    // of them, those that the caller may not call and did not see
-	Changed []string // of them, those that are not as they were pinned, by name; at most MaxOffered
+	Listed  int64    // tools, prompts, resources and templates of them in lists
+	Hidden  int64    // of them, those that the caller may not ask for and did not see
+	Changed []string // of tools, those that are not as they were pinned, by name; at most MaxOffered
 	Stopped int64    // messages to the caller that it may not get
 
 	// Outputs are what a model gave, in the order of the answer; at most MaxTensors.
