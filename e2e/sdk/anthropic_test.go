@@ -73,6 +73,16 @@ func anthropicGo(t *testing.T, at place, names ...string) []outcome {
 		{"count_tokens", func() (any, error) {
 			return client.Messages.CountTokens(t.Context(), anthropic.MessageCountTokensParams{Model: "claude", Messages: params("").Messages})
 		}},
+		{"batch", func() (any, error) {
+			one := anthropic.MessageBatchNewParamsRequest{CustomID: "one", Params: anthropic.MessageBatchNewParamsRequestParams{Model: "claude", MaxTokens: 512, Messages: params("").Messages}}
+			two := one
+			two.CustomID = "two"
+			return client.Messages.Batches.New(t.Context(), anthropic.MessageBatchNewParams{Requests: []anthropic.MessageBatchNewParamsRequest{one, two}})
+		}},
+		{"batch results", func() (any, error) {
+			s := client.Messages.Batches.ResultsStreaming(t.Context(), "msgbatch_text", anthropic.MessageBatchResultsParams{})
+			return gather(s, func(anthropic.MessageBatchIndividualResponse) {}), nil
+		}},
 		{"error 400", create(provider.BadRequest)},
 		{"error 401", create(provider.NoKey)},
 		{"error 404", func() (any, error) { return client.Models.Get(t.Context(), "nothing", anthropic.ModelGetParams{}) }},

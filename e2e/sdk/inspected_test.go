@@ -95,10 +95,12 @@ func TestRecords(t *testing.T) {
 		{openAIGo, chatAt, "responses", responses, told{Name: "responses", ModelRequested: provider.Text, ModelServed: provider.Served}},
 		{openAIGo, chatAt, "responses, streamed", responses, told{Name: "responses", ModelRequested: provider.Text, ModelServed: provider.Served, Streamed: true}},
 		{openAIGo, chatAt, "responses, cut short", responses, told{Name: "responses", ModelRequested: provider.CutShort, ModelServed: provider.Served, Streamed: true}},
+		{openAIGo, chatAt, "response", responses + "/resp_text", told{Name: "get_response", ModelServed: provider.Served}},
 		{openAIGo, chatAt, "embeddings, base64", embeddings, told{Name: "embeddings", ModelRequested: provider.Embedding, ModelServed: provider.ServedEmbedding}},
 		{anthropicGo, claudeAt, "messages", messages, told{Name: "chat", ModelRequested: "claude", ModelServed: provider.ServedMessages}},
 		{anthropicGo, claudeAt, "messages, streamed", messages, told{Name: "chat", ModelRequested: "claude", ModelServed: provider.ServedMessages, Streamed: true}},
 		{anthropicGo, claudeAt, "messages, tools streamed", messages, told{Name: "chat", ModelRequested: provider.Tools, ModelServed: provider.ServedMessages, Streamed: true}},
+		{anthropicGo, claudeAt, "batch results", messages + "/batches/msgbatch_text/results", told{Name: "batch_results", ModelServed: provider.ServedMessages}},
 	} {
 		at, n := noted(ways(t, m.Mesh, c.to)["mTLS, HTTP/2"])
 		c.client(t, at, c.call)

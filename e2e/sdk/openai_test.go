@@ -117,6 +117,14 @@ func otherCalls(t *testing.T, client *openai.Client) []call {
 	}
 	return []call{
 		{"responses", func() (any, error) { return client.Responses.New(t.Context(), respond(provider.Text)) }},
+		{"responses, in the background", func() (any, error) {
+			params := respond(provider.Text)
+			params.Background = openai.Bool(true)
+			return client.Responses.New(t.Context(), params)
+		}},
+		{"response", func() (any, error) {
+			return client.Responses.Get(t.Context(), "resp_text", responses.ResponseGetParams{})
+		}},
 		{"responses, streamed", streamed(provider.Text)},
 		{"responses, cut short", streamed(provider.CutShort)},
 		{"responses, error in the stream", streamed(provider.Midway)},

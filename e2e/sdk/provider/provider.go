@@ -63,6 +63,7 @@ type asked struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
 	EncodingFormat string `json:"encoding_format"`
+	Background     bool
 }
 
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -91,6 +92,10 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !ask.Stream {
+		w.Header().Set("Content-Type", "application/json")
+		if op == results {
+			w.Header().Set("Content-Type", "application/x-jsonl")
+		}
 		whole(w, r, &ask, text)
 		return
 	}
@@ -99,7 +104,6 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // whole sends an answer in one piece.
 func whole(w http.ResponseWriter, r *http.Request, ask *asked, text []byte) {
-	w.Header().Set("Content-Type", "application/json")
 	out, end := encoded(w, r, ask)
 	out.Write(text) //nolint:errcheck // the caller may be gone
 	end()

@@ -51,6 +51,9 @@ const (
 	models      op = "models"
 	messages    op = "messages"
 	countTokens op = "count_tokens"
+	batch       op = "batch"   // messages in a batch
+	results     op = "results" // of one
+	response    op = "response"
 	nothing     op = ""
 )
 
@@ -68,6 +71,12 @@ func operation(r *http.Request) op {
 		return messages
 	case "POST /v1/messages/count_tokens":
 		return countTokens
+	case "POST /v1/messages/batches":
+		return batch
+	case "GET /v1/messages/batches/msgbatch_text/results":
+		return results
+	case "GET /v1/responses/resp_text":
+		return response
 	}
 	return nothing
 }
@@ -84,6 +93,12 @@ func (o op) text(ask *asked) ([]byte, bool) {
 		return read("chat/models.json")
 	case countTokens:
 		return read("messages/count_tokens.json")
+	case batch:
+		return read("messages/batch.json")
+	case results:
+		return read("messages/results.jsonl")
+	case response:
+		return read("responses/text.json")
 	case embeddings:
 		if ask.EncodingFormat == "base64" {
 			return read("embeddings/base64.json")
@@ -91,6 +106,9 @@ func (o op) text(ask *asked) ([]byte, bool) {
 		return read("embeddings/float.json")
 	case nothing:
 		return nil, false
+	}
+	if ask.Background {
+		return read(string(o) + "/queued.json")
 	}
 	if !ask.Stream {
 		return read(string(o) + "/" + name + ".json")
@@ -121,12 +139,14 @@ func Reported(path, model string) Usage {
 		return Usage{Input: 7}
 	case path == "/v1/chat/completions":
 		return Usage{Input: 412, Output: 187, CacheRead: 128, Reasoning: 64}
-	case path == "/v1/responses":
+	case path == "/v1/responses", path == "/v1/responses/resp_text":
 		return Usage{Input: 36, Output: 87, CacheRead: 32, Reasoning: 21}
 	case path == "/v1/embeddings":
 		return Usage{Input: 8}
 	case path == "/v1/messages" && model == Tools:
 		return Usage{Input: 380, Output: 54}
+	case path == "/v1/messages/batches/msgbatch_text/results":
+		return Usage{Input: 25 + 1800 + 120 + 5, Output: 187 + 13, CacheRead: 1800, CacheWritten: 120}
 	case path == "/v1/messages":
 		return Usage{Input: 25 + 1800 + 120, Output: 187, CacheRead: 1800, CacheWritten: 120}
 	}
