@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/anthropic"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/mcp"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/openai"
@@ -85,6 +86,36 @@ func TestCoded(t *testing.T) {
 	a.End()
 	if tokens := a.Record().GetTokens(); tokens.GetSource() != crossingv1.Tokens_COUNTED || tokens.GetOutput() != 2 {
 		t.Errorf("tokens %v", tokens)
+	}
+}
+
+// TestCodedResults: sums of what could be decoded are no report, where nobody can tell
+// whether that was all.
+func TestCodedResults(t *testing.T) {
+	const line = `{"result":{"type":"succeeded","message":{"model":"m","usage":{"input_tokens":3,"output_tokens":4}}}}` + "\n"
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write([]byte(line + line))
+	z.Flush()
+	cut := packed.Len()
+	z.Close()
+	ask := inspect.NewAsk()
+	ask.Operation = anthropic.BatchResults
+	for source, content := range map[crossingv1.Tokens_Source][]byte{
+		crossingv1.Tokens_REPORTED: packed.Bytes(),
+		crossingv1.Tokens_COUNTED:  packed.Bytes()[:cut],
+	} {
+		head := answered("application/x-jsonl", l7.Field{Name: "content-encoding", Value: "gzip"})
+		a := New(anthropic.Protocol{}, []inspect.Ask{ask}, head, nil, time.Now())
+		if out, err := a.Pass(content); !bytes.Equal(out, content) || err != nil {
+			t.Errorf("%d of %d bytes, %v", len(out), len(content), err)
+		}
+		if out, err := a.End(); out != nil || err != nil {
+			t.Errorf("%q, %v", out, err)
+		}
+		if tokens := a.Record().GetTokens(); tokens.GetSource() != source || tokens.GetInput() != 6 || tokens.GetOutput() != 8 {
+			t.Errorf("%v: tokens %v", source, tokens)
+		}
 	}
 }
 
