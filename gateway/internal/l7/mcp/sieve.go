@@ -50,6 +50,7 @@ var (
 	servedBatch = jsonscan.MustSchema(inEachOf(servedAt))
 )
 
+// inEachOf are the same places in every element of an array.
 func inEachOf(places map[string]place) map[string]place {
 	of := make(map[string]place, len(places))
 	for pointer, is := range places {
