@@ -108,7 +108,7 @@ func catalogue(a Attribute) entry {
 	case ArtifactName:
 		return entry{"artifact.name", String, true, "the repository or object that is asked for, such as org/repository or bucket/key"}
 	case ArtifactKind:
-		return entry{"artifact.kind", String, false, "what it is, where the head tells: model, dataset, space or image"}
+		return entry{"artifact.kind", String, false, "what it is, where the head or a pushed manifest tells: model, dataset, space or image"}
 	case ArtifactSource:
 		return entry{"artifact.source", String, true, "the repository or object that is mounted or copied, named likewise"}
 	}
@@ -135,7 +135,9 @@ func (a Attribute) Prefixed() bool { return catalogue(a).prefix }
 
 // FromContent says that a request's content tells it, so that it may not be known
 // before all of that was read.
-func (a Attribute) FromContent() bool { return a >= AIOperation && a <= AIMaxTokens }
+func (a Attribute) FromContent() bool {
+	return a >= AIOperation && a <= AIMaxTokens || a == ArtifactKind
+}
 
 // Describe says in a phrase what it is.
 func (a Attribute) Describe() string { return catalogue(a).about }

@@ -86,13 +86,17 @@ func (v *Verdict) settled() []inspect.Ask {
 	return asks
 }
 
-// Artifact is what is asked of a registry, an object store or a hub; of no operation
-// if nothing, or nobody can tell.
+// Artifact is what is asked of a registry, an object store or a hub, by the head, and by
+// the content as far as it is known; of no operation if nothing, or nobody can tell.
 func (v *Verdict) Artifact() artifact.Ask {
 	if v.asked == nil {
 		return artifact.Ask{}
 	}
-	return artifact.Of(v.Service.Protocol, v.asked)
+	a := artifact.Of(v.Service.Protocol, v.asked)
+	if asks := v.Asks(); len(asks) == 1 && a.Operation != "" && asks[0].Kind != "" {
+		a.Kind = asks[0].Kind
+	}
+	return a
 }
 
 // Messages are what was decided on each of Asks; none if there is one alone.

@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,6 +11,7 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/upstream"
+	"github.com/sallyport-mesh/sallyport/gateway/policy"
 	"github.com/sallyport-mesh/sallyport/gateway/policy/policytest"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 	policyv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/policy/v1"
@@ -23,7 +26,7 @@ func storing(t *testing.T, protocol string) *world {
 	}}
 	moved := &policyv1.Condition{All: &policyv1.Conditions{Conditions: []*policyv1.Condition{is("artifact.operation", "copy", "mount"), public}}}
 	model := &policyv1.Condition{All: &policyv1.Conditions{Conditions: []*policyv1.Condition{is("artifact.operation", "push"), is("artifact.kind", "model")}}}
-	w := newWorld(t, policytest.Estate(t, 1, func(p *policyv1.Policy) {
+	w := reading(t, policytest.Estate(t, 1, func(p *policyv1.Policy) {
 		p.Workloads["llm"].Serves["chat"] = protocol + "://:8000"
 		p.Intents = p.Intents[:1]
 		p.Intents[0].Allow.Methods, p.Intents[0].Allow.Paths = nil, nil
@@ -56,8 +59,7 @@ func TestArtifactDecides(t *testing.T) {
 		"pull of a blob":              {"oci", "GET", "/v2/org/llm/blobs/" + blob, l7.Field{}, "pull", &crossingv1.Artifact{Name: "org/llm", Reference: blob}, false},
 		"mount of what is public":     {"oci", "POST", "/v2/llm/blobs/uploads/?mount=" + blob + "&from=public/llm", l7.Field{}, "mount", &crossingv1.Artifact{Name: "llm", Reference: blob, Source: "public/llm"}, false},
 		"mount of something else":     {"oci", "POST", "/v2/llm/blobs/uploads/?mount=" + blob + "&from=secret/llm", l7.Field{}, "mount", &crossingv1.Artifact{Name: "llm", Reference: blob, Source: "secret/llm"}, true},
-		"push of a model's manifest":  {"oci", "PUT", "/v2/llm/manifests/v1", media("application/vnd.cncf.model.manifest.v1+json"), "push", &crossingv1.Artifact{Name: "llm", Reference: "v1", Kind: "model"}, false},
-		"push of any manifest":        {"oci", "PUT", "/v2/llm/manifests/v1", media("application/vnd.oci.image.manifest.v1+json"), "push", &crossingv1.Artifact{Name: "llm", Reference: "v1"}, true},
+		"push of no manifest":         {"oci", "PUT", "/v2/llm/manifests/v1", media("application/vnd.oci.image.manifest.v1+json"), "push", &crossingv1.Artifact{Name: "llm", Reference: "v1"}, true},
 		"pull of a dataset's file":    {"hub", "GET", "/datasets/org/d/resolve/main/train.parquet", l7.Field{}, "pull", &crossingv1.Artifact{Name: "org/d", Reference: "main", Kind: "dataset"}, false},
 		"the same at another service": {"http", "GET", "/datasets/org/d/resolve/main/train.parquet", l7.Field{}, "GET /datasets/org/d/resolve/main/train.parquet", nil, true},
 	} {
@@ -83,6 +85,55 @@ func TestArtifactDecides(t *testing.T) {
 			}
 			if d := cmp.Diff(c.artifact, rec.GetOperation().GetArtifact(), protocmp.Transform()); d != "" {
 				t.Errorf("artifact (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestManifestDecides: of what kind a manifest is that is pushed, its content tells, and
+// both gateways record it alike. One that contradicts what may be pushed goes nowhere, and
+// neither does one that can be read in two ways, whatever its head says.
+func TestManifestDecides(t *testing.T) {
+	const oci, cncf = "application/vnd.oci.image.manifest.v1+json", "application/vnd.cncf.model.manifest.v1+json"
+	const config, image = `"config":{"mediaType":"application/vnd.cncf.model.config.v1+json"}`, `"config":{"mediaType":"application/vnd.oci.image.config.v1+json"}`
+	long := `,"annotations":{"x":"` + strings.Repeat("x", policy.DefaultHold) + `"}`
+	for name, c := range map[string]struct {
+		media, content string
+		kind           string
+		reason         crossingv1.Reason // why it is denied; REASON_UNSPECIFIED if it is not
+	}{
+		"a model":                       {oci, `{` + config + `}`, "model", crossingv1.Reason_REASON_UNSPECIFIED},
+		"a model of more than is held":  {oci, `{` + config + long + `}`, "model", crossingv1.Reason_REASON_UNSPECIFIED},
+		"a model by its head":           {cncf, `{"layers":[]}`, "model", crossingv1.Reason_REASON_UNSPECIFIED},
+		"an image":                      {oci, `{` + image + `}`, "image", crossingv1.Reason_NO_INTENT},
+		"an image of more than is held": {oci, `{` + image + long + `}`, "", crossingv1.Reason_UNREADABLE},
+		"something else":                {oci, `{"config":{"mediaType":"x"}}`, "", crossingv1.Reason_NO_INTENT},
+		"an image under a model's head": {cncf, `{` + image + `}`, "", crossingv1.Reason_UNREADABLE},
+		"a model and an image":          {oci, `{"artifactType":"` + cncf + `",` + image + `}`, "", crossingv1.Reason_UNREADABLE},
+		"a config twice":                {oci, `{` + config + `,` + image + `}`, "", crossingv1.Reason_UNREADABLE},
+		"a config twice, late":          {oci, `{` + config + long + `,` + image + `}`, "model", crossingv1.Reason_UNREADABLE},
+		"no JSON":                       {oci, "PK", "", crossingv1.Reason_UNREADABLE},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := storing(t, "oci")
+			w.destination = func(r *upstream.Request) (*upstream.Response, error) {
+				if _, err := io.Copy(io.Discard, r.Body); err != nil {
+					return nil, err
+				}
+				return answer(201, ""), nil
+			}
+			r := w.ask(t, request("PUT", "/v2/org/llm/manifests/v1", c.content, l7.Field{Name: "content-type", Value: c.media}))
+			rec := crossing.Join(w.near.account(t), nil)
+			if c.reason == crossingv1.Reason_REASON_UNSPECIFIED {
+				if rec = w.joined(t); r.head.Status != 201 || !rec.GetAgree() {
+					t.Errorf("answer %+v, record %v", r.head, rec)
+				}
+			} else if reason := rec.GetEgress().GetReason(); reason != c.reason || !strings.HasPrefix(r.body.String(), `{"errors":[{"code":"`) {
+				t.Errorf("%v, answered with %s", reason, r.body.String())
+			}
+			want := &crossingv1.Artifact{Name: "org/llm", Reference: "v1", Kind: c.kind}
+			if d := cmp.Diff(want, rec.GetOperation().GetArtifact(), protocmp.Transform()); d != "" || rec.GetOperation().GetName() != "push" {
+				t.Errorf("%s, artifact (-want +got):\n%s", rec.GetOperation().GetName(), d)
 			}
 		})
 	}

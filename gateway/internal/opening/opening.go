@@ -119,7 +119,7 @@ func (h *Half) Asks(v *authz.Verdict) {
 	what := v.Artifact()
 	what.Record(o)
 	asks := v.Asks()
-	if len(asks) == 0 {
+	if len(asks) == 0 || what.Operation != "" {
 		return
 	}
 	if o.Request == "" {

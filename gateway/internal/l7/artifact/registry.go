@@ -1,7 +1,6 @@
 package artifact
 
 import (
-	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -68,30 +67,12 @@ func kept(method string) string {
 	return reading(method, Pull, Stat)
 }
 
+// manifest is what is asked of one. Of what kind it is that is pushed, its content tells.
 func manifest(r *request, reference string) Ask {
 	if r.method == http.MethodPut {
-		return Ask{Operation: Push, Reference: reference, Kind: kindOfManifest(r)}
+		return Ask{Operation: Push, Reference: reference}
 	}
 	return Ask{Operation: kept(r.method), Reference: reference}
-}
-
-// kindOfManifest is what the media type of a manifest tells. That of OCI's own is of
-// anything: its content would tell, which nobody reads here.
-func kindOfManifest(r *request) string {
-	value, ok := r.fields.Only("content-type")
-	if !ok {
-		return ""
-	}
-	name, _, err := mime.ParseMediaType(value)
-	switch {
-	case err != nil:
-		return ""
-	case strings.HasPrefix(name, "application/vnd.cncf.model."):
-		return Model
-	case strings.HasPrefix(name, "application/vnd.docker.distribution.manifest."):
-		return Image
-	}
-	return ""
 }
 
 // upload reads what is asked of an upload, and of the place where they begin, whose

@@ -47,6 +47,7 @@ type Ask struct {
 	Streamed     Truth  // the answer is asked for as a stream
 	MaxTokens    int64  // the most that the answer may have; -1 if that is not said
 	Session      string // a digest of an MCP session's id
+	Kind         string // of the artifact that the content is, in the words of package artifact
 	// ID is that of a JSON-RPC request, as JSON; nil if it has none.
 	ID []byte
 	// Offered are names of tools that the model may choose; at most MaxOffered.
@@ -69,7 +70,10 @@ func (a *Ask) Describe(to *policy.Attributes) {
 	for _, s := range [...]struct {
 		at   policy.Attribute
 		text string
-	}{{policy.AIOperation, a.Operation}, {policy.AIModel, a.Model}, {policy.AIModelVersion, a.ModelVersion}, {policy.AITool, a.Tool}, {policy.AIAgent, a.Agent}} {
+	}{
+		{policy.AIOperation, a.Operation}, {policy.AIModel, a.Model}, {policy.AIModelVersion, a.ModelVersion},
+		{policy.AITool, a.Tool}, {policy.AIAgent, a.Agent}, {policy.ArtifactKind, a.Kind},
+	} {
 		if s.text != "" {
 			to.SetString(s.at, s.text)
 		}

@@ -28,12 +28,20 @@ const longestWait = 60
 // becomes its JSON text, of a status and of all there is to say, in one sentence. A
 // gRPC call is answered as l7.Problem does.
 func (r *Refusal) Answer(head *l7.RequestHead, content func(status int, message string) any) (*l7.ResponseHead, []byte) {
+	return r.AnswerIn("application/json", head, func(status int, message string) []byte {
+		text, _ := json.Marshal(content(status, message)) // strings: it cannot fail
+		return text
+	})
+}
+
+// AnswerIn is Answer with a content of another type.
+func (r *Refusal) AnswerIn(mediaType string, head *l7.RequestHead, content func(status int, message string) []byte) (*l7.ResponseHead, []byte) {
 	answer, body := l7.ProblemStatus(r.Status, r.Detail, r.Crossing, r.Reason, r.Owner, head)
 	if body == nil {
 		return answer, nil
 	}
-	body, _ = json.Marshal(content(answer.Status, l7.Sentence(r.Detail, r.Crossing, r.Reason, r.Owner))) // strings: it cannot fail
-	answer.Fields.Set("content-type", "application/json")
+	body = content(answer.Status, l7.Sentence(r.Detail, r.Crossing, r.Reason, r.Owner))
+	answer.Fields.Set("content-type", mediaType)
 	answer.Fields.Set("content-length", strconv.Itoa(len(body)))
 	if r.RetryAfter > 0 {
 		answer.Fields.Set("retry-after", strconv.FormatInt(r.RetryAfter, 10))
