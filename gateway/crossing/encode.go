@@ -295,6 +295,10 @@ func appendTransfer(b []byte, n protowire.Number, t *crossingv1.Transfer) []byte
 	b = appendOptional(b, 18, t.Tensors)
 	b = appendOptional(b, 19, t.Lines)
 	b = appendFlag(b, 20, t.Pickle)
+	b = appendTexts(b, 21, t.Dtypes)
+	b = appendOptional(b, 22, t.Data)
+	b = appendFlag(b, 23, t.Inconsistent)
+	b = appendText(b, 24, t.Kind)
 	return leave(b, began)
 }
 

@@ -296,6 +296,8 @@ func (c *fields) transfer(t *crossingv1.Transfer) {
 	c.text("declared_by", t.DeclaredBy)
 	c.text("declared_sha256", t.DeclaredSha256)
 	c.text("format", t.Format)
+	c.texts("dtypes", t.Dtypes)
+	c.text("kind", t.Kind)
 }
 
 func (c *fields) policy(p *crossingv1.PolicyRef) {

@@ -37,7 +37,7 @@ func checkTransfer(t *crossingv1.Transfer) error {
 		return errors.New("transfer.object is not short, visible ASCII")
 	case !isSHA256(t.GetContentSha256()):
 		return errors.New("the transfer has no digest of its content")
-	case !areWords(t.GetFormat()):
+	case !areWords(t.GetFormat(), t.GetKind()) || !areWords(t.GetDtypes()...):
 		return errWord
 	}
 	return checkDeclared(t)

@@ -138,3 +138,33 @@ func TestManifestDecides(t *testing.T) {
 		})
 	}
 }
+
+// TestManifestPulled: both gateways record of what kind a manifest is that is pulled, if it
+// passes as a whole and without a coding. It decides nothing.
+func TestManifestPulled(t *testing.T) {
+	const oci, model = "application/vnd.oci.image.manifest.v1+json", `{"config":{"mediaType":"application/vnd.cncf.model.config.v1+json"}}`
+	for name, c := range map[string]struct {
+		content string
+		fields  []string
+		want    string
+	}{
+		"a manifest":     {model, []string{"content-type", oci}, "model"},
+		"a blob":         {model, []string{"content-type", "application/octet-stream"}, ""},
+		"in a coding":    {model, []string{"content-type", oci, "content-encoding", "gzip"}, ""},
+		"one that is no": {"{", []string{"content-type", oci}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := storing(t, "oci")
+			w.destination = func(*upstream.Request) (*upstream.Response, error) {
+				a := saying(200, c.content, c.fields...)
+				a.Head.Fields = a.Head.Fields[1:] // another content-type
+				return a, nil
+			}
+			w.ask(t, request("GET", "/v2/org/llm/manifests/v1", ""))
+			rec := w.joined(t)
+			if e, i := rec.GetEgress().GetTransfer(), rec.GetIngress().GetTransfer(); e == nil || e.GetKind() != c.want || i.GetKind() != c.want {
+				t.Errorf("egress %v, ingress %v", e, i)
+			}
+		})
+	}
+}

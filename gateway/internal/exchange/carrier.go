@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/artifact"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/opening"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/tunnel"
 	"github.com/sallyport-mesh/sallyport/gateway/policy"
@@ -15,7 +16,7 @@ const bulkRequest = 1 << 20
 // moves images, models and data sets is bulk. A crossing that turns out to be
 // bulk later turns its connection so.
 func classOf(s *policy.Service, head *l7.RequestHead) tunnel.Class {
-	if s != nil && (s.Protocol == "oci" || s.Protocol == "s3" || s.Protocol == "hub") {
+	if s != nil && artifact.Kept(s.Protocol) {
 		return tunnel.Bulk
 	}
 	if n, known, err := head.Fields.ContentLength(); known && err == nil && n >= bulkRequest {

@@ -3,12 +3,14 @@ package exchange
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"io"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
@@ -205,6 +207,38 @@ func TestFormats(t *testing.T) {
 			w.ask(t, request(c.method, c.target, sent))
 			if got := w.transferred(t); got.GetFormat() != c.format || got.GetPickle() != c.pickle {
 				t.Errorf("format %q, pickle %t, want %q, %t", got.GetFormat(), got.GetPickle(), c.format, c.pickle)
+			}
+		})
+	}
+}
+
+// TestHeaders: both gateways say what a safetensors file says of its tensors, and where its
+// header and its size contradict one another; it passes all the same.
+func TestHeaders(t *testing.T) {
+	const header = `{"w":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]}}`
+	file := string(binary.LittleEndian.AppendUint64(nil, uint64(len(header)))) + header
+	tensors, data := uint64(1), uint64(6)
+	described := &crossingv1.Transfer{Format: "safetensors", Tensors: &tensors, Data: &data, Dtypes: []string{"BF16"}}
+	inconsistent := proto.CloneOf(described)
+	inconsistent.Inconsistent = true
+	for name, c := range map[string]struct {
+		target, content string
+		want            *crossingv1.Transfer
+	}{
+		"a file":              {"/b/k", file + "123456", described},
+		"its first part":      {"/b/k?partNumber=1&uploadId=U", file + "12", described},
+		"one that is cut":     {"/b/k", file + "12345", inconsistent},
+		"less than a header":  {"/b/k", file[:20], &crossingv1.Transfer{Format: "safetensors", Inconsistent: true}},
+		"less in a part":      {"/b/k?partNumber=1&uploadId=U", file[:20], &crossingv1.Transfer{Format: "safetensors"}},
+		"a header that is no": {"/b/k", strings.Replace(file, "BF16", `xx\u`, 1) + "123456", &crossingv1.Transfer{Format: "safetensors", Inconsistent: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newStore(t, func(*l7.RequestHead) *upstream.Response { return saying(200, "", "etag", `"p"`) })
+			w.ask(t, request("PUT", c.target, c.content))
+			moved := w.transferred(t)
+			got := &crossingv1.Transfer{Format: moved.Format, Tensors: moved.Tensors, Data: moved.Data, Dtypes: moved.Dtypes, Inconsistent: moved.Inconsistent}
+			if d := cmp.Diff(c.want, got, protocmp.Transform()); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/artifact"
 )
 
 // Large is from which length on content is an object's whatever it is, in bytes.
@@ -52,8 +53,9 @@ func IsDownload(protocol string, req *l7.RequestHead, answer *l7.ResponseHead) b
 	return keepsObjects(protocol) && !objectOf(protocol, req.Path).unclear
 }
 
-// keepsObjects says that services of a protocol keep objects, and do nothing else.
-func keepsObjects(protocol string) bool { return protocol == "oci" || protocol == "s3" }
+// keepsObjects says that services of a protocol keep artifacts, and do nothing else: a
+// hub's API answers calls, too.
+func keepsObjects(protocol string) bool { return artifact.Kept(protocol) && protocol != "hub" }
 
 // named says that an object's name says what is in it, or what it is a piece of.
 func (o *object) named() bool { return o.digest != "" || o.upload != "" }

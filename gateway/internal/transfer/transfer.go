@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/manifest"
 )
 
 // Parties of a transfer, as both gateways know them from the crossing's header
@@ -57,9 +58,10 @@ type Transfer struct {
 	ID        ID        // zero unless Anonymous is Identified
 	Anonymous Anonymous // why there is no id
 
-	Coded  bool   // the content has a coding (RFC 9110 8.4)
-	Lined  bool   // the object's type, or its name, says that it has a record on each line
-	Digest string // ALGORITHM:HEX in the object's name, or in that of an upload; "" if there is none
+	Coded    bool   // the content has a coding (RFC 9110 8.4)
+	Lined    bool   // the object's type, or its name, says that it has a record on each line
+	Manifest string // the media type of the OCI manifest that the content is; "" if it is none
+	Digest   string // ALGORITHM:HEX in the object's name, or in that of an upload; "" if there is none
 
 	parties Parties
 	object  object
@@ -88,8 +90,21 @@ func Of(p Parties, req *l7.RequestHead, answer *l7.ResponseHead) (Transfer, bool
 	if ok {
 		t.Object, t.Part, t.Digest = t.object.String(), t.object.part, t.object.digest
 		t.Lined = lined(t.object.path, content)
+		t.Manifest = t.manifest(content)
 	}
 	return t, ok
+}
+
+// manifest is the media type of the manifest that the content is, all of it and without a
+// coding.
+func (t *Transfer) manifest(content l7.Fields) string {
+	if !t.object.oci || t.Extent != Whole || t.Coded {
+		return ""
+	}
+	if of := manifest.TypeOf(content); manifest.Is(of) {
+		return of
+	}
+	return ""
 }
 
 // download reads what an answer carries, or what a request asks for.

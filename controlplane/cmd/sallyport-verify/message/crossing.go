@@ -96,7 +96,8 @@ var (
 		wire.Enum(5, "extent", extents), wire.Uint64(6, "first"), wire.Uint64(7, "length"), wire.Uint64(8, "size"),
 		wire.Uint32(9, "part"), wire.Text(10, "contentSha256"), wire.Uint64(11, "digested"), wire.Bool(12, "partial"),
 		wire.Enum(13, "declared", verdicts), wire.Text(14, "declaredBy"), wire.Text(15, "declaredSha256"), wire.Bool(16, "coded"),
-		wire.Text(17, "format"), wire.Optional(wire.Uint64(18, "tensors")), wire.Optional(wire.Uint64(19, "lines")), wire.Bool(20, "pickle"))
+		wire.Text(17, "format"), wire.Optional(wire.Uint64(18, "tensors")), wire.Optional(wire.Uint64(19, "lines")), wire.Bool(20, "pickle"),
+		wire.Many(wire.Text(21, "dtypes")), wire.Optional(wire.Uint64(22, "data")), wire.Bool(23, "inconsistent"), wire.Text(24, "kind"))
 	end = wire.New("End",
 		wire.Text(1, "gateway"), wire.Enum(2, "decision", decisions), wire.Sub(3, "policy", policyRef), wire.Sub(4, "named", policyRef),
 		wire.Text(5, "intent"), wire.Enum(6, "reason", reasons), wire.Sub(7, "peer", peer), wire.Bool(8, "contentSeen"),

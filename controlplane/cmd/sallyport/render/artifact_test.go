@@ -27,11 +27,14 @@ func TestArtifact(t *testing.T) {
 
 // TestFormat: what an object is, and that it is a pickle.
 func TestFormat(t *testing.T) {
-	tensors := uint64(291)
+	tensors, data := uint64(291), uint64(582)
 	for want, moved := range map[string]*crossingv1.Transfer{
 		"":                        {},
 		", gguf with 291 tensors": {Format: "gguf", Tensors: &tensors},
-		", pytorch, a pickle":     {Format: "pytorch", Pickle: true},
+		", safetensors with 291 tensors of 582 B in BF16, F32": {Format: "safetensors", Tensors: &tensors, Data: &data, Dtypes: []string{"BF16", "F32"}},
+		", safetensors, inconsistent":                          {Format: "safetensors", Inconsistent: true},
+		", a manifest: model":                                  {Kind: "model"},
+		", pytorch, a pickle":                                  {Format: "pytorch", Pickle: true},
 	} {
 		if got := format(moved); got != want {
 			t.Errorf("format %q, want %q", got, want)

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"strings"
 
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -85,14 +86,27 @@ func digested(t *crossingv1.Transfer) string {
 	return text + format(t)
 }
 
-// format is what the object is by its first bytes: ", gguf with 291 tensors".
+// format is what the object is by its first bytes: ", gguf with 291 tensors"; or by all of
+// them, if it is a manifest.
 func format(t *crossingv1.Transfer) string {
+	if kind := t.GetKind(); kind != "" {
+		return ", a manifest: " + kind
+	}
 	if t.GetFormat() == "" {
 		return ""
 	}
 	text := ", " + t.GetFormat()
 	if t.Tensors != nil {
 		text += fmt.Sprintf(" with %d tensors", t.GetTensors())
+	}
+	if t.Data != nil {
+		text += fmt.Sprintf(" of %d B", t.GetData())
+	}
+	if len(t.GetDtypes()) > 0 {
+		text += " in " + strings.Join(t.GetDtypes(), ", ")
+	}
+	if t.GetInconsistent() {
+		text += ", inconsistent"
 	}
 	if t.GetPickle() && t.GetFormat() != "pickle" {
 		text += ", a pickle"

@@ -74,6 +74,9 @@ type request struct {
 	fields   l7.Fields
 }
 
+// Kept says that services of a protocol keep artifacts.
+func Kept(protocol string) bool { return readers(protocol) != nil }
+
 func readers(protocol string) func(*request) Ask {
 	switch protocol {
 	case "oci":

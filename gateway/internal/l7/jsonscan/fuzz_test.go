@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var fuzzed = MustCompile("", "/model", "/params/name", "/params/_meta/v", "/tools/*/name", "/id")
+var fuzzed = MustCompile("", "/model", "/params/name", "/params/_meta/v", "/tools/*/name", "/id", "/params/{}", "/{}/{}/v")
 
 // reader reads a document with encoding/json's tokens, and says what a scanner
 // of fuzzed must find in it.
@@ -78,6 +78,9 @@ func (r *reader) members(n *node) {
 		token, _ := r.dec.Token()
 		key := token.(string)
 		var member *node
+		if n != nil {
+			member = n.any
+		}
 		if n != nil && n.members != nil {
 			r.suspect(key, true)
 			for _, m := range n.members {

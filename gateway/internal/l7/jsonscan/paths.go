@@ -32,11 +32,13 @@ type node struct {
 	members []*node
 	starts  [2]uint64 // the bits of bytes in ASCII that keys may begin with which are alike
 	each    *node     // the elements, if it is an array
+	any     *node     // the members that are none of those, if it is an object
 }
 
 // Compile reads JSON Pointers (RFC 6901): "" is the whole document, "/a/b" a
 // member of a member, with "~1" for "/" and "~0" for "~". A step "*" is every
-// element of an array. With a "?" before it, a pointer asks only what kind of value
+// element of an array, and "{}" every member of an object that no other pointer names:
+// of those it is not told whether two have one key. With a "?" before it, a pointer asks only what kind of value
 // is there, and of a string whether it is empty: that may be of any length, and say
 // anything. A pointer that is malformed, given twice, or of more
 // than 15 steps is an error, and so are more than 64 places on the ways.
@@ -89,6 +91,12 @@ func (p *Paths) step(n *node, step string) *node {
 		}
 		return n.each
 	}
+	if step == "{}" {
+		if n.any == nil {
+			n.any = p.node(nil)
+		}
+		return n.any
+	}
 	key := []byte(strings.NewReplacer("~1", "/", "~0", "~").Replace(step))
 	for _, m := range n.members {
 		if bytes.Equal(m.key, key) {
@@ -115,8 +123,10 @@ func (n *node) sum() uint64 {
 	for _, m := range n.members {
 		n.below |= m.sum()
 	}
-	if n.each != nil {
-		n.below |= n.each.sum()
+	for _, m := range [...]*node{n.each, n.any} {
+		if m != nil {
+			n.below |= m.sum()
+		}
 	}
 	return n.below | n.bit
 }

@@ -100,6 +100,13 @@ func TestValues(t *testing.T) {
 		{"a glance on the way", []string{"?/a", "/a/b"}, `{"a":{"b":"v"}}`, []event{{0, Object, ""}, {1, String, "v"}}},
 		{"elements of elements", []string{"/*/*"}, `[[1,2],[],{"*":4},[[5]]]`, []event{{0, Number, "1"}, {0, Number, "2"}, {0, Array, ""}}},
 		{
+			"any members",
+			[]string{"/{}/v", "/a"},
+			`{"x":{"v":1},"":{"v":2},"` + strings.Repeat("k", 200) + `":{"v":3},"a":{"v":4},"x":{"w":5},"y":[{"v":6}]}`,
+			[]event{{0, Number, "1"}, {0, Number, "2"}, {0, Number, "3"}, {1, Object, ""}},
+		},
+		{"any members alone", []string{"/{}"}, `{"x":1,"\ud83d":2}`, []event{{0, Number, "1"}, {0, Number, "2"}}},
+		{
 			"pointer escapes",
 			[]string{"/a~1b/~0", "/_meta/io.x~1v"},
 			`{"a/b":{"~":1},"_meta":{"io.x/v":2}}`,

@@ -305,7 +305,16 @@ func (s *Scanner) endString() error {
 	case t.keep && !t.over:
 		return s.endKey(s.kept)
 	}
-	s.state, s.next = wantColon, nil
+	s.state, s.next = wantColon, s.other()
+	return nil
+}
+
+// other is who asked for any member of the object around that is not asked for by its
+// key; nil if nobody did.
+func (s *Scanner) other() *node {
+	if n := s.around(); n != nil {
+		return n.any
+	}
 	return nil
 }
 
@@ -324,8 +333,8 @@ func (s *Scanner) endText(value []byte, size int) error {
 
 // endKey finds who asked for the member of that key.
 func (s *Scanner) endKey(key []byte) error {
-	s.state, s.next = wantColon, nil
 	n := s.around()
+	s.state, s.next = wantColon, s.other()
 	if n == nil || n.members == nil {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"hash"
 
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/manifest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer/sniff"
 )
@@ -21,6 +22,8 @@ type Content struct {
 	n    int64
 	head sniff.Head
 
+	manifest *manifest.Reader // nil if it is none
+
 	counts bool  // lines
 	breaks int64 // line feeds that came
 	open   bool  // what came behind the last of them is a line, too
@@ -33,6 +36,9 @@ func (c *Content) CountLines() { c.counts = true }
 func (c *Content) Write(p []byte) (int, error) {
 	c.n += int64(len(p))
 	c.head.Take(p)
+	if c.manifest != nil {
+		c.manifest.Write(p) //nolint:errcheck // its end tells
+	}
 	if c.counts && len(p) > 0 {
 		c.breaks += int64(bytes.Count(p, []byte{'\n'}))
 		c.open = p[len(p)-1] != '\n'
@@ -61,6 +67,9 @@ func (c *Content) end(partial bool) Sum {
 	if c.open {
 		s.Lines++
 	}
+	if c.manifest != nil && !partial && c.manifest.End() == nil {
+		s.Kind = c.manifest.Kind()
+	}
 	c.hash.Reset()
 	*c = Content{hash: c.hash}
 	return s
@@ -72,7 +81,8 @@ type Sum struct {
 	Bytes   int64 // that it is of
 	Partial bool  // the content broke off after them
 	Head    sniff.Head
-	Lines   int64 // of them, if they were counted
+	Lines   int64  // of them, if they were counted
+	Kind    string // of the manifest that it is; "" if it does not say, or is none
 }
 
 // partial says that less came than the transfer's head told, or than there was.

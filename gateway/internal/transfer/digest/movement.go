@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/manifest"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
@@ -25,6 +26,9 @@ func NewMovement(t transfer.Transfer, declared []Declared) *Movement {
 	m := &Movement{transfer: t, declared: declared}
 	if t.Lined {
 		m.content.CountLines()
+	}
+	if t.Manifest != "" {
+		m.content.manifest = manifest.New(t.Manifest)
 	}
 	return m
 }

@@ -2,10 +2,10 @@ package digest
 
 import (
 	"encoding/hex"
-	"math"
 
 	"github.com/sallyport-mesh/sallyport/gateway/crossing"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer"
+	"github.com/sallyport-mesh/sallyport/gateway/internal/transfer/sniff"
 	crossingv1 "github.com/sallyport-mesh/sallyport/proto/sallyport/crossing/v1"
 )
 
@@ -17,7 +17,7 @@ func (s Sum) Record(t *transfer.Transfer, all []Declared) *crossingv1.Transfer {
 		Id: t.ID.String(), Anonymous: anonymous(t.Anonymous), Direction: direction(t.Direction),
 		Object: crossing.Object(t.Object), Extent: extent(t.Extent), Part: uint32(t.Part), Coded: t.Coded,
 		ContentSha256: hex.EncodeToString(s.SHA256[:]), Digested: uint64(s.Bytes), Partial: s.partial(t),
-		Declared: judged(verdict), DeclaredBy: by.By,
+		Declared: judged(verdict), DeclaredBy: by.By, Kind: s.Kind,
 	}
 	if t.Extent == transfer.Range || t.Extent == transfer.Whole {
 		r.First = told(t.First)
@@ -41,18 +41,24 @@ func begins(t *transfer.Transfer) bool {
 	return !t.Coded && (t.First == 0 && (t.Extent == transfer.Whole || t.Extent == transfer.Range) || t.Extent == transfer.Part && t.Part == 1)
 }
 
-// format records what the object is. Of a part alone it is not known how long the
-// object is: it is taken for long enough.
+// format records what the object is.
 func (s Sum) format(t *transfer.Transfer, r *crossingv1.Transfer) {
-	size := s.Bytes
-	if t.Extent != transfer.Whole || s.Partial {
-		size = math.MaxInt64
-	}
-	file := s.Head.File(size)
-	r.Format, r.Pickle = file.Format, file.Pickle
+	file := s.Head.File(s.size(t))
+	r.Format, r.Pickle, r.Inconsistent = file.Format, file.Pickle, file.Inconsistent
 	if file.Counted {
 		r.Tensors = &file.Tensors
 	}
+	if file.Counted && file.Format == sniff.Safetensors {
+		r.Data, r.Dtypes = &file.Data, file.Dtypes.Names()
+	}
+}
+
+// size is how long the object is, -1 if that is not known: a part alone does not tell.
+func (s Sum) size(t *transfer.Transfer) int64 {
+	if t.Size < 0 && t.Extent == transfer.Whole && !s.Partial {
+		return s.Bytes
+	}
+	return t.Size
 }
 
 // told is a number of bytes, or 0 if there is none.

@@ -1,10 +1,12 @@
-// Package sniff says what a model's or a dataset's file is, by its first bytes. It
-// holds no more than those, and tells nothing of what they say but numbers.
+// Package sniff says what a model's or a dataset's file is, by its first bytes, and of a
+// safetensors file by its header. It holds no more than the first bytes, and tells nothing
+// of what they say but numbers, and names of the format's own.
 package sniff
 
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 )
 
 // Formats, as a record names them.
@@ -20,21 +22,25 @@ const (
 // Size is how many bytes at the beginning of a file tell, at most.
 const Size = 128
 
-// maxHeader bounds the header of a safetensors file, in bytes, as its reference
-// implementation does (huggingface/safetensors, MAX_HEADER_SIZE).
-const maxHeader = 100_000_000
-
 // Head is the beginning of a file while it streams. Its zero value is ready.
 type Head struct {
-	bytes [Size]byte
-	n     int
+	bytes  [Size]byte
+	n      int
+	header *header // nil if it is no safetensors file
 }
 
 // Take takes the next bytes of the file, as many as are needed.
 func (h *Head) Take(p []byte) {
-	if h.n < Size {
-		h.n += copy(h.bytes[h.n:], p)
+	if h.n <= prefix {
+		n := copy(h.bytes[h.n:prefix+1], p)
+		h.n, p = h.n+n, p[n:]
+		if h.n > prefix {
+			h.header = newHeader(h.bytes[:h.n])
+			h.header.take(h.bytes[prefix:h.n])
+		}
 	}
+	h.header.take(p)
+	h.n += copy(h.bytes[h.n:], p)
 }
 
 // File is what a file is, as far as its beginning tells.
@@ -43,9 +49,13 @@ type File struct {
 	Tensors uint64 // where Counted
 	Counted bool   // its header says how many tensors it has
 	Pickle  bool   // whoever loads it runs what it says
+
+	Data         uint64 // bytes of tensors, as its header says; where that was read
+	Dtypes       Dtypes // of its tensors; likewise
+	Inconsistent bool   // its header contradicts itself, or the file's size
 }
 
-// File is what a file begins with h, of which size bytes are there in all.
+// File is what a file is that begins with h, of size bytes in all, -1 if that is not known.
 func (h *Head) File(size int64) File {
 	b := h.bytes[:h.n]
 	switch {
@@ -59,8 +69,8 @@ func (h *Head) File(size int64) File {
 		return File{Format: PyTorch, Pickle: true}
 	case isPickle(b):
 		return File{Format: Pickle, Pickle: true}
-	case isSafetensors(b, size):
-		return File{Format: Safetensors}
+	case h.header != nil:
+		return h.header.file(size)
 	}
 	return File{}
 }
@@ -80,16 +90,6 @@ func gguf(b []byte) File {
 	return File{}
 }
 
-// isSafetensors says that b begins with the length of a header that fits in the file,
-// and with a JSON object (huggingface/safetensors, "Format").
-func isSafetensors(b []byte, size int64) bool {
-	if len(b) < 10 || b[8] != '{' {
-		return false
-	}
-	n := binary.LittleEndian.Uint64(b)
-	return n >= 2 && n <= maxHeader && size >= 8 && n <= uint64(size-8)
-}
-
 // isTorch says that b is a zip archive whose first file is the pickle that torch.save
 // writes first: NAME/data.pkl (PKWARE APPNOTE 4.3.7).
 func isTorch(b []byte) bool {
@@ -105,18 +105,15 @@ func isTorch(b []byte) bool {
 	return bytes.HasSuffix(name, []byte("/data.pkl")) || string(name) == "data.pkl"
 }
 
-// isPickle says that b begins as pickles of protocol 2 to 5 do: with PROTO and, from 4
-// on, a FRAME of some bytes; before that, with what is pushed first (Python's pickletools).
+// isPickle says that b begins as pickles of protocol 2 to 5 do: with PROTO, and then a
+// frame, or what pushes something, for there is nothing yet that others could be about.
+// The version says only what is the newest that may come (CPython, Lib/pickletools.py and
+// Lib/pickle.py, whose framer writes no frame around less than four bytes, or before large
+// ones).
 func isPickle(b []byte) bool {
-	const proto, frame = 0x80, 0x95
-	if len(b) < 4 || b[0] != proto {
-		return false
-	}
-	switch b[1] {
-	case 2, 3:
-		return bytes.IndexByte([]byte("}])(cKMJX\x8a\x88\x89NGUTBC"), b[2]) >= 0
-	case 4, 5:
-		return len(b) > 11 && b[2] == frame && binary.LittleEndian.Uint64(b[3:]) >= 4
-	}
-	return false
+	const proto = 0x80
+	const pushes = "(FIJKLMNPSTUVXcG}])" + // protocols 0 and 1
+		"\x82\x83\x84\x88\x89\x8a\x8b" + "BC" + // 2 and 3
+		"\x8c\x8d\x8e\x8f\x95" + "\x96\x97" // 4, with FRAME, and 5
+	return len(b) >= 4 && b[0] == proto && b[1] >= 2 && b[1] <= 5 && strings.IndexByte(pushes, b[2]) >= 0
 }

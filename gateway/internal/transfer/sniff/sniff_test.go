@@ -35,8 +35,8 @@ func TestFile(t *testing.T) {
 		content string
 		want    File
 	}{
-		"safetensors":                 {safetensors(uint64(len(header)), header+"1234"), File{Format: Safetensors}},
-		"a header beyond the file":    {safetensors(uint64(len(header)+5), header+"1234"), File{}},
+		"safetensors":                 {safetensors(uint64(len(header)), header+"1234"), File{Format: Safetensors, Tensors: 1, Counted: true, Data: 4, Dtypes: 1 << 17}},
+		"a header beyond the file":    {safetensors(uint64(len(header)+5), header+"1234"), File{Format: Safetensors, Inconsistent: true}},
 		"a header beyond the limit":   {safetensors(maxHeader+1, header), File{}},
 		"a header that is no object":  {safetensors(4, "[{}]"), File{}},
 		"gguf":                        {gguf2(3, 291), File{Format: GGUF, Tensors: 291, Counted: true}},
@@ -51,6 +51,10 @@ func TestFile(t *testing.T) {
 		"an archive with a long name": {zipped(strings.Repeat("x", 200)), File{}},
 		"pickle, protocol 4":          {pickle, File{Format: Pickle, Pickle: true}},
 		"pickle, protocol 2":          {"\x80\x02}q\x00.", File{Format: Pickle, Pickle: true}},
+		"pickle without a frame":      {"\x80\x05K\x01.", File{Format: Pickle, Pickle: true}},
+		"pickle of large bytes":       {"\x80\x05\x8e\x00\x00\x10\x00\x00\x00\x00\x00", File{Format: Pickle, Pickle: true}},
+		"pickle of a newer opcode":    {"\x80\x02\x8c\x02os\x8c\x06system\x93.", File{Format: Pickle, Pickle: true}},
+		"pickle of what takes off":    {"\x80\x02R.", File{}},
 		"torch.save's old form":       {"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", File{Format: Pickle, Pickle: true}},
 		"pickle, protocol 9":          {"\x80\x09}q\x00.", File{}},
 		"text":                        {"a,b,c\n1,2,3\n", File{}},

@@ -3307,7 +3307,16 @@ type Transfer struct {
 	// or CSV: line breaks, and what is behind the last of them. Absent of others.
 	Lines *uint64 `protobuf:"varint,19,opt,name=lines,proto3,oneof" json:"lines,omitempty"`
 	// pickle says that whoever loads the object runs what it says.
-	Pickle        bool `protobuf:"varint,20,opt,name=pickle,proto3" json:"pickle,omitempty"`
+	Pickle bool `protobuf:"varint,20,opt,name=pickle,proto3" json:"pickle,omitempty"`
+	// dtypes are the types of its tensors' elements, as its header says, such as BF16.
+	Dtypes []string `protobuf:"bytes,21,rep,name=dtypes,proto3" json:"dtypes,omitempty"`
+	// data is how many bytes its tensors have, as its header says.
+	Data *uint64 `protobuf:"varint,22,opt,name=data,proto3,oneof" json:"data,omitempty"`
+	// inconsistent says that its header contradicts itself or the object's size: readers
+	// that look would not load it.
+	Inconsistent bool `protobuf:"varint,23,opt,name=inconsistent,proto3" json:"inconsistent,omitempty"`
+	// kind is model or image of an OCI manifest that says so; empty of others.
+	Kind          string `protobuf:"bytes,24,opt,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3480,6 +3489,34 @@ func (x *Transfer) GetPickle() bool {
 		return x.Pickle
 	}
 	return false
+}
+
+func (x *Transfer) GetDtypes() []string {
+	if x != nil {
+		return x.Dtypes
+	}
+	return nil
+}
+
+func (x *Transfer) GetData() uint64 {
+	if x != nil && x.Data != nil {
+		return *x.Data
+	}
+	return 0
+}
+
+func (x *Transfer) GetInconsistent() bool {
+	if x != nil {
+		return x.Inconsistent
+	}
+	return false
+}
+
+func (x *Transfer) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
 }
 
 // Refusal counts failures before there was an identity: by reason, source
@@ -4396,7 +4433,7 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\arequest\x18\x01 \x01(\tR\arequest\x12\x16\n" +
 	"\x06answer\x18\x02 \x01(\tR\x06answer\x12\x10\n" +
 	"\x03cut\x18\x03 \x01(\bR\x03cut\x12\x16\n" +
-	"\x06broken\x18\x04 \x01(\bR\x06broken\"\xc2\b\n" +
+	"\x06broken\x18\x04 \x01(\bR\x06broken\"\xb4\t\n" +
 	"\bTransfer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12G\n" +
 	"\tanonymous\x18\x02 \x01(\x0e2).sallyport.crossing.v1.Transfer.AnonymousR\tanonymous\x12G\n" +
@@ -4419,7 +4456,11 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\x06format\x18\x11 \x01(\tR\x06format\x12\x1d\n" +
 	"\atensors\x18\x12 \x01(\x04H\x00R\atensors\x88\x01\x01\x12\x19\n" +
 	"\x05lines\x18\x13 \x01(\x04H\x01R\x05lines\x88\x01\x01\x12\x16\n" +
-	"\x06pickle\x18\x14 \x01(\bR\x06pickle\"y\n" +
+	"\x06pickle\x18\x14 \x01(\bR\x06pickle\x12\x16\n" +
+	"\x06dtypes\x18\x15 \x03(\tR\x06dtypes\x12\x17\n" +
+	"\x04data\x18\x16 \x01(\x04H\x02R\x04data\x88\x01\x01\x12\"\n" +
+	"\finconsistent\x18\x17 \x01(\bR\finconsistent\x12\x12\n" +
+	"\x04kind\x18\x18 \x01(\tR\x04kind\"y\n" +
 	"\tAnonymous\x12\x19\n" +
 	"\x15ANONYMOUS_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fNOT_ANSWERED\x10\x01\x12\x10\n" +
@@ -4447,7 +4488,8 @@ const file_sallyport_crossing_v1_crossing_proto_rawDesc = "" +
 	"\bMISMATCH\x10\x03B\n" +
 	"\n" +
 	"\b_tensorsB\b\n" +
-	"\x06_lines\"\xd6\x01\n" +
+	"\x06_linesB\a\n" +
+	"\x05_data\"\xd6\x01\n" +
 	"\aRefusal\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.sallyport.crossing.v1.ReasonR\x06reason\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x122\n" +
