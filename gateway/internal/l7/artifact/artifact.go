@@ -123,7 +123,8 @@ func (a *Ask) nameable() bool {
 
 // segmentsOf takes an absolute path apart. It is not ok if a server could find other
 // segments there: by an escape of what separates, or of an escape, by dot segments or
-// empty ones (RFC 3986 section 5.2.4), or by a plus sign, which S3 takes for a space.
+// empty ones (RFC 3986 section 5.2.4), or by a plus sign, which S3 takes for a space
+// and others for itself (aws/aws-sdk-java#2128, xtyxtyx/minio-dart#115): clients escape it.
 func segmentsOf(path string) (segments []string, ok bool) {
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok || strings.ContainsAny(path, "+;\\#") {

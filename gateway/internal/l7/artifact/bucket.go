@@ -14,7 +14,8 @@ func subresources() []string {
 	}
 }
 
-// bucket reads what is asked of an object store, in S3's path style: /BUCKET/KEY.
+// bucket reads what is asked of an object store, in S3's path style: /BUCKET/KEY. A bucket
+// in the name of the host makes that of another destination, which no policy has.
 func bucket(r *request) Ask {
 	q, ok := parameters(r.query, subresources(), dresses)
 	if !ok {

@@ -8,7 +8,10 @@ import (
 
 // hub reads what is asked of a hub with the Hugging Face Hub's paths: those of files,
 // /[datasets/|spaces/][ORGANIZATION/]REPOSITORY/resolve/REVISION/FILE, and those of the
-// API (its client huggingface_hub: HUGGINGFACE_CO_URL_TEMPLATE, HfApi).
+// API (its client huggingface_hub 1.x: constants.py, HUGGINGFACE_CO_URL_TEMPLATE and
+// REPO_TYPES_URL_PREFIXES; hf_api.py; utils/_xet.py). That escapes a revision as a whole,
+// so that of one with a slash nothing is told. What Git LFS is asked for, its content
+// tells (lfs.py, .../info/lfs/objects/batch).
 func hub(r *request) Ask {
 	s := r.segments
 	if s[0] == "api" {
@@ -22,12 +25,13 @@ func hub(r *request) Ask {
 		}
 	}
 	at := slices.IndexFunc(s, isFiles)
-	if at < 1 || at > 2 || len(s) < at+3 || s[len(s)-1] == "" || slices.ContainsFunc(s[at+1:at+2], isFiles) {
+	if s[0] == "kernels" || s[0] == "buckets" || at < 1 || at > 2 || len(s) < at+3 || s[len(s)-1] == "" || slices.ContainsFunc(s[at+1:at+2], isFiles) {
 		return Ask{}
 	}
 	return Ask{Operation: reading(r.method, Pull, Stat), Name: strings.Join(s[:at], "/"), Reference: s[at+1], Kind: kind}
 }
 
+// isFiles says that what follows is a revision and a file.
 func isFiles(segment string) bool { return segment == "resolve" || segment == "raw" }
 
 func kindOfPath(segment string) string {
