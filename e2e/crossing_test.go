@@ -128,8 +128,8 @@ func testDenied(t *testing.T, m *meshtest.Mesh) {
 			}
 			body := meshtest.ReadAll(t, resp)
 			id, media := resp.Header.Get("sallyport-crossing"), "application/problem+json"
-			if strings.Contains(c.url, "/v1/completions") {
-				media = "application/json" // as OpenAI's SDKs read it
+			if strings.Contains(c.url, "/v1/completions") || strings.HasSuffix(c.url, "/v2/") {
+				media = "application/json" // as OpenAI's SDKs read it, and clients of registries
 			}
 			if ct := resp.Header.Get("content-type"); ct != media || resp.StatusCode/100 != 4 || !json.Valid(body) {
 				t.Errorf("status %d, content type %q: %s", resp.StatusCode, ct, body)

@@ -270,14 +270,17 @@ func (t *Tour) denied(ctx context.Context) (*outcome, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	var problem struct {
-		Crossing, Owner string
+	var refused struct { // as a registry refuses
+		Errors [1]struct {
+			Detail struct{ Crossing, Owner string }
+		}
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&problem); err != nil {
-		return nil, fmt.Errorf("read the problem: %w", err)
+	if err := json.NewDecoder(resp.Body).Decode(&refused); err != nil {
+		return nil, fmt.Errorf("read the refusal: %w", err)
 	}
-	if resp.StatusCode != http.StatusForbidden || problem.Owner == "" {
-		return nil, fmt.Errorf("status %d and owner %q, want 403 and the transition's owner", resp.StatusCode, problem.Owner)
+	detail := refused.Errors[0].Detail
+	if resp.StatusCode != http.StatusForbidden || detail.Owner == "" {
+		return nil, fmt.Errorf("status %d and owner %q, want 403 and the transition's owner", resp.StatusCode, detail.Owner)
 	}
-	return &outcome{crossing: problem.Crossing}, nil
+	return &outcome{crossing: detail.Crossing}, nil
 }

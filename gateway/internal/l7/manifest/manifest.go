@@ -27,6 +27,7 @@ const (
 	config
 	configType
 	layers
+	layer
 	layerType
 	manifests
 	member
@@ -39,7 +40,7 @@ const (
 var wanted = jsonscan.MustSchema(map[string]place{
 	"": document, "/mediaType": ownType, "/artifactType": artifactType,
 	"/config": config, "/config/mediaType": configType,
-	"/layers": layers, "/layers/*/mediaType": layerType,
+	"/layers": layers, "/layers/*": layer, "/layers/*/mediaType": layerType,
 	"/manifests": manifests, "/manifests/*": member, "/manifests/*/artifactType": memberType, "/manifests/*/platform": platform,
 })
 
@@ -143,26 +144,34 @@ func (h *handler) Value(path int, kind jsonscan.Kind, text []byte) error {
 			return inspect.Unreadable("a media type is no string", nil)
 		}
 		return nil
-	case member:
-		r.members++
-		return nil
 	}
 	return r.shaped(is, kind)
 }
 
-// shaped takes that something is there that tells a manifest from an index. What is null
-// is not there.
+// shaped takes an object or an array, by which a manifest and an index differ. What is
+// null is not there.
 func (r *Reader) shaped(is place, kind jsonscan.Kind) error {
-	there := kind != jsonscan.Null
+	want := jsonscan.Object
+	if is == layers || is == manifests {
+		want = jsonscan.Array
+	}
+	if is == member {
+		r.members++
+	}
+	switch kind {
+	case jsonscan.Null:
+		return nil
+	case want:
+	default:
+		return inspect.Unreadable("it is not made as a manifest is", nil)
+	}
 	switch is {
 	case config, layers:
-		r.single = r.single || there
+		r.single = true
 	case manifests:
-		r.index = r.index || there
+		r.index = true
 	case platform:
-		if there {
-			r.running++
-		}
+		r.running++
 	}
 	return r.contradicts()
 }

@@ -77,6 +77,9 @@ func TestKind(t *testing.T) {
 		"a manifest and an index":           {"", `"layers":[],"manifests":[]`, "", inspect.ErrAmbiguous},
 		"a key twice":                       {ofManifest, config(modelConfig) + "," + config(imageConfig), "", inspect.ErrAmbiguous},
 		"a key in another case":             {ofManifest, config(modelConfig) + `,"ArtifactType":"x"`, "", inspect.ErrAmbiguous},
+		"a config that is a text":           {ofManifest, as(ofModel) + `,"config":""`, "", inspect.ErrUnreadable},
+		"a layer that is a number":          {ofManifest, config(modelConfig) + `,"layers":[1]`, "", inspect.ErrUnreadable},
+		"layers that are an object":         {ofManifest, config(modelConfig) + `,"layers":{}`, "", inspect.ErrUnreadable},
 		"a type that is no text":            {ofManifest, `"artifactType":["x"]`, "", inspect.ErrUnreadable},
 	} {
 		for _, piece := range []int{1, 7, 4 << 10} {

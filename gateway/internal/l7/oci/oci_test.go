@@ -95,7 +95,7 @@ func TestRefuse(t *testing.T) {
 		if err := json.Unmarshal(body, &got); err != nil {
 			t.Fatal(err)
 		}
-		if got.Errors[0].Code != c.want || got.Errors[0].Message == "" || answer.Fields.Get("content-type") != "application/json" || answer.Fields.Get(l7.CrossingName) != id {
+		if got.Errors[0].Code != c.want || got.Errors[0].Detail != (detail{id, c.reason.String(), "ml"}) || got.Errors[0].Message == "" || answer.Fields.Get("content-type") != "application/json" || answer.Fields.Get(l7.CrossingName) != id {
 			t.Errorf("%s: %+v, %s", name, answer, body)
 		}
 	}

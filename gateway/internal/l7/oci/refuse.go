@@ -2,7 +2,6 @@ package oci
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7"
 	"github.com/sallyport-mesh/sallyport/gateway/internal/l7/inspect"
@@ -20,15 +19,18 @@ type refusalError struct {
 	Detail  detail `json:"detail"`
 }
 
+// detail is what a program may want of the refusal: the specification leaves it open.
 type detail struct {
-	Reason string `json:"reason"`
+	Crossing string `json:"crossing,omitempty"`
+	Reason   string `json:"reason"`
+	Owner    string `json:"owner,omitempty"`
 }
 
 // Refuse is an error as clients of registries read it (OCI distribution specification v1.1,
 // "Error Codes").
 func (Protocol) Refuse(r *inspect.Refusal, _ []inspect.Ask, head *l7.RequestHead) (*l7.ResponseHead, []byte) {
 	return r.Answer(head, func(status int, message string) any {
-		return refusal{[1]refusalError{{Code: code(status, r.Reason), Message: message, Detail: detail{strings.ToLower(r.Reason.String())}}}}
+		return refusal{[1]refusalError{{code(status, r.Reason), message, detail{r.Crossing, r.Reason.String(), r.Owner}}}}
 	})
 }
 

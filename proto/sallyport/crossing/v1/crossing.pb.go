@@ -1818,7 +1818,8 @@ type Artifact struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// reference is a tag, a digest, a version or a revision.
 	Reference string `protobuf:"bytes,2,opt,name=reference,proto3" json:"reference,omitempty"`
-	// kind is model, dataset, space or image; empty if the head does not tell.
+	// kind is model, dataset, space or image; empty if neither the head tells nor a manifest
+	// that is pushed.
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// source is what is mounted or copied, named as name is.
 	Source        string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
