@@ -165,12 +165,12 @@ func (ordered) Marshal(v any) ([]byte, error) {
 
 func (ordered) Unmarshal(data []byte, v any) error { return proto.Unmarshal(data, v.(proto.Message)) }
 
-// told is how a request ended for its caller: with which crossing, and why it was refused
+// ending is how a request ended for its caller: with which crossing, and why it was refused
 // if it was.
-type told struct{ crossing, refused string }
+type ending struct{ crossing, refused string }
 
 // call makes a gRPC call of a request, as JSON has it, with contents behind it.
-func (i *inferring) call(text string, contents ...string) told {
+func (i *inferring) call(text string, contents ...string) ending {
 	i.Helper()
 	source := must(i.m.Source(i.m.Context, "orchestrator"))(i.T)
 	creds := credentials.NewTLS(certs.ClientTLS(source, certs.AuthorizeID(localmesh.GatewayID("onprem")), "h2"))
@@ -192,16 +192,16 @@ func (i *inferring) call(text string, contents ...string) told {
 		i.Fatalf("no crossing: %v", err)
 	}
 	if err == nil {
-		return told{crossing: ids[0]}
+		return ending{crossing: ids[0]}
 	}
 	if status.Code(err) != codes.PermissionDenied {
 		i.Errorf("the call ended with %v", err)
 	}
-	return told{ids[0], status.Convert(err).Message()}
+	return ending{ids[0], status.Convert(err).Message()}
 }
 
 // post asks by REST, with contents behind the text if there are any.
-func (i *inferring) post(version, text string, contents ...string) told {
+func (i *inferring) post(version, text string, contents ...string) ending {
 	i.Helper()
 	url := "https://" + i.at.host() + "/v2/models/resnet/versions/" + version + "/infer"
 	req := must(http.NewRequestWithContext(i.m.Context, http.MethodPost, url, strings.NewReader(text+strings.Join(contents, ""))))(i.T)
@@ -212,7 +212,7 @@ func (i *inferring) post(version, text string, contents ...string) told {
 	}
 	resp := must(asOrchestrator(i.T, i.m, "http/1.1").Do(req))(i.T)
 	body := meshtest.ReadAll(i.T, resp)
-	end := told{crossing: resp.Header.Get("Sallyport-Crossing")}
+	end := ending{crossing: resp.Header.Get("Sallyport-Crossing")}
 	switch {
 	case resp.StatusCode == http.StatusForbidden && bytes.HasPrefix(body, []byte(`{"error":`)):
 		end.refused = string(body)
@@ -240,12 +240,12 @@ func TestInference(t *testing.T) {
 	scores := &crossingv1.Tensor{Name: "scores", Datatype: "FP32", Shape: []int64{1, 2}}
 	for _, c := range []struct {
 		name   string
-		ask    func(i *inferring, version string) told
+		ask    func(i *inferring, version string) ending
 		inputs []*crossingv1.Tensor
 		output *crossingv1.Tensor
 	}{
 		{
-			"gRPC, raw", func(i *inferring, version string) told {
+			"gRPC, raw", func(i *inferring, version string) ending {
 				return i.call(`{"model_name":"resnet","model_version":"`+version+`","inputs":[{"name":"text","datatype":"BYTES","shape":["1"]},{"name":"mask","datatype":"BOOL","shape":["2","2"]}]}`,
 					secretIn, "\x01\x00\x01\x00")
 			},
@@ -256,7 +256,7 @@ func TestInference(t *testing.T) {
 			label,
 		},
 		{
-			"gRPC, raw and large", func(i *inferring, version string) told {
+			"gRPC, raw and large", func(i *inferring, version string) ending {
 				return i.call(`{"model_name":"resnet","model_version":"`+version+`","inputs":[{"name":"pixels","datatype":"FP32","shape":["1","3","224","224"]}]}`,
 					repeated(secretIn, large))
 			},
@@ -264,21 +264,21 @@ func TestInference(t *testing.T) {
 			label,
 		},
 		{
-			"gRPC, in the message", func(i *inferring, version string) told {
+			"gRPC, in the message", func(i *inferring, version string) ending {
 				return i.call(`{"model_name":"resnet","model_version":"` + version + `","inputs":[{"name":"x","datatype":"FP32","shape":["1"],"contents":{"fp32_contents":[` + secretNumber + `]}}]}`)
 			},
 			[]*crossingv1.Tensor{{Name: "x", Datatype: "FP32", Shape: []int64{1}}},
 			label,
 		},
 		{
-			"REST", func(i *inferring, version string) told {
+			"REST", func(i *inferring, version string) ending {
 				return i.post(version, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[`+secretNumber+`,0]}]}`)
 			},
 			[]*crossingv1.Tensor{{Name: "x", Datatype: "FP32", Shape: []int64{1, 2}}},
 			scores,
 		},
 		{
-			"REST, binary and large", func(i *inferring, version string) told {
+			"REST, binary and large", func(i *inferring, version string) ending {
 				return i.post(version, `{"inputs":[{"name":"pixels","datatype":"FP32","shape":[1,3,224,224],"parameters":{"binary_data_size":`+strconv.Itoa(large)+`}},`+
 					`{"name":"text","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":`+strconv.Itoa(len(secretIn))+`}}]}`, repeated(secretIn, large), secretIn)
 			},
