@@ -71,8 +71,12 @@ func (a *Ask) Describe(to *policy.Attributes) {
 		at   policy.Attribute
 		text string
 	}{
-		{policy.AIOperation, a.Operation}, {policy.AIModel, a.Model}, {policy.AIModelVersion, a.ModelVersion},
-		{policy.AITool, a.Tool}, {policy.AIAgent, a.Agent}, {policy.ArtifactKind, a.Kind},
+		{policy.AIOperation, a.Operation},
+		{policy.AIModel, a.Model},
+		{policy.AIModelVersion, a.ModelVersion},
+		{policy.AITool, a.Tool},
+		{policy.AIAgent, a.Agent},
+		{policy.ArtifactKind, a.Kind},
 	} {
 		if s.text != "" {
 			to.SetString(s.at, s.text)
