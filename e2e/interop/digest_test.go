@@ -5,6 +5,7 @@ package interop
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -18,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/sallyport-mesh/sallyport/controlplane/cmd/sallyport/localmesh"
 	"github.com/sallyport-mesh/sallyport/e2e/meshtest"
@@ -249,7 +251,8 @@ func TestPullByDigest(t *testing.T) {
 		}
 	})
 	w.pullers(t, func(p *puller) {
-		if _, err := p.image("models/other"); err == nil || !strings.Contains(err.Error(), "403") {
+		_, err := p.image("models/other")
+		if refused := new(transport.Error); !errors.As(err, &refused) || refused.StatusCode != http.StatusForbidden || refused.Errors[0].Code != transport.DeniedErrorCode {
 			p.Errorf("the image that is not listed: %v", err)
 		}
 		if came := p.refused("GET /v2/models/other/manifests/v1"); came != 0 {

@@ -35,8 +35,8 @@ func (Protocol) Refuse(r *inspect.Refusal, _ []inspect.Ask, head *l7.RequestHead
 }
 
 // code is what the specification calls errors of that status. What cannot be read is a
-// manifest: nothing else is. UNAVAILABLE is no code of
-// its own, but distribution's, which clients know.
+// manifest: nothing else is. UNAVAILABLE is no code of its own, but distribution's, which
+// clients know.
 func code(status int, reason crossingv1.Reason) string {
 	switch {
 	case reason == crossingv1.Reason_UNREADABLE:
