@@ -12,7 +12,7 @@ import (
 
 // inspectionRounds is how often the package under test measures each figure, the least of
 // which counts.
-var inspectionRounds = flag.Int("least-of", 30, "rounds of TestInspectionGoals: go test ./e2e/bench -run TestInspectionGoals -v -args -least-of 100")
+var inspectionRounds = flag.Int("least-of", 5, "rounds of TestInspectionGoals: go test ./e2e/bench -run TestInspectionGoals -v -args -least-of 100")
 
 // Peers are what encoding/json takes for the same texts: a request into a struct of five
 // fields, and the events of a stream, which bufio.Scanner cuts.
