@@ -19,7 +19,8 @@ const (
 type Paths struct {
 	root    node
 	nodes   int
-	keyRoom int // the longest key in bytes, in its longest form under case folding
+	keyRoom int  // the longest key in bytes, in its longest form under case folding
+	any     bool // somewhere any member is asked for
 }
 
 // node is a place that was asked for, or one on the way there.
@@ -93,7 +94,7 @@ func (p *Paths) step(n *node, step string) *node {
 	}
 	if step == "{}" {
 		if n.any == nil {
-			n.any = p.node(nil)
+			n.any, p.any = p.node(nil), true
 		}
 		return n.any
 	}

@@ -305,15 +305,11 @@ func (s *Scanner) endString() error {
 	case t.keep && !t.over:
 		return s.endKey(s.kept)
 	}
-	s.state, s.next = wantColon, s.other()
-	return nil
-}
-
-// other is who asked for any member of the object around that is not asked for by its
-// key; nil if nobody did.
-func (s *Scanner) other() *node {
-	if n := s.around(); n != nil {
-		return n.any
+	s.state, s.next = wantColon, nil
+	if s.paths.any {
+		if n := s.around(); n != nil {
+			s.next = n.any
+		}
 	}
 	return nil
 }
@@ -333,9 +329,12 @@ func (s *Scanner) endText(value []byte, size int) error {
 
 // endKey finds who asked for the member of that key.
 func (s *Scanner) endKey(key []byte) error {
+	s.state, s.next = wantColon, nil
 	n := s.around()
-	s.state, s.next = wantColon, s.other()
-	if n == nil || n.members == nil {
+	if n == nil {
+		return nil
+	}
+	if s.next = n.any; n.members == nil {
 		return nil
 	}
 	m, alike := n.find(key)
