@@ -3,7 +3,6 @@ package e2e
 import (
 	"io"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -66,8 +65,7 @@ func TestLabelledAnswer(t *testing.T) {
 func withRestricted(t *testing.T) *meshtest.Mesh {
 	t.Helper()
 	return meshtest.Start(t, func(cfg *localmesh.Config) {
-		text := string(meshtest.Plain())
-		for there, instead := range map[string]string{
+		cfg.Policy = meshtest.Edited(t, map[string]string{
 			"    data: {class: internal}                        # of what it sends\n": "    data: {class: internal, mayLabel: true}\n",
 			"    data: {class: internal}\n" + `    serves: {models: "oci://:5000"}`:   "    data: {class: internal, mayLabel: true}\n" + `    serves: {models: "oci://:5000", data: "s3://:9000"}`,
 			"  - name: check-health\n": `  - name: read-datasets
@@ -77,19 +75,16 @@ func withRestricted(t *testing.T) *meshtest.Mesh {
     deny: {data: restricted, leaving: "environment:aws"}
   - name: check-health
 `,
-		} {
-			text = meshtest.Edit(t, text, there, instead)
-		}
-		cfg.Policy = []byte(text)
+		})
 	})
 }
 
-// answerLabel is the registry's label, made by the tool, of what it answers to the
+// answerLabel is the registry's label of what it answers to the
 // orchestrator.
 func answerLabel(t *testing.T, m *meshtest.Mesh, class, content string) string {
 	t.Helper()
-	return strings.TrimSpace(ask(t, m.Dir(), "label", "--class", class, "--answer-to", localmesh.ID("orchestrator").String(),
-		"--request", "GET /datasets/train.jsonl", "--workload-api", m.WorkloadAPI("registry"), meshtest.WriteFile(t, content)))
+	return signedLabel(t, m, "registry", content, "--class", class, "--answer-to", localmesh.ID("orchestrator").String(),
+		"--request", "GET /datasets/train.jsonl")
 }
 
 // download asks for the dataset.

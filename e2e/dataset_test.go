@@ -67,20 +67,25 @@ func TestDataset(t *testing.T) {
 	}
 }
 
-// labelOf is the orchestrator's label, made by the tool, that the content of a request to a
+// labelOf is the orchestrator's label that the content of a request to a
 // host is public.
 func labelOf(t *testing.T, m *meshtest.Mesh, to, request, content string) string {
 	t.Helper()
-	return strings.TrimSpace(ask(t, m.Dir(), "label", "--class", "public", "--to", to, "--request", request,
-		"--workload-api", m.WorkloadAPI("orchestrator"), meshtest.WriteFile(t, content)))
+	return signedLabel(t, m, "orchestrator", content, "--class", "public", "--to", to, "--request", request)
+}
+
+// signedLabel is a workload's label of a content, made by the tool.
+func signedLabel(t *testing.T, m *meshtest.Mesh, workload, content string, says ...string) string {
+	t.Helper()
+	args := append([]string{"label", "--workload-api", m.WorkloadAPI(workload), meshtest.WriteFile(t, content)}, says...)
+	return strings.TrimSpace(ask(t, m.Dir(), args...))
 }
 
 // withDatasets is a mesh whose orchestrator may store what is public.
 func withDatasets(t *testing.T) *meshtest.Mesh {
 	t.Helper()
 	return meshtest.Start(t, func(cfg *localmesh.Config) {
-		text := string(meshtest.Plain())
-		for there, instead := range map[string]string{
+		cfg.Policy = meshtest.Edited(t, map[string]string{
 			"    data: {class: internal}                        # of what it sends\n": "    data: {class: internal, mayLabel: true}\n",
 			`    serves: {models: "oci://:5000"}`:                                     `    serves: {models: "oci://:5000", data: "s3://:9000"}`,
 			"  - name: check-health\n": `  - name: publish-datasets
@@ -88,10 +93,7 @@ func withDatasets(t *testing.T) *meshtest.Mesh {
     when: artifact.operation == "push" && artifact.name.startsWith("datasets/") && data.class == "public"
   - name: check-health
 `,
-		} {
-			text = meshtest.Edit(t, text, there, instead)
-		}
-		cfg.Policy = []byte(text)
+		})
 	})
 }
 

@@ -70,16 +70,12 @@ func privately(t *testing.T, reviewer string) *meshtest.Mesh {
 	t.Helper()
 	key := meshtest.WriteFile(t, heldKey+"\n")
 	return meshtest.Start(t, func(cfg *localmesh.Config) {
-		text := string(meshtest.Plain())
-		for there, instead := range map[string]string{
+		cfg.Policy = meshtest.Edited(t, map[string]string{
 			"    data: {class: internal}                        # of what it sends\n": "    data: {class: internal, mayLabel: true}\n",
 			`    serves: {chat: "openai://:8000", health: "grpc://:9000"}`:            `    serves: {chat: "openai://:8000", health: "grpc://:9000"}` + "\n    credentials: {chat: llm-key}",
 			"\n# Who. ":                        "\nreviewers:\n  dpo: {key: " + reviewer + ", owner: ml-platform}\n\n# Who. ",
 			"paths: [/v1/chat/completions]}\n": "paths: [/v1/chat/completions]}\n    content: {kept: sealed, reviewer: dpo, retention: 1d}\n",
-		} {
-			text = meshtest.Edit(t, text, there, instead)
-		}
-		cfg.Policy = []byte(text)
+		})
 		cfg.Bootstrap = func(b *configv1.Bootstrap) {
 			if b.GetGateway() == "azure-1" {
 				b.Secrets = map[string]*configv1.Secret{"llm-key": {File: key}}

@@ -75,16 +75,12 @@ type warehouse struct {
 // newWarehouse pushes images, each by its name, straight into a registry, and lists some.
 func newWarehouse(t *testing.T, images map[string]v1.Image, listed ...string) *warehouse {
 	t.Helper()
-	l, port := listen(t)
-	w := &warehouse{T: t, at: place{"warehouse", "oci", port}, storage: &storage{
+	w := &warehouse{T: t, storage: &storage{
 		BlobHandler: registry.NewInMemoryBlobHandler(), swapped: map[string][]byte{}, asked: map[string]int{},
 	}}
-	srv := &http.Server{
-		Handler:           registry.New(registry.WithBlobHandler(w.storage), registry.Logger(log.New(io.Discard, "", 0))),
-		ReadHeaderTimeout: meshtest.Patience,
-	}
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close() })
+	w.at = serveAt(t, "warehouse", "oci", &http.Server{
+		Handler: registry.New(registry.WithBlobHandler(w.storage), registry.Logger(log.New(io.Discard, "", 0))),
+	})
 	for path, image := range images {
 		ref, err := name.ParseReference(w.at.addr()+"/"+path+":v1", name.Insecure)
 		if err != nil {

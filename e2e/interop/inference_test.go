@@ -129,8 +129,7 @@ func (s modelServer) served(t *testing.T) place {
 		ServiceName: "inference.GRPCInferenceService", HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{{MethodName: "ModelInfer", Handler: s.infer}},
 	}, s)
-	l, port := listen(t)
-	srv := &http.Server{ReadHeaderTimeout: meshtest.Patience, Protocols: new(http.Protocols)}
+	srv := &http.Server{Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -140,9 +139,7 @@ func (s modelServer) served(t *testing.T) place {
 			s.ServeHTTP(w, req)
 		}
 	})
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close() })
-	return place{"models", "kserve", port}
+	return serveAt(t, "models", "kserve", srv)
 }
 
 // inferring asks for inferences through a mesh.

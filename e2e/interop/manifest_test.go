@@ -32,11 +32,7 @@ type forge struct {
 
 func newForge(t *testing.T) *forge {
 	t.Helper()
-	l, port := listen(t)
-	f := &forge{T: t, at: place{"forge", "oci", port}}
-	srv := &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0))), ReadHeaderTimeout: meshtest.Patience}
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close() })
+	f := &forge{T: t, at: serveAt(t, "forge", "oci", &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))})}
 	f.m = meshWith(t, func(cfg *localmesh.Config) {
 		const intent = "    allow: {from: orchestrator, to: forge}\n"
 		cfg.Policy = []byte(meshtest.Edit(t, string(cfg.Policy), intent, intent+

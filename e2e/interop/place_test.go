@@ -5,6 +5,7 @@ package interop
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -52,6 +53,16 @@ func policyWith(t testing.TB, places []place) []byte {
 	}
 	text := meshtest.Edit(t, string(meshtest.Plain()), "\nworkloads:\n", "\nworkloads:\n"+workloads.String())
 	return []byte(meshtest.Edit(t, text, "\nintents:\n", "\nintents:\n"+intents.String()))
+}
+
+// serveAt has a server at a place until the test ends.
+func serveAt(t testing.TB, name, protocol string, srv *http.Server) place {
+	t.Helper()
+	l, port := listen(t)
+	srv.ReadHeaderTimeout = meshtest.Patience
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Close() })
+	return place{name, protocol, port}
 }
 
 // listen takes a port of the places' host.

@@ -163,11 +163,7 @@ func TestS3(t *testing.T) {
 // secret.
 func meshOfStore(t *testing.T) (*meshtest.Mesh, place) {
 	t.Helper()
-	l, port := listen(t)
-	srv := &http.Server{Handler: newStore(t), ReadHeaderTimeout: meshtest.Patience}
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close() })
-	at := place{"store", "s3", port}
+	at := serveAt(t, "store", "s3", &http.Server{Handler: newStore(t)})
 	return meshWith(t, func(cfg *localmesh.Config) {
 		const intent = "    allow: {from: orchestrator, to: store}\n"
 		cfg.Policy = []byte(meshtest.Edit(t, string(cfg.Policy), intent, intent+

@@ -50,11 +50,7 @@ func paced(w http.ResponseWriter, r *http.Request) {
 // each comes through as it is sent. It says how much later that is than without
 // a mesh.
 func TestServerSentEvents(t *testing.T) {
-	l, port := listen(t)
-	at := place{"events", "http", port}
-	srv := &http.Server{Handler: http.HandlerFunc(paced), ReadHeaderTimeout: meshtest.Patience}
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close() })
+	at := serveAt(t, "events", "http", &http.Server{Handler: http.HandlerFunc(paced)})
 	m := meshWith(t, nil, at)
 	for _, c := range []struct {
 		name    string

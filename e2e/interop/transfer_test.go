@@ -112,11 +112,7 @@ func (b *breakingOff) Write(p []byte) (int, error) {
 // serveShelf is a mesh whose orchestrator may ask a shelf for anything.
 func serveShelf(t testing.TB) (*meshtest.Mesh, place) {
 	t.Helper()
-	l, port := listen(t)
-	srv := &http.Server{Handler: http.HandlerFunc(shelf), ReadHeaderTimeout: meshtest.Patience}
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close() })
-	at := place{"shelf", "s3", port}
+	at := serveAt(t, "shelf", "s3", &http.Server{Handler: http.HandlerFunc(shelf)})
 	return meshWith(t, nil, at), at
 }
 

@@ -304,6 +304,16 @@ func Edit(t testing.TB, text, old, replacement string) string {
 	return strings.Replace(text, old, replacement, 1)
 }
 
+// Edited is Plain, with each text that must be there replaced by another.
+func Edited(t testing.TB, edits map[string]string) []byte {
+	t.Helper()
+	text := string(Plain())
+	for old, replacement := range edits {
+		text = Edit(t, text, old, replacement)
+	}
+	return []byte(text)
+}
+
 // Eventually waits until something holds that nothing tells of.
 func (m *Mesh) Eventually(t testing.TB, holds func() bool) {
 	t.Helper()

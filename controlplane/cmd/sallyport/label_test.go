@@ -14,19 +14,26 @@ import (
 	"github.com/sallyport-mesh/sallyport/gateway/label"
 )
 
-// What is printed is a label of the request that was named, for whoever has the
-// bundle.
-func TestLabel(t *testing.T) {
-	m := startRealMesh(t)
-	source, err := certs.NewSource(t.Context(), certs.Options{WorkloadAPI: m.workloadAPI, Log: zap.NewNop()})
+// toLabel is a file with a content, and the bundles that hold labels of it.
+func toLabel(t *testing.T, workloadAPI, content string) (source *certs.Source, file string) {
+	t.Helper()
+	source, err := certs.NewSource(t.Context(), certs.Options{WorkloadAPI: workloadAPI, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = source.Close() })
-	file := filepath.Join(t.TempDir(), "request.json")
-	if err := os.WriteFile(file, []byte(`{"model":"m"}`), 0o600); err != nil {
+	file = filepath.Join(t.TempDir(), "content.json")
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return source, file
+}
+
+// What is printed is a label of the request that was named, for whoever has the
+// bundle.
+func TestLabel(t *testing.T) {
+	m := startRealMesh(t)
+	source, file := toLabel(t, m.workloadAPI, `{"model":"m"}`)
 	const other = "spiffe://mesh.demo/ai/agent"
 	for caller, flags := range map[string][]string{operatorID: nil, other: {"--for", other}} {
 		args := append([]string{"label", "--class", "public", "--to", "llm.azure.mesh", "--request", "POST /v1/chat?a=b", "--workload-api", m.workloadAPI, file}, flags...)
@@ -49,15 +56,7 @@ func TestLabel(t *testing.T) {
 // What is printed with --answer-to is a label of an answer, and of no request.
 func TestLabelOfAnswer(t *testing.T) {
 	m := startRealMesh(t)
-	source, err := certs.NewSource(t.Context(), certs.Options{WorkloadAPI: m.workloadAPI, Log: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = source.Close() })
-	file := filepath.Join(t.TempDir(), "answer.json")
-	if err := os.WriteFile(file, []byte(`{"rows":[]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	source, file := toLabel(t, m.workloadAPI, `{"rows":[]}`)
 	const caller = "spiffe://azure.demo/ai/agent"
 	code, stdout, stderr := invoke(t, "label", "--class", "restricted", "--answer-to", caller, "--request", "GET /rows", "--workload-api", m.workloadAPI, file)
 	if code != yes || stderr != "" {
